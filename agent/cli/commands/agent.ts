@@ -1,0 +1,31 @@
+import { type Command, Option } from 'commander';
+import type { AgentFlags } from '../agent-flags.ts';
+import { define } from '../define.ts';
+import { once, port } from '../parse.ts';
+import type { Session } from '../session.ts';
+
+/** The flags of `weft agent` and the global ones beside them. */
+type Flags = AgentFlags & { readonly json?: boolean; readonly host?: string };
+
+/** `weft agent`. */
+export function addAgent(parent: Command, session: Session): void {
+  define(parent, 'agent', {
+    summary: 'Run the agent in the foreground',
+    details: 'Normally started by systemd. A flag overrides the environment, and that the config file.',
+    examples: ['weft agent', 'weft agent --config /etc/weft/agent.yaml --log-format pretty'],
+  })
+    .option('--config <file>', 'config file', once)
+    .option('--state-dir <path>', 'directory of identity and tables', once)
+    .option('--run-dir <path>', 'directory of sockets and namespaces', once)
+    .option('--socket <path>', 'socket of the local API', once)
+    .option('--gossip-port <port>', 'TCP port of the mesh', port)
+    .option('--join-port <port>', 'TCP port at which nodes join', port)
+    .option('--data-path-port <port>', 'UDP port of VXLAN', port)
+    .option('--log-level <level>', 'least severe level that is logged', once)
+    .addOption(new Option('--log-format <format>', 'how the log is written').choices(['json', 'pretty']))
+    .action(
+      session.action<Flags>(async (context, { json: _json, host: _host, ...flags }) => {
+        context.exit(await context.io.runAgent(flags));
+      }),
+    );
+}

@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { define } from '../define.ts';
+import type { Session } from '../session.ts';
+import { membershipMs } from './addressing.ts';
+
+/** `weft leave`. */
+export function addLeave(parent: Command, session: Session): void {
+  define(parent, 'leave', {
+    summary: 'Leave the cluster and remove its networks from this host',
+    examples: ['weft leave', 'weft leave --force'],
+  })
+    .option('-f, --force', 'also with sandboxes left, or as the last manager')
+    .action(
+      session.action<{ force?: boolean }>(async (context, flags) => {
+        const reply = await context.progress(
+          'Leaving the cluster',
+          context.client.call('leave', { body: { Force: flags.force ?? false }, timeoutMs: membershipMs }),
+        );
+        context.document(reply);
+        context.print('Node left the cluster.\n');
+      }),
+    );
+}

@@ -1,0 +1,144 @@
+import type { Command } from 'commander';
+import { define } from '../define.ts';
+import { usage } from '../failure.ts';
+import { collect, keyValue, label, once } from '../parse.ts';
+import { each, type Session, writeJson } from '../session.ts';
+import { oneLine } from '../text.ts';
+import { addNetworkList } from './network-list.ts';
+
+/** `weft network`. */
+export function addNetwork(parent: Command, session: Session): void {
+  const network = define(parent, 'network', {
+    summary: 'Make, look at and remove networks; connect sandboxes to them',
+    examples: ['weft network create frontend', 'weft network ls'],
+  }).helpCommand(false);
+  addCreate(network, session);
+  addNetworkList(network, session);
+  addInspect(network, session);
+  addRemove(network, session);
+  addConnect(network, session);
+  addDisconnect(network, session);
+}
+
+interface CreateFlags {
+  readonly driver?: string;
+  readonly subnet?: string;
+  readonly gateway?: string;
+  readonly internal?: boolean;
+  readonly attachable?: boolean;
+  readonly ipv6?: boolean;
+  readonly opt?: Record<string, string>;
+  readonly label?: Record<string, string>;
+}
+
+function addCreate(parent: Command, session: Session): void {
+  define(parent, 'create', {
+    summary: 'Create a network on all nodes; prints its id',
+    examples: [
+      'weft network create frontend',
+      'weft network create --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal backend',
+      'weft network create -o com.docker.network.driver.mtu=1400 --label team=shop frontend',
+    ],
+  })
+    .argument('<name>', 'name of the network')
+    .option('-d, --driver <driver>', 'driver (default: overlay)', once)
+    .option('--subnet <cidr>', 'subnet (default: the next of the pool)', once)
+    .option('--gateway <ip>', 'gateway in the subnet', once)
+    .option('--internal', 'no way out of the network')
+    .option('--attachable', 'as with Docker; every network is')
+    .option('--ipv6', 'IPv6 addresses too')
+    .option('-o, --opt <key=value>', 'option of the driver (repeatable)', keyValue)
+    .option('--label <key=value>', 'label (repeatable)', label)
+    .action(
+      session.action<CreateFlags>(async (context, flags, [name = '']) => {
+        const reply = await context.client.call('networkCreate', {
+          body: {
+            Name: name,
+            Driver: flags.driver,
+            Internal: flags.internal,
+            Attachable: flags.attachable,
+            EnableIPv6: flags.ipv6,
+            IPAM: ipam(flags),
+            Options: flags.opt,
+            Labels: flags.label,
+          },
+        });
+        context.document(reply);
+        if (reply.Warning !== '' && !context.json) context.io.stderr.write(`weft: ${oneLine(reply.Warning)}\n`);
+        context.print(`${reply.Id}\n`);
+      }),
+    );
+}
+
+function ipam({ subnet, gateway }: CreateFlags) {
+  if (subnet !== undefined) return { Config: [{ Subnet: subnet, Gateway: gateway }] };
+  if (gateway !== undefined) throw usage('--gateway needs --subnet');
+  return undefined;
+}
+
+function addInspect(parent: Command, session: Session): void {
+  define(parent, 'inspect', {
+    summary: "Show all that is known of networks, as a JSON array with Docker's fields",
+    examples: ['weft network inspect frontend', "weft network inspect frontend | jq '.[0].VNI'"],
+  })
+    .argument('<network...>', 'names, ids or starts of ids')
+    .action(
+      session.action(async (context, _flags, refs) => {
+        const found = await each(context, refs, (ref) => context.client.call('networkInspect', { ref }));
+        writeJson(context.io.stdout, found);
+      }),
+    );
+}
+
+function addRemove(parent: Command, session: Session): void {
+  define(parent, 'rm', {
+    summary: 'Remove networks from all nodes',
+    examples: ['weft network rm frontend', 'weft network rm frontend backend'],
+  })
+    .alias('remove')
+    .argument('<network...>', 'names, ids or starts of ids')
+    .action(
+      session.action(async (context, _flags, refs) => {
+        const removed = await each(context, refs, async (ref) => {
+          await context.client.call('networkRemove', { ref });
+          context.print(`${ref}\n`);
+          return ref;
+        });
+        context.document(removed);
+      }),
+    );
+}
+
+function addConnect(parent: Command, session: Session): void {
+  define(parent, 'connect', {
+    summary: 'Give a sandbox of this host an endpoint on a network',
+    examples: ['weft network connect backend web', 'weft network connect --alias db backend postgres'],
+  })
+    .argument('<network>', 'name, id or start of an id')
+    .argument('<sandbox>', 'name, id or start of an id')
+    .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
+    .action(
+      session.action<{ alias?: string[] }>(async (context, flags, [network = '', sandbox = '']) => {
+        const endpoint = await context.client.call('networkConnect', {
+          ref: network,
+          body: { Sandbox: sandbox, Aliases: flags.alias },
+        });
+        context.document(endpoint);
+      }),
+    );
+}
+
+function addDisconnect(parent: Command, session: Session): void {
+  define(parent, 'disconnect', {
+    summary: 'Take a sandbox of this host off a network',
+    examples: ['weft network disconnect backend web'],
+  })
+    .argument('<network>', 'name, id or start of an id')
+    .argument('<sandbox>', 'name, id or start of an id')
+    .action(
+      session.action(async (context, _flags, [network = '', sandbox = '']) => {
+        const reply = await context.client.call('networkDisconnect', { ref: network, body: { Sandbox: sandbox } });
+        context.document(reply);
+      }),
+    );
+}

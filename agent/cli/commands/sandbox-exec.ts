@@ -1,0 +1,59 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Command } from 'commander';
+import { define } from '../define.ts';
+import { exitCodes, Failure, usage } from '../failure.ts';
+import type { Session } from '../session.ts';
+
+/** `weft sandbox exec`. */
+export function addSandboxExec(parent: Command, session: Session): void {
+  define(parent, 'exec', {
+    summary: 'Run a command of this host in the namespace of a sandbox',
+    details: "Needs root. Exits with the command's own code; 126: it cannot be executed, 127: it was not found.",
+    examples: ['weft sandbox exec web -- ip addr', 'weft sandbox exec web ping -c 3 db'],
+  })
+    .argument('<sandbox>', 'name, id or start of an id')
+    .argument('<command...>', 'command and its arguments')
+    .passThroughOptions()
+    .action(
+      session.action(async (context, _flags, [ref = '', ...rest]) => {
+        const words = rest[0] === '--' ? rest.slice(1) : rest;
+        if (words.length === 0) throw usage('a command is needed', 'See `weft sandbox exec --help`.');
+        const sandbox = await context.client.call('sandboxInspect', { ref });
+        if (process.geteuid?.() !== 0) {
+          throw new Failure(
+            exitCodes.failed,
+            'not_root',
+            'entering a namespace needs root: run `sudo weft sandbox exec`',
+          );
+        }
+        context.exit(await enter(sandbox.NetnsPath, words));
+      }),
+    );
+}
+
+const passed = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+
+function enter(netnsPath: string, words: readonly string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('nsenter', [`--net=${netnsPath}`, '--', ...words], { stdio: 'inherit' });
+    // A terminal sends these two to the command as well: passing them on would give it each one twice.
+    const atTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+    const pass = (signal: NodeJS.Signals) => {
+      if (!(atTerminal && (signal === 'SIGINT' || signal === 'SIGQUIT'))) child.kill(signal);
+    };
+    for (const signal of passed) process.on(signal, pass);
+    const done = () => {
+      for (const signal of passed) process.off(signal, pass);
+    };
+    child.on('error', (error) => {
+      done();
+      reject(new Failure(exitCodes.failed, 'nsenter', `starting nsenter: ${error.message}`, 'It is in util-linux.'));
+    });
+    child.on('close', (code, signal) => {
+      done();
+      // What a shell makes of a command that died by a signal.
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+}

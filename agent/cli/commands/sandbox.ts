@@ -1,0 +1,141 @@
+import type { Command } from 'commander';
+import type { Sandbox } from '../../api/schema.ts';
+import { define } from '../define.ts';
+import { usage } from '../failure.ts';
+import { collect, label, once, whole } from '../parse.ts';
+import { each, type Session, writeJson } from '../session.ts';
+import { relative, shortId, table } from '../text.ts';
+import { addSandboxExec } from './sandbox-exec.ts';
+
+/** `weft sandbox`. */
+export function addSandbox(parent: Command, session: Session): void {
+  const sandbox = define(parent, 'sandbox', {
+    summary: 'Make, use and remove network namespaces with endpoints on networks',
+    examples: ['weft sandbox create --network frontend web', 'weft sandbox exec web -- ip addr'],
+  }).helpCommand(false);
+  addCreate(sandbox, session);
+  addList(sandbox, session);
+  addInspect(sandbox, session);
+  addSandboxExec(sandbox, session);
+  addRemove(sandbox, session);
+}
+
+interface CreateFlags {
+  readonly network?: string[];
+  readonly netns?: string;
+  readonly pid?: number;
+  readonly alias?: string[];
+  readonly label?: Record<string, string>;
+}
+
+function addCreate(parent: Command, session: Session): void {
+  define(parent, 'create', {
+    summary: 'Make a sandbox, or adopt a namespace as one; prints its id',
+    details: 'With neither --netns nor --pid a namespace is made, and removed with the sandbox.',
+    examples: [
+      'weft sandbox create --network frontend --network backend web',
+      'weft sandbox create --network frontend --netns /run/netns/blue blue',
+      'weft sandbox create --network frontend --pid 4242',
+    ],
+  })
+    .argument('[name]', 'name of the sandbox (default: made up)')
+    .option('--network <network>', 'network to connect to (repeatable)', collect)
+    .option('--netns <path>', 'adopt the namespace at this path', once)
+    .option('--pid <pid>', 'adopt the namespace of this process', whole(1, 4194304))
+    .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
+    .option('--label <key=value>', 'label (repeatable)', label)
+    .action(
+      session.action<CreateFlags>(async (context, flags, [name]) => {
+        if (flags.netns !== undefined && flags.pid !== undefined) throw usage('--netns and --pid exclude each other');
+        const work = context.client.call('sandboxCreate', {
+          body: {
+            Name: name,
+            Networks: flags.network ?? [],
+            NetnsPath: flags.netns,
+            Pid: flags.pid,
+            Aliases: flags.alias,
+            Labels: flags.label,
+          },
+          timeoutMs: 60_000,
+        });
+        const sandbox = await context.progress('Making the sandbox', work, 1_000);
+        context.document(sandbox);
+        context.print(`${sandbox.ID}\n`);
+      }),
+    );
+}
+
+interface ListFlags {
+  readonly quiet?: boolean;
+  readonly trunc: boolean;
+}
+
+function addList(parent: Command, session: Session): void {
+  define(parent, 'ls', {
+    summary: 'List the sandboxes of this host',
+    examples: ['weft sandbox ls', 'weft sandbox rm $(weft sandbox ls -q)'],
+  })
+    .alias('list')
+    .option('-q, --quiet', 'ids alone')
+    .option('--no-trunc', 'whole ids')
+    .action(
+      session.action<ListFlags>(async (context, flags) => {
+        const sandboxes = await context.client.call('sandboxList');
+        context.document(sandboxes);
+        context.print(render(sandboxes, flags, context.io.now()));
+      }),
+    );
+}
+
+function render(sandboxes: readonly Sandbox[], { quiet, trunc }: ListFlags, nowMs: number): string {
+  const id = (sandbox: Sandbox) => (trunc ? shortId(sandbox.ID) : sandbox.ID);
+  if (quiet) return sandboxes.map((sandbox) => `${id(sandbox)}\n`).join('');
+  const rows = sandboxes.map((sandbox) => [
+    id(sandbox),
+    sandbox.Name,
+    relative(sandbox.Created, nowMs),
+    state(sandbox),
+    sandbox.Networks.map((endpoint) => `${endpoint.Network}=${endpoint.IPv4Address}`).join(', '),
+    sandbox.NetnsPath,
+  ]);
+  return table(['SANDBOX ID', 'NAME', 'CREATED', 'STATUS', 'NETWORKS', 'NETNS'], rows);
+}
+
+function state({ Networks: endpoints }: Sandbox): string {
+  const late = endpoints.filter(({ Status: status }) => status !== 'ok');
+  return late.length === 0 ? 'ok' : late.map((endpoint) => `${endpoint.Network}: ${endpoint.Status}`).join('; ');
+}
+
+function addInspect(parent: Command, session: Session): void {
+  define(parent, 'inspect', {
+    summary: 'Show all that is known of sandboxes of this host, as a JSON array',
+    examples: ['weft sandbox inspect web', "weft sandbox inspect web | jq -r '.[0].NetnsPath'"],
+  })
+    .argument('<sandbox...>', 'names, ids or starts of ids')
+    .action(
+      session.action(async (context, _flags, refs) => {
+        const found = await each(context, refs, (ref) => context.client.call('sandboxInspect', { ref }));
+        writeJson(context.io.stdout, found);
+      }),
+    );
+}
+
+function addRemove(parent: Command, session: Session): void {
+  define(parent, 'rm', {
+    summary: 'Remove sandboxes and their endpoints',
+    details: 'A namespace that was adopted stays.',
+    examples: ['weft sandbox rm web'],
+  })
+    .alias('remove')
+    .argument('<sandbox...>', 'names, ids or starts of ids')
+    .action(
+      session.action(async (context, _flags, refs) => {
+        const removed = await each(context, refs, async (ref) => {
+          await context.client.call('sandboxRemove', { ref });
+          context.print(`${ref}\n`);
+          return ref;
+        });
+        context.document(removed);
+      }),
+    );
+}

@@ -1,0 +1,88 @@
+import type { Command } from 'commander';
+import type { Status } from '../../api/schema.ts';
+import { define } from '../define.ts';
+import type { Session } from '../session.ts';
+import { count, duration, fields, relative, section, table } from '../text.ts';
+
+/** `weft status`. */
+export function addStatus(parent: Command, session: Session): void {
+  define(parent, 'status', {
+    summary: 'Show the state of this node, its peers and its kernel',
+    examples: ['weft status', "weft status --json | jq '.Kernel.Failed'"],
+  }).action(
+    session.action(async (context) => {
+      const status = await context.client.call('status');
+      context.document(status);
+      context.print(render(status, context.io.now()));
+    }),
+  );
+}
+
+function render(status: Status, nowMs: number): string {
+  return [
+    fields([...node(status, nowMs), ...(status.NodeID === '' ? [] : cluster(status)), ...kernel(status)]),
+    peers(status, nowMs),
+    section(
+      'Not in the kernel',
+      status.Kernel.Failed.map(({ Object: object, Why: why }) => `${object}: ${why}`),
+    ),
+    section(
+      'Messages refused',
+      Object.entries(status.Rejected).map(([reason, times]) => `${reason}: ${times}`),
+    ),
+    section('Warnings', status.Warnings),
+    status.State === 'inactive' ? '\nThis node is in no cluster: `weft init` makes one, `weft join` joins one.\n' : '',
+  ].join('');
+}
+
+type Field = readonly [string, string];
+
+function node(status: Status, nowMs: number): Field[] {
+  const up = duration(nowMs - Date.parse(status.StartedAt)).toLowerCase();
+  return [
+    ['Node', status.NodeID === '' ? status.Hostname : `${status.Hostname} (${status.NodeID})`],
+    ['State', status.Role === '' ? status.State : `${status.State}, ${status.Role}`],
+    ['Agent', `version ${status.Version}, up ${up}`],
+  ];
+}
+
+function cluster(status: Status): Field[] {
+  const { Local: local, Remote: remote } = status.Endpoints;
+  return [
+    ['Cluster', status.ClusterID],
+    ['Join at', status.JoinAddr === '' ? '-' : status.JoinAddr],
+    ['Gossip at', status.GossipAddrs.join(', ')],
+    ['VTEP', `${status.DataPathAddr}, UDP port ${status.DataPathPort}`],
+    ['Nodes', `${status.Nodes}, of them ${count(status.Managers, 'manager')}`],
+    ['Networks', String(status.Networks)],
+    ['Sandboxes', `${status.Sandboxes} here`],
+    ['Endpoints', `${local} here, ${remote} on other nodes`],
+  ];
+}
+
+function kernel({ Kernel: state, GatewayBridge: bridge }: Status): Field[] {
+  const parts = [
+    state.State,
+    ...(state.Pending > 0 ? [`${state.Pending} pending`] : []),
+    ...(state.Failed.length > 0 ? [`${state.Failed.length} failed`] : []),
+    ...(state.Repairs > 0 ? [`${count(state.Repairs, 'repair')} since start`] : []),
+  ];
+  return [
+    ['Kernel', parts.join(', ')],
+    ['Gateway', bridge === null ? '-' : `${bridge.Name}, ${bridge.Subnet}`],
+  ];
+}
+
+function peers({ Peers: all }: Status, nowMs: number): string {
+  if (all.length === 0) return '';
+  const rows = all.map((peer) => [
+    peer.Hostname,
+    peer.State,
+    relative(peer.Since, nowMs),
+    peer.Direction,
+    peer.Address,
+    peer.State === 'connected' ? '' : relative(peer.NextRetry, nowMs),
+    peer.LastError,
+  ]);
+  return `\n${table(['PEER', 'STATE', 'SINCE', 'DIRECTION', 'ADDRESS', 'NEXT TRY', 'LAST ERROR'], rows)}`;
+}

@@ -1,0 +1,154 @@
+import type { Argument, Command, Option } from 'commander';
+import type { LocalClient } from '../api/client.ts';
+
+/** A word that could stand at the cursor. */
+export interface Candidate {
+  readonly value: string;
+  /** For the shells that show one. */
+  readonly about: string;
+}
+
+/** What belongs at the cursor: words, or what an agent or the file system knows. */
+export type Wanted =
+  | { readonly kind: 'words'; readonly words: readonly Candidate[]; readonly prefix: string; readonly typed: string }
+  | { readonly kind: NameKind; readonly prefix: string; readonly typed: string; readonly host: string | undefined }
+  | { readonly kind: 'file' }
+  | { readonly kind: 'nothing' };
+
+/** Things that have names, as operands and option values are called in the commands' usage. */
+export type NameKind = 'network' | 'sandbox' | 'node';
+
+/**
+ * What can stand at the cursor, by walking the commands themselves.
+ * @param words after the program's name up to the cursor; the last is the one being typed, perhaps empty
+ */
+export function wantedAt(program: Command, words: readonly string[]): Wanted {
+  const before = words.slice(0, -1);
+  const typed = words.at(-1) ?? '';
+  const state: State = {
+    command: program,
+    operands: [],
+    open: undefined,
+    ended: false,
+    host: undefined,
+    used: new Set(),
+  };
+  for (const word of before) step(state, word);
+  const { command, open } = state;
+
+  // Bash breaks `--name=value` into three words: the sign alone opens the value, and does not yet begin it.
+  if (open !== undefined) return named(open, typed === '=' ? '' : typed, '', state.host);
+  if (!state.ended && typed.startsWith('-')) {
+    const at = typed.indexOf('=');
+    const option = at === -1 ? undefined : findOption(command, typed.slice(0, at));
+    if (option !== undefined) return named(option, typed.slice(at + 1), typed.slice(0, at + 1), state.host);
+    return { kind: 'words', words: optionsOf(state), prefix: '', typed };
+  }
+  if (command.commands.length > 0) return { kind: 'words', words: verbsOf(command), prefix: '', typed };
+  const operand = operandAt(command, state.operands.length);
+  return operand === undefined ? { kind: 'nothing' } : named(operand, typed, '', state.host);
+}
+
+/** The candidates for what is wanted; an agent that does not answer has none. */
+export async function candidates(
+  wanted: Wanted,
+  client: (host: string | undefined) => LocalClient,
+): Promise<Candidate[]> {
+  if (wanted.kind === 'file' || wanted.kind === 'nothing') return [];
+  const all = wanted.kind === 'words' ? wanted.words : await names(wanted.kind, () => client(wanted.host));
+  return all
+    .filter(({ value }) => value.startsWith(wanted.typed))
+    .map(({ value, about }) => ({ value: `${wanted.prefix}${value}`, about }));
+}
+
+interface State {
+  command: Command;
+  operands: string[];
+  /** Option whose value comes next. */
+  open: Option | undefined;
+  /** After `--`, or in a command of someone else. */
+  ended: boolean;
+  host: string | undefined;
+  readonly used: Set<Option>;
+}
+
+function step(state: State, word: string): void {
+  if (state.open !== undefined) {
+    if (word === '=') return;
+    if (state.open.attributeName() === 'host') state.host = word;
+    state.open = undefined;
+    return;
+  }
+  if (!state.ended && word === '--') {
+    state.ended = true;
+    return;
+  }
+  if (!state.ended && word.startsWith('-') && word !== '-') {
+    stepOption(state, word);
+    return;
+  }
+  const verb = state.command.commands.find((child) => child.name() === word || child.aliases().includes(word));
+  if (verb === undefined) state.operands.push(word);
+  else state.command = verb;
+}
+
+function stepOption(state: State, word: string): void {
+  const at = word.indexOf('=');
+  const option = findOption(state.command, at === -1 ? word : word.slice(0, at));
+  if (option === undefined) return;
+  state.used.add(option);
+  if (at === -1 && option.required) state.open = option;
+  else if (at !== -1 && option.attributeName() === 'host') state.host = word.slice(at + 1);
+}
+
+function findOption(command: Command, flag: string): Option | undefined {
+  return command.options.find((option) => option.long === flag || option.short === flag);
+}
+
+function optionsOf({ command, used }: State): Candidate[] {
+  // An option that is parsed may be repeatable, and then comes again.
+  const free = command.options.filter(
+    (option) => !option.hidden && !(used.has(option) && option.parseArg === undefined),
+  );
+  return [...free.map((option) => ({ value: option.long ?? '', about: option.description })), helpOption];
+}
+
+const helpOption: Candidate = { value: '--help', about: 'show this help' };
+
+function verbsOf(command: Command): Candidate[] {
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .map((child) => ({ value: child.name(), about: child.summary() || child.description() }));
+}
+
+function operandAt(command: Command, index: number): Argument | undefined {
+  const operands = command.registeredArguments;
+  const last = operands.at(-1);
+  return operands[index] ?? (last?.variadic ? last : undefined);
+}
+
+function named(what: Option | Argument, typed: string, prefix: string, host: string | undefined): Wanted {
+  if (what.argChoices !== undefined) {
+    return { kind: 'words', words: what.argChoices.map((value) => ({ value, about: '' })), prefix, typed };
+  }
+  const name = 'flags' in what ? (/<([^>]*)>/.exec(what.flags)?.[1] ?? '') : what.name();
+  if (name === 'network' || name === 'sandbox' || name === 'node') return { kind: name, prefix, typed, host };
+  return { kind: name === 'file' || name === 'path' || name === 'command' ? 'file' : 'nothing' };
+}
+
+async function names(kind: NameKind, connect: () => LocalClient): Promise<Candidate[]> {
+  try {
+    const client = connect();
+    switch (kind) {
+      case 'network':
+        return (await client.call('networkList')).map((network) => ({ value: network.Name, about: network.Driver }));
+      case 'sandbox':
+        return (await client.call('sandboxList')).map((sandbox) => ({ value: sandbox.Name, about: 'sandbox' }));
+      case 'node':
+        return (await client.call('nodeList')).map((node) => ({ value: node.Hostname, about: node.Status }));
+    }
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,340 @@
+import { Convergence } from './convergence.ts';
+import { encode } from './encoding.ts';
+import type { Environment, Log } from './environment.ts';
+import { ControlPlaneError } from './errors.ts';
+import type { Identity, KnownPeers } from './identity/state.ts';
+import type { NodeId } from './ids.ts';
+import { Dialer } from './mesh/dialer.ts';
+import type { Transport, Verdict } from './mesh/transport.ts';
+import { Networks } from './networks.ts';
+import { Allocator } from './ring/allocator.ts';
+import type { Store } from './store.ts';
+import { HybridClock } from './tables/clock.ts';
+import { type NodeValue, networkOfTopic, networkTopic, objectionTo } from './tables/kinds.ts';
+import { Members } from './tables/members.ts';
+import { clusterTopic } from './tables/record.ts';
+import { Replica } from './tables/replica.ts';
+import { Tables } from './tables/tables.ts';
+import { type RingId, type Touched, View } from './tables/view.ts';
+
+// A removed node is told so by gossip before its connection is closed.
+const removalGraceMs = 1_000;
+// A second look at a new network's topic: its first records may have been published before we were subscribed.
+const secondLookMs = 1_000;
+const leaveTimeoutMs = 10_000;
+const ringPools = ['subnet', 'vni'] as const;
+
+export interface ClusterInit {
+  readonly identity: Identity;
+  /** Members from the join answer, for as long as the tables know none. */
+  readonly peers: KnownPeers;
+  readonly store: Store;
+  readonly environment: Environment;
+  readonly log: Log;
+  /** @param admit decides on a certificate shown by a peer; returns why not, or null */
+  readonly makeTransport: (admit: (certificate: Uint8Array, peerId: string) => string | null) => Transport;
+  /** What is pending in this host's kernel, for others who ask; '' for nothing. */
+  readonly pending: () => string;
+  readonly avoid: () => readonly string[];
+  /** This node was removed by a manager. */
+  readonly onRemoved: () => void;
+}
+
+/** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
+export class Cluster {
+  readonly self: NodeId;
+  readonly identity: Identity;
+  readonly tables: Tables;
+  readonly view: View;
+  readonly transport: Transport;
+  readonly replica: Replica;
+  readonly dialer: Dialer;
+  readonly allocator: Allocator;
+  readonly networks: Networks;
+  readonly convergence: Convergence;
+  readonly clock: HybridClock;
+  readonly #members: Members;
+  readonly #init: ClusterInit;
+  readonly #timers = new Set<() => void>();
+  readonly #exchangeWaiters = new Set<() => void>();
+  readonly #removedSeen = new Set<NodeId>();
+  #claiming: Promise<void> = Promise.resolve();
+
+  constructor(init: ClusterInit) {
+    const { identity, store, environment, log } = init;
+    this.#init = init;
+    this.identity = identity;
+    const self = identity.key.nodeId;
+    this.self = self;
+    const clock = new HybridClock(() => environment.now());
+    const members = new Members(identity.anchor, store, environment);
+    members.admit(identity.certificate);
+    const transport = init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId));
+    const tables = new Tables({
+      key: identity.key,
+      clusterId: identity.clusterId,
+      store,
+      members,
+      validate: (signed) => objectionTo(signed, members.roleOf(signed.record.owner)),
+      log,
+    });
+    const view = new View(tables, clock);
+    const allocator = new Allocator({
+      tables,
+      view,
+      transport,
+      environment,
+      log,
+      spaceOf: (ring) => this.networks.spaceOf(ring),
+      mayOwn: (ring, node) => !isPool(ring) || members.roleOf(node) === 'manager',
+    });
+    this.clock = clock;
+    this.#members = members;
+    this.transport = transport;
+    this.tables = tables;
+    this.view = view;
+    this.allocator = allocator;
+    this.replica = new Replica({ tables, members, transport, environment, log });
+    this.dialer = new Dialer({ self, transport, environment, log });
+    this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
+    this.networks = new Networks({
+      tables,
+      view,
+      clock,
+      allocator,
+      now: () => environment.now(),
+      isManager: () => this.isManager,
+      avoid: init.avoid,
+    });
+  }
+
+  get isManager(): boolean {
+    return this.identity.role === 'manager';
+  }
+
+  /** Loads the tables, opens a new epoch and starts the mesh. */
+  async start(): Promise<void> {
+    const { transport, replica, dialer, view, tables } = this;
+    await tables.load();
+    await transport.start({
+      gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
+      request: (method, body, from) => this.#answer(method, body, from),
+      connected: (peer) => {
+        dialer.connected(peer);
+        replica.connected(peer);
+      },
+      disconnected: (peer) => {
+        dialer.disconnected(peer);
+        replica.disconnected(peer);
+      },
+    });
+    transport.subscribe(clusterTopic);
+    replica.onExchange = () => {
+      for (const waiter of this.#exchangeWaiters) waiter();
+    };
+    replica.start();
+    view.watch((touched) => this.#follow(touched));
+    view.start();
+    this.#redial();
+  }
+
+  async stop(): Promise<void> {
+    for (const cancel of this.#timers) cancel();
+    this.dialer.stop();
+    this.replica.stop();
+    this.view.close();
+    await this.transport.stop();
+    await this.tables.flushed();
+  }
+
+  /** Resolves once this node has compared itself fully with at least one other. @throws when the signal aborts */
+  exchanged(signal: AbortSignal): Promise<void> {
+    const done = (): boolean =>
+      [...this.transport.connections().keys()].some((peer) => this.replica.exchangesWith(peer) > 0);
+    if (done()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const waiter = (): void => {
+        if (!done()) return;
+        this.#exchangeWaiters.delete(waiter);
+        resolve();
+      };
+      this.#exchangeWaiters.add(waiter);
+      signal.addEventListener('abort', () => {
+        this.#exchangeWaiters.delete(waiter);
+        reject(signal.reason);
+      });
+    });
+  }
+
+  /** Writes this node's own node record. */
+  async announce(node: NodeValue): Promise<void> {
+    await this.tables.put(clusterTopic, 'node', node);
+  }
+
+  /**
+   * Bars a node for ever and takes over what only it could hand out or change. @throws ControlPlaneError `not_manager`,
+   * `node_not_down`
+   */
+  async removeNode(nodeId: NodeId, force: boolean): Promise<void> {
+    const name = this.view.nodes.get(nodeId)?.hostname ?? nodeId;
+    if (!this.isManager) {
+      throw new ControlPlaneError('not_manager', 'only a manager can remove a node', 'run the command on a manager');
+    }
+    if (nodeId === this.self) {
+      throw new ControlPlaneError('node_is_self', 'a node cannot remove itself', 'run `weft leave` instead');
+    }
+    if (!force && this.transport.connections().has(nodeId)) {
+      throw new ControlPlaneError(
+        'node_not_down',
+        `node ${name} is not down and cannot be removed`,
+        `run \`weft leave\` on it, or use --force`,
+      );
+    }
+    await this.#takeOver(nodeId);
+    await this.tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...this.clock.next()] });
+  }
+
+  async #takeOver(nodeId: NodeId): Promise<void> {
+    for (const ring of [...ringPools, ...this.view.networks.keys()]) await this.allocator.reclaim(ring, nodeId);
+    for (const { key, value } of this.view.sharedBy(nodeId)) await this.tables.put(clusterTopic, key, value);
+  }
+
+  /**
+   * Asks a manager to remove this node, so that its addresses and definitions stay with the cluster.
+   * @throws ControlPlaneError `last_manager`, `no_manager_reachable`
+   */
+  async askToLeave(): Promise<void> {
+    const managers = [...this.view.nodes.keys()].filter(
+      (id) => id !== this.self && this.#members.roleOf(id) === 'manager',
+    );
+    if (this.isManager && managers.length === 0) {
+      throw new ControlPlaneError(
+        'last_manager',
+        'this node is the last manager: after it has left, the cluster cannot be changed or joined any more',
+        'make another manager first (`weft join-token manager`), or use --force',
+      );
+    }
+    for (const manager of managers.filter((id) => this.transport.connections().has(id))) {
+      try {
+        await this.transport.request(manager, 'leave', encode([]), AbortSignal.timeout(leaveTimeoutMs));
+        return;
+      } catch (error) {
+        this.#init.log.warn({ err: error, manager }, 'a manager did not take the leave; asking the next');
+      }
+    }
+    throw new ControlPlaneError(
+      'no_manager_reachable',
+      'no manager could be told that this node leaves',
+      'try again when a manager is connected, or use --force here and `weft node rm` on a manager',
+    );
+  }
+
+  roleOf(nodeId: NodeId): 'manager' | 'worker' | null {
+    return this.#members.roleOf(nodeId);
+  }
+
+  async #answer(method: string, body: Uint8Array, from: NodeId): Promise<Uint8Array> {
+    switch (method) {
+      case 'pull':
+        return this.replica.answerPull(body, from);
+      case 'range':
+        return this.allocator.answerAsk(body, from);
+      case 'digest':
+        return this.convergence.answer(body);
+      case 'leave':
+        // Everything the leaver wrote has to be here first: its grants say who owns what.
+        await this.replica.pullNow(from);
+        await this.removeNode(from, true);
+        return encode([]);
+      default:
+        throw new Error(`unknown method ${method.slice(0, 32)}`);
+    }
+  }
+
+  #admit(certificate: Uint8Array, peerId: string): string | null {
+    const admitted = this.#members.admit(certificate);
+    if (!admitted.ok) return admitted.reason;
+    if (admitted.member.nodeId !== peerId) return 'the certificate is that of another node';
+    return admitted.member.clusterId === this.identity.clusterId ? null : 'the node is of another cluster';
+  }
+
+  /** What follows from a change of the tables, besides the kernel. */
+  #follow({ nodes, networks, rings, removed }: Touched): void {
+    for (const nodeId of removed) this.#bar(nodeId);
+    if (networks) this.#followNetworks();
+    if (nodes || removed.length > 0) this.#redial();
+    if (rings.size > 0) this.#claiming = this.#claiming.then(() => this.#claim(rings));
+  }
+
+  async #claim(rings: ReadonlySet<RingId>): Promise<void> {
+    try {
+      for (const ring of rings) await this.allocator.claim(ring);
+    } catch (error) {
+      this.#init.log.error({ err: error }, 'claiming ranges failed; their givers still vouch for them');
+    }
+  }
+
+  #bar(nodeId: NodeId): void {
+    if (this.#removedSeen.has(nodeId)) return;
+    this.#removedSeen.add(nodeId);
+    if (nodeId === this.self) {
+      this.#init.onRemoved();
+      return;
+    }
+    this.#members.remove(nodeId);
+    // Not from within the notification: dropping its streams notifies again.
+    this.#after(0, () => this.#quietly(this.tables.dropOwner(nodeId)));
+    this.#after(removalGraceMs, () => this.#quietly(this.transport.disconnect(nodeId)));
+  }
+
+  #followNetworks(): void {
+    const { tables, transport, view } = this;
+    let added = false;
+    for (const id of view.networks.keys()) {
+      const topic = networkTopic(id);
+      if (tables.hasInterest(topic)) continue;
+      tables.addInterest(topic);
+      transport.subscribe(topic);
+      added = true;
+    }
+    for (const topic of tables.topics) {
+      const id = networkOfTopic(topic);
+      if (id === null || view.networks.has(id)) continue;
+      transport.unsubscribe(topic);
+      this.allocator.forget(id);
+      this.#after(0, () => this.#quietly(tables.dropTopic(topic)));
+    }
+    if (added) {
+      this.#pullFromAll();
+      this.#after(secondLookMs, () => this.#pullFromAll());
+    }
+  }
+
+  #pullFromAll(): void {
+    for (const peer of this.transport.connections().keys()) this.replica.want(peer, 'all');
+  }
+
+  #redial(): void {
+    const known = new Map<NodeId, readonly string[]>();
+    for (const [id, { gossip }] of this.view.nodes) known.set(id, gossip);
+    // The join answer counts only until the tables know anybody else.
+    if (known.size <= 1) for (const [id, addresses] of this.#init.peers) known.set(id, addresses);
+    for (const id of this.#removedSeen) known.delete(id);
+    known.delete(this.self);
+    this.dialer.set(known);
+  }
+
+  #after(delayMs: number, task: () => void): void {
+    const cancel = this.#init.environment.timer(delayMs, () => {
+      this.#timers.delete(cancel);
+      task();
+    });
+    this.#timers.add(cancel);
+  }
+
+  #quietly(work: Promise<unknown>): void {
+    work.catch((error: unknown) => this.#init.log.error({ err: error }, 'following a change of the tables failed'));
+  }
+}
+
+const isPool = (ring: RingId): boolean => (ringPools as readonly string[]).includes(ring);

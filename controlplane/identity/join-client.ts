@@ -1,0 +1,143 @@
+import { timingSafeEqual, X509Certificate } from 'node:crypto';
+import { type RequestOptions, request } from 'node:https';
+import { type DetailedPeerCertificate, type PeerCertificate, TLSSocket } from 'node:tls';
+import { ControlPlaneError } from '../errors.ts';
+import { formatHostPort, type HostPort } from '../mesh/address.ts';
+import { Bootstrap, type JoinCall, JoinRefusal, joinPath, maxReplyBytes } from './join.ts';
+import { digestOf, type JoinToken } from './token.ts';
+
+const connectTimeoutMs = 5_000;
+const replyTimeoutMs = 15_000;
+
+export interface JoinAnswer {
+  readonly bootstrap: Bootstrap;
+  /** Address this host used towards the manager. */
+  readonly localAddress: string;
+}
+
+/**
+ * Asks one manager for membership. The secret leaves this host only after the manager has shown a chain to the CA that
+ * the token pins.
+ * @throws ControlPlaneError `join_unreachable`, `join_wrong_ca`, `join_token_invalid`, `join_token_rotated`, …
+ */
+export function askToJoin(
+  manager: HostPort,
+  token: JoinToken,
+  csr: Uint8Array,
+  signal: AbortSignal,
+): Promise<JoinAnswer> {
+  const where = formatHostPort(manager);
+  const call: JoinCall = {
+    secret: Buffer.from(token.secret).toString('base64'),
+    request: Buffer.from(csr).toString('base64'),
+  };
+  const options: RequestOptions = {
+    host: manager.host,
+    port: manager.port,
+    method: 'POST',
+    path: joinPath,
+    headers: { 'content-type': 'application/json' },
+    // No public CA vouches for a cluster: the digest in the token does, checked below before anything is sent.
+    rejectUnauthorized: false,
+    minVersion: 'TLSv1.3',
+    signal,
+    timeout: connectTimeoutMs,
+    agent: false,
+  };
+  return new Promise((resolve, reject) => {
+    const http = request(options);
+    let localAddress = '';
+    const fail = (error: Error): void => {
+      http.destroy();
+      reject(error instanceof ControlPlaneError ? error : unreachable(where, error));
+    };
+    http.on('timeout', () => fail(new Error('no answer in time')));
+    http.on('error', fail);
+    http.on('socket', (socket) => {
+      socket.on('secureConnect', () => {
+        if (!(socket instanceof TLSSocket)) return fail(new Error('not a TLS connection'));
+        localAddress = socket.localAddress ?? '';
+        const objection = objectionTo(socket.getPeerCertificate(true), token.caDigest);
+        if (objection !== null) {
+          return fail(
+            new ControlPlaneError(
+              'join_wrong_ca',
+              `${where} is not a manager of the cluster that the token is for: ${objection}`,
+              'check the address, and take a fresh token from `weft join-token` on a manager of that cluster',
+            ),
+          );
+        }
+        socket.setTimeout(replyTimeoutMs);
+        http.end(JSON.stringify(call));
+      });
+    });
+    http.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > maxReplyBytes) return fail(new Error('the answer is too large'));
+        chunks.push(chunk);
+      });
+      response.on('error', fail);
+      response.on('end', () => {
+        try {
+          resolve({ bootstrap: readReply(response.statusCode ?? 0, Buffer.concat(chunks), where), localAddress });
+        } catch (error) {
+          fail(error instanceof Error ? error : new Error(String(error)));
+        }
+      });
+    });
+    // The request line and headers wait for end(), so nothing is sent before the chain is checked.
+  });
+}
+
+function objectionTo(leaf: PeerCertificate | DetailedPeerCertificate, caDigest: Uint8Array): string | null {
+  const issuer = 'issuerCertificate' in leaf ? leaf.issuerCertificate : undefined;
+  if (leaf.raw === undefined || issuer?.raw === undefined) return 'it shows no certificate chain';
+  if (!timingSafeEqual(digestOf(issuer.raw), caDigest)) return 'its certificate authority is another one';
+  const certificate = new X509Certificate(leaf.raw);
+  const authority = new X509Certificate(issuer.raw);
+  if (!certificate.checkIssued(authority) || !certificate.verify(authority.publicKey)) {
+    return 'its certificate was not issued by that authority';
+  }
+  return certificate.subject.split('\n').includes('OU=weft-manager')
+    ? null
+    : 'its certificate is not that of a manager';
+}
+
+function readReply(status: number, body: Buffer, where: string): Bootstrap {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body.toString('utf8'));
+  } catch {
+    throw new Error(`status ${status} without JSON`);
+  }
+  if (status === 200) {
+    const bootstrap = Bootstrap.safeParse(parsed);
+    if (!bootstrap.success) throw new Error('the answer is not one of this version of Weft');
+    return bootstrap.data;
+  }
+  const refusal = JoinRefusal.safeParse(parsed);
+  const { code, message } = refusal.success ? refusal.data : { code: 'join_refused', message: `status ${status}` };
+  throw new ControlPlaneError(code, `${where} refused: ${message}`, hints[code]);
+}
+
+const hints: { readonly [code: string]: string } = {
+  join_token_invalid: 'run `weft join-token worker` (or manager) on a manager and copy the whole token',
+  join_token_rotated: 'take the current token from `weft join-token worker` (or manager) on a manager',
+  join_rate_limited: 'wait a minute, then try again',
+};
+
+function unreachable(where: string, error: Error): ControlPlaneError {
+  const code = 'code' in error ? String(error.code) : '';
+  const why =
+    { ECONNREFUSED: 'connection refused', EHOSTUNREACH: 'no route to host', ENOTFOUND: 'no such host' }[code] ??
+    error.message;
+  return new ControlPlaneError(
+    'join_unreachable',
+    `cannot join through ${where}: ${why}`,
+    'check the address and that TCP port 2377 of a running manager is open from here',
+    error,
+  );
+}

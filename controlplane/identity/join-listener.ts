@@ -1,0 +1,122 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Log } from '../environment.ts';
+import type { HostPort } from '../mesh/address.ts';
+import { toPem } from './certificates.ts';
+import { type Bootstrap, JoinCall, type JoinRefusal, joinPath, maxCallBytes } from './join.ts';
+
+// A token has 128 random bits; the limit is there against load, and to make guessing visible in the log.
+const attemptsPerMinute = 120;
+const maxTrackedAddresses = 4096;
+
+export type JoinVerdict =
+  | { readonly ok: true; readonly bootstrap: Bootstrap }
+  | { readonly ok: false; readonly status: number; readonly refusal: JoinRefusal };
+
+export interface JoinListenerInit {
+  readonly listen: HostPort;
+  /** Own certificate and the CA's, DER; own private key, PKCS#8. */
+  readonly certificate: Uint8Array;
+  readonly authority: Uint8Array;
+  readonly pkcs8: Uint8Array;
+  readonly decide: (secret: Uint8Array, request: Uint8Array) => Promise<JoinVerdict>;
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+/** The HTTPS listener of a manager that takes joins (2377/tcp). Resolves when it listens. */
+export async function startJoinListener(init: JoinListenerInit): Promise<{ port: number; close: () => Promise<void> }> {
+  const attempts = new Map<string, { since: number; count: number }>();
+  const key = `-----BEGIN PRIVATE KEY-----\n${Buffer.from(init.pkcs8).toString('base64')}\n-----END PRIVATE KEY-----\n`;
+  const server: Server = createServer(
+    {
+      key,
+      cert: toPem(init.certificate) + toPem(init.authority),
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: 5_000,
+      requestTimeout: 10_000,
+      headersTimeout: 5_000,
+      connectionsCheckingInterval: 5_000,
+    },
+    (request, response) => {
+      handle(request).then(
+        (verdict) => send(response, verdict),
+        (error: unknown) => {
+          init.log.error({ err: error }, 'answering a join failed');
+          send(response, refuse(500, 'join_failed', 'the manager could not answer; its log says why'));
+        },
+      );
+    },
+  );
+  server.maxConnections = 256;
+
+  async function handle(request: IncomingMessage): Promise<JoinVerdict> {
+    if (request.method !== 'POST' || request.url !== joinPath)
+      return refuse(404, 'not_found', 'only joins are answered here');
+    if (!allowed(request.socket.remoteAddress ?? '')) {
+      return refuse(429, 'join_rate_limited', 'too many attempts from this address');
+    }
+    const call = JoinCall.safeParse(await readJson(request));
+    if (!call.success) return refuse(400, 'join_malformed', 'not a join request of this version of Weft');
+    const verdict = await init.decide(
+      Buffer.from(call.data.secret, 'base64'),
+      Buffer.from(call.data.request, 'base64'),
+    );
+    if (!verdict.ok) {
+      init.log.warn({ from: request.socket.remoteAddress, code: verdict.refusal.code }, 'refused a join');
+    }
+    return verdict;
+  }
+
+  function allowed(address: string): boolean {
+    const now = init.now();
+    const seen = attempts.get(address);
+    if (seen !== undefined && now - seen.since < 60_000) {
+      seen.count += 1;
+      return seen.count <= attemptsPerMinute;
+    }
+    if (attempts.size >= maxTrackedAddresses) attempts.clear();
+    attempts.set(address, { since: now, count: 1 });
+    return true;
+  }
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: init.listen.host, port: init.listen.port }, resolve);
+  });
+  server.on('error', (error) => init.log.error({ err: error }, 'the join listener failed'));
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+export function refuse(status: number, code: string, message: string): JoinVerdict {
+  return { ok: false, status, refusal: { code, message } };
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxCallBytes) return undefined;
+    chunks.push(chunk);
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function send(response: ServerResponse, verdict: JoinVerdict): void {
+  const body = JSON.stringify(verdict.ok ? verdict.bootstrap : verdict.refusal);
+  response.writeHead(verdict.ok ? 200 : verdict.status, { 'content-type': 'application/json', connection: 'close' });
+  response.end(body);
+}

@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import {
+  type GossipSub,
+  gossipsub,
+  type Message,
+  StrictNoSign,
+  TopicValidatorResult,
+} from '@chainsafe/libp2p-gossipsub';
+import { privateKeyFromRaw } from '@libp2p/crypto/keys';
+import { identify } from '@libp2p/identify';
+import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
+import { noise } from '@libp2p/noise';
+import { peerIdFromString } from '@libp2p/peer-id';
+import { preSharedKey } from '@libp2p/pnet';
+import { tcp } from '@libp2p/tcp';
+import { lpStream } from '@libp2p/utils';
+import { yamux } from '@libp2p/yamux';
+import { multiaddr } from '@multiformats/multiaddr';
+import { createLibp2p, type Libp2p } from 'libp2p';
+import { decode, encode } from '../encoding.ts';
+import type { Log } from '../environment.ts';
+import type { NodeKey } from '../identity/keys.ts';
+import type { NodeId } from '../ids.ts';
+import { formatHostPort, type HostPort, parseHostPort } from './address.ts';
+import { type Admit, membersOnly } from './membership.ts';
+import { type Connection, maxFrameBytes, type Transport, type TransportEvents, type Verdict } from './transport.ts';
+
+const requestProtocol = '/weft/request/1';
+// One peer's requests that are answered at a time; more wait in the muxer.
+const maxInboundStreams = 64;
+const answerTimeoutMs = 10_000;
+// A lost peer is seen after one to two of these; each ping costs a stream, so not every second (SWIM comes later).
+const pingIntervalMs = 5_000;
+// The size of a mass join behind one address; libp2p's own defaults (5 a second, 10 pending) refuse it.
+const maxPendingInbound = 256;
+const maxConnections = 1024;
+
+const verdicts: { readonly [verdict in Verdict]: TopicValidatorResult } = {
+  accept: TopicValidatorResult.Accept,
+  ignore: TopicValidatorResult.Ignore,
+  reject: TopicValidatorResult.Reject,
+};
+
+export interface Libp2pTransportInit {
+  readonly key: NodeKey;
+  /** 32 bytes; keeps strangers out before anything of theirs is parsed. */
+  readonly networkKey: Uint8Array;
+  readonly listen: HostPort;
+  readonly certificate: () => Uint8Array;
+  readonly admit: Admit;
+  readonly log: Log;
+}
+
+/** The mesh for real: TCP, private-network key, Noise with the exchange of certificates, Yamux, gossipsub. */
+export function libp2pTransport(init: Libp2pTransportInit): Transport {
+  const { key, log } = init;
+  let node: Libp2p<{ pubsub: GossipSub }> | null = null;
+  let events: TransportEvents | null = null;
+
+  const running = (): Libp2p<{ pubsub: GossipSub }> => {
+    if (node === null) throw new Error('the mesh is not started');
+    return node;
+  };
+
+  async function answer(stream: Stream, connection: Libp2pConnection): Promise<void> {
+    const signal = AbortSignal.timeout(answerTimeoutMs);
+    const frames = lpStream(stream, { maxDataLength: maxFrameBytes });
+    try {
+      const request = decode((await frames.read({ signal })).subarray());
+      const [method, body] = Array.isArray(request) ? (request as unknown[]) : [];
+      if (typeof method !== 'string' || !(body instanceof Uint8Array)) throw new Error('malformed request');
+      let reply: unknown[];
+      try {
+        const from = connection.remotePeer.toString() as NodeId;
+        reply = [true, await events?.request(method, body, from)];
+      } catch (error) {
+        reply = [false, error instanceof Error ? error.message : String(error)];
+      }
+      await frames.write(encode(reply), { signal });
+      await stream.close({ signal });
+    } catch (error) {
+      stream.abort(error instanceof Error ? error : new Error(String(error)));
+      log.debug({ err: error, peer: connection.remotePeer.toString() }, 'answering a request failed');
+    }
+  }
+
+  return {
+    async start(handlers) {
+      events = handlers;
+      const started = await createLibp2p({
+        start: false,
+        privateKey: privateKeyFromRaw(Buffer.concat([key.seed, key.publicKey])),
+        addresses: { listen: [toMultiaddr(init.listen)] },
+        transports: [tcp()],
+        connectionProtector: preSharedKey({ psk: pskFile(init.networkKey) }),
+        connectionEncrypters: [(components) => membersOnly(noise()(components), init.certificate, init.admit)],
+        streamMuxers: [yamux()],
+        connectionManager: {
+          maxConnections,
+          inboundConnectionThreshold: maxPendingInbound,
+          maxIncomingPendingConnections: maxPendingInbound,
+          // Redialling is the dialer's job, which knows all members and their addresses.
+          reconnectRetries: 0,
+        },
+        connectionMonitor: { pingInterval: pingIntervalMs },
+        services: {
+          identify: identify(),
+          pubsub: gossipsub({
+            // Records carry their owner's signature; the envelope needs none, and equal content is one message.
+            globalSignaturePolicy: StrictNoSign,
+            msgIdFn: messageId,
+            allowPublishToZeroTopicPeers: true,
+            emitSelf: false,
+            // Members are proven by certificate, so many of them behind one address are no sybils.
+            scoreParams: { IPColocationFactorWeight: 0 },
+            maxInboundDataLength: maxFrameBytes,
+          }),
+        },
+      });
+      node = started;
+      started.addEventListener('peer:connect', ({ detail }) => events?.connected(detail.toString() as NodeId));
+      started.addEventListener('peer:disconnect', ({ detail }) => events?.disconnected(detail.toString() as NodeId));
+      await started.handle(requestProtocol, (stream, connection) => void answer(stream, connection), {
+        maxInboundStreams,
+      });
+      await started.start();
+    },
+    async stop() {
+      const stopping = node;
+      node = null;
+      events = null;
+      await stopping?.stop();
+    },
+    publish(topic, bytes) {
+      running()
+        .services.pubsub.publish(topic, bytes)
+        .catch((error: unknown) => log.debug({ err: error, topic }, 'publishing failed; readers will pull'));
+    },
+    subscribe(topic) {
+      const { pubsub } = running().services;
+      pubsub.topicValidators.set(topic, (from, message) =>
+        events === null
+          ? TopicValidatorResult.Ignore
+          : verdicts[events.gossip(topic, message.data, from.toString() as NodeId)],
+      );
+      pubsub.subscribe(topic);
+    },
+    unsubscribe(topic) {
+      const { pubsub } = running().services;
+      pubsub.unsubscribe(topic);
+      pubsub.topicValidators.delete(topic);
+    },
+    async request(peer, method, body, signal) {
+      const connection = running().getConnections(peerIdFromString(peer))[0];
+      if (connection === undefined) throw new Error(`${peer} is not connected`);
+      const stream = await connection.newStream(requestProtocol, { signal });
+      const frames = lpStream(stream, { maxDataLength: maxFrameBytes });
+      try {
+        await frames.write(encode([method, body]), { signal });
+        const reply = decode((await frames.read({ signal })).subarray());
+        const [ok, result] = Array.isArray(reply) ? (reply as unknown[]) : [];
+        if (ok !== true || !(result instanceof Uint8Array))
+          throw new Error(`${method}: ${String(result ?? 'malformed reply')}`);
+        await stream.close({ signal });
+        return result;
+      } catch (error) {
+        stream.abort(error instanceof Error ? error : new Error(String(error)));
+        throw error;
+      }
+    },
+    async dial(peer, addresses, signal) {
+      const targets = addresses.flatMap((address) => {
+        const parsed = parseHostPort(address);
+        return parsed === null ? [] : [multiaddr(`${toMultiaddr(parsed)}/p2p/${peer}`)];
+      });
+      if (targets.length === 0) throw new Error('no address is known');
+      await running().dial(targets, { signal });
+    },
+    async disconnect(peer) {
+      await node?.hangUp(peerIdFromString(peer));
+    },
+    connections() {
+      const open = new Map<NodeId, Connection>();
+      for (const connection of node?.getConnections() ?? []) {
+        open.set(connection.remotePeer.toString() as NodeId, {
+          direction: connection.direction,
+          address: fromMultiaddr(connection.remoteAddr.toString()),
+          sinceMs: connection.timeline.open,
+        });
+      }
+      return open;
+    },
+  };
+}
+
+function messageId(message: Message): Uint8Array {
+  return createHash('sha256').update(message.topic).update('\0').update(message.data).digest();
+}
+
+function toMultiaddr({ host, port }: HostPort): string {
+  return `/${isIPv6(host) ? 'ip6' : 'ip4'}/${host}/tcp/${port}`;
+}
+
+function fromMultiaddr(text: string): string {
+  const match = /^\/ip[46]\/([^/]+)\/tcp\/(\d+)/.exec(text);
+  return match?.[1] && match[2] ? formatHostPort({ host: match[1], port: Number(match[2]) }) : text;
+}
+
+/** Key file format of libp2p's private networks (libp2p specs, pnet/Private-Networks-PSK-V1). */
+function pskFile(networkKey: Uint8Array): Uint8Array {
+  return Buffer.from(`/key/swarm/psk/1.0.0/\n/base16/\n${Buffer.from(networkKey).toString('hex')}`);
+}

@@ -1,0 +1,62 @@
+import { mkdirSync } from 'node:fs';
+import { open, type RootDatabase } from 'lmdb';
+import { decode, encode } from './encoding.ts';
+
+/** Ordered key: parts compare one by one. */
+export type Key = readonly (string | number)[];
+
+/** One write; null removes. */
+export interface Write {
+  readonly key: Key;
+  readonly value: unknown;
+}
+
+/** Embedded key-value store: ordered, crash-safe, one process at a time. Values are plain data and byte arrays. */
+export interface Store {
+  get(key: Key): unknown;
+  /** Entries whose key starts with `prefix`, in order. */
+  entries(prefix: Key): Iterable<readonly [Key, unknown]>;
+  /** All or nothing; on disk when it resolves. Commits take effect in the order of the calls. */
+  commit(writes: readonly Write[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+// Address space, not memory or disk: LMDB grows the file as needed up to this.
+const mapSizeBytes = 4 * 1024 ** 3;
+
+/**
+ * Opens (or makes) the store in `folder`, mode 0700, files 0600: it holds private keys.
+ * @throws when the folder cannot be made or the file is no LMDB environment
+ */
+export function openStore(folder: string): Store {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const before = process.umask(0o077);
+  let db: RootDatabase<Buffer, (string | number)[]>;
+  try {
+    db = open({ path: folder, noSubdir: false, mapSize: mapSizeBytes, encoding: 'binary' });
+  } finally {
+    process.umask(before);
+  }
+  return {
+    get: (key) => {
+      const bytes = db.get([...key]);
+      return bytes === undefined ? undefined : decode(bytes);
+    },
+    *entries(prefix) {
+      // U+FFFF sorts behind every string and number that may follow the prefix.
+      for (const { key, value } of db.getRange({ start: [...prefix], end: [...prefix, '\uffff'] })) {
+        if (prefix.every((part, i) => key[i] === part)) yield [key, decode(value)] as const;
+      }
+    },
+    async commit(writes) {
+      await db.transaction(() => {
+        for (const { key, value } of writes) {
+          if (value === null) void db.remove([...key]);
+          else void db.put([...key], Buffer.from(encode(value)));
+        }
+      });
+      await db.flushed;
+    },
+    close: () => db.close(),
+  };
+}

@@ -1,0 +1,35 @@
+/**
+ * Hybrid logical clock (Kulkarni et al., 2014): wall time that never runs backwards and is always after whatever was
+ * seen from others. [milliseconds since the epoch, counter]
+ */
+export type Timestamp = readonly [wallMs: number, counter: number];
+
+/** A clock this far ahead is wrong; its time stamps do not drag ours along. */
+export const maxSkewMs = 60_000;
+
+export function compareTimestamps(a: Timestamp, b: Timestamp): number {
+  return a[0] - b[0] || a[1] - b[1];
+}
+
+export class HybridClock {
+  readonly #now: () => number;
+  #last: Timestamp = [0, 0];
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** A time stamp after all that were made or observed here. */
+  next(): Timestamp {
+    const wall = this.#now();
+    this.#last = wall > this.#last[0] ? [wall, 0] : [this.#last[0], this.#last[1] + 1];
+    return this.#last;
+  }
+
+  /** @returns false when the time stamp is too far in the future to follow */
+  observe(seen: Timestamp): boolean {
+    if (seen[0] > this.#now() + maxSkewMs) return false;
+    if (compareTimestamps(seen, this.#last) > 0) this.#last = seen;
+    return true;
+  }
+}

@@ -1,0 +1,164 @@
+import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
+import type { Role } from '../identity/certificates.ts';
+import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
+import { clusterTopic, type SignedRecord } from './record.ts';
+
+// What the tables hold: for each kind of key, in which topic it lives, who may write it, and the shape of its value.
+
+const text = (max: number) => z.string().max(max);
+const count = z.int().min(0);
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= 64);
+const ip = z
+  .string()
+  .max(45)
+  .refine((value) => ipaddr.isValid(value), 'not an IP address');
+const ipv4 = z.string().refine((value) => ipaddr.IPv4.isValidFourPartDecimal(value), 'not an IPv4 address');
+const cidr4 = z
+  .string()
+  .max(18)
+  .refine((value) => ipaddr.IPv4.isValidCIDRFourPartDecimal(value), 'not an IPv4 subnet');
+const mac = z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'not a unicast MAC address');
+const hostPort = z
+  .string()
+  .max(64)
+  .regex(/^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]):\d{1,5}$/, 'not IP:PORT');
+const label = z.record(text(128), text(1024)).refine((all) => Object.keys(all).length <= 64, 'more than 64 labels');
+const timestamp = z.tuple([count, count]);
+const nodeId = z.string().refine((value) => parseNodeId(value) !== null, 'not a node id');
+const name = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, 'not a name');
+
+/** `node`: how the owner is reached. Its VTEP is an attribute; its identity is the key that signs the record. */
+export const NodeValue = z.object({
+  hostname: text(253),
+  vtep: ip,
+  /** `IP:PORT`, most preferred first. */
+  gossip: z.array(hostPort).min(1).max(8),
+  version: text(64),
+  createdMs: count,
+});
+
+/** `cluster`: settings chosen at init, the same for all. */
+export const ClusterValue = z.object({
+  stamp: timestamp,
+  /** Owner of all subnets and VNIs that nobody else was given. */
+  root: nodeId,
+  pools: z.array(cidr4).min(1).max(16),
+  subnetBits: z.int().min(16).max(29),
+  dataPathPort: z.int().min(1).max(65535),
+});
+
+/** `network/<id>`: one record per writer; the highest stamp wins, removal included. */
+export const NetworkValue = z.object({
+  stamp: timestamp,
+  removed: z.boolean(),
+  name,
+  vni: z.int().min(4096).max(0xffffff),
+  subnet: cidr4,
+  gateway: ipv4,
+  internal: z.boolean(),
+  attachable: z.boolean(),
+  ingress: z.boolean(),
+  options: label,
+  labels: label,
+  createdMs: count,
+  /** Owner of all addresses of the network that nobody else was given. */
+  root: nodeId,
+});
+
+/** `token/<role>`: the secret of a join token, readable by managers only. */
+export const TokenValue = z.object({
+  stamp: timestamp,
+  sealed: bytes,
+  retired: bytes.array().max(16),
+});
+
+/** `removed/<node id>`: the node is barred for ever. */
+export const RemovedValue = z.object({ stamp: timestamp });
+
+/** `ep/<endpoint id>` in the topic of its network. Its VTEP is that of its owner. */
+export const EndpointValue = z.object({
+  name,
+  sandbox: z.string().regex(/^[0-9a-f]{64}$/),
+  ip,
+  mac,
+  aliases: z.array(name).max(16),
+  createdMs: count,
+});
+
+/**
+ * `range/<start>/<generation>` in the topic of its network, `range/<pool>/<start>/<generation>` in the cluster's: who
+ * owns these numbers. A grant is never rewritten, so that each generation of a number keeps its one writer.
+ */
+export const RangeValue = z.object({
+  start: count,
+  /** Exclusive. */
+  end: count,
+  to: nodeId,
+  /** One more than that of the grant which made the writer the owner. */
+  generation: z.int().min(1),
+});
+
+export type NodeValue = z.infer<typeof NodeValue>;
+export type ClusterValue = z.infer<typeof ClusterValue>;
+export type NetworkValue = z.infer<typeof NetworkValue>;
+export type TokenValue = z.infer<typeof TokenValue>;
+export type EndpointValue = z.infer<typeof EndpointValue>;
+export type RangeValue = z.infer<typeof RangeValue>;
+
+/** Rings of numbers that the cluster topic holds; each network's addresses are a ring in the network's topic. */
+export type Pool = 'subnet' | 'vni';
+
+interface Kind {
+  readonly scope: 'cluster' | 'network';
+  readonly key: (rest: string) => boolean;
+  readonly value: z.ZodType;
+  readonly managersOnly: boolean;
+}
+
+const isGrantKey = (rest: string): boolean => /^\d{1,10}\/\d{1,10}$/.test(rest);
+
+const kinds: { readonly [prefix: string]: readonly Kind[] } = {
+  node: [{ scope: 'cluster', key: (rest) => rest === '', value: NodeValue, managersOnly: false }],
+  cluster: [{ scope: 'cluster', key: (rest) => rest === '', value: ClusterValue, managersOnly: true }],
+  network: [{ scope: 'cluster', key: isNetworkId, value: NetworkValue, managersOnly: true }],
+  token: [
+    { scope: 'cluster', key: (rest) => rest === 'worker' || rest === 'manager', value: TokenValue, managersOnly: true },
+  ],
+  removed: [{ scope: 'cluster', key: (rest) => parseNodeId(rest) !== null, value: RemovedValue, managersOnly: true }],
+  range: [
+    {
+      scope: 'cluster',
+      key: (rest) => /^(subnet|vni)\/\d{1,10}\/\d{1,10}$/.test(rest),
+      value: RangeValue,
+      managersOnly: true,
+    },
+    { scope: 'network', key: isGrantKey, value: RangeValue, managersOnly: false },
+  ],
+  ep: [{ scope: 'network', key: isEndpointId, value: EndpointValue, managersOnly: false }],
+};
+
+export const networkTopic = (id: NetworkId): string => `net/${id}`;
+
+export function networkOfTopic(topic: string): NetworkId | null {
+  const id = topic.slice('net/'.length);
+  return topic.startsWith('net/') && isNetworkId(id) ? id : null;
+}
+
+/**
+ * Whether the record is of a known kind, in its place, written by one who may, and well-formed. Says nothing about
+ * other records: what a record needs may still be on its way.
+ * @returns the objection, or null
+ */
+export function objectionTo({ record }: SignedRecord, writer: Role | null): string | null {
+  if (record.key === '') return typeof record.value === 'number' ? null : 'opening record without a size';
+  const slash = record.key.indexOf('/');
+  const [prefix, rest] = slash < 0 ? [record.key, ''] : [record.key.slice(0, slash), record.key.slice(slash + 1)];
+  const scope = record.topic === clusterTopic ? 'cluster' : 'network';
+  const kind = Object.hasOwn(kinds, prefix) ? kinds[prefix]?.find((each) => each.scope === scope) : undefined;
+  if (kind === undefined || !kind.key(rest)) return `unknown key in ${scope} topic`;
+  if (kind.managersOnly && writer !== 'manager') return `${prefix} record from a worker`;
+  if (record.value === null) return null;
+  const parsed = kind.value.safeParse(record.value);
+  return parsed.success ? null : `malformed ${prefix} record`;
+}

@@ -1,0 +1,70 @@
+import type { Environment } from '../environment.ts';
+import type { Member, Role, TrustAnchor } from '../identity/certificates.ts';
+import type { NodeId } from '../ids.ts';
+import type { Store } from '../store.ts';
+
+/** More nodes than any cluster is built for; a further certificate is refused. */
+const maxMembers = 20_000;
+
+/**
+ * Who belongs to the cluster: nodes whose certificate was seen and holds, less those that were removed. Certificates
+ * come with handshakes and with pulled streams, so a node vouches for itself also where it was never met.
+ */
+export class Members {
+  readonly anchor: TrustAnchor;
+  readonly #environment: Environment;
+  readonly #store: Store;
+  readonly #members = new Map<NodeId, Member>();
+  readonly #removed = new Set<NodeId>();
+
+  constructor(anchor: TrustAnchor, store: Store, environment: Environment) {
+    this.anchor = anchor;
+    this.#store = store;
+    this.#environment = environment;
+    for (const [, value] of store.entries(['member'])) {
+      if (!(value instanceof Uint8Array)) continue;
+      const checked = anchor.check(value, environment.now());
+      if (checked.ok) this.#members.set(checked.member.nodeId, checked.member);
+    }
+  }
+
+  /**
+   * Checks a certificate and remembers its node.
+   * @returns the member, or one line that says why it is none
+   */
+  admit(certificate: Uint8Array): { ok: true; member: Member } | { ok: false; reason: string } {
+    const checked = this.anchor.check(certificate, this.#environment.now());
+    if (!checked.ok) return checked;
+    const { member } = checked;
+    if (this.#removed.has(member.nodeId)) return { ok: false, reason: 'the node was removed from the cluster' };
+    const known = this.#members.get(member.nodeId);
+    if (known !== undefined && known.notAfterMs >= member.notAfterMs) return { ok: true, member: known };
+    if (known === undefined && this.#members.size >= maxMembers) {
+      return { ok: false, reason: `more than ${maxMembers} members` };
+    }
+    this.#members.set(member.nodeId, member);
+    // Not awaited: a certificate that is lost in a crash comes again with the next handshake or pull.
+    this.#store.commit([{ key: ['member', member.nodeId], value: member.certificate }]).catch(() => {});
+    return { ok: true, member };
+  }
+
+  get(nodeId: NodeId): Member | null {
+    return this.#members.get(nodeId) ?? null;
+  }
+
+  roleOf(nodeId: NodeId): Role | null {
+    return this.#members.get(nodeId)?.role ?? null;
+  }
+
+  isRemoved(nodeId: NodeId): boolean {
+    return this.#removed.has(nodeId);
+  }
+
+  /** Bars a node for ever; its id never comes back because every join makes a new key. */
+  remove(nodeId: NodeId): void {
+    this.#removed.add(nodeId);
+    if (this.#members.delete(nodeId)) {
+      this.#store.commit([{ key: ['member', nodeId], value: null }]).catch(() => {});
+    }
+  }
+}

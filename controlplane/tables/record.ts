@@ -1,0 +1,102 @@
+import { decode, encode } from '../encoding.ts';
+import type { NodeKey, SignatureVerifier } from '../identity/keys.ts';
+import { type NodeId, nodeIdOf, publicKeyOf } from '../ids.ts';
+
+/** Topic of what every node needs: nodes, networks, keys. */
+export const clusterTopic = 'cluster';
+
+/**
+ * One entry of a single-writer stream. A record is written by its owner only, and `(owner, epoch, seq)` names it within
+ * its topic for ever. `value` null is a tombstone.
+ */
+export interface Record {
+  readonly topic: string;
+  readonly owner: NodeId;
+  /** Raised at every start of the owner; a higher epoch replaces the owner's stream whole. */
+  readonly epoch: number;
+  /** 1, 2, 3, … without holes within an epoch; seq 1 is the opening record. */
+  readonly seq: number;
+  /** Table and key, `ep/<id>`; '' is the opening record, whose value says how many records make the epoch whole. */
+  readonly key: string;
+  readonly value: unknown;
+}
+
+/** A record as it travels and rests: the signed bytes are kept, never encoded again. */
+export interface SignedRecord {
+  readonly record: Record;
+  /** msgpack of [version, topic, owner key, epoch, seq, key, value]. */
+  readonly payload: Uint8Array;
+  /** Ed25519 over the domain, the cluster id and the payload. */
+  readonly signature: Uint8Array;
+}
+
+/** [payload, signature] */
+export type WireRecord = readonly [Uint8Array, Uint8Array];
+
+/** A record is one endpoint or one network: 2 KiB is ten times what the largest needs. */
+export const maxRecordBytes = 2048;
+export const maxKeyLength = 128;
+
+const formatVersion = 1;
+
+export function signRecord(key: NodeKey, clusterId: string, record: Record): SignedRecord {
+  const { topic, epoch, seq, key: recordKey, value } = record;
+  const payload = encode([formatVersion, topic, key.publicKey, epoch, seq, recordKey, value]);
+  if (payload.length > maxRecordBytes) {
+    throw new RangeError(`record ${recordKey} has ${payload.length} bytes; the limit is ${maxRecordBytes}`);
+  }
+  return { record, payload, signature: key.sign(signedBytes(clusterId, payload)) };
+}
+
+/** Decodes without checking the signature. @returns null for anything that is not a record */
+export function decodeRecord(wire: unknown): SignedRecord | null {
+  if (!Array.isArray(wire) || wire.length !== 2) return null;
+  const [payload, signature] = wire as unknown[];
+  if (!(payload instanceof Uint8Array) || payload.length > maxRecordBytes) return null;
+  if (!(signature instanceof Uint8Array) || signature.length !== 64) return null;
+  let fields: unknown;
+  try {
+    fields = decode(payload);
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(fields) || fields.length !== 7 || fields[0] !== formatVersion) return null;
+  const [, topic, ownerKey, epoch, seq, key, value] = fields as unknown[];
+  if (!isTopic(topic) || !(ownerKey instanceof Uint8Array) || ownerKey.length !== 32) return null;
+  if (!isCount(epoch) || !isCount(seq)) return null;
+  if (typeof key !== 'string' || key.length > maxKeyLength || (key === '') !== (seq === 1)) return null;
+  if (value === undefined) return null;
+  return {
+    record: { topic, owner: nodeIdOf(ownerKey), epoch, seq, key, value },
+    // Copies: a slice would keep the whole frame that it came in.
+    payload: Buffer.from(payload),
+    signature: Buffer.from(signature),
+  };
+}
+
+export function verifyRecord(verifier: SignatureVerifier, clusterId: string, signed: SignedRecord): boolean {
+  return verifier.verify(signed.record.owner, signedBytes(clusterId, signed.payload), signed.signature);
+}
+
+export const toWire = (signed: SignedRecord): WireRecord => [signed.payload, signed.signature];
+
+export function isTopic(value: unknown): value is string {
+  return typeof value === 'string' && (value === clusterTopic || /^net\/[0-9a-z]{25}$/.test(value));
+}
+
+/** Positive integers that survive msgpack and arithmetic. */
+export function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 1;
+}
+
+/** Owner ids travel as raw keys: 32 bytes instead of 52 characters. */
+export function ownerBytes(owner: NodeId): Uint8Array {
+  const raw = publicKeyOf(owner);
+  if (raw === null) throw new Error(`not a node id: ${owner}`);
+  return raw;
+}
+
+// Separates these signatures from any other use of the node's key, and one cluster's records from another's.
+const domain = Buffer.from('weft record 1\0');
+const signedBytes = (clusterId: string, payload: Uint8Array): Uint8Array =>
+  Buffer.concat([domain, Buffer.from(clusterId), Buffer.of(0), payload]);

@@ -1,0 +1,353 @@
+import { decode, encode } from '../encoding.ts';
+import { type Environment, jittered, type Log } from '../environment.ts';
+import { type NodeId, nodeIdOf } from '../ids.ts';
+import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.ts';
+import type { Members } from './members.ts';
+import { decodeRecord, isCount, isTopic, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
+import { nowhere, type Position } from './stream.ts';
+import { badSignature, type Tables } from './tables.ts';
+
+// How often a node compares itself with a random neighbour. Gossip and gap pulls do the work; this finds what both
+// missed, so seconds are enough.
+const comparePeriodMs = 5_000;
+const requestTimeoutMs = 10_000;
+// Half of maxFrameBytes: room for the certificates and the msgpack framing around the records.
+const batchBytes = 524_288;
+// Owners a single request may name; a larger version vector is sent as several.
+const maxVectorEntries = 100_000;
+
+type WireVector = [topic: string, entries: [owner: Uint8Array, epoch: number, seq: number][]][];
+
+interface WireStream {
+  topic: string;
+  owner: Uint8Array;
+  certificate: Uint8Array;
+  epoch: number;
+  after: number;
+  upTo: number;
+  records: WireRecord[];
+}
+
+interface PullReply {
+  streams: WireStream[];
+  /** The reply was cut at its size limit: ask again. */
+  more: boolean;
+  /** The asker has something that the answerer lacks. */
+  behind: boolean;
+}
+
+/** What a pull asks for: everything, or the streams in which a gap was seen. */
+type Wanted = 'all' | Map<string, Set<NodeId>>;
+
+/**
+ * Keeps the tables of this node equal to those of the others: publishes own records, takes what is gossiped, pulls
+ * what is missing from whoever showed that it has it, and compares version vectors on connect and on a timer.
+ */
+export class Replica {
+  readonly #tables: Tables;
+  readonly #members: Members;
+  readonly #transport: Transport;
+  readonly #environment: Environment;
+  readonly #log: Log;
+  readonly #wanted = new Map<NodeId, Wanted>();
+  readonly #pulling = new Set<NodeId>();
+  readonly #pulled = new Map<NodeId, number>();
+  /** Called after every full exchange. */
+  onExchange: () => void = () => {};
+  /** Records refused since start, by reason. */
+  readonly refused = new Map<string, number>();
+  #cancelTimer: () => void = () => {};
+  #stopped = false;
+
+  constructor(init: { tables: Tables; members: Members; transport: Transport; environment: Environment; log: Log }) {
+    this.#tables = init.tables;
+    this.#members = init.members;
+    this.#transport = init.transport;
+    this.#environment = init.environment;
+    this.#log = init.log;
+  }
+
+  start(): void {
+    this.#tables.onOwnRecords = (records) => this.#publish(records);
+    this.#scheduleCompare();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer();
+    this.#tables.onOwnRecords = () => {};
+  }
+
+  connected(peer: NodeId): void {
+    this.want(peer, 'all');
+  }
+
+  disconnected(peer: NodeId): void {
+    this.#wanted.delete(peer);
+    this.#pulled.delete(peer);
+  }
+
+  /** How many full exchanges with that peer were finished since it connected. */
+  exchangesWith(peer: NodeId): number {
+    return this.#pulled.get(peer) ?? 0;
+  }
+
+  #publish(records: readonly SignedRecord[]): void {
+    const byTopic = new Map<string, WireRecord[]>();
+    for (const signed of records) {
+      const { topic } = signed.record;
+      byTopic.set(topic, [...(byTopic.get(topic) ?? []), toWire(signed)]);
+    }
+    for (const [topic, wire] of byTopic) {
+      for (const frame of inFrames(wire, maxGossipBytes)) this.#transport.publish(topic, encode(frame));
+    }
+  }
+
+  /** A gossip message is a list of records of its topic. */
+  gossip(topic: string, bytes: Uint8Array, from: NodeId): Verdict {
+    const frame = this.#decode(bytes);
+    if (!Array.isArray(frame) || frame.length === 0) return this.#refuse('malformed gossip', from, 'reject');
+    let verdict: Verdict = 'ignore';
+    for (const wire of frame) {
+      const signed = decodeRecord(wire);
+      if (signed === null || signed.record.topic !== topic) return this.#refuse('malformed record', from, 'reject');
+      const outcome = this.#tables.ingest(signed);
+      if (outcome.result === 'refused') {
+        verdict = this.#refuse(
+          outcome.reason,
+          signed.record.owner,
+          outcome.reason === badSignature ? 'reject' : 'ignore',
+        );
+      }
+      if (outcome.result === 'applied') verdict = 'accept';
+      if (outcome.result === 'unknown-owner' || (outcome.result === 'applied' && outcome.gap)) {
+        this.want(from, new Map([[topic, new Set([signed.record.owner])]]));
+      }
+    }
+    return verdict;
+  }
+
+  /** Pulls from that peer as soon as possible; requests that come while one is under way are put together. */
+  want(peer: NodeId, wanted: Wanted): void {
+    const known = this.#wanted.get(peer);
+    if (known === 'all' || wanted === 'all' || known === undefined) {
+      this.#wanted.set(peer, known === 'all' ? known : wanted);
+    } else {
+      for (const [topic, owners] of wanted) known.set(topic, new Set([...(known.get(topic) ?? []), ...owners]));
+    }
+    if (this.#pulling.has(peer)) return;
+    this.#pulling.add(peer);
+    this.#pullAll(peer)
+      .catch((error: unknown) => this.#log.debug({ err: error, peer }, 'pull failed; the next exchange repeats it'))
+      .finally(() => this.#pulling.delete(peer));
+  }
+
+  /** One full exchange with that peer, finished when it resolves. */
+  async pullNow(peer: NodeId): Promise<void> {
+    while (await this.#pull(peer, 'all'));
+  }
+
+  async #pullAll(peer: NodeId): Promise<void> {
+    for (;;) {
+      const wanted = this.#wanted.get(peer);
+      if (wanted === undefined || this.#stopped) return;
+      this.#wanted.delete(peer);
+      let more = true;
+      while (more && !this.#stopped) more = await this.#pull(peer, wanted);
+      if (wanted === 'all') {
+        this.#pulled.set(peer, this.exchangesWith(peer) + 1);
+        this.onExchange();
+      }
+    }
+  }
+
+  async #pull(peer: NodeId, wanted: Wanted): Promise<boolean> {
+    const request = { all: wanted === 'all', vector: this.#vectorFor(wanted) };
+    const reply = this.#decode(
+      await this.#transport.request(peer, 'pull', encode(request), AbortSignal.timeout(requestTimeoutMs)),
+    );
+    const parsed = parsePullReply(reply);
+    if (parsed === null) {
+      this.#refuse('malformed pull reply', peer, 'reject');
+      return false;
+    }
+    let progress = false;
+    for (const stream of parsed.streams) progress = this.#take(stream, peer) || progress;
+    // A peer that says "more" and brings nothing new would keep us asking for ever.
+    return parsed.more && progress;
+  }
+
+  #take(stream: WireStream, peer: NodeId): boolean {
+    const owner = nodeIdOf(stream.owner);
+    if (owner === this.#tables.self) return false;
+    if (this.#members.get(owner) === null) {
+      const admitted = this.#members.admit(stream.certificate);
+      if (!admitted.ok || admitted.member.nodeId !== owner) {
+        this.#refuse(admitted.ok ? 'certificate of another node' : admitted.reason, owner, 'ignore');
+        return false;
+      }
+    }
+    let clean = true;
+    let progress = false;
+    for (const wire of stream.records) {
+      const signed = decodeRecord(wire);
+      if (signed === null || signed.record.owner !== owner || signed.record.topic !== stream.topic) {
+        this.#refuse('malformed record', peer, 'reject');
+        return progress;
+      }
+      const outcome = this.#tables.ingest(signed);
+      if (outcome.result === 'applied') progress = true;
+      if (outcome.result === 'refused') {
+        this.#refuse(outcome.reason, owner, 'ignore');
+        clean = false;
+      }
+    }
+    // A refused record may become acceptable (its network may still be on its way): then the batch does not count as
+    // taken, and the next exchange brings it again.
+    const lacked = this.#tables.lacks(stream.topic, owner, { epoch: stream.epoch, seq: stream.upTo });
+    const known = this.#tables.vector(stream.topic).get(owner) ?? nowhere;
+    const joins = stream.after === 0 || (known.epoch === stream.epoch && known.seq >= stream.after);
+    if (clean && lacked && joins) {
+      this.#tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
+      progress = true;
+    }
+    return progress;
+  }
+
+  #vectorFor(wanted: Wanted): WireVector {
+    const row = (owner: NodeId, { epoch, seq }: Position): [Uint8Array, number, number] => [
+      ownerBytes(owner),
+      epoch,
+      seq,
+    ];
+    if (wanted === 'all') {
+      return this.#tables.topics.map((topic) => [
+        topic,
+        [...this.#tables.vector(topic)].map(([owner, position]) => row(owner, position)),
+      ]);
+    }
+    return [...wanted].map(([topic, owners]) => {
+      const vector = this.#tables.vector(topic);
+      return [topic, [...owners].map((owner) => row(owner, vector.get(owner) ?? nowhere))];
+    });
+  }
+
+  /** Answers a pull: whatever the asker's version vector lacks, up to the size of one frame. */
+  answerPull(body: Uint8Array, from: NodeId): Uint8Array {
+    const request = parsePullRequest(this.#decode(body));
+    if (request === null) throw new Error('malformed pull request');
+    const reply: PullReply = { streams: [], more: false, behind: false };
+    let room = batchBytes;
+    for (const [topic, asked] of request.vector) {
+      const owners = request.all ? new Set([...asked.keys(), ...this.#tables.vector(topic).keys()]) : asked.keys();
+      for (const owner of owners) {
+        const position = asked.get(owner) ?? nowhere;
+        if (this.#tables.lacks(topic, owner, position)) reply.behind = true;
+        const batch = this.#tables.after(topic, owner, position);
+        const certificate = this.#members.get(owner)?.certificate;
+        if (batch === null || certificate === undefined) continue;
+        const records: WireRecord[] = [];
+        let { upTo } = batch;
+        for (const signed of batch.records) {
+          const size = signed.payload.length + signed.signature.length + 16;
+          if (size > room) {
+            upTo = Math.min(upTo, signed.record.seq - 1);
+            reply.more = true;
+            break;
+          }
+          room -= size;
+          records.push(toWire(signed));
+        }
+        const { epoch, after } = batch;
+        if (records.length > 0 || !reply.more) {
+          reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records });
+        }
+        if (reply.more) break;
+      }
+      if (reply.more) break;
+    }
+    // Whoever asks shows what it has: what we lack of it we pull in turn.
+    if (reply.behind)
+      this.want(from, request.all ? 'all' : new Map([...request.vector].map(([t, o]) => [t, new Set(o.keys())])));
+    return encode(reply);
+  }
+
+  #scheduleCompare(): void {
+    this.#cancelTimer = this.#environment.timer(jittered(this.#environment, comparePeriodMs), () => {
+      const peers = [...this.#transport.connections().keys()];
+      const peer = peers[Math.floor(this.#environment.random() * peers.length)];
+      if (peer !== undefined) this.want(peer, 'all');
+      this.#scheduleCompare();
+    });
+  }
+
+  #decode(bytes: Uint8Array): unknown {
+    try {
+      return decode(bytes);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #refuse(reason: string, who: NodeId, verdict: Verdict): Verdict {
+    const count = (this.refused.get(reason) ?? 0) + 1;
+    this.refused.set(reason, count);
+    // The first of a kind is said, the rest are counted (`weft status`).
+    if (count === 1) this.#log.warn({ reason, node: who }, 'refused records of a node');
+    return verdict;
+  }
+}
+
+/** Splits records into lists whose encoding stays below `limitBytes`. */
+function inFrames(records: readonly WireRecord[], limitBytes: number): WireRecord[][] {
+  const frames: WireRecord[][] = [];
+  let size = limitBytes;
+  for (const record of records) {
+    const bytes = record[0].length + record[1].length + 16;
+    if (size + bytes > limitBytes) {
+      frames.push([]);
+      size = 16;
+    }
+    frames.at(-1)?.push(record);
+    size += bytes;
+  }
+  return frames;
+}
+
+const isObject = (value: unknown): value is { [key: string]: unknown } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+const isKey = (value: unknown): value is Uint8Array => value instanceof Uint8Array && value.length === 32;
+const isIndex = (value: unknown): value is number => value === 0 || isCount(value);
+
+function parsePullRequest(value: unknown): { all: boolean; vector: Map<string, Map<NodeId, Position>> } | null {
+  if (!isObject(value) || typeof value['all'] !== 'boolean' || !Array.isArray(value['vector'])) return null;
+  const vector = new Map<string, Map<NodeId, Position>>();
+  let entries = 0;
+  for (const pair of value['vector'] as unknown[]) {
+    if (!Array.isArray(pair) || !isTopic(pair[0]) || !Array.isArray(pair[1])) return null;
+    const owners = new Map<NodeId, Position>();
+    for (const row of pair[1] as unknown[]) {
+      if (!Array.isArray(row) || !isKey(row[0]) || !isIndex(row[1]) || !isIndex(row[2])) return null;
+      entries += 1;
+      if (entries > maxVectorEntries) return null;
+      owners.set(nodeIdOf(row[0]), { epoch: row[1], seq: row[2] });
+    }
+    vector.set(pair[0], owners);
+  }
+  return { all: value['all'], vector };
+}
+
+function parsePullReply(value: unknown): PullReply | null {
+  if (!isObject(value) || !Array.isArray(value['streams'])) return null;
+  const { more, behind } = value;
+  if (typeof more !== 'boolean' || typeof behind !== 'boolean') return null;
+  const streams: WireStream[] = [];
+  for (const stream of value['streams'] as unknown[]) {
+    if (!isObject(stream) || !isTopic(stream['topic']) || !isKey(stream['owner'])) return null;
+    const { certificate, records, epoch, after, upTo } = stream;
+    if (!(certificate instanceof Uint8Array) || !Array.isArray(records)) return null;
+    if (!isCount(epoch) || !isIndex(after) || !isIndex(upTo)) return null;
+    streams.push({ topic: stream['topic'], owner: stream['owner'], certificate, epoch, after, upTo, records });
+  }
+  return { streams, more, behind };
+}

@@ -1,0 +1,215 @@
+import type { SignedRecord } from './record.ts';
+
+/** How far a reader is in a stream: all of `epoch` up to `seq` is known or superseded. */
+export interface Position {
+  readonly epoch: number;
+  readonly seq: number;
+}
+
+export const nowhere: Position = { epoch: 0, seq: 0 };
+
+export function isBehind(mine: Position, theirs: Position): boolean {
+  return mine.epoch < theirs.epoch || (mine.epoch === theirs.epoch && mine.seq < theirs.seq);
+}
+
+/** A key of a stream took another value; null is absent. */
+export interface Change {
+  readonly key: string;
+  readonly previous: SignedRecord | null;
+  readonly current: SignedRecord | null;
+}
+
+/** Part of a stream, as one reader hands it to another. */
+export interface Batch {
+  readonly epoch: number;
+  /** The batch follows this seq; 0 for the whole epoch. */
+  readonly after: number;
+  /** With the batch, all up to this seq is known or superseded. */
+  readonly upTo: number;
+  readonly records: readonly SignedRecord[];
+}
+
+export type Offer =
+  /** Taken; `changes` is what readers see of it (nothing while an epoch is still being gathered). */
+  | { readonly result: 'applied'; readonly changes: readonly Change[]; readonly gap: boolean }
+  /** Known already, superseded, or of an epoch that is over. */
+  | { readonly result: 'stale' }
+  | { readonly result: 'refused'; readonly reason: string };
+
+/** Records of one owner in one topic; a stream that has more is refused, not truncated. */
+export const maxKeysPerStream = 200_000;
+/** Sequence numbers remembered beyond a gap; past that they are fetched again when the gap closes. */
+const maxSeenAhead = 4096;
+
+/** Latest record of each key within one epoch (tombstones count), and how much of the epoch is here. */
+class EpochState {
+  readonly epoch: number;
+  readonly latest = new Map<string, SignedRecord>();
+  readonly #seenAhead = new Set<number>();
+  contiguous = 0;
+
+  constructor(epoch: number) {
+    this.epoch = epoch;
+  }
+
+  /** The opening record says how many records repeat the state at the start of the epoch. */
+  get whole(): boolean {
+    const size = this.latest.get('')?.record.value;
+    return typeof size === 'number' && this.contiguous >= size;
+  }
+
+  has(seq: number): boolean {
+    return seq <= this.contiguous || this.#seenAhead.has(seq);
+  }
+
+  /** @returns the record that the key had; undefined when this one is older than that */
+  put(signed: SignedRecord): SignedRecord | null | undefined {
+    const { key, seq } = signed.record;
+    this.#saw(seq);
+    const previous = this.latest.get(key) ?? null;
+    if (previous !== null && previous.record.seq >= seq) return undefined;
+    this.latest.set(key, signed);
+    return previous;
+  }
+
+  /** Everything up to `seq` is here or superseded: the end of a pulled batch says so. */
+  advanceTo(seq: number): void {
+    if (seq <= this.contiguous) return;
+    this.contiguous = seq;
+    for (const each of this.#seenAhead) if (each <= seq) this.#seenAhead.delete(each);
+    this.#closeGap();
+  }
+
+  #saw(seq: number): void {
+    if (seq <= this.contiguous) return;
+    if (seq === this.contiguous + 1) this.contiguous = seq;
+    else if (this.#seenAhead.size < maxSeenAhead) this.#seenAhead.add(seq);
+    this.#closeGap();
+  }
+
+  #closeGap(): void {
+    while (this.#seenAhead.delete(this.contiguous + 1)) this.contiguous += 1;
+  }
+}
+
+/**
+ * One owner's stream in one topic, as a reader holds it. A new epoch is gathered beside the present one and takes over
+ * only when its opening set is whole, so a restart of the owner never makes its endpoints blink.
+ */
+export class Stream {
+  #current: EpochState | null = null;
+  #incoming: EpochState | null = null;
+
+  /** Position in the newest epoch that is known of: what to ask others to continue from. */
+  get position(): Position {
+    const newest = this.#incoming ?? this.#current;
+    return newest === null ? nowhere : { epoch: newest.epoch, seq: newest.contiguous };
+  }
+
+  /** Live records as readers see them: no tombstones, no opening record. */
+  *live(): Generator<SignedRecord> {
+    for (const signed of this.#current?.latest.values() ?? []) if (isLive(signed)) yield signed;
+  }
+
+  get(key: string): SignedRecord | null {
+    const signed = this.#current?.latest.get(key);
+    return signed !== undefined && isLive(signed) ? signed : null;
+  }
+
+  /** Epochs that are held, the one that readers see first. */
+  get epochs(): readonly number[] {
+    return [this.#current, this.#incoming].flatMap((state) => (state === null ? [] : [state.epoch]));
+  }
+
+  /** Whether `offer` would take the record: asked before the signature is checked, which costs far more. */
+  wants(signed: SignedRecord): boolean {
+    const { epoch, seq } = signed.record;
+    const newest = this.#incoming ?? this.#current;
+    if (newest === null || epoch > newest.epoch) return true;
+    const state = this.#stateOf(epoch);
+    return state !== null && !state.has(seq);
+  }
+
+  /** @param signed a record whose signature has been checked */
+  offer(signed: SignedRecord): Offer {
+    if (!this.wants(signed)) return { result: 'stale' };
+    const { epoch, key, value } = signed.record;
+    if (key === '' && (!Number.isSafeInteger(value) || (value as number) < 1)) {
+      return { result: 'refused', reason: 'opening record without a size' };
+    }
+    let state = this.#stateOf(epoch);
+    if (state === null) {
+      state = new EpochState(epoch);
+      this.#incoming = state;
+    }
+    if (state.latest.size >= maxKeysPerStream && !state.latest.has(key)) {
+      return { result: 'refused', reason: `more than ${maxKeysPerStream} records of one owner` };
+    }
+    const previous = state.put(signed);
+    const changes = this.#promote() ?? this.#visible(state, signed, previous);
+    return { result: 'applied', changes, gap: !this.#contains(signed) };
+  }
+
+  /** The batch pulled for `epoch` reached `seq` without holes. @returns what became visible by it */
+  advanceTo(epoch: number, seq: number): readonly Change[] {
+    const state = this.#stateOf(epoch);
+    if (state === null) return [];
+    state.advanceTo(seq);
+    return this.#promote() ?? [];
+  }
+
+  /**
+   * Records of the newest epoch after `position`, oldest first. With all of them a reader has everything up to `upTo`.
+   * @returns null when there is nothing after the position
+   */
+  after(position: Position): Batch | null {
+    const newest = this.#incoming ?? this.#current;
+    if (newest === null || !isBehind(position, { epoch: newest.epoch, seq: newest.contiguous })) return null;
+    const after = position.epoch === newest.epoch ? position.seq : 0;
+    const records = [...newest.latest.values()]
+      .filter(({ record }) => record.seq > after)
+      .sort((a, b) => a.record.seq - b.record.seq);
+    return { epoch: newest.epoch, after, upTo: newest.contiguous, records };
+  }
+
+  /** Every live key, as changes to absent: what readers see when the owner is removed. */
+  removal(): Change[] {
+    return [...this.live()].map((previous) => ({ key: previous.record.key, previous, current: null }));
+  }
+
+  #stateOf(epoch: number): EpochState | null {
+    if (this.#current?.epoch === epoch) return this.#current;
+    if (this.#incoming?.epoch === epoch) return this.#incoming;
+    return null;
+  }
+
+  #contains(signed: SignedRecord): boolean {
+    const state = this.#stateOf(signed.record.epoch);
+    return state !== null && signed.record.seq <= state.contiguous;
+  }
+
+  #visible(state: EpochState, signed: SignedRecord, previous: SignedRecord | null | undefined): Change[] {
+    if (state !== this.#current || previous === undefined || signed.record.key === '') return [];
+    const before = previous !== null && isLive(previous) ? previous : null;
+    const current = isLive(signed) ? signed : null;
+    return before === null && current === null ? [] : [{ key: signed.record.key, previous: before, current }];
+  }
+
+  /** Puts a gathered epoch in place of the present one, once it is whole. */
+  #promote(): Change[] | null {
+    const incoming = this.#incoming;
+    if (incoming === null || !incoming.whole) return null;
+    const before = new Map([...this.live()].map((signed) => [signed.record.key, signed]));
+    this.#current = incoming;
+    this.#incoming = null;
+    const changes: Change[] = [];
+    for (const current of this.live()) {
+      changes.push({ key: current.record.key, previous: before.get(current.record.key) ?? null, current });
+      before.delete(current.record.key);
+    }
+    for (const previous of before.values()) changes.push({ key: previous.record.key, previous, current: null });
+    return changes;
+  }
+}
+
+const isLive = ({ record }: SignedRecord): boolean => record.key !== '' && record.value !== null;

@@ -1,0 +1,324 @@
+import { createHash } from 'node:crypto';
+import type { Log } from '../environment.ts';
+import { type NodeKey, SignatureVerifier } from '../identity/keys.ts';
+import type { NodeId } from '../ids.ts';
+import type { Key, Store, Write } from '../store.ts';
+import type { Members } from './members.ts';
+import { clusterTopic, decodeRecord, type SignedRecord, signRecord, toWire, verifyRecord } from './record.ts';
+import { type Batch, type Change, isBehind, nowhere, type Position, Stream } from './stream.ts';
+
+/** A change of one owner's record in one topic. */
+export interface TableChange extends Change {
+  readonly topic: string;
+  readonly owner: NodeId;
+}
+
+/** What became of a record that came from outside. */
+export type Ingest =
+  | { readonly result: 'applied'; readonly gap: boolean }
+  | { readonly result: 'stale' }
+  /** Not usable yet: the owner's certificate is not known here. */
+  | { readonly result: 'unknown-owner' }
+  | { readonly result: 'refused'; readonly reason: string };
+
+/** Why a record is refused that its owner did not sign: whoever passes one on is at fault. */
+export const badSignature = 'bad signature';
+
+/** @returns why the record may not be in the table, or null when it may */
+export type Validate = (signed: SignedRecord, tables: Tables) => string | null;
+
+export interface TablesInit {
+  readonly key: NodeKey;
+  readonly clusterId: string;
+  readonly store: Store;
+  readonly members: Members;
+  readonly validate: Validate;
+  readonly log: Log;
+}
+
+/**
+ * All streams of all topics, as this node holds them, and its own, which only it writes. Signatures are checked here
+ * once, after duplicates are dropped; whatever passes is stored, and watchers are told.
+ */
+export class Tables {
+  readonly self: NodeId;
+  readonly #init: TablesInit;
+  readonly #verifier = new SignatureVerifier();
+  readonly #topics = new Map<string, Map<NodeId, Stream>>();
+  readonly #interests = new Set<string>([clusterTopic]);
+  readonly #watchers = new Set<(changes: readonly TableChange[]) => void>();
+  readonly #outbox: SignedRecord[] = [];
+  #epoch = 0;
+  #flushing: Promise<void> | null = null;
+  /** Own records, once they are on disk: the mesh takes them from here. */
+  onOwnRecords: (records: readonly SignedRecord[]) => void = () => {};
+
+  constructor(init: TablesInit) {
+    this.#init = init;
+    this.self = init.key.nodeId;
+  }
+
+  /** Reads what was stored and opens a new epoch with all own live records. Resolves when the epoch is on disk. */
+  async load(): Promise<void> {
+    const { store } = this.#init;
+    for (const [[, topic, owner, epoch], seq] of store.entries(['position'])) {
+      const stream = this.#streamOf(String(topic), owner as NodeId);
+      for (const [, wire] of store.entries(['record', String(topic), String(owner), Number(epoch)])) {
+        const signed = decodeRecord(wire);
+        if (signed !== null) stream.offer(signed);
+      }
+      stream.advanceTo(Number(epoch), Number(seq));
+    }
+    const mine = [...store.entries(['own'])].flatMap(([, wire]) => decodeRecord(wire) ?? []);
+    await this.#openEpoch(mine);
+  }
+
+  /** Every start is a new epoch: whatever a crash may have cost, no (owner, epoch, seq) is ever used twice. */
+  async #openEpoch(stored: readonly SignedRecord[]): Promise<void> {
+    const { store } = this.#init;
+    this.#epoch = Number(store.get(['epoch']) ?? 0) + 1;
+    const writes: Write[] = [{ key: ['epoch'], value: this.#epoch }];
+    const latest = new Map<string, SignedRecord>();
+    for (const signed of stored) {
+      writes.push({ key: ownKey(signed), value: null });
+      const name = `${signed.record.topic} ${signed.record.key}`;
+      const known = latest.get(name)?.record;
+      const { epoch, seq } = signed.record;
+      if (known === undefined || known.epoch < epoch || (known.epoch === epoch && known.seq < seq))
+        latest.set(name, signed);
+    }
+    const byTopic = new Map<string, SignedRecord[]>();
+    for (const signed of latest.values()) {
+      const { topic, key, value } = signed.record;
+      if (key === '' || value === null) continue;
+      byTopic.set(topic, [...(byTopic.get(topic) ?? []), signed]);
+    }
+    for (const [topic, records] of byTopic) {
+      this.#append(topic, '', records.length + 1);
+      for (const { record } of records) this.#append(topic, record.key, record.value);
+    }
+    // The old epoch's rows go in the same commit that brings the new ones.
+    const opening = this.#outbox.splice(0);
+    for (const signed of opening) writes.push({ key: ownKey(signed), value: toWire(signed) });
+    await store.commit(writes);
+    this.onOwnRecords(opening);
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /**
+   * Writes an own record. Readers on this node see it at once; it leaves the node, and the promise resolves, when it
+   * is on disk.
+   */
+  async put(topic: string, key: string, value: unknown): Promise<SignedRecord> {
+    if (value === null || value === undefined) throw new Error(`${key}: use remove()`);
+    return this.#write(topic, key, value);
+  }
+
+  /** Writes a tombstone for an own record; nothing to do when there is no such record. */
+  async remove(topic: string, key: string): Promise<void> {
+    if (this.own(topic, key) !== null) await this.#write(topic, key, null);
+  }
+
+  /** Own live record of that key. */
+  own(topic: string, key: string): SignedRecord | null {
+    return this.#topics.get(topic)?.get(this.self)?.get(key) ?? null;
+  }
+
+  async #write(topic: string, key: string, value: unknown): Promise<SignedRecord> {
+    if (this.#streamOf(topic, this.self).position.epoch !== this.#epoch) this.#append(topic, '', 1);
+    const signed = this.#append(topic, key, value);
+    await this.#flush();
+    return signed;
+  }
+
+  #append(topic: string, key: string, value: unknown): SignedRecord {
+    const stream = this.#streamOf(topic, this.self);
+    const { epoch, seq } = stream.position;
+    const next = epoch === this.#epoch ? seq + 1 : 1;
+    const record = { topic, owner: this.self, epoch: this.#epoch, seq: next, key, value };
+    const signed = signRecord(this.#init.key, this.#init.clusterId, record);
+    const offer = stream.offer(signed);
+    if (offer.result !== 'applied') throw new Error(`own record ${key} was not taken: ${JSON.stringify(offer)}`);
+    this.#outbox.push(signed);
+    this.#notify(topic, this.self, offer.changes);
+    return signed;
+  }
+
+  /** One commit at a time; what is written meanwhile shares the next one. */
+  #flush(): Promise<void> {
+    const running = this.#flushing;
+    if (running !== null) return running.then(() => (this.#outbox.length > 0 ? this.#flush() : undefined));
+    const records = this.#outbox.splice(0);
+    const writes = records.map((signed) => ({ key: ownKey(signed), value: toWire(signed) }));
+    this.#flushing = this.#init.store.commit(writes).finally(() => {
+      this.#flushing = null;
+    });
+    return this.#flushing.then(() => this.onOwnRecords(records));
+  }
+
+  /** Resolves when nothing own is waiting for the disk. */
+  async flushed(): Promise<void> {
+    await (this.#flushing ?? undefined);
+  }
+
+  /** Takes a record from another node. The only door for everything that comes from outside. */
+  ingest(signed: SignedRecord): Ingest {
+    const { topic, owner } = signed.record;
+    const { members, clusterId, validate } = this.#init;
+    if (owner === this.self || !this.#interests.has(topic)) return { result: 'stale' };
+    if (members.isRemoved(owner)) return { result: 'refused', reason: 'owner was removed' };
+    if (members.get(owner) === null) return { result: 'unknown-owner' };
+    const known = this.#topics.get(topic)?.get(owner);
+    if (known !== undefined && !known.wants(signed)) return { result: 'stale' };
+    if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
+    const objection = validate(signed, this);
+    if (objection !== null) return { result: 'refused', reason: objection };
+    const stream = this.#streamOf(topic, owner);
+    const before = stream.epochs;
+    const offer = stream.offer(signed);
+    if (offer.result !== 'applied') return offer;
+    this.#persist(topic, owner, stream, before, [signed]);
+    this.#notify(topic, owner, offer.changes);
+    return { result: 'applied', gap: offer.gap };
+  }
+
+  /** The batch just ingested had no holes up to `seq`. */
+  advance(topic: string, owner: NodeId, epoch: number, seq: number): void {
+    const stream = this.#topics.get(topic)?.get(owner);
+    if (stream === undefined || owner === this.self) return;
+    const before = stream.epochs;
+    const changes = stream.advanceTo(epoch, seq);
+    this.#persist(topic, owner, stream, before, []);
+    this.#notify(topic, owner, changes);
+  }
+
+  /** Other nodes' records are written behind: what a crash costs is pulled again. */
+  #persist(
+    topic: string,
+    owner: NodeId,
+    stream: Stream,
+    before: readonly number[],
+    records: readonly SignedRecord[],
+  ): void {
+    const writes: Write[] = records.map((signed) => ({ key: recordKey(signed), value: toWire(signed) }));
+    const { epoch, seq } = stream.position;
+    writes.push({ key: ['position', topic, owner, epoch], value: seq });
+    const gone = before.filter((each) => !stream.epochs.includes(each));
+    for (const each of gone) writes.push(...this.#erasure(topic, owner, each));
+    this.#init.store.commit(writes).catch((error: unknown) => {
+      this.#init.log.error({ err: error, topic, owner }, 'storing records failed; they stay in memory');
+    });
+  }
+
+  #erasure(topic: string, owner: NodeId, epoch?: number): Write[] {
+    if (owner === this.self)
+      return [...this.#init.store.entries(['own', topic])].map(([key]) => ({ key, value: null }));
+    const under = (table: string): Key => (epoch === undefined ? [table, topic, owner] : [table, topic, owner, epoch]);
+    return ['record', 'position'].flatMap((table) =>
+      [...this.#init.store.entries(under(table))].map(([key]) => ({ key, value: null })),
+    );
+  }
+
+  /** Forgets all of one owner, in every topic. */
+  async dropOwner(owner: NodeId): Promise<void> {
+    await this.#drop([...this.#topics].filter(([, streams]) => streams.has(owner)).map(([topic]) => [topic, owner]));
+  }
+
+  /** Forgets a topic, own records included. */
+  async dropTopic(topic: string): Promise<void> {
+    this.#interests.delete(topic);
+    await this.#drop([...(this.#topics.get(topic)?.keys() ?? [])].map((owner) => [topic, owner]));
+  }
+
+  async #drop(pairs: readonly (readonly [string, NodeId])[]): Promise<void> {
+    const writes: Write[] = [];
+    for (const [topic, owner] of pairs) {
+      const streams = this.#topics.get(topic);
+      const stream = streams?.get(owner);
+      if (streams === undefined || stream === undefined) continue;
+      streams.delete(owner);
+      if (streams.size === 0) this.#topics.delete(topic);
+      writes.push(...this.#erasure(topic, owner));
+      this.#notify(topic, owner, stream.removal());
+    }
+    await this.#init.store.commit(writes);
+  }
+
+  /** Live records of a topic, whose key starts with `prefix`. */
+  *records(topic: string, prefix = ''): Generator<SignedRecord> {
+    for (const stream of this.#topics.get(topic)?.values() ?? []) {
+      for (const signed of stream.live()) if (signed.record.key.startsWith(prefix)) yield signed;
+    }
+  }
+
+  /** Topics that this node wants to know all of. */
+  get topics(): readonly string[] {
+    return [...this.#interests];
+  }
+
+  hasInterest(topic: string): boolean {
+    return this.#interests.has(topic);
+  }
+
+  addInterest(topic: string): void {
+    this.#interests.add(topic);
+  }
+
+  /** Version vector of a topic: how far this node is with each owner. */
+  vector(topic: string): Map<NodeId, Position> {
+    return new Map([...(this.#topics.get(topic) ?? [])].map(([owner, stream]) => [owner, stream.position]));
+  }
+
+  /** What a reader at `position` lacks of a stream. */
+  after(topic: string, owner: NodeId, position: Position): Batch | null {
+    return this.#topics.get(topic)?.get(owner)?.after(position) ?? null;
+  }
+
+  /** Whether `position` of that stream is ahead of what is here. */
+  lacks(topic: string, owner: NodeId, position: Position): boolean {
+    return isBehind(this.#topics.get(topic)?.get(owner)?.position ?? nowhere, position);
+  }
+
+  /** Two nodes with the same digest of a topic hold the same records of it. SHA-256 over the version vector, hex. */
+  digest(topic: string): string {
+    const hash = createHash('sha256');
+    for (const [owner, { epoch, seq }] of [...this.vector(topic)].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      hash.update(`${owner} ${epoch} ${seq}\n`);
+    }
+    return hash.digest('hex');
+  }
+
+  /** @param watcher is told of every change from now on, and at once of everything that is there */
+  watch(watcher: (changes: readonly TableChange[]) => void): () => void {
+    this.#watchers.add(watcher);
+    const present: TableChange[] = [];
+    for (const [topic, streams] of this.#topics) {
+      for (const [owner, stream] of streams) {
+        for (const current of stream.live())
+          present.push({ topic, owner, key: current.record.key, previous: null, current });
+      }
+    }
+    if (present.length > 0) watcher(present);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  #notify(topic: string, owner: NodeId, changes: readonly Change[]): void {
+    if (changes.length === 0) return;
+    const told = changes.map((change) => ({ topic, owner, ...change }));
+    for (const watcher of this.#watchers) watcher(told);
+  }
+
+  #streamOf(topic: string, owner: NodeId): Stream {
+    const streams = this.#topics.get(topic) ?? new Map<NodeId, Stream>();
+    this.#topics.set(topic, streams);
+    const stream = streams.get(owner) ?? new Stream();
+    streams.set(owner, stream);
+    return stream;
+  }
+}
+
+const ownKey = ({ record }: SignedRecord): Key => ['own', record.topic, record.epoch, record.key];
+const recordKey = ({ record }: SignedRecord): Key => ['record', record.topic, record.owner, record.epoch, record.key];

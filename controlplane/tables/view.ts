@@ -1,0 +1,182 @@
+import type { Role } from '../identity/certificates.ts';
+import type { EndpointId, NetworkId, NodeId } from '../ids.ts';
+import type { Grant } from '../ring/ring.ts';
+import { compareTimestamps, type HybridClock, type Timestamp } from './clock.ts';
+import {
+  type ClusterValue,
+  type EndpointValue,
+  type NetworkValue,
+  type NodeValue,
+  networkOfTopic,
+  type Pool,
+  type RangeValue,
+  type TokenValue,
+} from './kinds.ts';
+import { clusterTopic } from './record.ts';
+import type { TableChange, Tables } from './tables.ts';
+
+export type Network = NetworkValue & { readonly id: NetworkId };
+export type Endpoint = EndpointValue & {
+  readonly id: EndpointId;
+  readonly owner: NodeId;
+  readonly networkId: NetworkId;
+};
+
+/** A ring is either one of the cluster's pools or the addresses of a network. */
+export type RingId = Pool | NetworkId;
+
+/** Which parts of the view a batch of changes touched. */
+export interface Touched {
+  readonly nodes: boolean;
+  readonly networks: boolean;
+  readonly endpoints: ReadonlySet<NetworkId>;
+  readonly rings: ReadonlySet<RingId>;
+  readonly removed: readonly NodeId[];
+}
+
+/** Shared objects have one record per writer; this is the value that counts. */
+interface Stamped {
+  readonly stamp: Timestamp;
+}
+
+/** What the tables mean: nodes, networks, endpoints and grants, merged and indexed as the records come and go. */
+export class View {
+  readonly nodes = new Map<NodeId, NodeValue>();
+  readonly networks = new Map<NetworkId, Network>();
+  readonly endpoints = new Map<NetworkId, Map<EndpointId, Endpoint>>();
+  readonly #grants = new Map<RingId, Map<string, Grant>>();
+  readonly #shared = new Map<string, Map<NodeId, Stamped>>();
+  readonly #watchers = new Set<(touched: Touched) => void>();
+  readonly #clock: HybridClock;
+  readonly #tables: Tables;
+  #unwatch: () => void = () => {};
+  /** Records stamped too far in the future since start. */
+  skewed = 0;
+
+  constructor(tables: Tables, clock: HybridClock) {
+    this.#clock = clock;
+    this.#tables = tables;
+  }
+
+  /** Takes in what the tables hold, and follows them from then on. */
+  start(): void {
+    this.#unwatch = this.#tables.watch((changes) => this.#apply(changes));
+  }
+
+  close(): void {
+    this.#unwatch();
+    this.#watchers.clear();
+  }
+
+  /** @param watcher is told which parts changed, after they did */
+  watch(watcher: (touched: Touched) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  get cluster(): ClusterValue | null {
+    return this.#winner<ClusterValue>('cluster');
+  }
+
+  token(role: Role): TokenValue | null {
+    return this.#winner<TokenValue>(`token/${role}`);
+  }
+
+  isRemoved(nodeId: NodeId): boolean {
+    return this.#shared.has(`removed/${nodeId}`);
+  }
+
+  /** Keys of shared objects whose value that counts was written by `owner`. */
+  sharedBy(owner: NodeId): { key: string; value: unknown }[] {
+    return [...this.#shared].flatMap(([key, writers]) => {
+      const value = writers.get(owner);
+      return value !== undefined && value === this.#winner(key) ? [{ key, value }] : [];
+    });
+  }
+
+  removedNodes(): NodeId[] {
+    return [...this.#shared.keys()].flatMap((key) => (key.startsWith('removed/') ? [key.slice(8) as NodeId] : []));
+  }
+
+  /** Networks by name; a name that two halves of a partition both took leads to the older network. */
+  networkByName(name: string): Network | null {
+    let found: Network | null = null;
+    for (const network of this.networks.values()) {
+      if (network.name !== name) continue;
+      if (found === null || compareTimestamps([network.createdMs, 0], [found.createdMs, 0]) < 0) found = network;
+    }
+    return found;
+  }
+
+  endpointsOf(network: NetworkId): ReadonlyMap<EndpointId, Endpoint> {
+    return this.endpoints.get(network) ?? new Map();
+  }
+
+  grants(ring: RingId): Iterable<Grant> {
+    return this.#grants.get(ring)?.values() ?? [];
+  }
+
+  #winner<T extends Stamped>(key: string): T | null {
+    let best: { owner: NodeId; value: Stamped } | null = null;
+    for (const [owner, value] of this.#shared.get(key) ?? []) {
+      const order = best === null ? 1 : compareTimestamps(value.stamp, best.value.stamp);
+      if (best === null || order > 0 || (order === 0 && owner > best.owner)) best = { owner, value };
+    }
+    // objectionTo() has checked the shape before the record could get here.
+    return best === null ? null : (best.value as T);
+  }
+
+  #apply(changes: readonly TableChange[]): void {
+    let nodes = false;
+    let networks = false;
+    const endpoints = new Set<NetworkId>();
+    const rings = new Set<RingId>();
+    const removed: NodeId[] = [];
+    for (const change of changes) {
+      const { topic, owner, key } = change;
+      const value = change.current?.record.value ?? null;
+      const networkId = networkOfTopic(topic);
+      const [prefix = '', first = ''] = key.split('/');
+      if (prefix === 'range') {
+        const ring = topic === clusterTopic ? (first as Pool) : networkId;
+        if (ring === null) continue;
+        setIn(this.#grants, ring, `${owner} ${key}`, value as RangeValue | null);
+        rings.add(ring);
+      } else if (networkId !== null) {
+        const id = first as EndpointId;
+        const endpoint = value === null ? null : { ...(value as EndpointValue), id, owner, networkId };
+        setIn(this.endpoints, networkId, id, endpoint);
+        endpoints.add(networkId);
+      } else if (prefix === 'node') {
+        if (value === null) this.nodes.delete(owner);
+        else this.nodes.set(owner, value as NodeValue);
+        nodes = true;
+      } else {
+        setIn(this.#shared, key, owner, value as Stamped | null);
+        if (value !== null && !this.#clock.observe((value as Stamped).stamp)) this.skewed += 1;
+        if (prefix === 'network') {
+          this.#mergeNetwork(first as NetworkId);
+          networks = true;
+        }
+        if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
+      }
+    }
+    const touched = { nodes, networks, endpoints, rings, removed };
+    for (const watcher of this.#watchers) watcher(touched);
+  }
+
+  #mergeNetwork(id: NetworkId): void {
+    const value = this.#winner<NetworkValue>(`network/${id}`);
+    if (value === null || value.removed) this.networks.delete(id);
+    else this.networks.set(id, { ...value, id });
+  }
+}
+
+/** Sets or, with null, deletes an entry of a map of maps; no empty inner map stays. */
+function setIn<Outer, Inner, V>(maps: Map<Outer, Map<Inner, V>>, outer: Outer, inner: Inner, value: V | null): void {
+  const map = maps.get(outer) ?? new Map<Inner, V>();
+  if (value === null) map.delete(inner);
+  else map.set(inner, value);
+  if (map.size === 0) maps.delete(outer);
+  else maps.set(outer, map);
+}

@@ -1,0 +1,198 @@
+import { isOwnedNetns, OVERLAY_NETNS } from './names.ts';
+import { GATEWAY_OBJECT } from './objects.ts';
+import {
+  DEFAULT_PORT,
+  type Observed,
+  type ObservedDevice,
+  type ObservedSandbox,
+  type ObservedSandboxDevice,
+} from './observed.ts';
+import type { DeviceChange, EntryAction, Step, Where } from './steps.ts';
+
+const RANDOM_MAC = '';
+
+/**
+ * What the kernel has once the step has succeeded, written into `observed` itself. Lets an unchanged kernel be diffed
+ * without listing it again, and is the model of the kernel that the property tests run on.
+ */
+export function applyToModel(observed: Observed, step: Step): void {
+  const { host, weft, sandboxes } = observed;
+  switch (step.kind) {
+    case 'netns-add':
+      if (step.netns === OVERLAY_NETNS) weft.state = 'there';
+      else {
+        sandboxes.set(step.netns, emptySandbox());
+        if (isOwnedNetns(step.netns)) observed.ownedNetns.add(step.netns);
+      }
+      return;
+    case 'netns-delete':
+      if (step.netns === OVERLAY_NETNS) {
+        weft.state = 'missing';
+        weft.ipv6Off = false;
+      } else {
+        observed.ownedNetns.delete(step.netns);
+        const sandbox = sandboxes.get(step.netns);
+        for (const device of sandbox?.devices.values() ?? []) if (device.peer) removePort(observed, device.peer);
+        sandboxes.delete(step.netns);
+      }
+      return;
+    case 'ipv6-off':
+      weft.ipv6Off = true;
+      return;
+    case 'forwarding-on':
+      host.forwarding = { on: true, byUs: true };
+      return;
+    case 'rules-replace':
+      host.rules = step.digest;
+      return;
+    case 'rules-delete':
+      host.rules = null;
+      return;
+    case 'bridge-add':
+      devicesOf(observed, step.where).set(step.name, { ...newDevice('bridge', step.mtu ?? 1500), mac: step.mac });
+      return;
+    case 'vxlan-add': {
+      const vxlan = { vni: step.vni, local: step.vtep, port: step.port, learning: false, proxy: true };
+      weft.devices.set(step.name, { ...newDevice('vxlan', step.mtu), mac: step.mac, vxlan });
+      weft.tunnels.set(step.name, { fdb: new Map(), neighbours: new Map() });
+      return;
+    }
+    case 'veth-add': {
+      devicesOf(observed, step.where).set(step.name, newDevice('veth', step.mtu));
+      const inner = {
+        ...newDevice('veth', step.mtu),
+        mac: step.peerMac,
+        addresses: new Set<string>(),
+        peer: step.name,
+      };
+      sandboxes.get(step.peerNetns)?.devices.set(step.peerName, inner);
+      return;
+    }
+    case 'device-delete':
+      removePort(observed, step.name);
+      removeDevice(observed, step.where, step.name);
+      return;
+    case 'device-set':
+      setDevice(observed, step.where, step.name, step.set);
+      return;
+    case 'address-add':
+    case 'address-delete':
+      changeAddress(observed, step);
+      return;
+    case 'default-route': {
+      const sandbox = sandboxes.get(step.where);
+      if (sandbox) sandbox.defaultRoute = { via: step.via, device: step.name };
+      return;
+    }
+    case 'entry':
+      writeEntry(observed, step.device, step.write);
+  }
+}
+
+export function emptySandbox(): ObservedSandbox {
+  const lo = { ...newDevice('', 65536), addresses: new Set<string>(), peer: null };
+  return { state: 'there', devices: new Map([['lo', lo]]), defaultRoute: null };
+}
+
+function newDevice(kind: string, mtu: number): ObservedDevice {
+  return { kind, mtu, mac: RANDOM_MAC, up: false, alias: '', master: null, vxlan: null, port: null };
+}
+
+function devicesOf(observed: Observed, where: Where): Map<string, ObservedDevice> {
+  return where === null ? observed.host.devices : observed.weft.devices;
+}
+
+function removeDevice(observed: Observed, where: Where, name: string): void {
+  if (where !== null && where !== OVERLAY_NETNS) return;
+  const devices = devicesOf(observed, where);
+  devices.delete(name);
+  for (const [portName, port] of devices) {
+    if (port.master !== name) continue;
+    devices.set(portName, { ...port, master: null, port: null });
+    observed.weft.statics.delete(portName);
+  }
+  if (where === null) return;
+  observed.weft.tunnels.delete(name);
+  observed.weft.statics.delete(name);
+}
+
+/** Both ends of a veth go together, and with the inner end its routes. */
+function removePort(observed: Observed, name: string): void {
+  for (const sandbox of observed.sandboxes.values()) {
+    for (const [innerName, inner] of sandbox.devices) {
+      if (inner.peer !== name) continue;
+      sandbox.devices.delete(innerName);
+      if (sandbox.defaultRoute?.device === innerName) sandbox.defaultRoute = null;
+      observed.host.devices.delete(name);
+      observed.weft.devices.delete(name);
+      observed.weft.statics.delete(name);
+    }
+  }
+}
+
+function setDevice(observed: Observed, where: Where, name: string, set: DeviceChange): void {
+  if (where === null || where === OVERLAY_NETNS) {
+    const devices = devicesOf(observed, where);
+    const device = devices.get(name);
+    if (device) devices.set(name, changed(device, set));
+    if (set.master !== undefined && where !== null) observed.weft.statics.delete(name);
+    return;
+  }
+  const devices = observed.sandboxes.get(where)?.devices;
+  const device = devices?.get(name);
+  if (devices && device) devices.set(name, { ...device, ...changed(device, set) } satisfies ObservedSandboxDevice);
+}
+
+function changed(device: ObservedDevice, set: DeviceChange): ObservedDevice {
+  const port = set.master !== undefined && set.master !== device.master ? DEFAULT_PORT : device.port;
+  return {
+    ...device,
+    mtu: set.mtu ?? device.mtu,
+    mac: set.mac ?? device.mac,
+    alias: set.alias ?? device.alias,
+    master: set.master ?? device.master,
+    up: set.up ?? device.up,
+    port: port && set.port ? { ...port, ...set.port } : port,
+  };
+}
+
+function changeAddress(observed: Observed, step: Step & { kind: 'address-add' | 'address-delete' }): void {
+  if (step.where === null) {
+    if (step.object !== GATEWAY_OBJECT) return;
+    if (step.kind === 'address-add') observed.host.gatewayAddresses.add(step.address);
+    else observed.host.gatewayAddresses.delete(step.address);
+    return;
+  }
+  const devices = observed.sandboxes.get(step.where)?.devices;
+  const device = devices?.get(step.name);
+  if (!devices || !device) return;
+  const addresses = new Set(device.addresses);
+  if (step.kind === 'address-add') addresses.add(step.address);
+  else addresses.delete(step.address);
+  devices.set(step.name, { ...device, addresses });
+}
+
+function writeEntry({ weft }: Observed, device: string, write: EntryAction): void {
+  const tunnel = weft.tunnels.get(device);
+  switch (write.op) {
+    case 'fdb-put':
+      tunnel?.fdb.set(write.mac, write.vtep);
+      return;
+    case 'fdb-delete':
+      tunnel?.fdb.delete(write.mac);
+      return;
+    case 'neighbour-put':
+      tunnel?.neighbours.set(write.ip, { mac: write.mac, ours: true });
+      return;
+    case 'neighbour-delete':
+      tunnel?.neighbours.delete(write.ip);
+      return;
+    case 'static-put': {
+      const macs = weft.statics.get(device) ?? new Set();
+      weft.statics.set(device, macs.add(write.mac));
+      return;
+    }
+    case 'static-delete':
+      weft.statics.get(device)?.delete(write.mac);
+  }
+}

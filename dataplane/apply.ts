@@ -1,0 +1,259 @@
+import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
+import { ENODEV, SystemError } from './rtnetlink/libc.ts';
+import type { EntryWrite } from './rtnetlink/neighbours.ts';
+import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { CommandError, runIpBatch, runIpNetns, runNft } from './run.ts';
+import { batchLines, batchWhere, type Step, type Where } from './steps.ts';
+import { switchForwardingOn, switchOverlayIpv6Off } from './sysctl.ts';
+import { vxlanHolder } from './vxlan-holder.ts';
+
+/** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
+const SANDBOXES_AT_ONCE = 4;
+
+/** What came of a list of steps. */
+export interface Outcome {
+  readonly applied: Step[];
+  /** Object key to what went wrong with its first step that failed. Its later steps, and those of its dependents, were not tried. */
+  readonly failures: Map<string, Error>;
+}
+
+/** Runs the steps in order. Never throws for a step that fails: its object fails, the others go on. */
+export async function apply(steps: readonly Step[], runDir: string): Promise<Outcome> {
+  const outcome: Outcome = { applied: [], failures: new Map() };
+  for (const group of groupsOf(steps)) {
+    switch (group.kind) {
+      case 'entries':
+        await applyEntries(runnable(group.steps, outcome), outcome);
+        break;
+      case 'batch':
+        await applyBatch(group.where, group.steps, outcome);
+        break;
+      case 'sandboxes':
+        await applySandboxes(group.steps, outcome);
+        break;
+      case 'single':
+        for (const step of runnable([group.step], outcome)) await applySingle(step, runDir, outcome);
+    }
+  }
+  return outcome;
+}
+
+type Group =
+  | { readonly kind: 'entries' | 'sandboxes'; readonly steps: Step[] }
+  | { readonly kind: 'batch'; readonly where: Where; readonly steps: Step[] }
+  | { readonly kind: 'single'; readonly step: Step };
+
+function groupsOf(steps: readonly Step[]): Group[] {
+  const groups: Group[] = [];
+  for (const step of steps) {
+    const last = groups.at(-1);
+    const where = batchWhere(step);
+    if (step.kind === 'entry') {
+      if (last?.kind === 'entries') last.steps.push(step);
+      else groups.push({ kind: 'entries', steps: [step] });
+    } else if (batchLines(step) === null) {
+      groups.push({ kind: 'single', step });
+    } else if (where !== null && where !== OVERLAY_NETNS) {
+      if (last?.kind === 'sandboxes') last.steps.push(step);
+      else groups.push({ kind: 'sandboxes', steps: [step] });
+    } else if (last?.kind === 'batch' && last.where === where) {
+      last.steps.push(step);
+    } else {
+      groups.push({ kind: 'batch', where, steps: [step] });
+    }
+  }
+  return groups;
+}
+
+function runnable(steps: readonly Step[], { failures }: Outcome): Step[] {
+  if (failures.size === 0) return [...steps];
+  return steps.filter((step) => !failures.has(step.object) && !step.needs.some((need) => failures.has(need)));
+}
+
+async function applySandboxes(steps: readonly Step[], outcome: Outcome): Promise<void> {
+  const byNetns = new Map<Where, Step[]>();
+  for (const step of steps) {
+    const where = batchWhere(step);
+    const known = byNetns.get(where);
+    if (known) known.push(step);
+    else byNetns.set(where, [step]);
+  }
+  const queue = [...byNetns];
+  const worker = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) await applyBatch(next[0], next[1], outcome);
+  };
+  await Promise.all(Array.from({ length: Math.min(SANDBOXES_AT_ONCE, queue.length) }, worker));
+}
+
+/** Each round either ends the batch or takes at least one step out of it, so there are at most as many rounds as steps. */
+async function applyBatch(where: Where, steps: readonly Step[], outcome: Outcome): Promise<void> {
+  let left = runnable(steps, outcome);
+  while (left.length > 0) {
+    const owners: number[] = [];
+    const lines: string[] = [];
+    for (const [index, step] of left.entries()) {
+      for (const line of batchLines(step) ?? []) {
+        lines.push(line);
+        owners.push(index);
+      }
+    }
+    try {
+      await runIpBatch(where, lines);
+      outcome.applied.push(...left);
+      return;
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      const owner = error.line === null ? undefined : owners[error.line - 1];
+      const step = owner === undefined ? undefined : left[owner];
+      if (owner === undefined || step === undefined) {
+        await withoutLine(where, left, error, outcome);
+        return;
+      }
+      outcome.applied.push(...left.slice(0, owner));
+      if (alreadyGone(step, error)) outcome.applied.push(step);
+      else outcome.failures.set(step.object, await explain(step, error));
+      left = runnable(left.slice(owner + 1), outcome);
+    }
+  }
+}
+
+/** `ip` ended without saying at which line (it does so for words it cannot parse): each step alone shows whose it was. */
+async function withoutLine(where: Where, steps: readonly Step[], error: CommandError, outcome: Outcome): Promise<void> {
+  if (steps.length === 1 || error.hopeless) {
+    for (const step of steps)
+      outcome.failures.set(step.object, new Error(`${describe(step)}: ${error.stderr}`, { cause: error }));
+    return;
+  }
+  for (const step of steps) await applyBatch(where, [step], outcome);
+}
+
+function alreadyGone(step: Step, { stderr }: CommandError): boolean {
+  if (step.kind === 'device-delete') return stderr.includes('Cannot find device');
+  return step.kind === 'address-delete' && stderr.includes('Cannot assign requested address');
+}
+
+async function explain(step: Step, error: CommandError): Promise<Error> {
+  let words = error.stderr.replaceAll('\n', '; ');
+  // The second wording is that of kernels which explain themselves (extended acknowledgement).
+  if (step.kind === 'vxlan-add' && /File exists|VNI already exists/.test(words)) {
+    const holder = await vxlanHolder(step.vni, step.port);
+    words += holder
+      ? `; VNI ${step.vni} on UDP port ${step.port} is held by ${holder}`
+      : `; VNI ${step.vni} on UDP port ${step.port} is held by a device in a namespace that has no name`;
+  }
+  return new Error(`${describe(step)}: ${words}`, { cause: error });
+}
+
+/** What the step does, on what, for an error message. */
+export function describe(step: Step): string {
+  switch (step.kind) {
+    case 'netns-add':
+      return `make namespace ${step.netns}`;
+    case 'netns-delete':
+      return `remove namespace ${step.netns}`;
+    case 'ipv6-off':
+      return `switch IPv6 off in ${OVERLAY_NETNS}`;
+    case 'forwarding-on':
+      return 'switch ip_forward on';
+    case 'rules-replace':
+      return `replace nft table inet ${OUR_ALIAS}`;
+    case 'rules-delete':
+      return `delete nft table inet ${OUR_ALIAS}`;
+    case 'entry':
+      return `${step.write.op} ${'mac' in step.write ? step.write.mac : step.write.ip} on ${step.device}`;
+    case 'default-route':
+      return `route default via ${step.via} in ${step.where}`;
+    case 'address-add':
+    case 'address-delete':
+      return `${step.kind} ${step.address} on ${step.name} in ${step.where ?? 'the host'}`;
+    case 'veth-add':
+      return `veth-add ${step.name} to ${step.peerName} in ${step.peerNetns}`;
+    default:
+      return `${step.kind} ${step.name}`;
+  }
+}
+
+async function applySingle(step: Step, runDir: string, outcome: Outcome): Promise<void> {
+  try {
+    switch (step.kind) {
+      case 'netns-add':
+        await runIpNetns('add', lastPart(step.netns));
+        break;
+      case 'netns-delete':
+        await runIpNetns('del', lastPart(step.netns));
+        break;
+      case 'ipv6-off':
+        switchOverlayIpv6Off();
+        break;
+      case 'forwarding-on':
+        switchForwardingOn(runDir);
+        break;
+      case 'rules-replace':
+        await runNft(step.script);
+        break;
+      case 'rules-delete':
+        // Adding first makes the delete succeed when somebody was faster.
+        await runNft(`add table inet ${OUR_ALIAS}\ndelete table inet ${OUR_ALIAS}\n`);
+        break;
+      default:
+        throw new Error(`no way to run a step of kind ${step.kind}`);
+    }
+    outcome.applied.push(step);
+  } catch (error) {
+    if (step.kind === 'netns-delete' && error instanceof CommandError && error.stderr.includes('No such file')) {
+      outcome.applied.push(step);
+      return;
+    }
+    const words = error instanceof CommandError ? error.stderr : messageOf(error);
+    outcome.failures.set(step.object, new Error(`${describe(step)}: ${words}`, { cause: error }));
+  }
+}
+
+const lastPart = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+async function applyEntries(steps: readonly Step[], outcome: Outcome): Promise<void> {
+  if (steps.length === 0) return;
+  const fail = (step: Step, error: Error): void => {
+    outcome.failures.set(step.object, new Error(`${describe(step)}: ${error.message}`, { cause: error }));
+  };
+  try {
+    using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+    const indexes = new Map<string, number | SystemError>();
+    const indexOf = (name: string): number | SystemError => {
+      const known = indexes.get(name);
+      if (known !== undefined) return known;
+      const found = lookUp(socket, name);
+      indexes.set(name, found);
+      return found;
+    };
+    const writes: EntryWrite[] = [];
+    const owners: Step[] = [];
+    for (const step of steps) {
+      if (step.kind !== 'entry') continue;
+      const ifindex = indexOf(step.device);
+      if (typeof ifindex === 'number') {
+        writes.push({ ...step.write, ifindex });
+        owners.push(step);
+      } else if (step.write.op.endsWith('-delete')) outcome.applied.push(step);
+      else fail(step, ifindex);
+    }
+    const failed = new Map((await socket.write(writes)).map((failure) => [failure.index, failure.error]));
+    for (const [index, step] of owners.entries()) {
+      const error = failed.get(index);
+      if (error) fail(step, error);
+      else outcome.applied.push(step);
+    }
+  } catch (error) {
+    for (const step of steps) fail(step, error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+function lookUp(socket: RtnetlinkSocket, name: string): number | SystemError {
+  try {
+    return socket.link(name).ifindex;
+  } catch (error) {
+    if (error instanceof SystemError && error.errno === ENODEV) return error;
+    throw error;
+  }
+}

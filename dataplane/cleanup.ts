@@ -1,0 +1,38 @@
+import { apply } from './apply.ts';
+import type { Desired } from './desired.ts';
+import { diff } from './diff.ts';
+import type { Log } from './log.ts';
+import { randomMac } from './mac.ts';
+import { OVERLAY_NETNS } from './names.ts';
+import { leftoverObject } from './objects.ts';
+import { observe } from './observe.ts';
+import type { Observed } from './observed.ts';
+import type { Step } from './steps.ts';
+import { restoreForwarding } from './sysctl.ts';
+
+const NOTHING: Desired = { overlays: [], sandboxes: [], gatewayBridge: null };
+
+/** Steps that remove all that is ours, by name alone. Pure. */
+export function cleanUpSteps(observed: Observed): Step[] {
+  const steps = [...diff(NOTHING, observed, { prune: true, randomMac }).steps];
+  if (observed.weft.state !== 'missing') {
+    const object = leftoverObject(OVERLAY_NETNS);
+    steps.push({ object, needs: [], why: 'extra', kind: 'netns-delete', netns: OVERLAY_NETNS });
+  }
+  return steps;
+}
+
+/**
+ * Removes all that is ours from this host's kernel, with no state loaded and no data plane running. Safe to repeat.
+ * Throws AggregateError of what could not be removed, after trying everything.
+ */
+export async function cleanUp({ log, runDir }: { readonly log: Log; readonly runDir: string }): Promise<void> {
+  const steps = cleanUpSteps(await observe(NOTHING, runDir));
+  const { applied, failures } = await apply(steps, runDir);
+  const forwardingRestored = restoreForwarding(runDir);
+  log.info({ removed: applied.length, forwardingRestored }, `removed ${applied.length} objects of ours`);
+  if (failures.size > 0) {
+    const errors = [...failures.values()];
+    throw new AggregateError(errors, `clean up: ${errors.map((error) => error.message).join('; ')}`);
+  }
+}

@@ -1,0 +1,71 @@
+import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
+
+/**
+ * The whole state the kernel should be in. The agent's `plan()` makes it from the tables; the data plane lists the
+ * kernel into the same shape, takes the difference and applies it. Plain data: no method, no handle, no time.
+ */
+export interface Desired {
+  /** One per network that has an endpoint on this host: a bridge and a VXLAN device in the `weft` netns. */
+  readonly overlays: readonly DesiredOverlay[];
+  /** Every sandbox on this host, with the legs (interfaces) it must have. */
+  readonly sandboxes: readonly DesiredSandbox[];
+  /** North-south bridge in the host's netns; null before init or join. */
+  readonly gatewayBridge: DesiredGatewayBridge | null;
+}
+
+export interface DesiredOverlay {
+  /** VXLAN network id; names the devices, and is what legs refer to. */
+  readonly vni: Vni;
+  /** This host's VTEP: the `local` address of the VXLAN device. */
+  readonly vtep: Ip;
+  /** UDP destination port of the VXLAN device, 4789 unless set at init. */
+  readonly port: number;
+  /** Bytes; underlay MTU less the VXLAN overhead (50 over IPv4, 70 over IPv6). */
+  readonly mtu: number;
+  /** Every endpoint of this network on another host: one FDB and one neighbour entry each. */
+  readonly remotes: readonly RemoteEndpoint[];
+}
+
+/** ARP/ND maps `ip` to the inner `mac`; the FDB maps the inner `mac` to the outer `vtep`. */
+export interface RemoteEndpoint {
+  readonly ip: Ip;
+  readonly mac: Mac;
+  readonly vtep: Ip;
+}
+
+export interface DesiredSandbox {
+  readonly id: string;
+  /** A file that refers to the network namespace (nsfs mount or /proc/PID/ns/net). */
+  readonly netns: NetnsPath;
+  /** True when the namespace is ours to make and to remove (`/run/netns/<name>`); false when adopted. */
+  readonly owned: boolean;
+  readonly overlayLegs: readonly OverlayLeg[];
+  /** Absent when every network of the sandbox is internal. */
+  readonly gatewayLeg: GatewayLeg | null;
+}
+
+interface Leg {
+  /** Endpoint id, 64 hex digits; the host-side interface name derives from it. */
+  readonly endpointId: string;
+  /** Interface name inside the sandbox: eth0, eth1, … */
+  readonly ifName: IfName;
+  readonly mac: Mac;
+  readonly mtu: number;
+}
+
+export interface OverlayLeg extends Leg {
+  readonly vni: Vni;
+  /** Address with the network's prefix length. */
+  readonly address: Cidr;
+}
+
+/** A port of the gateway bridge. The sandbox's default route goes through the bridge's own address. */
+export interface GatewayLeg extends Leg {
+  readonly address: Cidr;
+}
+
+export interface DesiredGatewayBridge {
+  readonly name: IfName;
+  /** The bridge's own address with the prefix length of its subnet, e.g. 172.18.0.1/16. */
+  readonly address: Cidr;
+}

@@ -1,0 +1,243 @@
+import type { Desired, DesiredSandbox, GatewayLeg, OverlayLeg } from './desired.ts';
+import type { Draft } from './diff.ts';
+import { bridgeName, gatewayPortName, OVERLAY_NETNS, overlayPortName } from './names.ts';
+import { endpointObject, GATEWAY_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, sandboxObject } from './objects.ts';
+import type { ObservedDevice, ObservedSandbox } from './observed.ts';
+import type { BridgePortAttributes } from './rtnetlink/links.ts';
+import type { DeviceChange, Where } from './steps.ts';
+import { addressOf, type IfName, must, parseCidr } from './values.ts';
+
+/** A leg with everything that its side of the host decides. */
+interface Place {
+  readonly sandbox: DesiredSandbox;
+  readonly leg: OverlayLeg | GatewayLeg;
+  readonly object: string;
+  readonly needs: readonly string[];
+  readonly where: Where;
+  /** Host-side device, and the bridge that it is a port of. */
+  readonly port: IfName;
+  readonly master: IfName;
+  readonly flags: Partial<BridgePortAttributes>;
+}
+
+// Overlay ports: where a MAC is, the tables say; nothing is learned, so no container can draw another's traffic to itself,
+// and unknown unicast reaches no neighbour.
+const OVERLAY_FLAGS = { learning: false, flood: false, isolated: false } as const;
+// Gateway ports: containers of different networks share this bridge and must not reach each other over it.
+const GATEWAY_FLAGS = { isolated: true } as const;
+
+/** Both ends of every leg, their addresses, and each sandbox's default route. */
+export function diffLegs(draft: Draft, desired: Desired): void {
+  const overlays = new Set<number>(desired.overlays.map((overlay) => overlay.vni));
+  const places = desired.sandboxes.flatMap((sandbox) => placesOf(draft, desired, sandbox, overlays));
+  // First all that is in the wrong place, so that legs may trade names.
+  for (const place of places) removeMisplaced(draft, place);
+  const lit = new Set<string>();
+  for (const place of places) {
+    if (!diffLeg(draft, place)) continue;
+    if (lit.has(place.sandbox.netns)) continue;
+    lit.add(place.sandbox.netns);
+    loopback(draft, place.sandbox);
+  }
+  for (const { sandbox, leg, object, needs } of places) {
+    if (leg === sandbox.gatewayLeg && desired.gatewayBridge) {
+      defaultRoute(draft, sandbox, leg, addressOf(desired.gatewayBridge.address), object, needs);
+    }
+  }
+}
+
+function placesOf(draft: Draft, desired: Desired, sandbox: DesiredSandbox, overlays: ReadonlySet<number>): Place[] {
+  const places: Place[] = [];
+  for (const leg of sandbox.overlayLegs) {
+    const object = endpointObject(leg.endpointId);
+    if (!overlays.has(leg.vni)) {
+      draft.conflict(object, `network ${leg.vni} is not wanted on this host`);
+      continue;
+    }
+    places.push({
+      sandbox,
+      leg,
+      object,
+      needs: [OVERLAY_NETNS_OBJECT, overlayObject(leg.vni), sandboxObject(sandbox.id)],
+      where: OVERLAY_NETNS,
+      port: overlayPortName(leg.endpointId),
+      master: bridgeName(leg.vni),
+      flags: OVERLAY_FLAGS,
+    });
+  }
+  const leg = sandbox.gatewayLeg;
+  if (leg && !desired.gatewayBridge) {
+    draft.conflict(endpointObject(leg.endpointId), 'there is no gateway bridge on this host yet');
+  } else if (leg && desired.gatewayBridge) {
+    places.push({
+      sandbox,
+      leg,
+      object: endpointObject(leg.endpointId),
+      needs: [GATEWAY_OBJECT, sandboxObject(sandbox.id)],
+      where: null,
+      port: gatewayPortName(leg.endpointId),
+      master: desired.gatewayBridge.name,
+      flags: GATEWAY_FLAGS,
+    });
+  }
+  return places;
+}
+
+const sandboxOf = (draft: Draft, sandbox: DesiredSandbox): ObservedSandbox | undefined =>
+  draft.observed.sandboxes.get(sandbox.netns);
+
+function outerOf(draft: Draft, { where, port }: Place): ObservedDevice | undefined {
+  const { host, weft } = draft.observed;
+  return (where === null ? host : weft).devices.get(port);
+}
+
+function removeMisplaced(draft: Draft, place: Place): void {
+  const { sandbox, leg, port, where, object } = place;
+  const outer = outerOf(draft, place);
+  if (!outer) return;
+  const inner = sandboxOf(draft, sandbox)?.devices.get(leg.ifName);
+  if (outer.kind === 'veth' && inner?.peer === port) return;
+  const why = `${port} does not lead to ${leg.ifName} in ${sandbox.netns}`;
+  draft.step('in the way', object, why, { kind: 'device-delete', where, name: port });
+  draft.removedPorts.add(port);
+}
+
+/** Returns false when the leg cannot be made. */
+function diffLeg(draft: Draft, place: Place): boolean {
+  const { sandbox, leg, object, needs, where, port } = place;
+  let inner = sandboxOf(draft, sandbox)?.devices.get(leg.ifName);
+  if (inner && (inner.peer === null || draft.removedPorts.has(inner.peer))) {
+    if (inner.peer === null) {
+      draft.conflict(object, `${leg.ifName} in ${sandbox.netns} is a ${inner.kind || 'plain'} device that is not ours`);
+      return false;
+    }
+    inner = undefined;
+  } else if (inner && inner.peer !== port) {
+    draft.conflict(object, `${leg.ifName} in ${sandbox.netns} is taken by ${inner.peer}, a leg of another endpoint`);
+    return false;
+  }
+  const fresh = inner === undefined;
+  if (fresh) {
+    draft.step(
+      'host',
+      object,
+      'missing',
+      {
+        kind: 'veth-add',
+        where,
+        name: port,
+        mtu: leg.mtu,
+        peerNetns: sandbox.netns,
+        peerName: leg.ifName,
+        peerMac: leg.mac,
+      },
+      needs,
+    );
+  }
+  diffOuter(draft, place, fresh ? undefined : outerOf(draft, place));
+
+  const set: { mtu?: number; mac?: OverlayLeg['mac']; up?: true } = {};
+  const why: string[] = [];
+  if (inner && inner.mac !== leg.mac) {
+    set.mac = leg.mac;
+    why.push(`differs in MAC (${inner.mac}, not ${leg.mac})`);
+  }
+  if (inner && inner.mtu !== leg.mtu) {
+    set.mtu = leg.mtu;
+    why.push(`differs in MTU (${inner.mtu}, not ${leg.mtu})`);
+  }
+  if (!inner?.up) {
+    set.up = true;
+    why.push(inner ? 'is down' : 'missing');
+  }
+  const name = leg.ifName;
+  const addresses = inner?.addresses ?? new Set<string>();
+  if (!addresses.has(leg.address)) {
+    const action = { kind: 'address-add', where: sandbox.netns, name, address: leg.address } as const;
+    draft.step('sandboxes', object, `address ${leg.address} is missing`, action, needs);
+  }
+  if (draft.options.prune) {
+    for (const other of addresses) {
+      if (other === leg.address) continue;
+      const action = { kind: 'address-delete', where: sandbox.netns, name, address: must(parseCidr(other)) } as const;
+      draft.step('sandboxes', object, `address ${other} is extra`, action, needs);
+    }
+  }
+  if (why.length > 0) {
+    const text = `${name}: ${why.join(', ')}`;
+    draft.step('sandboxes', object, text, { kind: 'device-set', where: sandbox.netns, name, set }, needs);
+  }
+  return true;
+}
+
+function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined): void {
+  const { leg, object, needs, where, port, master, flags } = place;
+  const set: { -readonly [K in keyof DeviceChange]: DeviceChange[K] } = {};
+  const why: string[] = [];
+  if (there && there.mtu !== leg.mtu) {
+    set.mtu = leg.mtu;
+    why.push(`differs in MTU (${there.mtu}, not ${leg.mtu})`);
+  }
+  const enslaved = there?.master === master && !draft.replacedBridges.has(master);
+  if (!enslaved) {
+    set.master = master;
+    set.port = flags;
+    why.push(there ? `is not a port of ${master}` : 'missing');
+  } else {
+    const wrong = Object.entries(flags).filter(
+      ([flag, on]) => there?.port?.[flag as keyof BridgePortAttributes] !== on,
+    );
+    if (wrong.length > 0) {
+      set.port = flags;
+      why.push(`differs in ${wrong.map(([flag]) => flag).join(', ')}`);
+    }
+  }
+  if (!there?.up) {
+    set.up = true;
+    if (there) why.push('is down');
+  }
+  if (why.length > 0) {
+    const phase = where === null ? 'host' : 'overlays';
+    draft.step(phase, object, `${port}: ${why.join(', ')}`, { kind: 'device-set', where, name: port, set }, needs);
+  }
+  if (where === null) return;
+  const macs = enslaved ? (draft.observed.weft.statics.get(port) ?? new Set<string>()) : new Set<string>();
+  if (!macs.has(leg.mac)) {
+    const write = { op: 'static-put', mac: leg.mac } as const;
+    draft.step('entries', object, `static FDB ${leg.mac} is missing`, { kind: 'entry', device: port, write }, needs);
+  }
+  if (!draft.options.prune) return;
+  for (const mac of macs) {
+    if (mac === leg.mac) continue;
+    const write = { op: 'static-delete', mac } as const;
+    draft.step('entries', object, `static FDB ${mac} is extra`, { kind: 'entry', device: port, write }, needs);
+  }
+}
+
+function loopback(draft: Draft, sandbox: DesiredSandbox): void {
+  if (sandboxOf(draft, sandbox)?.devices.get('lo')?.up) return;
+  const name = 'lo' as IfName;
+  const object = sandboxObject(sandbox.id);
+  draft.step('sandboxes', object, 'lo is down', { kind: 'device-set', where: sandbox.netns, name, set: { up: true } });
+}
+
+function defaultRoute(
+  draft: Draft,
+  sandbox: DesiredSandbox,
+  leg: GatewayLeg,
+  via: ReturnType<typeof addressOf>,
+  object: string,
+  needs: readonly string[],
+): void {
+  const observed = sandboxOf(draft, sandbox);
+  const route = observed?.defaultRoute ?? null;
+  const through = route?.device ? observed?.devices.get(route.device) : undefined;
+  if (route && route.via === via && route.device === leg.ifName && !draft.removedPorts.has(through?.peer ?? '')) return;
+  if (route && !through?.peer) {
+    const holder = `${route.via ? `via ${route.via} ` : ''}dev ${route.device ?? 'unknown'}`;
+    draft.conflict(object, `the default route in ${sandbox.netns} (${holder}) is not ours`);
+    return;
+  }
+  const why = route ? `default route via ${route.via ?? 'nothing'} dev ${route.device}` : 'default route is missing';
+  draft.step('sandboxes', object, why, { kind: 'default-route', where: sandbox.netns, via, name: leg.ifName }, needs);
+}

@@ -1,0 +1,187 @@
+import type { Desired, DesiredSandbox, RemoteEndpoint } from './desired.ts';
+import { diffGateway } from './diff-gateway.ts';
+import { diffLegs } from './diff-legs.ts';
+import { diffOverlays } from './diff-overlays.ts';
+import {
+  bridgeName,
+  gatewayPortName,
+  isOwnedNetns,
+  OUR_ALIAS,
+  OVERLAY_NETNS,
+  OWNED_NETNS_PREFIX,
+  overlayPortName,
+  parseOurName,
+  vxlanName,
+} from './names.ts';
+import { leftoverObject, OVERLAY_NETNS_OBJECT, sandboxObject } from './objects.ts';
+import type { Observed } from './observed.ts';
+import type { Action, Step } from './steps.ts';
+import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
+
+export interface DiffOptions {
+  /** False until the caller knows everything that is wanted: then nothing is removed that nothing wants. */
+  readonly prune: boolean;
+  /** Random, locally administered; for devices that nobody addresses. */
+  readonly randomMac: () => Mac;
+  /** Remotes that the observed tunnel is known to hold exactly; the same array again is not compared. */
+  readonly appliedRemotes?: ReadonlyMap<Vni, readonly RemoteEndpoint[]>;
+}
+
+/** What keeps an object from being made, and is not ours to remove. */
+export interface Conflict {
+  readonly object: string;
+  readonly why: string;
+}
+
+export interface Difference {
+  /** In the order in which they must be taken. Taking any of them twice does no harm. */
+  readonly steps: readonly Step[];
+  readonly conflicts: readonly Conflict[];
+}
+
+/**
+ * Steps that need nothing from one another's phase, in phase order. Neighbouring phases work in the same namespace as
+ * far as possible, because each change of namespace is one more process.
+ */
+const PHASES = [
+  'unused legs',
+  'in the way',
+  'namespaces',
+  'host',
+  'overlays',
+  'entries',
+  'sandboxes',
+  'unused',
+] as const;
+export type Phase = (typeof PHASES)[number];
+
+/** Collects steps by phase. */
+export class Draft {
+  readonly #phases = new Map<Phase, Step[]>(PHASES.map((phase) => [phase, []]));
+  readonly conflicts: Conflict[] = [];
+  readonly observed: Observed;
+  readonly options: DiffOptions;
+  /** Ports that this difference removes, so that what they hold is free afterwards. */
+  readonly removedPorts = new Set<string>();
+  /** Devices that this difference removes and makes again: what hangs on them hangs on nothing then. */
+  readonly replacedBridges = new Set<string>();
+
+  constructor(observed: Observed, options: DiffOptions) {
+    this.observed = observed;
+    this.options = options;
+  }
+
+  step(phase: Phase, object: string, why: string, action: Action, needs: readonly string[] = []): void {
+    this.#phases.get(phase)?.push({ object, why, needs, ...action });
+  }
+
+  conflict(object: string, why: string): void {
+    this.conflicts.push({ object, why });
+  }
+
+  /** Leaves out the steps of objects that are in conflict, and of those that need them. */
+  finish(): Difference {
+    const steps = PHASES.flatMap((phase) => this.#phases.get(phase) ?? []);
+    if (this.conflicts.length === 0) return { steps, conflicts: [] };
+    const blocked = new Set(this.conflicts.map((conflict) => conflict.object));
+    const free = steps.filter((step) => !blocked.has(step.object) && !step.needs.some((need) => blocked.has(need)));
+    return { steps: free, conflicts: this.conflicts };
+  }
+}
+
+/** What is to be done so that the kernel is as wanted. Pure, but for `randomMac`. */
+export function diff(desired: Desired, observed: Observed, options: DiffOptions): Difference {
+  const draft = new Draft(observed, options);
+  const wanted = wantedNames(desired);
+  if (options.prune) removeUnusedLegs(draft, wanted);
+  if (desired.overlays.length > 0) overlayNetns(draft);
+  for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
+  diffGateway(draft, desired.gatewayBridge);
+  diffOverlays(draft, desired.overlays);
+  diffLegs(draft, desired);
+  if (options.prune) removeUnused(draft, desired, wanted);
+  return draft.finish();
+}
+
+function wantedNames(desired: Desired): Set<string> {
+  const wanted = new Set<string>();
+  for (const overlay of desired.overlays) wanted.add(bridgeName(overlay.vni)).add(vxlanName(overlay.vni));
+  for (const sandbox of desired.sandboxes) {
+    for (const leg of sandbox.overlayLegs) wanted.add(overlayPortName(leg.endpointId));
+    if (sandbox.gatewayLeg) wanted.add(gatewayPortName(sandbox.gatewayLeg.endpointId));
+  }
+  if (desired.gatewayBridge) wanted.add(desired.gatewayBridge.name);
+  return wanted;
+}
+
+function removeUnusedLegs(draft: Draft, wanted: ReadonlySet<string>): void {
+  const { host, weft } = draft.observed;
+  for (const [where, devices, kind] of [
+    [OVERLAY_NETNS, weft.devices, 'overlayPort'],
+    [null, host.devices, 'gatewayPort'],
+  ] as const) {
+    for (const name of devices.keys()) {
+      if (wanted.has(name) || parseOurName(name)?.kind !== kind) continue;
+      draft.step('unused legs', leftoverObject(name), 'extra', { kind: 'device-delete', where, name });
+      draft.removedPorts.add(name);
+    }
+  }
+}
+
+function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string>): void {
+  const { host, weft, ownedNetns } = draft.observed;
+  for (const kind of ['vxlan', 'bridge'] as const) {
+    for (const name of weft.devices.keys()) {
+      if (wanted.has(name) || parseOurName(name)?.kind !== kind) continue;
+      draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: OVERLAY_NETNS, name });
+    }
+  }
+  for (const [name, device] of host.devices) {
+    if (wanted.has(name) || device.alias !== OUR_ALIAS || device.kind !== 'bridge') continue;
+    draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: null, name });
+  }
+  if (desired.gatewayBridge === null && host.rules !== null) {
+    draft.step('unused', leftoverObject('nft table'), 'extra', { kind: 'rules-delete' });
+  }
+  const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));
+  for (const path of ownedNetns) {
+    if (wantedNetns.has(path)) continue;
+    const netns = must(parseNetnsPath(path));
+    draft.step('unused', leftoverObject(netns), 'extra', { kind: 'netns-delete', netns });
+  }
+}
+
+function overlayNetns(draft: Draft): void {
+  const { weft } = draft.observed;
+  if (weft.state === 'broken') {
+    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'the file is no namespace', {
+      kind: 'netns-delete',
+      netns: OVERLAY_NETNS,
+    });
+  }
+  if (weft.state !== 'there') {
+    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'missing', { kind: 'netns-add', netns: OVERLAY_NETNS });
+  }
+  if (weft.state !== 'there' || !weft.ipv6Off) {
+    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'IPv6 is on', { kind: 'ipv6-off' });
+  }
+}
+
+function sandboxNetns(draft: Draft, sandbox: DesiredSandbox): void {
+  const object = sandboxObject(sandbox.id);
+  const state = draft.observed.sandboxes.get(sandbox.netns)?.state ?? 'missing';
+  if (sandbox.owned && !isOwnedNetns(sandbox.netns)) {
+    draft.conflict(object, `a namespace of ours must be named ${OWNED_NETNS_PREFIX}…, not ${sandbox.netns}`);
+    return;
+  }
+  if (state === 'there') return;
+  if (!sandbox.owned) {
+    draft.conflict(object, `namespace ${sandbox.netns} ${state === 'missing' ? 'does not exist' : 'is no namespace'}`);
+    return;
+  }
+  const { netns } = sandbox;
+  if (state === 'broken') {
+    draft.step('namespaces', object, 'the file is no namespace', { kind: 'netns-delete', netns });
+  }
+  draft.step('namespaces', object, 'missing', { kind: 'netns-add', netns });
+}

@@ -1,0 +1,100 @@
+import type { Desired } from './desired.ts';
+import { endpointObject, GATEWAY_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, sandboxObject } from './objects.ts';
+import type { ObjectStatus } from './status.ts';
+
+interface Failure {
+  readonly error: Error;
+  readonly attempts: number;
+  /** On the monotonic clock of the tracker. */
+  readonly retryAtMs: number;
+}
+
+export interface BackOff {
+  /** Most failures are races with something that has just gone or just come. */
+  readonly minMs: number;
+  /** As long as the sweep: nothing waits longer than the next whole look at the kernel. */
+  readonly maxMs: number;
+}
+
+/**
+ * Which objects fail, why, and when each is tried again. Bounded by the objects that are wanted or left over: what no
+ * longer fails is forgotten after each pass.
+ */
+export class Failures {
+  readonly #failures = new Map<string, Failure>();
+  readonly #backOff: BackOff;
+
+  constructor(backOff: BackOff) {
+    this.#backOff = backOff;
+  }
+
+  get size(): number {
+    return this.#failures.size;
+  }
+
+  error(object: string): Error | undefined {
+    return this.#failures.get(object)?.error;
+  }
+
+  isHeld(object: string, nowMs: number): boolean {
+    const failure = this.#failures.get(object);
+    return failure !== undefined && failure.retryAtMs > nowMs;
+  }
+
+  /** Returns the delay until the next try. */
+  add(object: string, error: Error, nowMs: number): number {
+    const attempts = (this.#failures.get(object)?.attempts ?? 0) + 1;
+    const delayMs = Math.min(this.#backOff.minMs * 2 ** Math.min(attempts - 1, 16), this.#backOff.maxMs);
+    this.#failures.set(object, { error, attempts, retryAtMs: nowMs + delayMs });
+    return delayMs;
+  }
+
+  /** Forgets the objects that were tried and did not fail; returns them. */
+  keepOnly(stillFailing: (object: string) => boolean): string[] {
+    const recovered = [...this.#failures.keys()].filter((object) => !stillFailing(object));
+    for (const object of recovered) this.#failures.delete(object);
+    return recovered;
+  }
+
+  nextRetryAtMs(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const failure of this.#failures.values()) next = Math.min(next, failure.retryAtMs);
+    return next;
+  }
+
+  /** Status of one object, given what it depends on. `toWallMs` turns the tracker's clock into the epoch's. */
+  statusOf(object: string, needs: readonly string[], toWallMs: (atMs: number) => number): ObjectStatus {
+    const own = this.#failures.get(object);
+    if (own) return { state: 'failed', why: own.error.message, retryAt: toWallMs(own.retryAtMs) };
+    for (const need of needs) {
+      const error = this.error(need);
+      if (error) return { state: 'pending', why: `waits for ${need}: ${error.message}` };
+    }
+    return { state: 'ok' };
+  }
+
+  objects(): IterableIterator<string> {
+    return this.#failures.keys();
+  }
+}
+
+/** Every object of a wanted state, with the objects it cannot do without. */
+export function objectsOf(desired: Desired): Map<string, readonly string[]> {
+  const objects = new Map<string, readonly string[]>();
+  if (desired.gatewayBridge) objects.set(GATEWAY_OBJECT, []);
+  for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT]);
+  for (const sandbox of desired.sandboxes) {
+    const ofSandbox = sandboxObject(sandbox.id);
+    objects.set(ofSandbox, []);
+    for (const { endpointId, vni } of sandbox.overlayLegs) {
+      objects.set(endpointObject(endpointId), [OVERLAY_NETNS_OBJECT, overlayObject(vni), ofSandbox]);
+    }
+    const gateway = sandbox.gatewayLeg;
+    if (gateway) {
+      const object = endpointObject(gateway.endpointId);
+      // One endpoint may be both the overlay leg and the gateway leg of a sandbox.
+      objects.set(object, [...(objects.get(object) ?? [ofSandbox]), GATEWAY_OBJECT]);
+    }
+  }
+  return objects;
+}

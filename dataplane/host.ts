@@ -1,0 +1,77 @@
+import { EHOSTUNREACH, ENETUNREACH, SystemError } from './rtnetlink/libc.ts';
+import { decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
+import {
+  decodeAddress,
+  decodeRoute,
+  encodeAddressDump,
+  encodeRouteDump,
+  encodeRouteTo,
+  type Route,
+} from './rtnetlink/routes.ts';
+import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { AF_INET } from './rtnetlink/wire.ts';
+import { type Cidr, type IfName, type Ip, must, parseCidr, parseIfName, parseIp } from './values.ts';
+
+/**
+ * Every IPv4 prefix in use on the host: destinations of its routes in all tables, and the networks of its addresses,
+ * those of down devices too. Prefixes of `except` (our own gateway bridge) are left out. Throws SystemError.
+ */
+export async function hostRoutes(except?: IfName): Promise<Cidr[]> {
+  using socket = RtnetlinkSocket.open(null);
+  const links = await socket.dump('links', encodeLinkDump, decodeLink);
+  const excepted = links.find((link) => link.name === except)?.ifindex ?? null;
+  const prefixes = new Set<string>();
+  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
+  for (const { unicast, destination, prefixLength, ifindex } of routes) {
+    if (unicast && destination !== null && ifindex !== excepted) prefixes.add(`${destination}/${prefixLength}`);
+  }
+  for (const { ip, prefixLength, ifindex } of await socket.dump('addresses', encodeAddressDump, decodeAddress)) {
+    if (!ip.includes(':') && ifindex !== excepted) prefixes.add(`${ip}/${prefixLength}`);
+  }
+  return [...prefixes].map((prefix) => must(parseCidr(prefix)));
+}
+
+/** How the host would send to an address. */
+export interface HostPath {
+  /** Source address: the VTEP, unless one is configured. */
+  readonly address: Ip;
+  readonly device: IfName;
+  /** Bytes, of the device; the path may hold less. */
+  readonly mtu: number;
+}
+
+/**
+ * Source address, device and MTU towards `destination`; without one, of the host's IPv4 default route. Null when there is
+ * no such route. Nothing is sent. Throws SystemError.
+ */
+export async function defaultAddress(destination?: Ip): Promise<HostPath | null> {
+  using socket = RtnetlinkSocket.open(null);
+  const links = await socket.dump('links', encodeLinkDump, decodeLink);
+  const route = destination === undefined ? await defaultRoute(socket) : routeTo(socket, destination);
+  const link = links.find(({ ifindex }) => ifindex === route?.ifindex);
+  if (!route || !link) return null;
+  const source =
+    route.source ?? (route.gateway ? routeTo(socket, route.gateway)?.source : await firstAddress(socket, link));
+  if (!source) return null;
+  return { address: must(parseIp(source)), device: must(parseIfName(link.name)), mtu: link.mtu };
+}
+
+async function defaultRoute(socket: RtnetlinkSocket): Promise<Route | null> {
+  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
+  const defaults = routes.filter((route) => route.inMainTable && route.unicast && route.prefixLength === 0);
+  return defaults.sort((left, right) => left.metric - right.metric)[0] ?? null;
+}
+
+function routeTo(socket: RtnetlinkSocket, destination: string): Route | null {
+  try {
+    return socket.ask(`route to ${destination}`, (writer, seq) => encodeRouteTo(writer, seq, destination), decodeRoute);
+  } catch (error) {
+    if (error instanceof SystemError && (error.errno === ENETUNREACH || error.errno === EHOSTUNREACH)) return null;
+    throw error;
+  }
+}
+
+async function firstAddress(socket: RtnetlinkSocket, link: Link): Promise<string | undefined> {
+  const addresses = await socket.dump('addresses', encodeAddressDump, decodeAddress);
+  return addresses.find(({ ifindex, ip, scope }) => ifindex === link.ifindex && scope === 0 && !ip.includes(':'))?.ip;
+}

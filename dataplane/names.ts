@@ -1,0 +1,54 @@
+import { type IfName, must, type NetnsPath, parseIfName, parseNetnsPath, type Vni } from './values.ts';
+
+// Names are a function of ids, so that a restarted agent finds its devices without any state of its own. Longest is
+// 14 characters of the 15 that IFNAMSIZ leaves (linux/if.h).
+
+/** Where named network namespaces live (ip-netns(8)). */
+export const NETNS_DIR = '/run/netns';
+/** The namespace that holds the bridges, VXLAN devices and host-side veths of every overlay. */
+export const OVERLAY_NETNS: NetnsPath = must(parseNetnsPath(`${NETNS_DIR}/weft`));
+/** Namespaces we made for sandboxes begin with this; nothing else under /run/netns is ever removed. */
+export const OWNED_NETNS_PREFIX = `${NETNS_DIR}/weft-`;
+/** `ip link … alias` of a gateway bridge that we made, and may therefore remove. */
+export const OUR_ALIAS = 'weft';
+
+const ENDPOINT_HEX = 12;
+
+/** Bridge of an overlay, in the overlay namespace. */
+export const bridgeName = (vni: Vni): IfName => must(parseIfName(`wb${vni}`));
+/** VXLAN device of an overlay, in the overlay namespace. */
+export const vxlanName = (vni: Vni): IfName => must(parseIfName(`wx${vni}`));
+/** Host-side end of an endpoint's veth, in the overlay namespace. Throws unless the id starts with 12 hex digits. */
+export const overlayPortName = (endpointId: string): IfName => portName('wv', endpointId);
+/** Host-side end of a gateway leg's veth, in the host's namespace. Throws unless the id starts with 12 hex digits. */
+export const gatewayPortName = (endpointId: string): IfName => portName('wg', endpointId);
+
+function portName(prefix: 'wv' | 'wg', endpointId: string): IfName {
+  const head = endpointId.slice(0, ENDPOINT_HEX);
+  if (!/^[0-9a-f]{12}$/.test(head)) {
+    throw new Error(`endpoint id ${JSON.stringify(endpointId.slice(0, 64))} does not start with 12 hex digits`);
+  }
+  return must(parseIfName(`${prefix}${head}`));
+}
+
+/** What a device name of ours stands for. */
+export type OurName =
+  | { readonly kind: 'bridge' | 'vxlan'; readonly vni: number }
+  | { readonly kind: 'overlayPort' | 'gatewayPort'; readonly endpointHead: string };
+
+/** Reads a device name back; null when the name cannot be one of ours. */
+export function parseOurName(name: string): OurName | null {
+  const device = /^w([bx])([1-9]\d{0,7})$/.exec(name);
+  if (device) {
+    const vni = Number(device[2]);
+    return vni > 0xffffff ? null : { kind: device[1] === 'b' ? 'bridge' : 'vxlan', vni };
+  }
+  const port = /^w([vg])([0-9a-f]{12})$/.exec(name);
+  if (port?.[2]) return { kind: port[1] === 'v' ? 'overlayPort' : 'gatewayPort', endpointHead: port[2] };
+  return null;
+}
+
+/** True when the namespace is one that we made for a sandbox. */
+export function isOwnedNetns(path: string): boolean {
+  return path.startsWith(OWNED_NETNS_PREFIX) && !path.slice(OWNED_NETNS_PREFIX.length).includes('/');
+}

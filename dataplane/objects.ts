@@ -1,0 +1,13 @@
+import type { Vni } from './values.ts';
+
+// Keys of the status map. An object is what a person would name when asking why something does not work.
+
+export const GATEWAY_OBJECT = 'gateway';
+export const OVERLAY_NETNS_OBJECT = 'netns/weft';
+export const overlayObject = (vni: number | Vni): string => `overlay/${vni}`;
+export const sandboxObject = (id: string): string => `sandbox/${id}`;
+export const endpointObject = (endpointId: string): string => `endpoint/${endpointId}`;
+/** An FDB (`what` is a MAC) or neighbour (`what` is an IP) entry of an overlay. Listed only while it fails. */
+export const remoteObject = (vni: number | Vni, what: string): string => `remote/${vni}/${what}`;
+/** Something of ours that nothing wants any more, by its kernel name. Listed only while its removal fails. */
+export const leftoverObject = (name: string): string => `leftover/${name}`;

@@ -1,0 +1,250 @@
+import { closeSync, openSync, readdirSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Desired } from './desired.ts';
+import { isOwnedNetns, NETNS_DIR, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
+import {
+  emptyObserved,
+  type NetnsState,
+  type Observed,
+  type ObservedDevice,
+  type ObservedSandbox,
+  type ObservedSandboxDevice,
+} from './observed.ts';
+import { SystemError } from './rtnetlink/libc.ts';
+import { decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
+import { decodeNeighbour, encodeNeighbourDump } from './rtnetlink/neighbours.ts';
+import {
+  type Address,
+  decodeAddress,
+  decodeNetnsId,
+  decodeRoute,
+  encodeAddressDump,
+  encodeNetnsIdOf,
+  encodeRouteDump,
+} from './rtnetlink/routes.ts';
+import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
+import { digestOfListing } from './rules.ts';
+import { listNftTable } from './run.ts';
+import { overlayIpv6IsOff, readForwarding } from './sysctl.ts';
+import type { NetnsPath } from './values.ts';
+
+const SLICE_MS = 5;
+const RT_SCOPE_UNIVERSE = 0;
+
+/**
+ * Lists the kernel: the host's namespace, the overlay namespace, and the sandboxes that `desired` names. Gives the event
+ * loop a turn every few milliseconds. Throws SystemError or CommandError when something cannot be listed; a namespace
+ * that is missing or no namespace is a finding, not an error.
+ */
+export async function observe(desired: Desired, runDir: string): Promise<Observed> {
+  const observed = emptyObserved();
+  const listingRules = listNftTable(OUR_ALIAS);
+  // Awaited below; a failure before that must not count as unhandled.
+  listingRules.catch(() => undefined);
+  const hostLinks = await observeHost(observed, desired, runDir);
+  const overlayLinks = await observeOverlays(observed);
+  await observeSandboxes(observed, desired, hostLinks, overlayLinks);
+  for (const name of listNetnsDir())
+    if (isOwnedNetns(`${NETNS_DIR}/${name}`)) observed.ownedNetns.add(`${NETNS_DIR}/${name}`);
+  const listing = await listingRules;
+  observed.host.rules = listing === null ? null : digestOfListing(listing);
+  return observed;
+}
+
+function listNetnsDir(): string[] {
+  try {
+    return readdirSync(NETNS_DIR);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+type Links = ReadonlyMap<number, Link>;
+
+async function listLinks(socket: RtnetlinkSocket): Promise<Map<number, Link>> {
+  const links = await socket.dump('links', encodeLinkDump, decodeLink);
+  return new Map(links.map((link) => [link.ifindex, link]));
+}
+
+const listAddresses = (socket: RtnetlinkSocket): Promise<Address[]> =>
+  socket.dump('addresses', encodeAddressDump, (message) => {
+    const address = decodeAddress(message);
+    return address.scope === RT_SCOPE_UNIVERSE ? address : null;
+  });
+
+function toDevice(link: Link, links: Links): ObservedDevice {
+  const { kind, mtu, mac, up, alias, vxlan, bridgePort } = link;
+  const master = link.masterIndex === null ? null : (links.get(link.masterIndex)?.name ?? null);
+  return { kind, mtu, mac, up, alias, master, vxlan, port: bridgePort };
+}
+
+async function observeHost(observed: Observed, desired: Desired, runDir: string): Promise<Links> {
+  const { host } = observed;
+  host.forwarding = readForwarding(runDir);
+  using socket = RtnetlinkSocket.open(null);
+  const links = await listLinks(socket);
+  const gateway = desired.gatewayBridge?.name;
+  for (const link of links.values()) {
+    const ours =
+      parseOurName(link.name)?.kind === 'gatewayPort' || (link.kind === 'bridge' && link.alias === OUR_ALIAS);
+    if (ours || link.name === gateway) host.devices.set(link.name, toDevice(link, links));
+  }
+  if (gateway !== undefined && host.devices.has(gateway)) {
+    for (const address of await listAddresses(socket)) {
+      if (links.get(address.ifindex)?.name === gateway && !address.ip.includes(':')) {
+        host.gatewayAddresses.add(`${address.ip}/${address.prefixLength}`);
+      }
+    }
+  }
+  return links;
+}
+
+/** Opens a socket in the namespace, or says why it cannot. */
+function tryOpen(netns: NetnsPath): RtnetlinkSocket | Exclude<NetnsState, 'there'> {
+  try {
+    return RtnetlinkSocket.open(netns);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
+    // EINVAL of setns(2): a file, but no namespace; `ip netns add` leaves one behind when it is interrupted.
+    if (error instanceof SystemError && error.errno === 22) return 'broken';
+    throw error;
+  }
+}
+
+async function observeOverlays(observed: Observed): Promise<Links> {
+  const { weft } = observed;
+  const opened = tryOpen(OVERLAY_NETNS);
+  if (typeof opened === 'string') {
+    weft.state = opened;
+    return new Map();
+  }
+  using socket = opened;
+  weft.state = 'there';
+  weft.ipv6Off = overlayIpv6IsOff();
+  const links = await listLinks(socket);
+  for (const link of links.values()) {
+    weft.devices.set(link.name, toDevice(link, links));
+    if (link.kind === 'vxlan') weft.tunnels.set(link.name, { fdb: new Map(), neighbours: new Map() });
+  }
+  for (const family of [AF_BRIDGE, AF_INET, AF_INET6]) {
+    await socket.dump(
+      'neighbours',
+      (writer, seq) => encodeNeighbourDump(writer, seq, family),
+      (message) => {
+        const entry = decodeNeighbour(message);
+        if (!entry) return null;
+        const name = links.get(entry.ifindex)?.name;
+        if (name === undefined) return null;
+        // Straight into the maps, not into a list first: filling them from 100,000 entries at once would block.
+        if (entry.kind === 'fdb') weft.tunnels.get(name)?.fdb.set(entry.mac, entry.vtep);
+        else if (entry.kind === 'neighbour') {
+          weft.tunnels.get(name)?.neighbours.set(entry.ip, { mac: entry.mac, ours: entry.ours });
+        } else weft.statics.set(name, (weft.statics.get(name) ?? new Set<string>()).add(entry.mac));
+        return null;
+      },
+      () => forget(observed.weft, family),
+    );
+  }
+  return links;
+}
+
+/**
+ * Adds the sandboxes that are wanted and not in `observed` yet. False when one of them may already hold a leg of ours,
+ * which only a whole listing can tell.
+ */
+export async function observeNewSandboxes(observed: Observed, desired: Desired): Promise<boolean> {
+  const fresh = desired.sandboxes.filter(({ netns }) => !observed.sandboxes.has(netns));
+  if (fresh.length === 0) return true;
+  await observeSandboxes(observed, desired, new Map(), new Map());
+  return !fresh.some(({ netns }) => {
+    const devices = observed.sandboxes.get(netns)?.devices.values() ?? [];
+    return [...devices].some(({ kind }) => kind === 'veth');
+  });
+}
+
+/** Empties what a listing of one family has filled so far, because it is about to be read again. */
+function forget(weft: Observed['weft'], family: number): void {
+  if (family === AF_BRIDGE) weft.statics.clear();
+  for (const { fdb, neighbours } of weft.tunnels.values()) {
+    if (family === AF_BRIDGE) fdb.clear();
+    else for (const ip of neighbours.keys()) if (ip.includes(':') === (family === AF_INET6)) neighbours.delete(ip);
+  }
+}
+
+async function observeSandboxes(observed: Observed, desired: Desired, host: Links, overlay: Links): Promise<void> {
+  const home = openSync('/proc/self/ns/net', 'r');
+  const weft = observed.weft.state === 'there' ? openSync(OVERLAY_NETNS, 'r') : null;
+  try {
+    let sliceStart = performance.now();
+    for (const { netns } of desired.sandboxes) {
+      if (!observed.sandboxes.has(netns)) {
+        observed.sandboxes.set(netns, await observeSandbox(netns, { home, weft, host, overlay }));
+      }
+      if (performance.now() - sliceStart > SLICE_MS) {
+        await nextTurn();
+        sliceStart = performance.now();
+      }
+    }
+  } finally {
+    closeSync(home);
+    if (weft !== null) closeSync(weft);
+  }
+}
+
+interface Neighbourhood {
+  readonly home: number;
+  readonly weft: number | null;
+  readonly host: Links;
+  readonly overlay: Links;
+}
+
+async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<ObservedSandbox> {
+  const sandbox: ObservedSandbox = { state: 'there', devices: new Map(), defaultRoute: null };
+  const opened = tryOpen(netns);
+  if (typeof opened === 'string') {
+    sandbox.state = opened;
+    return sandbox;
+  }
+  using socket = opened;
+  const links = await listLinks(socket);
+  // The far end of a veth is known by its index in a namespace, and that namespace by an id that only holds in here.
+  const idOf = (fd: number | null): number | null =>
+    fd === null ? null : socket.ask('namespace id', (writer, seq) => encodeNetnsIdOf(writer, seq, fd), decodeNetnsId);
+  const homeId = idOf(around.home);
+  const overlayId = idOf(around.weft);
+  const peerOf = (link: Link): string | null => {
+    if (link.kind !== 'veth' || link.peerIndex === null || link.peerNetnsId === null) return null;
+    const [there, kind] =
+      link.peerNetnsId === overlayId
+        ? [around.overlay, 'overlayPort']
+        : link.peerNetnsId === homeId
+          ? [around.host, 'gatewayPort']
+          : [null, ''];
+    const name = there?.get(link.peerIndex)?.name;
+    return name !== undefined && parseOurName(name)?.kind === kind ? name : null;
+  };
+  const addresses = new Map<number, Set<string>>();
+  for (const { ifindex, ip, prefixLength } of await listAddresses(socket)) {
+    const known = addresses.get(ifindex) ?? new Set<string>();
+    addresses.set(ifindex, known.add(`${ip}/${prefixLength}`));
+  }
+  for (const link of links.values()) {
+    const device: ObservedSandboxDevice = {
+      ...toDevice(link, links),
+      addresses: addresses.get(link.ifindex) ?? new Set(),
+      peer: peerOf(link),
+    };
+    sandbox.devices.set(link.name, device);
+  }
+  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
+  const defaults = routes.filter((route) => route.inMainTable && route.prefixLength === 0);
+  const [best] = defaults.sort((left, right) => left.metric - right.metric);
+  if (best) {
+    const device = best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null);
+    sandbox.defaultRoute = { via: best.gateway, device };
+  }
+  return sandbox;
+}

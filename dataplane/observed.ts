@@ -1,0 +1,85 @@
+import type { BridgePortAttributes, VxlanAttributes } from './rtnetlink/links.ts';
+
+// What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.
+// The maps are the data plane's own working copy and are updated as steps succeed (see after.ts).
+
+/** Everything of ours, and everything in the way of it, in the host's and our own namespaces. */
+export interface Observed {
+  /** The gateway bridge by its name, and our gateway ports. */
+  readonly host: ObservedHost;
+  /** The overlay namespace. */
+  readonly weft: ObservedOverlayNetns;
+  /** Only the sandboxes that were asked for, keyed by namespace path. */
+  readonly sandboxes: Map<string, ObservedSandbox>;
+  /** Namespaces that we made for sandboxes, wanted or not. */
+  readonly ownedNetns: Set<string>;
+}
+
+export type NetnsState = 'missing' | 'broken' | 'there';
+
+export interface ObservedHost {
+  readonly devices: Map<string, ObservedDevice>;
+  /** Addresses of the gateway bridge, `ip/length`. */
+  readonly gatewayAddresses: Set<string>;
+  /** Our nft table: null when there is none, else the digest it carries, or `altered` when it is not as we wrote it. */
+  rules: string | null;
+  forwarding: { readonly on: boolean; readonly byUs: boolean };
+}
+
+export interface ObservedOverlayNetns {
+  state: NetnsState;
+  ipv6Off: boolean;
+  readonly devices: Map<string, ObservedDevice>;
+  /** VXLAN device name to its entries. */
+  readonly tunnels: Map<string, ObservedTunnel>;
+  /** Port name to the MACs that are tied to it. */
+  readonly statics: Map<string, Set<string>>;
+}
+
+export interface ObservedTunnel {
+  /** Inner MAC to VTEP. */
+  readonly fdb: Map<string, string>;
+  /** Inner IP to inner MAC. */
+  readonly neighbours: Map<string, { readonly mac: string; readonly ours: boolean }>;
+}
+
+export interface ObservedDevice {
+  readonly kind: string;
+  readonly mtu: number;
+  readonly mac: string;
+  readonly up: boolean;
+  readonly alias: string;
+  readonly master: string | null;
+  readonly vxlan: VxlanAttributes | null;
+  readonly port: BridgePortAttributes | null;
+}
+
+export interface ObservedSandbox {
+  state: NetnsState;
+  readonly devices: Map<string, ObservedSandboxDevice>;
+  defaultRoute: { readonly via: string | null; readonly device: string | null } | null;
+}
+
+export interface ObservedSandboxDevice extends ObservedDevice {
+  /** Global addresses, `ip/length`. */
+  readonly addresses: ReadonlySet<string>;
+  /** Name of the other end, when that is one of our ports. */
+  readonly peer: string | null;
+}
+
+/** What a bridge does with a port until told otherwise. */
+export const DEFAULT_PORT: BridgePortAttributes = {
+  learning: true,
+  flood: true,
+  isolated: false,
+  neighSuppress: false,
+};
+
+export function emptyObserved(): Observed {
+  return {
+    host: { devices: new Map(), gatewayAddresses: new Set(), rules: null, forwarding: { on: false, byUs: false } },
+    weft: { state: 'missing', ipv6Off: false, devices: new Map(), tunnels: new Map(), statics: new Map() },
+    sandboxes: new Map(),
+    ownedNetns: new Set(),
+  };
+}

@@ -1,0 +1,136 @@
+import { ipAt, ipBytes, macAt, macBytes } from './address-bytes.ts';
+import {
+  AF_BRIDGE,
+  AF_INET,
+  AF_INET6,
+  eachAttribute,
+  type Message,
+  type MessageWriter,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_REPLACE,
+  NLM_F_REQUEST,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+} from './wire.ts';
+
+// linux/neighbour.h: ndmsg, NDA_*, NUD_*, NTF_*.
+const NDA_DST = 1;
+const NDA_LLADDR = 2;
+const NDA_VLAN = 5;
+const NDA_MASTER = 9;
+const NDA_PROTOCOL = 12;
+const NUD_NOARP = 0x40;
+const NUD_PERMANENT = 0x80;
+const NTF_SELF = 0x02;
+const NTF_MASTER = 0x04;
+const NDMSG_LENGTH = 12;
+
+/** Marks a neighbour entry as ours (NDA_PROTOCOL, linux/rtnetlink.h RTPROT_*: above RTPROT_STATIC, claimed by nobody). */
+export const OUR_PROTOCOL = 201;
+
+/** A change of one entry. VXLAN FDB: inner MAC to VTEP. Neighbour: IP to inner MAC. Bridge FDB: MAC to a local port. */
+export type EntryWrite =
+  | { readonly op: 'fdb-put'; readonly ifindex: number; readonly mac: string; readonly vtep: string }
+  | { readonly op: 'fdb-delete'; readonly ifindex: number; readonly mac: string }
+  | { readonly op: 'neighbour-put'; readonly ifindex: number; readonly ip: string; readonly mac: string }
+  | { readonly op: 'neighbour-delete'; readonly ifindex: number; readonly ip: string }
+  | { readonly op: 'static-put'; readonly ifindex: number; readonly mac: string }
+  | { readonly op: 'static-delete'; readonly ifindex: number; readonly mac: string };
+
+/** One RTM_NEWNEIGH or RTM_DELNEIGH message; `extraFlags` is NLM_F_ACK on the last message of a batch. */
+export function encodeEntryWrite(writer: MessageWriter, seq: number, write: EntryWrite, extraFlags: number): void {
+  const put = write.op.endsWith('-put');
+  const flags = NLM_F_REQUEST | extraFlags | (put ? NLM_F_CREATE | NLM_F_REPLACE : 0);
+  writer.begin(put ? RTM_NEWNEIGH : RTM_DELNEIGH, flags, seq);
+  switch (write.op) {
+    case 'fdb-put':
+      ndmsg(writer, AF_BRIDGE, write.ifindex, NUD_PERMANENT, NTF_SELF);
+      writer.attribute(NDA_LLADDR, macBytes(write.mac));
+      writer.attribute(NDA_DST, ipBytes(write.vtep));
+      break;
+    case 'fdb-delete':
+      ndmsg(writer, AF_BRIDGE, write.ifindex, NUD_PERMANENT, NTF_SELF);
+      writer.attribute(NDA_LLADDR, macBytes(write.mac));
+      break;
+    case 'static-put':
+    case 'static-delete':
+      ndmsg(writer, AF_BRIDGE, write.ifindex, NUD_NOARP, NTF_MASTER);
+      writer.attribute(NDA_LLADDR, macBytes(write.mac));
+      break;
+    case 'neighbour-put':
+      ndmsg(writer, familyOf(write.ip), write.ifindex, NUD_PERMANENT, 0);
+      writer.attribute(NDA_DST, ipBytes(write.ip));
+      writer.attribute(NDA_LLADDR, macBytes(write.mac));
+      writer.attributeU8(NDA_PROTOCOL, OUR_PROTOCOL);
+      break;
+    case 'neighbour-delete':
+      ndmsg(writer, familyOf(write.ip), write.ifindex, 0, 0);
+      writer.attribute(NDA_DST, ipBytes(write.ip));
+      break;
+  }
+  writer.end();
+}
+
+function familyOf(ip: string): number {
+  return ip.includes(':') ? AF_INET6 : AF_INET;
+}
+
+function ndmsg(writer: MessageWriter, family: number, ifindex: number, state: number, flags: number): void {
+  writer.u32(family);
+  writer.u32(ifindex);
+  writer.u16(state);
+  writer.u8(flags);
+  writer.u8(0);
+}
+
+/** Asks for all entries of one family: AF_BRIDGE (VXLAN and bridge FDB), AF_INET or AF_INET6 (neighbours). */
+export function encodeNeighbourDump(writer: MessageWriter, seq: number, family: number): void {
+  writer.begin(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, seq);
+  ndmsg(writer, family, 0, 0, 0);
+  writer.end();
+}
+
+/** One entry of a dump that can be of interest to us; the rest decode to null. */
+export type ListedEntry =
+  | {
+      readonly kind: 'fdb';
+      readonly ifindex: number;
+      readonly mac: string;
+      readonly vtep: string;
+      readonly permanent: boolean;
+    }
+  | { readonly kind: 'static'; readonly ifindex: number; readonly mac: string }
+  | {
+      readonly kind: 'neighbour';
+      readonly ifindex: number;
+      readonly ip: string;
+      readonly mac: string;
+      readonly ours: boolean;
+    };
+
+export function decodeNeighbour({ buffer, start, end }: Message): ListedEntry | null {
+  const family = buffer.readUInt8(start);
+  const ifindex = buffer.readInt32LE(start + 4);
+  const state = buffer.readUInt16LE(start + 8);
+  let mac = '';
+  let ip = '';
+  let protocol = 0;
+  let vlan = 0;
+  let ofBridge = false;
+  eachAttribute(buffer, start + NDMSG_LENGTH, end, (type, from, to) => {
+    if (type === NDA_LLADDR && to - from === 6) mac = macAt(buffer, from);
+    else if (type === NDA_DST) ip = ipAt(buffer, from, to);
+    else if (type === NDA_PROTOCOL) protocol = buffer[from] ?? 0;
+    else if (type === NDA_VLAN) vlan = buffer.readUInt16LE(from);
+    else if (type === NDA_MASTER) ofBridge = true;
+  });
+  const permanent = (state & NUD_PERMANENT) !== 0;
+  if (family !== AF_BRIDGE) {
+    return permanent ? { kind: 'neighbour', ifindex, ip, mac, ours: protocol === OUR_PROTOCOL } : null;
+  }
+  // The bridge keeps one more copy of a static entry per VLAN of the port; vlan 0 stands for all of them.
+  if (ofBridge) return !permanent && state & NUD_NOARP && vlan === 0 ? { kind: 'static', ifindex, mac } : null;
+  return ip ? { kind: 'fdb', ifindex, mac, vtep: ip, permanent } : null;
+}

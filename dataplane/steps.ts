@@ -1,0 +1,199 @@
+import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
+import type { BridgePortAttributes } from './rtnetlink/links.ts';
+import type { EntryWrite } from './rtnetlink/neighbours.ts';
+import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
+
+/** Which namespace a step works in; null is the host's. */
+export type Where = NetnsPath | null;
+
+interface Base {
+  /** Status key of the object that the step is for; see objects.ts. */
+  readonly object: string;
+  /** Objects without which the step makes no sense. */
+  readonly needs: readonly string[];
+  /** `missing`, `extra`, or what differs; for the log. */
+  readonly why: string;
+}
+
+/** One idempotent change of the kernel. */
+export type Step = Base & Action;
+
+export type Action =
+  | { readonly kind: 'netns-add' | 'netns-delete'; readonly netns: NetnsPath }
+  | { readonly kind: 'ipv6-off' }
+  | { readonly kind: 'forwarding-on' }
+  | {
+      readonly kind: 'bridge-add';
+      readonly where: Where;
+      readonly name: IfName;
+      readonly mtu: number | null;
+      readonly mac: Mac;
+    }
+  | {
+      readonly kind: 'vxlan-add';
+      readonly name: IfName;
+      readonly vni: Vni;
+      readonly vtep: Ip;
+      readonly port: number;
+      readonly mtu: number;
+      readonly mac: Mac;
+    }
+  | {
+      readonly kind: 'veth-add';
+      readonly where: Where;
+      readonly name: IfName;
+      readonly mtu: number;
+      readonly peerNetns: NetnsPath;
+      readonly peerName: IfName;
+      readonly peerMac: Mac;
+    }
+  | { readonly kind: 'device-delete'; readonly where: Where; readonly name: string }
+  | { readonly kind: 'device-set'; readonly where: Where; readonly name: IfName; readonly set: DeviceChange }
+  | {
+      readonly kind: 'address-add' | 'address-delete';
+      readonly where: Where;
+      readonly name: IfName;
+      readonly address: Cidr;
+    }
+  | { readonly kind: 'default-route'; readonly where: NetnsPath; readonly via: Ip; readonly name: IfName }
+  | { readonly kind: 'entry'; readonly device: IfName; readonly write: Unindexed<EntryWrite> }
+  | { readonly kind: 'rules-replace'; readonly digest: string; readonly script: string }
+  | { readonly kind: 'rules-delete' };
+
+export interface DeviceChange {
+  readonly mtu?: number;
+  readonly mac?: Mac;
+  readonly alias?: string;
+  readonly master?: IfName;
+  readonly port?: Partial<BridgePortAttributes>;
+  readonly up?: true;
+}
+
+type Unindexed<T> = T extends unknown ? Omit<T, 'ifindex'> : never;
+/** An entry write before the device's index is looked up. */
+export type EntryAction = Unindexed<EntryWrite>;
+
+const onOff = (on: boolean): string => (on ? 'on' : 'off');
+const namespaceName = (netns: string): string => netns.slice(netns.lastIndexOf('/') + 1);
+
+/**
+ * The step's lines for `ip -batch` in the step's namespace; null when the step is not done by `ip -batch`. Only parsed
+ * values and our own literals go in, so no line can hold a newline or an option of someone else's making.
+ */
+export function batchLines(step: Action): string[] | null {
+  switch (step.kind) {
+    case 'bridge-add': {
+      const netns = step.where === null ? '' : ` netns ${step.where}`;
+      const mtu = step.mtu === null ? '' : ` mtu ${step.mtu}`;
+      return [`link add name ${step.name}${netns} address ${step.mac}${mtu} type bridge mcast_snooping 0`];
+    }
+    case 'vxlan-add':
+      return [
+        `link add name ${step.name} netns ${OVERLAY_NETNS} address ${step.mac} mtu ${step.mtu} type vxlan id ${step.vni} ` +
+          `dstport ${step.port} local ${step.vtep} nolearning proxy`,
+      ];
+    case 'veth-add': {
+      const netns = step.where === null ? '' : ` netns ${step.where}`;
+      // mtu twice: `mtu` before `type veth` sets this end only, and a smaller MTU on one end alone loses bulk traffic.
+      return [
+        `link add name ${step.name}${netns} mtu ${step.mtu} type veth ` +
+          `peer name ${step.peerName} netns ${step.peerNetns} address ${step.peerMac} mtu ${step.mtu}`,
+      ];
+    }
+    case 'device-delete':
+      return [`link del dev ${step.name}`];
+    case 'device-set':
+      return deviceSetLines(step.name, step.set);
+    case 'address-add':
+      // Duplicate address detection would keep an IPv6 address unusable for a second; our addresses have one owner each.
+      return [`address replace ${step.address} dev ${step.name}${step.address.includes(':') ? ' nodad' : ''}`];
+    case 'address-delete':
+      return [`address del ${step.address} dev ${step.name}`];
+    case 'default-route':
+      return [`route replace default via ${step.via} dev ${step.name}`];
+    default:
+      return null;
+  }
+}
+
+function deviceSetLines(name: IfName, set: DeviceChange): string[] {
+  const lines: string[] = [];
+  if (set.alias !== undefined) lines.push(`link set dev ${name} alias ${set.alias}`);
+  if (set.mac !== undefined) lines.push(`link set dev ${name} address ${set.mac}`);
+  if (set.mtu !== undefined) lines.push(`link set dev ${name} mtu ${set.mtu}`);
+  if (set.master !== undefined) lines.push(`link set dev ${name} master ${set.master}`);
+  if (set.port !== undefined) {
+    const flags: string[] = [];
+    if (set.port.learning !== undefined) flags.push(`learning ${onOff(set.port.learning)}`);
+    if (set.port.flood !== undefined) flags.push(`flood ${onOff(set.port.flood)}`);
+    if (set.port.isolated !== undefined) flags.push(`isolated ${onOff(set.port.isolated)}`);
+    if (set.port.neighSuppress !== undefined) flags.push(`neigh_suppress ${onOff(set.port.neighSuppress)}`);
+    lines.push(`link set dev ${name} type bridge_slave ${flags.join(' ')}`);
+  }
+  // Last, so that a port forwards nothing before its flags are set.
+  if (set.up) lines.push(`link set dev ${name} up`);
+  return lines;
+}
+
+/**
+ * The namespace whose `ip` runs the step's lines. New devices are always asked for from the host's: the VXLAN device's
+ * UDP socket must be there, and one batch can then make all devices of a pass.
+ */
+export function batchWhere(step: Action): Where {
+  switch (step.kind) {
+    case 'device-delete':
+    case 'device-set':
+    case 'address-add':
+    case 'address-delete':
+    case 'default-route':
+      return step.where;
+    default:
+      return null;
+  }
+}
+
+/** The step as commands that a person with a root shell could run. */
+export function commands(step: Step): string[] {
+  const lines = batchLines(step);
+  if (lines) {
+    const where = batchWhere(step);
+    return lines.map((line) => `${where === null ? '' : `nsenter --net=${where} `}ip ${line}`);
+  }
+  switch (step.kind) {
+    case 'netns-add':
+      return [`ip netns add ${namespaceName(step.netns)}`];
+    case 'netns-delete':
+      return [`ip netns del ${namespaceName(step.netns)}`];
+    case 'ipv6-off':
+      return ['all', 'default'].map(
+        (which) => `nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.${which}.disable_ipv6=1`,
+      );
+    case 'forwarding-on':
+      return ['sysctl -w net.ipv4.ip_forward=1'];
+    case 'entry':
+      return [`nsenter --net=${OVERLAY_NETNS} ${entryCommand(step.device, step.write)}`];
+    case 'rules-replace':
+      return [`nft -f - <<'END'\n${step.script}END`];
+    case 'rules-delete':
+      return [`nft delete table inet ${OUR_ALIAS}`];
+    default:
+      return [];
+  }
+}
+
+function entryCommand(device: IfName, write: EntryAction): string {
+  switch (write.op) {
+    case 'fdb-put':
+      return `bridge fdb replace ${write.mac} dev ${device} dst ${write.vtep} self permanent`;
+    case 'fdb-delete':
+      return `bridge fdb del ${write.mac} dev ${device} self`;
+    case 'static-put':
+      return `bridge fdb replace ${write.mac} dev ${device} master static`;
+    case 'static-delete':
+      return `bridge fdb del ${write.mac} dev ${device} master`;
+    case 'neighbour-put':
+      return `ip neigh replace ${write.ip} lladdr ${write.mac} dev ${device} nud permanent protocol 201`;
+    case 'neighbour-delete':
+      return `ip neigh del ${write.ip} dev ${device}`;
+  }
+}

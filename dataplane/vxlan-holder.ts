@@ -1,0 +1,31 @@
+import { readdir } from 'node:fs/promises';
+import { NETNS_DIR } from './names.ts';
+import { decodeLink, encodeLinkDump } from './rtnetlink/links.ts';
+import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { parseNetnsPath } from './values.ts';
+
+/** Swarm keeps its overlay devices in namespaces of its own here, and they hold a VNI of the host all the same. */
+const NETNS_DIRS = [NETNS_DIR, '/var/run/docker/netns'];
+/** Only to word an error; a host with more namespaces gets a less precise one. */
+const NETNS_MAX = 1000;
+
+/** `vx0 in /run/netns/blue`: the VXLAN device that has this VNI on this UDP port; null when it is in no named namespace. */
+export async function vxlanHolder(vni: number, port: number): Promise<string | null> {
+  const paths: string[] = [];
+  for (const dir of NETNS_DIRS) {
+    for (const name of await readdir(dir).catch(() => [])) paths.push(`${dir}/${name}`);
+  }
+  for (const path of [null, ...paths.slice(0, NETNS_MAX)]) {
+    const netns = path === null ? null : parseNetnsPath(path);
+    if (netns && !netns.ok) continue;
+    try {
+      using socket = RtnetlinkSocket.open(netns?.value ?? null);
+      const links = await socket.dump('links', encodeLinkDump, decodeLink);
+      const holder = links.find(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
+      if (holder) return `${holder.name} in ${path ?? 'the host'}`;
+    } catch {
+      // A file that is no namespace, or one that has just gone, holds nothing.
+    }
+  }
+  return null;
+}

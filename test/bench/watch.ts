@@ -1,0 +1,116 @@
+import type { Host } from '../lab/host.ts';
+import type { Inside } from '../lab/inside.ts';
+import { within } from '../lab/process.ts';
+
+/** A neighbour or FDB entry that came or went, as the kernel told it. */
+export interface KernelEvent {
+  readonly deleted: boolean;
+  /** The neighbour's IP, or the VTEP of an FDB entry of a VXLAN device: rtnetlink tells both in the same way. */
+  readonly address: string;
+  readonly mac: string;
+  /** Milliseconds of wall clock, to the microsecond. */
+  readonly atMs: number;
+}
+
+/** Reads a line of `ip -ts monitor neigh` run with TZ=UTC. */
+export function parseEvent(line: string): KernelEvent | undefined {
+  const match = /^\[(\S+)\.(\d{6})\] (Deleted )?(\S+) dev \S+ lladdr (\S+) .*PERMANENT/.exec(line);
+  const [, second, micros, deleted, address, mac] = match ?? [];
+  if (!second || !micros || !address || !mac) return undefined;
+  return { deleted: deleted !== undefined, address, mac, atMs: Date.parse(`${second}Z`) + Number(micros) / 1000 };
+}
+
+/** Wall clock in milliseconds, finer than Date.now(): the clock that the kernel's events are stamped by. */
+export function wallClockMs(): number {
+  return offsetMs + performance.now();
+}
+
+let offsetMs = performance.timeOrigin;
+
+/** Sets the fine clock by the wall clock anew, for up to a millisecond of waiting; the latter may have been adjusted. */
+export function setClock(): void {
+  const from = Date.now();
+  let now = from;
+  while (now === from) now = Date.now();
+  offsetMs = now - performance.now();
+}
+
+/**
+ * Hears from the kernel of one host when FDB and neighbour entries of its overlays come and go: one small process that
+ * sleeps until then, so that watching takes nothing from what is watched.
+ */
+export class Watcher {
+  readonly host: Host;
+  readonly #monitor: Inside;
+  readonly #seen = new Map<string, number>();
+  readonly #waiting = new Map<string, (atMs: number) => void>();
+
+  private constructor(host: Host, monitor: Inside) {
+    this.host = host;
+    this.#monitor = monitor;
+    let rest = '';
+    monitor.stream((text) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) this.#hear(line);
+    });
+  }
+
+  static async start(host: Host): Promise<Watcher> {
+    const args = ['--net=/run/netns/weft', '--', 'stdbuf', '-oL', 'ip', '-ts', 'monitor', 'neigh'];
+    const watcher = new Watcher(host, await host.spawn('nsenter', ['--', 'env', 'TZ=UTC', 'nsenter', ...args].slice(1)));
+    await watcher.#proveItHears();
+    return watcher;
+  }
+
+  // A subscription gives no sign that it stands; so something is changed until it is told.
+  async #proveItHears(): Promise<void> {
+    const mac = '02:00:5e:00:00:01';
+    const batch = ['link add wfbench type bridge', 'link set wfbench up'];
+    await this.#ip(batch);
+    const heard = this.when('neighbour came', '192.0.2.1', mac, 10_000);
+    heard.catch(() => {});
+    for (let tries = 0; tries < 50 && !this.#seen.has(keyOf('neighbour came', '192.0.2.1', mac)); tries++) {
+      await this.#ip([`neigh replace 192.0.2.1 lladdr ${mac} dev wfbench nud permanent`, 'neigh flush dev wfbench nud all']);
+    }
+    await heard;
+    await this.#ip(['link delete wfbench']);
+    this.forget();
+  }
+
+  async #ip(lines: readonly string[]): Promise<void> {
+    await this.host.exec('ip', ['-n', 'weft', '-batch', '-'], { input: `${lines.join('\n')}\n` });
+  }
+
+  #hear(line: string): void {
+    const event = parseEvent(line);
+    if (event === undefined) return;
+    const key = keyOf(event.deleted ? 'gone' : 'neighbour came', event.address, event.mac);
+    if (!this.#seen.has(key)) this.#seen.set(key, event.atMs);
+    this.#waiting.get(key)?.(event.atMs);
+    this.#waiting.delete(key);
+  }
+
+  /** When an entry came or went: now, or earlier since the last `forget`. */
+  async when(what: 'neighbour came' | 'gone', address: string, mac: string, timeoutMs: number): Promise<number> {
+    const key = keyOf(what, address, mac);
+    const earlier = this.#seen.get(key);
+    if (earlier !== undefined) return earlier;
+    const told = new Promise<number>((resolve) => this.#waiting.set(key, resolve));
+    return await within(told, timeoutMs, `${this.host.name}'s kernel: ${key}`);
+  }
+
+  /** Starts over, so that what is remembered stays small. */
+  forget(): void {
+    this.#seen.clear();
+    this.#waiting.clear();
+  }
+
+  async stop(): Promise<void> {
+    await this.#monitor.end('SIGKILL');
+  }
+}
+
+function keyOf(what: string, address: string, mac: string): string {
+  return `${what} ${address} ${mac.toLowerCase()}`;
+}

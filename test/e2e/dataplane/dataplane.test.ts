@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { connect, Host } from './host.ts';
+import { endpointId, GATEWAY, macOf, overlay, remote, sandbox, wanted } from './wanted.ts';
+
+const OVERLAY_NS = ['ip', 'netns', 'exec', 'weft'];
+const mtuOf = async (host: Host, netns: string, device: string): Promise<number> => {
+  const [link] = JSON.parse(await host.run('ip', '-j', '-n', netns, 'link', 'show', device)) as { mtu: number }[];
+  return link?.mtu ?? 0;
+};
+/** Runs one more sweep and says how many steps it took. */
+const stepsOfSweep = async (host: Host): Promise<number> => {
+  const before = await host.stats();
+  await host.sweep();
+  return (await host.stats()).steps - before.steps;
+};
+/** Waits until every object of the host is as wanted, five seconds at most. */
+const allOk = async (host: Host): Promise<void> => {
+  const deadlineMs = Date.now() + 5000;
+  for (;;) {
+    const status = await host.status();
+    if (Object.values(status).every(({ state }) => state === 'ok')) return;
+    assert.ok(Date.now() < deadlineMs, JSON.stringify(status, null, 2));
+  }
+};
+
+test('two hosts, one overlay: containers reach each other, and only within their network', async (t) => {
+  await using a = await Host.start();
+  await using b = await Host.start();
+  await connect(a, b);
+  const onA = wanted({
+    overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')]), overlay(4098, 'a', [remote(4098, 4, 'b')])],
+    sandboxes: [sandbox('one', 1, [4097]), sandbox('three', 3, [4098])],
+  });
+  const onB = wanted({
+    overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')]), overlay(4098, 'b', [remote(4098, 3, 'a')])],
+    sandboxes: [sandbox('two', 2, [4097]), sandbox('four', 4, [4098])],
+  });
+  await Promise.all([a.set(onA), b.set(onB)]);
+
+  await t.test('ping crosses', async () => {
+    await a.whenApplied(endpointId(4097, 1));
+    assert.ok(await a.pings('weft-one', '10.0.0.2'));
+    assert.ok(await b.pings('weft-four', '10.0.0.3'));
+    assert.ok(await a.pings('weft-one', '10.0.0.2', '-s', '1422', '-M', 'do'), 'a full packet');
+  });
+  await t.test('the other network with the same subnet is out of reach', async () => {
+    assert.equal(await a.pings('weft-one', '10.0.0.4'), false);
+    assert.equal(await a.pings('weft-one', '10.0.0.3'), false);
+  });
+  await t.test('both ends of a veth have the MTU', async () => {
+    assert.equal(await mtuOf(a, 'weft-one', 'eth0'), 1450);
+    assert.equal(await mtuOf(a, 'weft', `wv${endpointId(4097, 1).slice(0, 12)}`), 1450);
+    assert.equal(await mtuOf(a, 'weft', 'wx4097'), 1450);
+    assert.equal(await mtuOf(a, 'weft', 'wb4097'), 1450);
+  });
+  await t.test('nothing in the overlay namespace speaks for itself', async () => {
+    assert.equal((await a.run(...OVERLAY_NS, 'ip', '-6', 'address')).trim(), '');
+  });
+  await t.test('a second look finds nothing to do', async () => {
+    assert.equal(await stepsOfSweep(a), 0);
+  });
+  await t.test('a restarted agent changes nothing', async () => {
+    await a.restart();
+    await a.set(onA);
+    assert.equal((await a.stats()).steps, 0);
+    assert.ok(await a.pings('weft-one', '10.0.0.2'));
+  });
+  await t.test('one more remote endpoint needs no listing', async () => {
+    const [first, second] = onA.overlays;
+    assert.ok(first && second);
+    const before = await a.stats();
+    await a.set({ ...onA, overlays: [{ ...first, remotes: [...first.remotes, remote(4097, 9, 'b')] }, second] });
+    const after = await a.stats();
+    assert.equal(after.listings, before.listings);
+    assert.equal(after.steps - before.steps, 2);
+    assert.match(await a.run(...OVERLAY_NS, 'bridge', 'fdb', 'show', 'dev', 'wx4097'), new RegExp(macOf(4097, 9)));
+    await a.set(onA);
+    assert.doesNotMatch(await a.run(...OVERLAY_NS, 'bridge', 'fdb', 'show', 'dev', 'wx4097'), new RegExp(macOf(4097, 9)));
+    assert.equal(await stepsOfSweep(a), 0);
+  });
+  await t.test('not pruning removes nothing', async () => {
+    await a.restart();
+    await a.set(wanted({}), false);
+    assert.equal((await a.stats()).steps, 0);
+    assert.ok(await a.pings('weft-one', '10.0.0.2'));
+  });
+  await t.test('what is not wanted any more goes', async () => {
+    await a.set(wanted({ overlays: onA.overlays.slice(0, 1), sandboxes: onA.sandboxes.slice(0, 1) }));
+    assert.ok(await a.pings('weft-one', '10.0.0.2'));
+    assert.doesNotMatch(await a.run('ip', '-n', 'weft', 'link'), /4098/);
+    assert.doesNotMatch(await a.run('ip', 'netns', 'list'), /weft-three/);
+    await a.set(wanted({}));
+    assert.doesNotMatch(await a.run('ip', '-n', 'weft', 'link'), /w[bxv]/);
+    assert.doesNotMatch(await a.run('ip', 'netns', 'list'), /weft-/);
+    await a.cleanUp();
+    assert.equal((await a.run('ip', 'netns', 'list')).trim(), '');
+    await a.cleanUp();
+  });
+});
+
+test('a change by someone else is repaired and named', async (t) => {
+  await using a = await Host.start();
+  await using b = await Host.start();
+  await connect(a, b);
+  const one = sandbox('one', 1, [4097], true);
+  await b.set(wanted({ overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')])], sandboxes: [sandbox('two', 2, [4097])] }));
+  await a.set(
+    wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])], sandboxes: [one], gatewayBridge: GATEWAY }),
+  );
+  assert.ok(await a.pings('weft-one', '10.0.0.2'));
+  assert.equal(await stepsOfSweep(a), 0);
+  const port = `wv${endpointId(4097, 1).slice(0, 12)}`;
+  const gatewayPort = `wg${endpointId(0, 1).slice(0, 12)}`;
+  const inWeft = (...command: string[]): string[] => [...OVERLAY_NS, ...command];
+  const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-one', ...command];
+
+  const changes: [string, string[], RegExp][] = [
+    ['FDB entry', inWeft('bridge', 'fdb', 'del', macOf(4097, 2), 'dev', 'wx4097', 'self'), /missing/],
+    ['FDB entry leads astray', inWeft('bridge', 'fdb', 'replace', macOf(4097, 2), 'dev', 'wx4097', 'dst', '10.99.0.77', 'self', 'permanent'), /10\.99\.0\.77/],
+    ['extra FDB entry', inWeft('bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'permanent'), /extra/],
+    ['neighbour', inWeft('ip', 'neigh', 'del', '10.0.0.2', 'dev', 'wx4097'), /missing/],
+    ['static entry of a port', inWeft('bridge', 'fdb', 'del', macOf(4097, 1), 'dev', port, 'master'), /static FDB/],
+    ['bridge', inWeft('ip', 'link', 'del', 'wb4097'), /missing/],
+    ['bridge down', inWeft('ip', 'link', 'set', 'wb4097', 'down'), /is down/],
+    ['VXLAN device', inWeft('ip', 'link', 'del', 'wx4097'), /missing/],
+    ['VXLAN device that learns', inWeft('ip', 'link', 'set', 'wx4097', 'type', 'vxlan', 'id', '4097', 'learning'), /learns/],
+    ['veth', inWeft('ip', 'link', 'del', port), /missing/],
+    ['veth MTU', inWeft('ip', 'link', 'set', port, 'mtu', '1400'), /MTU \(1400, not 1450\)/],
+    ['port flag', inWeft('ip', 'link', 'set', port, 'type', 'bridge_slave', 'learning', 'on'), /learning/],
+    ['MAC in the sandbox', inOne('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:77'), /02:00:00:00:00:77/],
+    ['address', inOne('ip', 'address', 'flush', 'dev', 'eth0'), /address/],
+    ['sandbox end down', inOne('ip', 'link', 'set', 'eth0', 'down'), /is down/],
+    ['default route', inOne('ip', 'route', 'del', 'default'), /default route is missing/],
+    ['gateway port', ['ip', 'link', 'del', gatewayPort], /missing/],
+    ['gateway port not isolated', ['ip', 'link', 'set', gatewayPort, 'type', 'bridge_slave', 'isolated', 'off'], /isolated/],
+    ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
+    ['all rules', ['nft', 'flush', 'ruleset'], /nft table missing/],
+    ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table was altered/],
+    ['rules of a chain', ['nft', 'flush chain inet weft forward'], /nft table was altered/],
+    ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
+    ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
+    ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],
+  ];
+  for (const [what, command, named] of changes) {
+    await t.test(what, async () => {
+      await a.log();
+      await a.run(...command);
+      await a.sweep();
+      const log = await a.log();
+      assert.ok(log.some((line) => line.startsWith('repaired drift') && named.test(line)), log.join('\n'));
+      // A namespace that was deleted holds its devices until the kernel has taken them down, in its own time.
+      await allOk(a);
+      assert.equal(await stepsOfSweep(a), 0);
+      assert.ok(await a.pings('weft-one', '10.0.0.2'), 'network');
+      assert.ok(await a.pings('weft-one', '172.18.0.1'), 'gateway');
+    });
+  }
+  await t.test('the sweep comes by itself', async () => {
+    const desired = wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])] });
+    await a.restart(20);
+    await a.set(desired);
+    await a.run(...inWeft('bridge', 'fdb', 'del', macOf(4097, 2), 'dev', 'wx4097', 'self'));
+    const deadlineMs = Date.now() + 5000;
+    while ((await a.stats()).repairs === 0) assert.ok(Date.now() < deadlineMs);
+  });
+});
+
+test('the gateway bridge: out with masquerade, not between containers, not in', async (t) => {
+  await using host = await Host.start();
+  await using outside = await Host.start();
+  await connect(host, outside);
+  const desired = wanted({ sandboxes: [sandbox('one', 1, [], true), sandbox('two', 2, [], true)], gatewayBridge: GATEWAY });
+  await host.set(desired);
+
+  await t.test('a container reaches the world under the host’s address', async () => {
+    // The outside has no route back to 172.18.0.0/16.
+    assert.ok(await host.pings('weft-one', '10.99.0.2'));
+  });
+  await t.test('containers do not reach each other', async () => {
+    assert.equal(await host.pings('weft-one', '172.18.1.2'), false);
+  });
+  await t.test('the world does not reach a container, nor anything through the host', async () => {
+    await outside.run('ip', 'route', 'add', '172.16.0.0/12', 'via', '10.99.0.1');
+    assert.notEqual((await outside.try('ping', '-c1', '-W1', '172.18.0.1')).exitCode, 1);
+    assert.equal((await outside.try('ping', '-c1', '-W1', '172.18.1.2')).exitCode, 1);
+    await host.run('ip', 'netns', 'add', 'other');
+    await host.run('ip', 'link', 'add', 'o0', 'type', 'veth', 'peer', 'name', 'o0', 'netns', 'other');
+    await host.run('ip', 'address', 'add', '172.30.0.1/24', 'dev', 'o0');
+    await host.run('ip', 'link', 'set', 'o0', 'up');
+    await host.run('ip', '-n', 'other', 'address', 'add', '172.30.0.2/24', 'dev', 'o0');
+    await host.run('ip', '-n', 'other', 'link', 'set', 'o0', 'up');
+    await host.run('ip', '-n', 'other', 'route', 'add', 'default', 'via', '172.30.0.1');
+    assert.equal(await host.pings('other', '172.30.0.1'), true);
+    assert.equal(await host.pings('other', '10.99.0.2'), false, 'the host did not become a router');
+  });
+  await t.test('after a restart the host is still guarded', async () => {
+    await host.restart();
+    await host.set(desired);
+    assert.equal((await host.stats()).steps, 0);
+    assert.equal(await host.pings('other', '10.99.0.2'), false);
+  });
+  await t.test('what the host uses is known', async () => {
+    assert.ok((await host.hostRoutes()).includes('172.30.0.0/24'));
+    assert.equal(await host.defaultAddress(), null);
+    await host.run('ip', 'route', 'add', 'default', 'via', '10.99.0.2');
+    assert.deepEqual(await host.defaultAddress(), { address: '10.99.0.1', device: 'u0', mtu: 1500 });
+  });
+  await t.test('clean-up leaves nothing and switches forwarding off again', async () => {
+    await host.cleanUp();
+    assert.doesNotMatch(await host.run('ip', 'link'), /docker_gwbridge|wg/);
+    assert.equal(await host.run('nft', 'list', 'ruleset'), '');
+    assert.doesNotMatch(await host.run('ip', 'netns', 'list'), /weft/);
+    assert.match(await host.run('sysctl', 'net.ipv4.ip_forward'), /= 0/);
+  });
+});
+
+test('what is someone else’s is left alone and named', async (t) => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+
+  await t.test('an adopted gateway bridge is used and stays', async () => {
+    await host.run('ip', 'link', 'add', 'docker_gwbridge', 'type', 'bridge');
+    await host.run('ip', 'address', 'add', '172.18.0.1/16', 'dev', 'docker_gwbridge');
+    await host.set(wanted({ sandboxes: [sandbox('one', 1, [], true)], gatewayBridge: GATEWAY }));
+    assert.ok(await host.pings('weft-one', '172.18.0.1'));
+    await host.cleanUp();
+    assert.match(await host.run('ip', 'link'), /docker_gwbridge/);
+    assert.doesNotMatch(await host.run('ip', 'link'), /wg/);
+  });
+  await t.test('eth0 that is taken', async () => {
+    await host.run('ip', 'netns', 'add', 'foreign');
+    await host.run('ip', '-n', 'foreign', 'link', 'add', 'eth0', 'type', 'bridge');
+    const adopted = { ...sandbox('foreign', 1, [4097]), owned: false, netns: '/run/netns/foreign' as never };
+    await host.set(wanted({ overlays: [overlay(4097, 'a')], sandboxes: [adopted, sandbox('two', 2, [4097])] }));
+    await assert.rejects(host.whenApplied(endpointId(4097, 1)), /eth0 in \/run\/netns\/foreign is a bridge device that is not ours/);
+    await host.whenApplied(endpointId(4097, 2));
+    await host.run('ip', '-n', 'foreign', 'link', 'del', 'eth0');
+    await host.sweep();
+    await host.whenApplied(endpointId(4097, 1));
+    await host.cleanUp();
+    assert.match(await host.run('ip', 'netns', 'list'), /foreign/);
+    assert.doesNotMatch(await host.run('ip', '-n', 'foreign', 'link'), /eth0/);
+  });
+  await t.test('a VNI that is held by another device', async () => {
+    await host.run('ip', 'netns', 'add', 'swarm');
+    await host.run('ip', 'link', 'add', 'vx1', 'netns', 'swarm', 'type', 'vxlan', 'id', '4099', 'dstport', '4789', 'local', '10.99.0.1');
+    await host.set(wanted({ overlays: [overlay(4099, 'a'), overlay(4097, 'a')], sandboxes: [sandbox('two', 2, [4097]), sandbox('nine', 9, [4099])] }));
+    await host.whenApplied(endpointId(4097, 2));
+    await assert.rejects(host.whenApplied(endpointId(4099, 9)), /held by vx1 in \/run\/netns\/swarm/);
+    const status = await host.status();
+    assert.equal(status['overlay/4099']?.state, 'failed');
+    assert.equal(status[`endpoint/${endpointId(4099, 9)}`]?.state, 'pending');
+    await host.run('ip', '-n', 'swarm', 'link', 'del', 'vx1');
+    await allOk(host);
+    assert.equal(await stepsOfSweep(host), 0);
+  });
+});

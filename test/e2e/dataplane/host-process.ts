@@ -1,0 +1,90 @@
+import { mkdirSync } from 'node:fs';
+import { execa } from 'execa';
+import { cleanUp } from '../../../dataplane/cleanup.ts';
+import { DataPlane } from '../../../dataplane/dataplane.ts';
+import type { Desired } from '../../../dataplane/desired.ts';
+import { defaultAddress, hostRoutes } from '../../../dataplane/host.ts';
+import type { Log } from '../../../dataplane/log.ts';
+import { observe } from '../../../dataplane/observe.ts';
+
+// A host of the test: started by host.ts in a network and mount namespace of its own, and gone when its parent is.
+
+export interface Request {
+  readonly id: number;
+  readonly method: keyof typeof methods;
+  readonly args: readonly unknown[];
+}
+
+export interface Reply {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: string;
+}
+
+const RUN_DIR = '/run/weft';
+/** So long that no sweep happens unless the test asks for one. */
+const NO_SWEEP_MS = 3_600_000;
+const lines: string[] = [];
+const write = (_fields: unknown, message: string): void => {
+  lines.push(message);
+  if (process.env['E2E_VERBOSE']) console.error(message);
+};
+const log: Log = { debug: () => undefined, info: write, warn: write, error: write };
+
+let plane: DataPlane | null = null;
+
+async function start(sweepMs: number): Promise<DataPlane> {
+  await plane?.[Symbol.asyncDispose]();
+  plane = new DataPlane({ log, runDir: RUN_DIR, sweepMs, retryMinMs: 20, retryMaxMs: 200 });
+  plane.start(new AbortController().signal);
+  return plane;
+}
+
+const running = async (): Promise<DataPlane> => plane ?? (await start(NO_SWEEP_MS));
+
+const methods = {
+  /** Stands for a restarted agent: nothing is kept but the kernel. */
+  restart: async (sweepMs = NO_SWEEP_MS) => void (await start(sweepMs)),
+  set: async (desired: Desired, prune = true) => {
+    const data = await running();
+    const startMs = performance.now();
+    await data.settled(data.set(desired, { prune }));
+    return performance.now() - startMs;
+  },
+  whenApplied: async (endpointId: string) => (await running()).whenApplied(endpointId),
+  sweep: async () => (await running()).sweep(),
+  status: async () => Object.fromEntries((await running()).status()),
+  stats: async () => (await running()).stats,
+  log: () => lines.splice(0),
+  cleanUp: async () => {
+    await plane?.[Symbol.asyncDispose]();
+    plane = null;
+    await cleanUp({ log, runDir: RUN_DIR });
+  },
+  exec: async (command: readonly string[]) => {
+    const [file = '', ...args] = command;
+    const { stdout, stderr, exitCode } = await execa(file, args, { reject: false });
+    return { stdout, stderr, exitCode: exitCode ?? -1 };
+  },
+  hostRoutes: () => hostRoutes(),
+  defaultAddress: () => defaultAddress(),
+  listMs: async (desired: Desired) => {
+    const startMs = performance.now();
+    await observe(desired, RUN_DIR);
+    return performance.now() - startMs;
+  },
+};
+
+mkdirSync('/run/netns', { recursive: true });
+await execa('ip', ['link', 'set', 'lo', 'up']);
+process.on('disconnect', () => process.exit());
+process.on('message', (request: Request) => {
+  const method = methods[request.method] as (...args: readonly unknown[]) => unknown;
+  Promise.resolve()
+    .then(() => method(...request.args))
+    .then(
+      (value) => process.send?.({ id: request.id, value } satisfies Reply),
+      (error: unknown) => process.send?.({ id: request.id, error: String(error) } satisfies Reply),
+    );
+});
+process.send?.({ id: 0 } satisfies Reply);

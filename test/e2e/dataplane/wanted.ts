@@ -1,0 +1,61 @@
+import type { Desired, DesiredOverlay, DesiredSandbox, RemoteEndpoint } from '../../../dataplane/desired.ts';
+import {
+  must,
+  parseCidr,
+  parseIfName,
+  parseIp,
+  parseMac,
+  parseNetnsPath,
+  parseVni,
+} from '../../../dataplane/values.ts';
+
+// Short ways to write wanted states. Endpoint n has IP .n, MAC ending in n, and an id that starts with n.
+
+export const PORT = 4789;
+export const MTU = 1450;
+export const GATEWAY = { name: must(parseIfName('docker_gwbridge')), address: must(parseCidr('172.18.0.1/16')) };
+
+export const endpointId = (vni: number, n: number): string =>
+  `${vni.toString(16).padStart(6, '0')}${n.toString(16).padStart(6, '0')}`.padEnd(64, '0');
+const byte = (n: number): string => (n & 0xff).toString(16).padStart(2, '0');
+export const macOf = (vni: number, n: number) =>
+  must(parseMac(`02:42:${byte(vni >> 8)}:${byte(vni)}:${byte(n >> 8)}:${byte(n)}`));
+export const vteps = { a: must(parseIp('10.99.0.1')), b: must(parseIp('10.99.0.2')) };
+
+export function remote(vni: number, n: number, vtep: 'a' | 'b'): RemoteEndpoint {
+  return { ip: must(parseIp(`10.0.${n >> 8}.${n & 0xff}`)), mac: macOf(vni, n), vtep: vteps[vtep] };
+}
+
+export function overlay(vni: number, on: 'a' | 'b', remotes: readonly RemoteEndpoint[] = []): DesiredOverlay {
+  return { vni: must(parseVni(vni)), vtep: vteps[on], port: PORT, mtu: MTU, remotes };
+}
+
+/** A namespace of ours, `weft-NAME`, with one leg eth0, eth1, … for each VNI, as endpoint n of each; and perhaps a gateway leg after them. */
+export function sandbox(name: string, n: number, vnis: readonly number[], gateway = false): DesiredSandbox {
+  return {
+    id: name,
+    netns: must(parseNetnsPath(`/run/netns/weft-${name}`)),
+    owned: true,
+    overlayLegs: vnis.map((vni, index) => ({
+      endpointId: endpointId(vni, n),
+      ifName: must(parseIfName(`eth${index}`)),
+      mac: macOf(vni, n),
+      mtu: MTU,
+      vni: must(parseVni(vni)),
+      address: must(parseCidr(`10.0.${n >> 8}.${n & 0xff}/16`)),
+    })),
+    gatewayLeg: gateway
+      ? {
+          endpointId: endpointId(0, n),
+          ifName: must(parseIfName(`eth${vnis.length}`)),
+          mac: macOf(0, n),
+          mtu: 1500,
+          address: must(parseCidr(`172.18.1.${n}/16`)),
+        }
+      : null,
+  };
+}
+
+export function wanted(parts: Partial<Desired>): Desired {
+  return { overlays: [], sandboxes: [], gatewayBridge: null, ...parts };
+}

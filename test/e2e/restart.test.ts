@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { diffKernel } from '../lab/kernel.ts';
+import { settled, useLab } from '../lab/suite.ts';
+
+describe('an agent that ends', () => {
+  const stage = useLab({ hosts: 2 });
+
+  it('by kill -9 interrupts nobody, and finds its kernel as it left it', async () => {
+    const [one, two] = [stage.lab.host(1), stage.lab.host(2)];
+    await one.weftJson('network', 'create', 'frontend');
+    await settled(stage.lab);
+    const from = await one.createSandbox({ Name: 'from', Networks: ['frontend'] });
+    const to = await two.createSandbox({ Name: 'to', Networks: ['frontend', 'ingress'] });
+    await settled(stage.lab);
+    const before = await Promise.all([one.kernel(), two.kernel()]);
+
+    const ping = await from.backgroundPing(to.address('frontend'), { count: 1000, intervalMs: 10 });
+    await two.killAgent();
+    assert.deepEqual(diffKernel(before[1], await two.kernel()), [], 'the kernel outlives the agent');
+    await two.startAgent();
+    await one.killAgent();
+    await one.startAgent();
+    const { sent, received } = await ping.finished(20_000);
+    assert.deepEqual({ sent, received }, { sent: 1000, received: 1000 });
+
+    await settled(stage.lab);
+    assert.deepEqual(diffKernel(before[0], await one.kernel()), []);
+    assert.deepEqual(diffKernel(before[1], await two.kernel()), []);
+    assert.equal((await one.api.call('status')).State, 'active');
+    const known = (await two.api.call('sandboxList')).map((sandbox) => sandbox.Name).sort();
+    assert.deepEqual(known, ['ingress-sbox', 'to']);
+  });
+
+  it('by SIGTERM says goodbye with exit code 0, and forwarding stays', async () => {
+    const [one, two] = [stage.lab.host(1), stage.lab.host(2)];
+    const [from, to] = [await one.sandbox('from'), await two.sandbox('to')];
+    const before = await two.kernel();
+    const ping = await from.backgroundPing(to.address('frontend'), { count: 300 });
+    assert.equal(await two.stopAgent(), 0);
+    await two.startAgent();
+    const { sent, received } = await ping.finished(10_000);
+    assert.equal(received, sent);
+    await settled(stage.lab);
+    assert.deepEqual(diffKernel(before, await two.kernel()), []);
+  });
+
+  it('and misses what happened meanwhile has caught up when it is back', async () => {
+    const [one, two] = [stage.lab.host(1), stage.lab.host(2)];
+    await two.killAgent();
+    const late = await one.createSandbox({ Name: 'late', Networks: ['frontend'] });
+    await one.api.call('sandboxRemove', { ref: 'from' });
+    await two.startAgent();
+    await settled(stage.lab);
+    const names = (await two.api.call('endpointList', { query: { network: 'frontend' } }))
+      .map(({ Name }) => Name)
+      .sort();
+    assert.deepEqual(names, ['late', 'to']);
+    const to = await two.sandbox('to');
+    assert.equal((await to.ping(late.address('frontend'))).received, 3);
+  });
+});

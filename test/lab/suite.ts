@@ -1,0 +1,47 @@
+import { after, before } from 'node:test';
+import { type Cluster, type ClusterOptions, converged } from './cluster.ts';
+import { checkEntries } from './expect.ts';
+import { Lab, type LabOptions } from './lab.ts';
+import { eventually } from './process.ts';
+
+/** A lab and its cluster, there from the first test of a file to the last. */
+export interface Stage {
+  readonly lab: Lab;
+  readonly cluster: Cluster;
+}
+
+/** Makes a lab for the tests of the enclosing suite; with `cluster`, all hosts are in one. */
+export function useLab(options: LabOptions & { readonly cluster?: ClusterOptions | false }): Stage {
+  let lab: Lab | undefined;
+  let cluster: Cluster | undefined;
+  before(async () => {
+    lab = await Lab.create(options);
+    if (options.cluster !== false) cluster = await lab.cluster(options.cluster);
+  });
+  after(() => lab?.[Symbol.asyncDispose]());
+  const there = <T>(value: T | undefined, what: string): T => {
+    if (value === undefined) throw new Error(`there is no ${what}: ask for it inside a test`);
+    return value;
+  };
+  return {
+    get lab() {
+      return there(lab, 'lab');
+    },
+    get cluster() {
+      return there(cluster, 'cluster');
+    },
+  };
+}
+
+/** Waits until tables and kernels agree on all hosts, and checks with our own eyes that they do. */
+export async function settled(lab: Lab, hosts = lab.hosts): Promise<void> {
+  const [first] = hosts;
+  if (first) await converged(first);
+  for (const host of hosts) {
+    await eventually(`the kernel of ${host.name} to have what its tables say`, async () => {
+      const { missing, extra } = await checkEntries(host);
+      if (missing.length + extra.length === 0) return true;
+      throw new Error(`missing: ${missing.join('; ') || 'nothing'}, extra: ${extra.join('; ') || 'nothing'}`);
+    });
+  }
+}

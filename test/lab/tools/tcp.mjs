@@ -1,0 +1,57 @@
+// A bulk transfer that is checked at both ends, to be run inside sandboxes.
+//   tcp.mjs serve PORT         answers each connection with the number of bytes it sent and their SHA-256
+//   tcp.mjs send HOST PORT N   sends N bytes, prints {"sent","received","ok","ms"}; exit code 1 unless ok
+//   tcp.mjs read HOST PORT     prints what the other side says
+import { createHash, randomFillSync } from 'node:crypto';
+import { connect, createServer } from 'node:net';
+
+const [verb, ...args] = process.argv.slice(2);
+
+function serve(port) {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    socket.on('error', () => {});
+    socket.on('data', (chunk) => {
+      hash.update(chunk);
+      bytes += chunk.length;
+    });
+    socket.on('end', () => socket.end(`${bytes} ${hash.digest('hex')}\n`));
+  });
+  server.listen(port, '0.0.0.0', () => process.stdout.write('listening\n'));
+}
+
+function dial(host, port, onReady) {
+  const socket = connect({ host, port, allowHalfOpen: true }, () => onReady(socket));
+  socket.setTimeout(5000, () => socket.destroy(new Error('nothing heard for 5 s')));
+  socket.on('error', (error) => {
+    process.stderr.write(`${host}:${port}: ${error.message}\n`);
+    process.exitCode = 1;
+  });
+  // Half-open on purpose, so that an early end of ours does not cut off the answer; then it is for us to end.
+  socket.on('end', () => socket.end());
+  let said = '';
+  socket.setEncoding('utf8').on('data', (text) => {
+    said += text;
+  });
+  return new Promise((resolve) => socket.on('close', () => resolve(said.trim())));
+}
+
+async function send(host, port, total) {
+  const data = Buffer.alloc(total);
+  randomFillSync(data);
+  const started = performance.now();
+  const said = await dial(host, port, (socket) => socket.end(data));
+  const ok = said === `${total} ${createHash('sha256').update(data).digest('hex')}`;
+  const ms = Math.round(performance.now() - started);
+  process.stdout.write(`${JSON.stringify({ sent: total, received: Number(said.split(' ')[0]) || 0, ok, ms })}\n`);
+  if (!ok) process.exitCode = 1;
+}
+
+if (verb === 'serve') serve(Number(args[0]));
+else if (verb === 'send') await send(args[0], Number(args[1]), Number(args[2]));
+else if (verb === 'read') process.stdout.write(`${await dial(args[0], Number(args[1]), () => {})}\n`);
+else {
+  process.stderr.write('usage: tcp.mjs serve PORT | send HOST PORT BYTES | read HOST PORT\n');
+  process.exitCode = 2;
+}

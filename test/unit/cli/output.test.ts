@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, test } from 'node:test';
+import { version } from '../../../agent/version.ts';
+import { FakeAgent } from './fake-agent.ts';
+import { failing, ok } from './harness.ts';
+import { ids, networks, nodes, replies, sandbox, status } from './replies.ts';
+
+let agent: FakeAgent;
+before(async () => {
+  agent = await FakeAgent.start();
+});
+after(() => agent[Symbol.asyncDispose]());
+beforeEach(() => agent.answers.clear());
+
+// What a person sees, to the letter.
+const golden: [typed: string, shown: string][] = [
+  [
+    'init',
+    `Cluster initialized: current node (${ids.alpha}) is now a manager.
+
+To add a worker to this cluster, run the following command:
+
+    weft join --token WEFT-1-worker 192.0.2.10:2377
+
+To add a manager to this cluster, run 'weft join-token manager' and follow the instructions.
+`,
+  ],
+  ['join --token T m', 'This node joined a cluster as a worker.\n'],
+  ['leave', 'Node left the cluster.\n'],
+  [
+    'join-token worker',
+    `To add a worker to this cluster, run the following command:
+
+    weft join --token WEFT-1-worker 192.0.2.10:2377
+
+`,
+  ],
+  [
+    'join-token --rotate worker',
+    `Successfully rotated worker join token.
+
+To add a worker to this cluster, run the following command:
+
+    weft join --token WEFT-1-newer 192.0.2.10:2377
+
+`,
+  ],
+  ['join-token -q worker', 'WEFT-1-worker\n'],
+  ['join-token -q --rotate worker', 'WEFT-1-newer\n'],
+  [
+    'status',
+    `Node:       alpha (${ids.alpha})
+State:      active, manager
+Agent:      version 0.1.0, up 5 minutes
+Cluster:    cafe01
+Join at:    192.0.2.10:2377
+Gossip at:  192.0.2.10:7946
+VTEP:       192.0.2.10, UDP port 4789
+Nodes:      3, of them 1 manager
+Networks:   2
+Sandboxes:  1 here
+Endpoints:  1 here, 2 on other nodes
+Kernel:     failed, 1 pending, 1 failed, 2 repairs since start
+Gateway:    docker_gwbridge, 172.18.0.0/16
+
+PEER    STATE       SINCE                DIRECTION   ADDRESS           NEXT TRY       LAST ERROR
+beta    connected   About a minute ago   outbound    192.0.2.11:7946
+gamma   waiting     10 seconds ago       -           192.0.2.12:7946   in 4 seconds   connect ECONNREFUSED
+
+Not in the kernel:
+  fdb 02:42:0a:00:01:03 on wf-4097: File exists; retrying in 400 ms
+
+Messages refused:
+  bad_signature: 3
+
+Warnings:
+  clock of gamma is 40 s behind
+`,
+  ],
+  [
+    'node ls',
+    `ID                       HOSTNAME   STATUS   ROLE      VTEP         ENDPOINTS   VERSION
+12D3KooWAlphaAlphaAl *   alpha      Ready    manager   192.0.2.10   2           0.1.0
+12D3KooWBetaBetaBeta     beta       Down     worker    192.0.2.11   0           0.1.0
+`,
+  ],
+  ['node ls -q', `${ids.alpha}\n${ids.beta}\n`],
+  ['node rm alpha beta', 'alpha\nbeta\n'],
+  ['network create frontend', `${ids.frontend}\n`],
+  [
+    'network ls',
+    `NETWORK ID     NAME       DRIVER    SCOPE   SUBNET        VNI    ENDPOINTS
+i1i2i3i4i5i6   ingress    overlay   swarm   10.0.1.0/24   4096   1
+f1f2f3f4f5f6   frontend   overlay   swarm   10.0.1.0/24   4097   3
+`,
+  ],
+  ['network ls -q --filter name=front', 'f1f2f3f4f5f6\n'],
+  ['network ls -q --filter label=team', 'f1f2f3f4f5f6\n'],
+  ['network ls -q --filter label=team=shop --filter driver=overlay', 'f1f2f3f4f5f6\n'],
+  ['network ls -q --filter label=team=other', ''],
+  ['network ls -q --filter driver=bridge', ''],
+  ['network ls -q -f id=i1 -f id=f1 -f scope=swarm', 'i1i2i3i4i5i6\nf1f2f3f4f5f6\n'],
+  ['network ls -q --no-trunc --filter name=front', `${ids.frontend}\n`],
+  ['network rm frontend', 'frontend\n'],
+  ['network connect frontend web', ''],
+  ['network disconnect frontend web', ''],
+  ['sandbox create web', `${ids.web}\n`],
+  [
+    'sandbox ls',
+    `SANDBOX ID     NAME   CREATED         STATUS   NETWORKS               NETNS
+a1a2a3a4a5a6   web    2 minutes ago   ok       frontend=10.0.1.2/24   /proc/self/ns/net
+`,
+  ],
+  ['sandbox ls -q', 'a1a2a3a4a5a6\n'],
+  ['sandbox rm web', 'web\n'],
+  [
+    'endpoint ls',
+    `ENDPOINT ID    NETWORK    NAME   NODE    IPV4 ADDRESS   MAC ADDRESS         VTEP         ALIASES
+e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    02:42:0a:00:01:02   192.0.2.10   www,shop
+`,
+  ],
+  ['endpoint ls -q --no-trunc', `${ids.endpoint}\n`],
+  ['wait --converged', 'Converged after 120 ms on 2 nodes.\n'],
+  [
+    'version',
+    `Client:
+  Version:  ${version}
+  Node.js:  ${process.version}
+  OS/Arch:  ${process.platform}/${process.arch}
+
+Agent:
+  Version:  0.1.0
+  Node.js:  v24.0.0
+  OS/Arch:  linux/x64
+  API:      1
+  Kernel:   6.12.0
+`,
+  ],
+];
+
+for (const [typed, shown] of golden) {
+  test(`weft ${typed}`, async () => assert.equal(await ok(agent, typed.split(' ')), shown));
+}
+
+// One JSON document each; inspect is one with and without the flag.
+const documents: [typed: string, document: unknown][] = [
+  ['init', replies.init],
+  ['join --token T m', replies.join],
+  ['leave', {}],
+  ['join-token worker', replies.joinToken],
+  ['join-token -q --rotate worker', replies.rotateJoinToken],
+  ['status', status],
+  ['node ls', nodes],
+  ['node ls -q', nodes],
+  ['node inspect alpha beta', [nodes[0], nodes[0]]],
+  ['node rm alpha beta', ['alpha', 'beta']],
+  ['network create n', replies.networkCreate],
+  ['network ls', networks],
+  ['network ls --filter name=front', [networks[1]]],
+  ['network inspect frontend', [networks[1]]],
+  ['network rm a b', ['a', 'b']],
+  ['network connect n s', replies.networkConnect],
+  ['network disconnect n s', {}],
+  ['sandbox create', sandbox],
+  ['sandbox ls', [sandbox]],
+  ['sandbox inspect web', [sandbox]],
+  ['sandbox rm a', ['a']],
+  ['endpoint ls', replies.endpointList],
+  ['wait --converged', replies.wait],
+];
+
+for (const [typed, document] of documents) {
+  test(`weft ${typed} --json`, async () => {
+    const words = typed.split(' ');
+    assert.deepEqual(JSON.parse(await ok(agent, [...words, '--json'])), document);
+    assert.deepEqual(JSON.parse(await ok(agent, ['--json', ...words])), document);
+    if (words[1] === 'inspect') assert.deepEqual(JSON.parse(await ok(agent, words)), document);
+  });
+}
+
+test('weft version --json', async () => {
+  const both = JSON.parse(await ok(agent, ['version', '--json']));
+  assert.equal(both.Client.Version, version);
+  assert.deepEqual(both.Agent, replies.version);
+  assert.deepEqual(Object.keys(JSON.parse(await ok(agent, ['version', '--client', '--json']))), ['Client']);
+});
+
+test('status of a node in no cluster says what to do', async () => {
+  const inactive = { NodeID: '', ClusterID: '', Role: '', State: 'inactive', Peers: [], Warnings: [], Rejected: {} };
+  const kernel = { State: 'ok', Pending: 0, Failed: [], Repairs: 0 };
+  agent.answers.set('status', { status: 200, body: { ...status, ...inactive, Kernel: kernel, GatewayBridge: null } });
+  assert.equal(
+    await ok(agent, ['status']),
+    `Node:     alpha
+State:    inactive
+Agent:    version 0.1.0, up 5 minutes
+Kernel:   ok
+Gateway:  -
+
+This node is in no cluster: \`weft init\` makes one, \`weft join\` joins one.
+`,
+  );
+});
+
+test('a sandbox that the kernel does not have whole says why', async () => {
+  const late = sandbox.Networks.map((endpoint) => ({ ...endpoint, Status: 'no VTEP yet' }));
+  agent.answers.set('sandboxList', { status: 200, body: [{ ...sandbox, Networks: late }] });
+  assert.match(await ok(agent, ['sandbox', 'ls']), / frontend: no VTEP yet /);
+});
+
+test("names from other hosts cannot move the terminal's cursor", async () => {
+  agent.answers.set('nodeList', { status: 200, body: [{ ...nodes[0], Hostname: 'a\x1b[2Jb\x9b1m\n' }] });
+  const shown = await ok(agent, ['node', 'ls']);
+  assert.match(shown, /a\?\[2Jb\?1m\?/);
+  assert.equal(shown.split('\n').length, 3);
+});
+
+test('a warning of the agent is for stderr, the id alone for stdout', async () => {
+  agent.answers.set('networkCreate', { status: 200, body: { Id: 'x1', Warning: 'MTU of the underlay is 1400' } });
+  assert.deepEqual(await failing(agent, ['network', 'create', 'n']), {
+    code: 0,
+    stdout: 'x1\n',
+    stderr: 'weft: MTU of the underlay is 1400\n',
+  });
+});
+
+test('progress is told at a terminal only, when it takes long, and taken away again', async () => {
+  const slow = { status: 200, body: replies.leave };
+  agent.answers.set('leave', 'hang');
+  const running = failing(agent, ['leave'], { terminal: true });
+  // Waits out the time before the line shows; the agent then goes, which ends the command.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const other = await FakeAgent.start();
+  other.answers.set('leave', slow);
+  assert.deepEqual(await failing(other, ['leave'], { terminal: true }), {
+    code: 0,
+    stdout: 'Node left the cluster.\n',
+    stderr: '',
+  });
+  await other[Symbol.asyncDispose]();
+  agent.drop();
+  assert.ok((await running).stderr.startsWith('Leaving the cluster …\r\x1b[Kweft: '));
+});

@@ -1,0 +1,198 @@
+import type { Reply } from '../../../agent/api/client.ts';
+import type { RouteName } from '../../../agent/api/routes.ts';
+import type { Endpoint, Network, Node, Sandbox, Status } from '../../../agent/api/schema.ts';
+
+/** The clock of all tests here. */
+export const now = Date.parse('2026-03-01T12:00:00.000Z');
+const ago = (seconds: number) => new Date(now - seconds * 1000).toISOString();
+
+export const ids = {
+  alpha: '12D3KooWAlphaAlphaAlphaAlphaAlphaAlphaAlphaAlphaAlph',
+  beta: '12D3KooWBetaBetaBetaBetaBetaBetaBetaBetaBetaBetaBeta',
+  frontend: 'f1f2f3f4f5f6f7f8f9fafbfcfdfeff00',
+  web: 'a1a2a3a4a5a6a7a8a9aaabacadaeaf00',
+  endpoint: 'e1e2e3e4e5e6e7e8e9eaebecedeeef00',
+};
+
+export const nodes: Node[] = [
+  {
+    ID: ids.alpha,
+    Hostname: 'alpha',
+    Role: 'manager',
+    Status: 'ready',
+    Self: true,
+    DataPathAddr: '192.0.2.10',
+    GossipAddrs: ['192.0.2.10:7946'],
+    EngineVersion: '0.1.0',
+    CreatedAt: ago(7200),
+    Endpoints: 2,
+  },
+  {
+    ID: ids.beta,
+    Hostname: 'beta',
+    Role: 'worker',
+    Status: 'down',
+    Self: false,
+    DataPathAddr: '192.0.2.11',
+    GossipAddrs: ['192.0.2.11:7946'],
+    EngineVersion: '0.1.0',
+    CreatedAt: ago(3600),
+    Endpoints: 0,
+  },
+];
+
+const network: Network = {
+  Name: 'frontend',
+  Id: ids.frontend,
+  Created: ago(600),
+  Scope: 'swarm',
+  Driver: 'overlay',
+  EnableIPv6: false,
+  IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }] },
+  Internal: false,
+  Attachable: true,
+  Ingress: false,
+  Containers: {},
+  Options: {},
+  Labels: { team: 'shop' },
+  Peers: [{ Name: 'alpha', IP: '192.0.2.10' }],
+  VNI: 4097,
+  MTU: 1450,
+  Endpoints: 3,
+};
+
+export const networks: Network[] = [
+  { ...network, Name: 'ingress', Id: 'i1i2i3i4i5i6i7i8i9', Ingress: true, Labels: {}, VNI: 4096, Endpoints: 1 },
+  network,
+];
+
+const endpoint: Endpoint = {
+  ID: ids.endpoint,
+  Network: 'frontend',
+  NetworkID: ids.frontend,
+  Name: 'web',
+  SandboxID: ids.web,
+  Node: 'alpha',
+  NodeID: ids.alpha,
+  IPv4Address: '10.0.1.2/24',
+  MacAddress: '02:42:0a:00:01:02',
+  VTEP: '192.0.2.10',
+  Aliases: ['www', 'shop'],
+  Local: true,
+};
+
+export const sandbox: Sandbox = {
+  ID: ids.web,
+  Name: 'web',
+  Created: ago(125),
+  NetnsPath: '/proc/self/ns/net',
+  Adopted: false,
+  Labels: {},
+  Networks: [
+    {
+      Network: 'frontend',
+      NetworkID: ids.frontend,
+      EndpointID: ids.endpoint,
+      Interface: 'eth0',
+      IPv4Address: '10.0.1.2/24',
+      MacAddress: '02:42:0a:00:01:02',
+      Status: 'ok',
+    },
+  ],
+  Gateway: { Interface: 'eth1', IPv4Address: '172.18.0.2/16', Gateway: '172.18.0.1' },
+};
+
+export const status: Status = {
+  Version: '0.1.0',
+  State: 'active',
+  Hostname: 'alpha',
+  StartedAt: ago(300),
+  NodeID: ids.alpha,
+  ClusterID: 'cafe01',
+  Role: 'manager',
+  JoinAddr: '192.0.2.10:2377',
+  GossipAddrs: ['192.0.2.10:7946'],
+  DataPathAddr: '192.0.2.10',
+  DataPathPort: 4789,
+  Nodes: 3,
+  Managers: 1,
+  Networks: 2,
+  Sandboxes: 1,
+  Endpoints: { Local: 1, Remote: 2 },
+  Peers: [
+    {
+      ID: ids.beta,
+      Hostname: 'beta',
+      State: 'connected',
+      Since: ago(90),
+      Direction: 'outbound',
+      Address: '192.0.2.11:7946',
+      LastError: '',
+      NextRetry: '',
+    },
+    {
+      ID: '12D3KooWGamma',
+      Hostname: 'gamma',
+      State: 'waiting',
+      Since: ago(10),
+      Direction: '-',
+      Address: '192.0.2.12:7946',
+      LastError: 'connect ECONNREFUSED',
+      NextRetry: ago(-4),
+    },
+  ],
+  Kernel: {
+    State: 'failed',
+    Pending: 1,
+    Failed: [{ Object: 'fdb 02:42:0a:00:01:03 on wf-4097', Why: 'File exists; retrying in 400 ms' }],
+    Repairs: 2,
+  },
+  GatewayBridge: { Name: 'docker_gwbridge', Subnet: '172.18.0.0/16' },
+  Warnings: ['clock of gamma is 40 s behind'],
+  Rejected: { bad_signature: 3 },
+};
+
+/** What the agent answers to each call, unless a test says otherwise. */
+export const replies: { readonly [N in RouteName]: Reply<N> } = {
+  version: {
+    Version: '0.1.0',
+    ApiVersion: '1',
+    NodeVersion: 'v24.0.0',
+    Os: 'linux',
+    Arch: 'x64',
+    KernelVersion: '6.12.0',
+  },
+  status,
+  init: {
+    NodeID: ids.alpha,
+    ClusterID: 'cafe01',
+    JoinAddr: '192.0.2.10:2377',
+    JoinTokens: { Worker: 'WEFT-1-worker', Manager: 'WEFT-1-manager' },
+  },
+  join: { NodeID: ids.beta, ClusterID: 'cafe01', Role: 'worker' },
+  leave: {},
+  joinToken: { Role: 'worker', Token: 'WEFT-1-worker', JoinAddr: '192.0.2.10:2377' },
+  rotateJoinToken: { Role: 'worker', Token: 'WEFT-1-newer', JoinAddr: '192.0.2.10:2377' },
+  nodeList: nodes,
+  nodeInspect: nodes[0] as Node,
+  nodeRemove: {},
+  networkList: networks,
+  networkCreate: { Id: ids.frontend, Warning: '' },
+  networkInspect: network,
+  networkRemove: {},
+  networkConnect: endpoint,
+  networkDisconnect: {},
+  sandboxList: [sandbox],
+  sandboxCreate: sandbox,
+  sandboxInspect: sandbox,
+  sandboxRemove: {},
+  endpointList: [endpoint],
+  wait: {
+    Converged: true,
+    ElapsedMs: 120.4,
+    Nodes: [
+      { ID: ids.alpha, Hostname: 'alpha', Lag: '' },
+      { ID: ids.beta, Hostname: 'beta', Lag: '' },
+    ],
+  },
+};

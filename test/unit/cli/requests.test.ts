@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import type { AgentFlags } from '../../../agent/cli/agent-flags.ts';
+import { FakeAgent } from './fake-agent.ts';
+import { ok, weft } from './harness.ts';
+import { ids } from './replies.ts';
+
+let agent: FakeAgent;
+before(async () => {
+  agent = await FakeAgent.start();
+});
+after(() => agent[Symbol.asyncDispose]());
+beforeEach(() => {
+  agent.seen.length = 0;
+  agent.answers.clear();
+});
+
+// What is typed, and what goes over the wire for it.
+const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
+  ['init', ['POST /v1/init', {}]],
+  [
+    'init --advertise-addr 192.0.2.10 --data-path-addr 10.1.1.1 --data-path-port 4790 --default-addr-pool 10.20.0.0/16 --default-addr-pool 10.30.0.0/16 --default-addr-pool-mask-length 26',
+    [
+      'POST /v1/init',
+      {
+        AdvertiseAddr: '192.0.2.10',
+        DataPathAddr: '10.1.1.1',
+        DataPathPort: 4790,
+        DefaultAddrPool: ['10.20.0.0/16', '10.30.0.0/16'],
+        SubnetSize: 26,
+      },
+    ],
+  ],
+  [
+    'join --token T --advertise-addr 192.0.2.11 --data-path-addr 10.1.1.2 192.0.2.10:2377 192.0.2.12',
+    [
+      'POST /v1/join',
+      {
+        AdvertiseAddr: '192.0.2.11',
+        DataPathAddr: '10.1.1.2',
+        RemoteAddrs: ['192.0.2.10:2377', '192.0.2.12'],
+        JoinToken: 'T',
+      },
+    ],
+  ],
+  ['join-token worker', ['GET /v1/join-tokens/worker']],
+  ['join-token manager --rotate', ['POST /v1/join-tokens/manager/rotate']],
+  ['leave', ['POST /v1/leave', { Force: false }]],
+  ['leave --force', ['POST /v1/leave', { Force: true }]],
+  ['status', ['GET /v1/status']],
+  ['node ls', ['GET /v1/nodes']],
+  ['node inspect beta alpha', ['GET /v1/nodes/beta'], ['GET /v1/nodes/alpha']],
+  ['node inspect self', ['GET /v1/status'], [`GET /v1/nodes/${ids.alpha}`]],
+  ['node rm beta', ['DELETE /v1/nodes/beta']],
+  ['node rm -f beta gamma', ['DELETE /v1/nodes/beta?force=true'], ['DELETE /v1/nodes/gamma?force=true']],
+  ['network create frontend', ['POST /v1/networks', { Name: 'frontend' }]],
+  [
+    'network create -d overlay --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal --attachable --ipv6 -o a=1 --opt b=x=y --label team=shop --label bare frontend',
+    [
+      'POST /v1/networks',
+      {
+        Name: 'frontend',
+        Driver: 'overlay',
+        Internal: true,
+        Attachable: true,
+        EnableIPv6: true,
+        IPAM: { Config: [{ Subnet: '10.9.0.0/24', Gateway: '10.9.0.1' }] },
+        Options: { a: '1', b: 'x=y' },
+        Labels: { team: 'shop', bare: '' },
+      },
+    ],
+  ],
+  ['network ls', ['GET /v1/networks']],
+  ['network inspect frontend', ['GET /v1/networks/frontend']],
+  ['network rm frontend backend', ['DELETE /v1/networks/frontend'], ['DELETE /v1/networks/backend']],
+  ['network connect backend web', ['POST /v1/networks/backend/connect', { Sandbox: 'web' }]],
+  [
+    'network connect --alias db --alias sql backend web',
+    ['POST /v1/networks/backend/connect', { Sandbox: 'web', Aliases: ['db', 'sql'] }],
+  ],
+  ['network disconnect backend web', ['POST /v1/networks/backend/disconnect', { Sandbox: 'web' }]],
+  ['sandbox create', ['POST /v1/sandboxes', { Networks: [] }]],
+  [
+    'sandbox create --network frontend --network backend --alias www --label a=b --netns /run/netns/blue web',
+    [
+      'POST /v1/sandboxes',
+      {
+        Name: 'web',
+        Networks: ['frontend', 'backend'],
+        NetnsPath: '/run/netns/blue',
+        Aliases: ['www'],
+        Labels: { a: 'b' },
+      },
+    ],
+  ],
+  ['sandbox create --pid 4242', ['POST /v1/sandboxes', { Networks: [], Pid: 4242 }]],
+  ['sandbox ls', ['GET /v1/sandboxes']],
+  ['sandbox inspect web', ['GET /v1/sandboxes/web']],
+  ['sandbox rm web', ['DELETE /v1/sandboxes/web']],
+  ['endpoint ls', ['GET /v1/endpoints']],
+  ['endpoint ls --network frontend --node beta', ['GET /v1/endpoints?network=frontend&node=beta']],
+  ['wait --converged', ['POST /v1/wait', { TimeoutSeconds: 30 }]],
+  [
+    'wait --converged --network frontend --timeout 0.5',
+    ['POST /v1/wait', { Network: 'frontend', TimeoutSeconds: 0.5 }],
+  ],
+  ['version', ['GET /v1/version']],
+  ['version --client'],
+];
+
+for (const [typed, ...requests] of cases) {
+  test(`weft ${typed}`, async () => {
+    await ok(agent, typed.split(' '));
+    assert.deepEqual(
+      agent.seen.map(({ method, path, body }) => [`${method} ${path}`, body]),
+      requests.map(([line, body]) => [line, body]),
+    );
+  });
+}
+
+test('operands with odd characters stay one segment of the path', async () => {
+  await ok(agent, ['network', 'rm', 'a/b c?d']);
+  assert.equal(agent.seen[0]?.path, '/v1/networks/a%2Fb%20c%3Fd');
+});
+
+test('the token comes from a file or from standard input, without the line end', async () => {
+  const file = join(dirname(agent.socketPath), 'token');
+  await writeFile(file, 'FROM-FILE\n');
+  await ok(agent, ['join', '--token-file', file, 'm']);
+  await ok(agent, ['join', '--token-file', '-', 'm'], { stdin: 'FROM-STDIN\n' });
+  const tokens = agent.seen.map(({ body }) => (body as { JoinToken: string }).JoinToken);
+  assert.deepEqual(tokens, ['FROM-FILE', 'FROM-STDIN']);
+});
+
+test('keys that mean something to JavaScript are keys like any other', async () => {
+  await ok(agent, ['network', 'create', '--label', '__proto__=x', '--label', 'constructor=y', 'n']);
+  const wire = JSON.stringify(agent.seen[0]?.body ?? '');
+  assert.match(wire, /"Labels":\{"__proto__":"x","constructor":"y"\}/);
+});
+
+test('the socket: --host before and after the verb, then WEFT_HOST; a path or unix://', async () => {
+  const elsewhere = { env: { WEFT_HOST: '/nowhere.sock' } };
+  const { socketPath } = agent;
+  for (const argv of [
+    ['-H', socketPath, 'network', 'ls'],
+    ['network', '--host', socketPath, 'ls'],
+    ['network', 'ls', '-H', `unix://${socketPath}`],
+    ['--host', '/nowhere', 'network', 'ls', `--host=${socketPath}`],
+  ]) {
+    await ok(agent, argv, elsewhere);
+  }
+  assert.equal(agent.seen.length, 4);
+});
+
+test('weft agent hands its flags over as typed, and exits with its code', async () => {
+  const given: AgentFlags[] = [];
+  const runAgent = async (flags: AgentFlags) => {
+    given.push(flags);
+    return 7;
+  };
+  const line =
+    'agent --config c.yaml --state-dir /s --run-dir /r --socket /w --gossip-port 1 --join-port 2 --data-path-port 3 --log-level debug --log-format pretty';
+  assert.equal((await weft(line.split(' '), { runAgent })).code, 7);
+  const badHost = { WEFT_HOST: 'tcp://not-for-the-daemon' };
+  assert.equal((await weft(['--json', 'agent', '--json', '-H', '/x'], { runAgent, env: badHost })).code, 7);
+  assert.equal((await weft(['agent'], { runAgent, env: badHost })).code, 7);
+  assert.deepEqual(given, [
+    {
+      config: 'c.yaml',
+      stateDir: '/s',
+      runDir: '/r',
+      socket: '/w',
+      gossipPort: 1,
+      joinPort: 2,
+      dataPathPort: 3,
+      logLevel: 'debug',
+      logFormat: 'pretty',
+    },
+    {},
+    {},
+  ]);
+});

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const deploy = fileURLToPath(new URL('../../../deploy/', import.meta.url));
+const unit = readFileSync(join(deploy, 'weft.service'), 'utf8');
+const hasSystemd = spawnSync('systemd-analyze', ['--version']).status === 0;
+
+describe('weft.service', () => {
+  it('is understood by systemd to the last line', { skip: hasSystemd ? false : 'no systemd-analyze here' }, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'weft-unit-'));
+    try {
+      const path = join(directory, 'weft.service');
+      // The program is not installed where tests run.
+      writeFileSync(path, unit.replace(/^ExecStart=\S+/m, 'ExecStart=/bin/true'));
+      // It exits with 0 on an unknown key, and tells of it on stderr.
+      const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', path], { encoding: 'utf8' });
+      assert.deepEqual([stderr, status], ['', 0]);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('gives the agent no mount namespace of its own', () => {
+    // systemd 252, exec_needs_mount_namespace(): any of these makes one.
+    const makesOne =
+      /^(Protect(System|Home|KernelTunables|KernelModules|KernelLogs|ControlGroups|Proc)|Private(Tmp|Devices|Mounts|IPC)|Read(Write|Only)Paths|InaccessiblePaths|ExecPaths|NoExecPaths|Bind(ReadOnly)?Paths|TemporaryFileSystem|MountAPIVFS|MountFlags|ProcSubset|Root(Directory|Image)|DynamicUser|LogNamespace)=/m;
+    assert.equal(makesOne.exec(unit)?.[0], undefined);
+  });
+});
+
+describe('deploy scripts', () => {
+  for (const [script, args, exitCode] of [
+    ['quickstart', ['--help'], 0],
+    ['quickstart', ['--nonsense'], 2],
+    ['install', ['--help'], 0],
+    ['install', ['--nonsense'], 2],
+  ] as const) {
+    it(`${script} ${args.join(' ')} exits with ${exitCode}`, () => {
+      const { status, stdout, stderr } = spawnSync(join(deploy, script), args, { encoding: 'utf8' });
+      assert.equal(status, exitCode, stderr);
+      if (exitCode === 0) assert.match(stdout, /^Usage: deploy\//);
+      else assert.match(stderr, /unknown argument --nonsense; see deploy\//);
+    });
+  }
+});
