@@ -28,7 +28,7 @@ export function applyToModel(observed: Observed, step: Step): void {
     case 'netns-delete':
       if (step.netns === OVERLAY_NETNS) {
         weft.state = 'missing';
-        weft.ipv6Off = false;
+        weft.quiet = false;
       } else {
         observed.ownedNetns.delete(step.netns);
         const sandbox = sandboxes.get(step.netns);
@@ -36,9 +36,14 @@ export function applyToModel(observed: Observed, step: Step): void {
         sandboxes.delete(step.netns);
       }
       return;
-    case 'ipv6-off':
-      weft.ipv6Off = true;
+    case 'quieten':
+      weft.quiet = true;
       return;
+    case 'ipv6-on': {
+      const tunnel = weft.tunnels.get(step.device);
+      if (tunnel) tunnel.ipv6 = true;
+      return;
+    }
     case 'forwarding-on':
       host.forwarding = { on: true, byUs: true };
       return;
@@ -54,7 +59,7 @@ export function applyToModel(observed: Observed, step: Step): void {
     case 'vxlan-add': {
       const vxlan = { vni: step.vni, local: step.vtep, port: step.port, learning: false, proxy: true };
       weft.devices.set(step.name, { ...newDevice('vxlan', step.mtu), mac: step.mac, vxlan });
-      weft.tunnels.set(step.name, { fdb: new Map(), neighbours: new Map() });
+      weft.tunnels.set(step.name, { ipv6: false, fdb: new Map(), neighbours: new Map() });
       return;
     }
     case 'veth-add': {
@@ -105,6 +110,7 @@ function devicesOf(observed: Observed, where: Where): Map<string, ObservedDevice
 function removeDevice(observed: Observed, where: Where, name: string): void {
   if (where !== null && where !== OVERLAY_NETNS) return;
   const devices = devicesOf(observed, where);
+  if (where === null && devices.get(name)?.kind === 'bridge') observed.host.gatewayAddresses.clear();
   devices.delete(name);
   for (const [portName, port] of devices) {
     if (port.master !== name) continue;

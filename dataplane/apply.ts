@@ -1,14 +1,17 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
 import { ENODEV, SystemError } from './rtnetlink/libc.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
 import { RtnetlinkSocket } from './rtnetlink/socket.ts';
 import { CommandError, runIpBatch, runIpNetns, runNft } from './run.ts';
 import { batchLines, batchWhere, type Step, type Where } from './steps.ts';
-import { switchForwardingOn, switchOverlayIpv6Off } from './sysctl.ts';
+import { quietenOverlayNetns, switchForwardingOn, switchIpv6On } from './sysctl.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
 
 /** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
 const SANDBOXES_AT_ONCE = 4;
+/** Entries that one turn of the event loop may prepare: about 2 ms. */
+const ENTRIES_AT_ONCE = 1024;
 
 /** What came of a list of steps. */
 export interface Outcome {
@@ -23,7 +26,10 @@ export async function apply(steps: readonly Step[], runDir: string): Promise<Out
   for (const group of groupsOf(steps)) {
     switch (group.kind) {
       case 'entries':
-        await applyEntries(runnable(group.steps, outcome), outcome);
+        for (let from = 0; from < group.steps.length; from += ENTRIES_AT_ONCE) {
+          if (from > 0) await nextTurn();
+          await applyEntries(runnable(group.steps.slice(from, from + ENTRIES_AT_ONCE), outcome), outcome);
+        }
         break;
       case 'batch':
         await applyBatch(group.where, group.steps, outcome);
@@ -99,7 +105,7 @@ async function applyBatch(where: Where, steps: readonly Step[], outcome: Outcome
     }
     try {
       await runIpBatch(where, lines);
-      outcome.applied.push(...left);
+      for (const step of left) outcome.applied.push(step);
       return;
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
@@ -151,8 +157,10 @@ export function describe(step: Step): string {
       return `make namespace ${step.netns}`;
     case 'netns-delete':
       return `remove namespace ${step.netns}`;
-    case 'ipv6-off':
+    case 'quieten':
       return `switch IPv6 off in ${OVERLAY_NETNS}`;
+    case 'ipv6-on':
+      return `let ${step.device} hold IPv6 neighbours`;
     case 'forwarding-on':
       return 'switch ip_forward on';
     case 'rules-replace':
@@ -182,8 +190,11 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
       case 'netns-delete':
         await runIpNetns('del', lastPart(step.netns));
         break;
-      case 'ipv6-off':
-        switchOverlayIpv6Off();
+      case 'quieten':
+        quietenOverlayNetns();
+        break;
+      case 'ipv6-on':
+        switchIpv6On(step.device);
         break;
       case 'forwarding-on':
         switchForwardingOn(runDir);

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { applyToModel } from './after.ts';
 import { apply, type Outcome } from './apply.ts';
 import { deferred } from './deferred.ts';
@@ -50,6 +51,8 @@ interface Wanted extends SetOptions {
 
 /** Lines a pass may log about its steps; the rest is counted. */
 const LOGGED_STEPS_MAX = 20;
+/** Steps that one turn of the event loop may carry over into what is known of the kernel: well under 1 ms. */
+const STEPS_PER_TURN = 1024;
 
 /**
  * Keeps the kernel as it is wanted. `set` hands over the whole wanted state; one loop takes the difference from what the
@@ -74,6 +77,7 @@ export class DataPlane implements AsyncDisposable {
   /** What the last pass applied, to tell drift from a change of mind. */
   #applied: Wanted | null = null;
   #known: Observed | null = null;
+  #listedGateway: string | null = null;
   #appliedRemotes = new Map<Vni, readonly RemoteEndpoint[]>();
   #nextSweepAtMs = 0;
   #listFailure: { readonly error: Error; readonly delayMs: number; readonly retryAtMs: number } | null = null;
@@ -253,6 +257,10 @@ export class DataPlane implements AsyncDisposable {
         !this.#failures.isHeld(object, nowMs) && !needs.some((need) => this.#failures.isHeld(need, nowMs)),
     );
     const outcome = steps.length > 0 ? await apply(steps, this.#runDir) : { applied: [], failures: new Map() };
+    for (const [index, step] of outcome.applied.entries()) {
+      if (this.#known) applyToModel(this.#known, step);
+      if (index % STEPS_PER_TURN === STEPS_PER_TURN - 1) await nextTurn();
+    }
     this.#remember(wanted, outcome, difference);
     this.#applied = wanted;
     this.#stats.passes++;
@@ -265,7 +273,10 @@ export class DataPlane implements AsyncDisposable {
   /** Makes `#known` current for this wanted state; true when the whole kernel was listed for it. */
   async #refresh({ desired }: Wanted): Promise<boolean> {
     const startMs = this.#now();
-    if (this.#known && startMs < this.#nextSweepAtMs) {
+    const gateway = desired.gatewayBridge?.name ?? null;
+    // A bridge of that name may be there already, and only the bridge that was asked for is listed with its addresses.
+    const gatewayIsListed = gateway === null || gateway === this.#listedGateway;
+    if (this.#known && gatewayIsListed && startMs < this.#nextSweepAtMs) {
       const wantedNetns = new Set<string>(desired.sandboxes.map(({ netns }) => netns));
       for (const netns of this.#known.sandboxes.keys())
         if (!wantedNetns.has(netns)) this.#known.sandboxes.delete(netns);
@@ -273,6 +284,7 @@ export class DataPlane implements AsyncDisposable {
     }
     this.#appliedRemotes.clear();
     this.#known = await observe(desired, this.#runDir);
+    this.#listedGateway = gateway;
     this.#nextSweepAtMs = this.#now() + this.#sweepMs;
     this.#stats.listings++;
     this.#stats.lastListMs = this.#now() - startMs;
@@ -285,11 +297,9 @@ export class DataPlane implements AsyncDisposable {
     return diff(desired, this.#known, { prune, randomMac, appliedRemotes: this.#appliedRemotes });
   }
 
-  /** Carries what is known of the kernel over the steps that were taken; forgets it when any of them failed. */
+  /** Keeps what failed for the next try, and forgets what is known of the kernel when a step failed. */
   #remember({ desired }: Wanted, outcome: Outcome, { conflicts }: Difference): void {
     const nowMs = this.#now();
-    const known = this.#known;
-    if (known) for (const step of outcome.applied) applyToModel(known, step);
     for (const { object, why } of conflicts) {
       if (!this.#failures.isHeld(object, nowMs)) this.#fail(object, new Error(`${object}: ${why}`), nowMs);
     }

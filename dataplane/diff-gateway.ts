@@ -41,7 +41,13 @@ export function diffGateway(draft: Draft, wanted: DesiredGatewayBridge | null): 
   if (!on) draft.step('namespaces', GATEWAY_OBJECT, 'ip_forward is 0', { kind: 'forwarding-on' });
 
   if (!there) {
-    draft.step('host', GATEWAY_OBJECT, 'missing', { kind: 'bridge-add', where: null, name, mtu: null, mac: GATEWAY_MAC });
+    draft.step('host', GATEWAY_OBJECT, 'missing', {
+      kind: 'bridge-add',
+      where: null,
+      name,
+      mtu: null,
+      mac: GATEWAY_MAC,
+    });
     draft.step('host', GATEWAY_OBJECT, 'missing', { kind: 'device-set', where: null, name, set: { alias: OUR_ALIAS } });
   }
   if (ours && !(there && host.gatewayAddresses.has(address))) {

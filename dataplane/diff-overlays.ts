@@ -1,4 +1,4 @@
-import type { DesiredOverlay } from './desired.ts';
+import type { DesiredOverlay, RemoteEndpoint } from './desired.ts';
 import type { Draft } from './diff.ts';
 import { bridgeName, OVERLAY_NETNS, vxlanName } from './names.ts';
 import { OVERLAY_NETNS_OBJECT, overlayObject, remoteObject } from './objects.ts';
@@ -16,7 +16,7 @@ export function diffOverlays(draft: Draft, overlays: readonly DesiredOverlay[]):
 }
 
 const NETNS_NEED = [OVERLAY_NETNS_OBJECT] as const;
-const NOTHING: ObservedTunnel = { fdb: new Map(), neighbours: new Map() };
+const NOTHING: ObservedTunnel = { ipv6: false, fdb: new Map(), neighbours: new Map() };
 
 function diffBridge(draft: Draft, { vni, mtu }: DesiredOverlay): void {
   const name = bridgeName(vni);
@@ -69,7 +69,12 @@ function diffVxlan(draft: Draft, overlay: DesiredOverlay): ObservedTunnel {
     why.push('learning is on');
   }
   configure(draft, object, name, set, why);
-  return wrong === null ? (draft.observed.weft.tunnels.get(name) ?? NOTHING) : NOTHING;
+  const tunnel = wrong === null ? (draft.observed.weft.tunnels.get(name) ?? NOTHING) : NOTHING;
+  if (!tunnel.ipv6) {
+    const text = `${name} cannot hold IPv6 neighbours`;
+    draft.step('entries', object, text, { kind: 'ipv6-on', device: name }, NETNS_NEED);
+  }
+  return tunnel;
 }
 
 /** Why a VXLAN device cannot be kept: none of these can be changed on a device that is there. */
@@ -84,13 +89,16 @@ function incompatible({ kind, vxlan }: ObservedDevice, overlay: DesiredOverlay):
 }
 
 function diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: ObservedTunnel): void {
-  if (tunnel !== NOTHING && draft.options.appliedRemotes?.get(vni) === remotes) return;
+  const applied = tunnel === NOTHING ? undefined : draft.options.appliedRemotes?.get(vni);
+  if (applied === remotes) return;
+  const touched = applied ? addressesThatDiffer(applied, remotes) : null;
   const device = vxlanName(vni);
   const needs = [OVERLAY_NETNS_OBJECT, overlayObject(vni)];
-  const wantedFdb = new Map<string, (typeof remotes)[number]>();
+  const wantedFdb = new Map<string, RemoteEndpoint>();
   const wantedIps = new Set<string>();
   for (const remote of remotes) {
-    wantedFdb.set(remote.mac, remote);
+    if (!touched || touched.macs.has(remote.mac)) wantedFdb.set(remote.mac, remote);
+    if (touched && !touched.ips.has(remote.ip)) continue;
     wantedIps.add(remote.ip);
     const neighbour = tunnel.neighbours.get(remote.ip);
     if (neighbour?.mac === remote.mac && neighbour.ours) continue;
@@ -106,16 +114,48 @@ function diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Obs
     draft.step('entries', remoteObject(vni, mac), why, { kind: 'entry', device, write }, needs);
   }
   if (!draft.options.prune) return;
-  for (const mac of tunnel.fdb.keys()) {
-    if (wantedFdb.has(mac)) continue;
+  for (const mac of touched?.macs ?? tunnel.fdb.keys()) {
+    if (wantedFdb.has(mac) || !tunnel.fdb.has(mac)) continue;
     const write = { op: 'fdb-delete', mac } as const;
     draft.step('entries', remoteObject(vni, mac), 'extra', { kind: 'entry', device, write }, needs);
   }
-  for (const [ip, neighbour] of tunnel.neighbours) {
-    if (!neighbour.ours || wantedIps.has(ip)) continue;
+  for (const ip of touched?.ips ?? tunnel.neighbours.keys()) {
+    if (wantedIps.has(ip) || !tunnel.neighbours.get(ip)?.ours) continue;
     const write = { op: 'neighbour-delete', ip } as const;
     draft.step('entries', remoteObject(vni, ip), 'extra', { kind: 'entry', device, write }, needs);
   }
+}
+
+/**
+ * Every MAC and IP of the stretch in which two lists differ, from the first difference to the last. A plan keeps the
+ * order of what does not change, so the stretch is short, and a set of 10,000 remotes that grows by one is not compared
+ * with the kernel's tables entry by entry.
+ */
+function addressesThatDiffer(
+  before: readonly RemoteEndpoint[],
+  after: readonly RemoteEndpoint[],
+): { readonly macs: Set<string>; readonly ips: Set<string> } {
+  let start = 0;
+  let endBefore = before.length;
+  let endAfter = after.length;
+  while (start < endBefore && start < endAfter && isSame(before[start], after[start])) start++;
+  while (endBefore > start && endAfter > start && isSame(before[endBefore - 1], after[endAfter - 1])) {
+    endBefore--;
+    endAfter--;
+  }
+  const macs = new Set<string>();
+  const ips = new Set<string>();
+  for (const stretch of [before.slice(start, endBefore), after.slice(start, endAfter)]) {
+    for (const { mac, ip } of stretch) {
+      macs.add(mac);
+      ips.add(ip);
+    }
+  }
+  return { macs, ips };
+}
+
+function isSame(left: RemoteEndpoint | undefined, right: RemoteEndpoint | undefined): boolean {
+  return left === right || (left?.mac === right?.mac && left?.ip === right?.ip && left?.vtep === right?.vtep);
 }
 
 function removeInTheWay(draft: Draft, object: string, name: IfName, why: string): void {

@@ -23,7 +23,7 @@ export interface DiffOptions {
   readonly prune: boolean;
   /** Random, locally administered; for devices that nobody addresses. */
   readonly randomMac: () => Mac;
-  /** Remotes that the observed tunnel is known to hold exactly; the same array again is not compared. */
+  /** Remotes that the observed tunnel is known to hold exactly; only what differs from them is compared with the tunnel. */
   readonly appliedRemotes?: ReadonlyMap<Vni, readonly RemoteEndpoint[]>;
 }
 
@@ -162,8 +162,8 @@ function overlayNetns(draft: Draft): void {
   if (weft.state !== 'there') {
     draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'missing', { kind: 'netns-add', netns: OVERLAY_NETNS });
   }
-  if (weft.state !== 'there' || !weft.ipv6Off) {
-    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'IPv6 is on', { kind: 'ipv6-off' });
+  if (weft.state !== 'there' || !weft.quiet) {
+    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'IPv6 is on by default', { kind: 'quieten' });
   }
 }
 

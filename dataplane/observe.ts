@@ -26,7 +26,7 @@ import { RtnetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
 import { digestOfListing } from './rules.ts';
 import { listNftTable } from './run.ts';
-import { overlayIpv6IsOff, readForwarding } from './sysctl.ts';
+import { devicesWithIpv6, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
 import type { NetnsPath } from './values.ts';
 
 const SLICE_MS = 5;
@@ -123,11 +123,15 @@ async function observeOverlays(observed: Observed): Promise<Links> {
   }
   using socket = opened;
   weft.state = 'there';
-  weft.ipv6Off = overlayIpv6IsOff();
+  weft.quiet = overlayNetnsIsQuiet();
   const links = await listLinks(socket);
   for (const link of links.values()) {
     weft.devices.set(link.name, toDevice(link, links));
-    if (link.kind === 'vxlan') weft.tunnels.set(link.name, { fdb: new Map(), neighbours: new Map() });
+    if (link.kind === 'vxlan') weft.tunnels.set(link.name, { ipv6: false, fdb: new Map(), neighbours: new Map() });
+  }
+  for (const name of devicesWithIpv6(weft.tunnels.keys())) {
+    const tunnel = weft.tunnels.get(name);
+    if (tunnel) tunnel.ipv6 = true;
   }
   for (const family of [AF_BRIDGE, AF_INET, AF_INET6]) {
     await socket.dump(

@@ -28,7 +28,8 @@ export interface ObservedHost {
 
 export interface ObservedOverlayNetns {
   state: NetnsState;
-  ipv6Off: boolean;
+  /** New devices in it send nothing of their own. */
+  quiet: boolean;
   readonly devices: Map<string, ObservedDevice>;
   /** VXLAN device name to its entries. */
   readonly tunnels: Map<string, ObservedTunnel>;
@@ -37,6 +38,8 @@ export interface ObservedOverlayNetns {
 }
 
 export interface ObservedTunnel {
+  /** It can hold IPv6 neighbours. */
+  ipv6: boolean;
   /** Inner MAC to VTEP. */
   readonly fdb: Map<string, string>;
   /** Inner IP to inner MAC. */
@@ -78,7 +81,7 @@ export const DEFAULT_PORT: BridgePortAttributes = {
 export function emptyObserved(): Observed {
   return {
     host: { devices: new Map(), gatewayAddresses: new Set(), rules: null, forwarding: { on: false, byUs: false } },
-    weft: { state: 'missing', ipv6Off: false, devices: new Map(), tunnels: new Map(), statics: new Map() },
+    weft: { state: 'missing', quiet: false, devices: new Map(), tunnels: new Map(), statics: new Map() },
     sandboxes: new Map(),
     ownedNetns: new Set(),
   };

@@ -14,6 +14,7 @@ export class CommandError extends Error {
   readonly line: number | null;
   /** True when the command did not run at all or was killed for taking too long: the next one will fare no better. */
   readonly hopeless: boolean;
+  readonly notInstalled: boolean;
 
   constructor(command: string, stderr: string, cause: unknown) {
     const failedAt = /^Command failed -:(\d+)$/m.exec(stderr);
@@ -26,7 +27,8 @@ export class CommandError extends Error {
     this.stderr = words;
     this.line = failedAt?.[1] ? Number(failedAt[1]) : null;
     const { timedOut, code } = (cause ?? {}) as { timedOut?: boolean; code?: string };
-    this.hopeless = timedOut === true || code === 'ENOENT' || code === 'EACCES';
+    this.notInstalled = code === 'ENOENT';
+    this.hopeless = timedOut === true || this.notInstalled || code === 'EACCES';
   }
 }
 
@@ -46,12 +48,14 @@ export async function runNft(script: string): Promise<void> {
   await run(['nft', '-f', '-'], script);
 }
 
-/** `nft -j list table inet NAME`; null when there is no such table. Throws CommandError. */
+/** `nft -j list table inet NAME`; null when there is no such table, or no nft that could have made one. Throws CommandError. */
 export async function listNftTable(name: string): Promise<string | null> {
   try {
     return await run(['nft', '-j', 'list', 'table', 'inet', name], '');
   } catch (error) {
-    if (error instanceof CommandError && error.stderr.includes('No such file or directory')) return null;
+    if (error instanceof CommandError && (error.notInstalled || error.stderr.includes('No such file or directory'))) {
+      return null;
+    }
     throw error;
   }
 }

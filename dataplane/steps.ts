@@ -1,6 +1,7 @@
 import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
 import type { BridgePortAttributes } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
+import { QUIET_DEFAULTS } from './sysctl.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */
@@ -20,7 +21,8 @@ export type Step = Base & Action;
 
 export type Action =
   | { readonly kind: 'netns-add' | 'netns-delete'; readonly netns: NetnsPath }
-  | { readonly kind: 'ipv6-off' }
+  | { readonly kind: 'quieten' }
+  | { readonly kind: 'ipv6-on'; readonly device: IfName }
   | { readonly kind: 'forwarding-on' }
   | {
       readonly kind: 'bridge-add';
@@ -164,10 +166,12 @@ export function commands(step: Step): string[] {
       return [`ip netns add ${namespaceName(step.netns)}`];
     case 'netns-delete':
       return [`ip netns del ${namespaceName(step.netns)}`];
-    case 'ipv6-off':
-      return ['all', 'default'].map(
-        (which) => `nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.${which}.disable_ipv6=1`,
+    case 'quieten':
+      return Object.entries(QUIET_DEFAULTS).map(
+        ([name, value]) => `nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.default.${name}=${value}`,
       );
+    case 'ipv6-on':
+      return [`nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.${step.device}.disable_ipv6=0`];
     case 'forwarding-on':
       return ['sysctl -w net.ipv4.ip_forward=1'];
     case 'entry':

@@ -2,11 +2,19 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OVERLAY_NETNS } from './names.ts';
 import { inNetns } from './rtnetlink/libc.ts';
+import type { IfName } from './values.ts';
 
 // /proc/sys/net shows the namespace of the thread that opens it, so these are synchronous on purpose.
 
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
-const IPV6_OFF = ['all', 'default'].map((which) => `/proc/sys/net/ipv6/conf/${which}/disable_ipv6`);
+
+/**
+ * What a new device of the overlay namespace starts with: no IPv6 of its own, and, where IPv6 must be on all the same,
+ * no link-local address (addr_gen_mode 1) and no ear for router advertisements, so that nothing is ever sent.
+ * Documentation/networking/ip-sysctl.rst.
+ */
+export const QUIET_DEFAULTS = { addr_gen_mode: '1', accept_ra: '0', disable_ipv6: '1' } as const;
+const ipv6Setting = (device: string, name: string): string => `/proc/sys/net/ipv6/conf/${device}/${name}`;
 
 /** Empty when the kernel has no IPv6. */
 function read(path: string): string {
@@ -18,14 +26,35 @@ function read(path: string): string {
   }
 }
 
-/** True when no device in the overlay namespace speaks IPv6 for itself: no router solicitation, no MLD, no address. */
-export function overlayIpv6IsOff(): boolean {
-  return inNetns(OVERLAY_NETNS, () => IPV6_OFF.every((path) => read(path) !== '0'));
+/** True when new devices in the overlay namespace will not speak IPv6 for themselves; true also without IPv6. */
+export function overlayNetnsIsQuiet(): boolean {
+  return inNetns(OVERLAY_NETNS, () =>
+    Object.entries(QUIET_DEFAULTS).every(([name, value]) => ['', value].includes(read(ipv6Setting('default', name)))),
+  );
 }
 
-export function switchOverlayIpv6Off(): void {
+export function quietenOverlayNetns(): void {
   inNetns(OVERLAY_NETNS, () => {
-    for (const path of IPV6_OFF) if (read(path) === '0') writeFileSync(path, '1');
+    for (const [name, value] of Object.entries(QUIET_DEFAULTS)) {
+      const path = ipv6Setting('default', name);
+      if (!['', value].includes(read(path))) writeFileSync(path, value);
+    }
+  });
+}
+
+/** Which devices of the overlay namespace take IPv6 neighbours; without IPv6 in the kernel there is nothing to switch on. */
+export function devicesWithIpv6(devices: Iterable<string>): Set<string> {
+  return inNetns(
+    OVERLAY_NETNS,
+    () => new Set([...devices].filter((device) => read(ipv6Setting(device, 'disable_ipv6')) !== '1')),
+  );
+}
+
+/** Lets a VXLAN device hold IPv6 neighbours, so that it can answer neighbour solicitations. It gets no address by it. */
+export function switchIpv6On(device: IfName): void {
+  inNetns(OVERLAY_NETNS, () => {
+    const path = ipv6Setting(device, 'disable_ipv6');
+    if (read(path) === '1') writeFileSync(path, '0');
   });
 }
 

@@ -7,7 +7,7 @@ import { Report } from './demo/report.ts';
 import { build, type Scene } from './demo/scene.ts';
 
 const { values: flags } = parseArgs({ options: { keep: { type: 'boolean' }, json: { type: 'boolean' } } });
-const report = new Report(Number(process.env['WEFT_STARTED_MS'] ?? Date.now()));
+const report = new Report(Number(process.env['QUICKSTART_STARTED_MS'] ?? Date.now()));
 
 async function run(lab: Lab): Promise<Scene> {
   const scene = await build(lab, report);
@@ -69,7 +69,7 @@ try {
 
 const failed = report.checks.filter((check) => !check.ok);
 if (flags.json) {
-  const installed = (process.env['WEFT_INSTALLED'] ?? '').split(',').filter(Boolean);
+  const installed = (process.env['QUICKSTART_INSTALLED'] ?? '').split(',').filter(Boolean);
   const result = { ok: report.ok, seconds: report.seconds, installed, checks: report.checks };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 }

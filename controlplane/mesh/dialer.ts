@@ -5,8 +5,8 @@ import type { Transport } from './transport.ts';
 const firstRetryMs = 250;
 const maxRetryMs = 15_000;
 const dialTimeoutMs = 5_000;
-// Both ends of a missing connection would dial at once and make two; the one with the greater id lets the other go
-// first.
+// Two running nodes that learn of each other would dial at once and make two connections; the one with the greater id
+// lets the other go first. Not at its own start, when the others may not know of it or are far back in their back-off.
 const politenessMs = 1_000;
 
 /** How the connection to one member stands, for `weft status`. */
@@ -32,6 +32,7 @@ export class Dialer {
   readonly #log: Log;
   readonly #targets = new Map<NodeId, Target>();
   #addresses: ReadonlyMap<NodeId, readonly string[]> = new Map();
+  #started = false;
   #stopped = false;
 
   constructor(init: { self: NodeId; transport: Transport; environment: Environment; log: Log }) {
@@ -46,6 +47,7 @@ export class Dialer {
     this.#addresses = addresses;
     for (const peer of this.#targets.keys()) if (!addresses.has(peer)) this.#forget(peer);
     for (const peer of addresses.keys()) if (peer !== this.#self) this.#ensure(peer);
+    this.#started ||= addresses.size > 0;
   }
 
   connected(peer: NodeId): void {
@@ -77,7 +79,7 @@ export class Dialer {
     const idle = { attempts: 0, dialing: false, sinceMs, lastError: '', nextRetryMs: 0 };
     const target: Target = { state: idle, cancel: () => {} };
     this.#targets.set(peer, target);
-    this.#schedule(peer, target, this.#self < peer ? 0 : jittered(this.#environment, politenessMs));
+    this.#schedule(peer, target, this.#self < peer || !this.#started ? 0 : jittered(this.#environment, politenessMs));
   }
 
   #schedule(peer: NodeId, target: Target, delayMs: number): void {

@@ -1,3 +1,4 @@
+import './polyfill.ts';
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import {

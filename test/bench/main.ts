@@ -1,7 +1,7 @@
 // Runs benchmarks: `npm run bench` all of them, `npm run bench -- propagation --samples 20` one, `--list` tells what there is.
 // One line of JSON a result on stdout, a table for people on stderr; exit code 1 when a goal was missed.
 import { readdirSync } from 'node:fs';
-import type { Benchmark, BenchContext } from './benchmark.ts';
+import type { BenchContext, Benchmark } from './benchmark.ts';
 import { type Result, resultOf, tableOf } from './report.ts';
 
 const cases = new URL('cases/', import.meta.url);

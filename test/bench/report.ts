@@ -59,7 +59,11 @@ export function tableOf(results: readonly Result[]): string {
     result.peer === undefined ? '-' : `${result.peer} ${result.peer_value} (x${result.ratio})`,
   ]);
   const widths = head.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at]?.length ?? 0)));
-  const line = (row: readonly string[]): string => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join('  ').trimEnd();
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join('  ')
+      .trimEnd();
   return [head, ...rows].map(line).join('\n');
 }
 

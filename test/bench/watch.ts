@@ -1,6 +1,6 @@
 import type { Host } from '../lab/host.ts';
 import type { Inside } from '../lab/inside.ts';
-import { within } from '../lab/process.ts';
+import { eventually, within } from '../lab/process.ts';
 
 /** A neighbour or FDB entry that came or went, as the kernel told it. */
 export interface KernelEvent {
@@ -56,25 +56,27 @@ export class Watcher {
     });
   }
 
+  /** Returns when it hears; the host's `weft` namespace must be there. */
   static async start(host: Host): Promise<Watcher> {
-    const args = ['--net=/run/netns/weft', '--', 'stdbuf', '-oL', 'ip', '-ts', 'monitor', 'neigh'];
-    const watcher = new Watcher(host, await host.spawn('nsenter', ['--', 'env', 'TZ=UTC', 'nsenter', ...args].slice(1)));
+    const monitor = ['ip', '-ts', 'monitor', 'neigh'];
+    const args = ['TZ=UTC', 'nsenter', '--net=/run/netns/weft', '--', 'stdbuf', '-oL', ...monitor];
+    const watcher = new Watcher(host, await host.spawn('env', args));
     await watcher.#proveItHears();
     return watcher;
   }
 
-  // A subscription gives no sign that it stands; so something is changed until it is told.
+  // A subscription gives no sign that it stands, so something is changed until that is told.
   async #proveItHears(): Promise<void> {
-    const mac = '02:00:5e:00:00:01';
-    const batch = ['link add wfbench type bridge', 'link set wfbench up'];
-    await this.#ip(batch);
-    const heard = this.when('neighbour came', '192.0.2.1', mac, 10_000);
-    heard.catch(() => {});
-    for (let tries = 0; tries < 50 && !this.#seen.has(keyOf('neighbour came', '192.0.2.1', mac)); tries++) {
-      await this.#ip([`neigh replace 192.0.2.1 lladdr ${mac} dev wfbench nud permanent`, 'neigh flush dev wfbench nud all']);
-    }
-    await heard;
-    await this.#ip(['link delete wfbench']);
+    const [device, address, mac] = ['wfbench', '192.0.2.1', '02:00:5e:00:00:01'];
+    await this.#ip([`link add ${device} type bridge`, `link set ${device} up`]);
+    await eventually(`a monitor on ${this.host.name} to hear`, async () => {
+      await this.#ip([
+        `neigh replace ${address} lladdr ${mac} dev ${device} nud permanent`,
+        `neigh delete ${address} dev ${device}`,
+      ]);
+      return this.#seen.has(keyOf('came', address, mac)) || undefined;
+    });
+    await this.#ip([`link delete ${device}`]);
     this.forget();
   }
 
@@ -85,14 +87,17 @@ export class Watcher {
   #hear(line: string): void {
     const event = parseEvent(line);
     if (event === undefined) return;
-    const key = keyOf(event.deleted ? 'gone' : 'neighbour came', event.address, event.mac);
+    const key = keyOf(event.deleted ? 'gone' : 'came', event.address, event.mac);
     if (!this.#seen.has(key)) this.#seen.set(key, event.atMs);
     this.#waiting.get(key)?.(event.atMs);
     this.#waiting.delete(key);
   }
 
-  /** When an entry came or went: now, or earlier since the last `forget`. */
-  async when(what: 'neighbour came' | 'gone', address: string, mac: string, timeoutMs: number): Promise<number> {
+  /**
+   * When an entry came or went: now, or earlier since the last `forget`. A neighbour that goes is told without its MAC
+   * and so not heard here; its FDB entry is.
+   */
+  async when(what: 'came' | 'gone', address: string, mac: string, timeoutMs: number): Promise<number> {
     const key = keyOf(what, address, mac);
     const earlier = this.#seen.get(key);
     if (earlier !== undefined) return earlier;

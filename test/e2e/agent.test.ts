@@ -8,10 +8,10 @@ describe('the agent as a process', () => {
   const stage = useLab({ hosts: 2, cluster: false });
 
   it('names a setting that it does not know', async () => {
-    await assert.rejects(stage.lab.host(1).startAgent({ config: { gosipPort: 7946 } }), (error: unknown) => {
+    await assert.rejects(stage.lab.host(1).startAgent({ config: { 'gosip-port': 7946 } }), (error: unknown) => {
       assert.ok(error instanceof AgentExit);
       assert.notEqual(error.exitCode, 0);
-      assert.match(error.log, /gosipPort/);
+      assert.match(error.log, /gosip-port/);
       assert.doesNotMatch(error.log, /\n\s+at /);
       return true;
     });

@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { setClock, Watcher, wallClockMs } from '../bench/watch.ts';
 import { AgentExit } from '../lab/agent.ts';
 import { diffKernel } from '../lab/kernel.ts';
 import { Lab, OUTSIDE } from '../lab/lab.ts';
 import { parsePing, pingArgs } from '../lab/ping.ts';
-import { allPids, eventually, within } from '../lab/process.ts';
+import { allPids, eventually, exec, within } from '../lab/process.ts';
 import { labDirectory, processesOf, sweep } from '../lab/sweep.ts';
 
 const STANDIN = [process.execPath, fileURLToPath(new URL('../lab/tools/standin.mjs', import.meta.url))];
@@ -144,6 +145,52 @@ describe('the lab', () => {
     await host.exec('nft', ['flush', 'ruleset']);
   });
 
+  it('tells when the kernel of a host changed, by the clock of the test', async () => {
+    const host = lab.host(3);
+    await host.exec('ip', ['netns', 'add', 'weft']);
+    const vxlan = `link add vx1 netns weft type vxlan id 4097 dstport 4789 local ${host.address} nolearning\n`;
+    await host.exec('ip', ['-batch', '-'], { input: vxlan });
+    await host.exec('ip', ['-n', 'weft', 'link', 'set', 'vx1', 'up']);
+    const watcher = await Watcher.start(host);
+    const mac = '02:42:0a:00:01:07';
+    setClock();
+    const before = wallClockMs();
+    const neighbour = watcher.when('came', '10.0.1.7', mac, 5_000);
+    await host.exec('ip', [
+      '-n',
+      'weft',
+      'neigh',
+      'replace',
+      '10.0.1.7',
+      'lladdr',
+      mac,
+      'dev',
+      'vx1',
+      'nud',
+      'permanent',
+    ]);
+    await host.exec('bridge', [
+      '-n',
+      'weft',
+      'fdb',
+      'replace',
+      mac,
+      'dev',
+      'vx1',
+      'dst',
+      '10.99.0.1',
+      'self',
+      'permanent',
+    ]);
+    const times = [await neighbour, await watcher.when('came', '10.99.0.1', mac, 5_000)];
+    const after = wallClockMs();
+    for (const at of times) assert.ok(at > before && at < after, `${before} < ${at} < ${after}`);
+    await host.exec('bridge', ['-n', 'weft', 'fdb', 'delete', mac, 'dev', 'vx1', 'dst', '10.99.0.1', 'self']);
+    assert.ok((await watcher.when('gone', '10.99.0.1', mac, 5_000)) > after - 1000);
+    await watcher.stop();
+    await host.exec('ip', ['netns', 'delete', 'weft']);
+  });
+
   it('starts an agent, stops it gracefully, kills it, starts it again', async () => {
     const host = lab.host(1);
     const agent = await host.startAgent({ config: { log: { level: 'debug' } } });
@@ -177,6 +224,13 @@ describe('the lab', () => {
     assert.deepEqual(said, { verb: 'network', args: ['ls', '--json'], hostname: 'host2' });
     const split = await lab.host(2).weftJson<{ args: string[] }>('sandbox', 'exec', 'a', '--', 'b');
     assert.deepEqual(split.args, ['exec', 'a', '--json', '--', 'b']);
+  });
+
+  it('writes scripts that put a person on a host', async () => {
+    const [, second = ''] = lab.writeScripts();
+    const said = await exec(second, ['weft', 'status', 'a b']);
+    assert.deepEqual(JSON.parse(said.stdout), { verb: 'status', args: ['a b'], hostname: 'host2' });
+    assert.equal((await exec(second, [], { input: 'hostname\n' })).stdout, 'host2\n');
   });
 
   it('ends a command and what it started when its time is up', async () => {

@@ -6,8 +6,8 @@ import type { Holder } from './holder.ts';
 import type { Inside } from './inside.ts';
 import { within } from './process.ts';
 
-/** The built program; `WEFT_BIN` names another one, for comparing two builds. */
-export const WEFT = process.env['WEFT_BIN'] ?? fileURLToPath(new URL('../../dist/weft.js', import.meta.url));
+/** The built program; `LAB_WEFT_BIN` names another one, for comparing two builds. */
+export const WEFT = process.env['LAB_WEFT_BIN'] ?? fileURLToPath(new URL('../../dist/weft.js', import.meta.url));
 
 export interface AgentOptions {
   /** Settings for the config file; without it the agent gets the flag for no file at all. */

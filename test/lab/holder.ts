@@ -14,7 +14,7 @@ import {
 } from './process.ts';
 
 /** Marks every process of a lab in its environment, so that leavings can be told from other people's processes. */
-export const LAB_VARIABLE = 'WEFT_LAB';
+export const LAB_VARIABLE = 'LAB_ID';
 
 const SETUP = fileURLToPath(new URL('tools/holder.sh', import.meta.url));
 
@@ -24,6 +24,9 @@ export interface HolderOptions {
   /** Directory on the machine for what the host keeps: `etc`, `lib`, `run` and a mount point `private`. */
   readonly directory: string;
 }
+
+/** As for `exec`; `env` adds to the environment that the lab gives. */
+export type InsideOptions = Omit<ExecOptions, 'env'> & { readonly env?: Readonly<Record<string, string>> };
 
 /**
  * Net, mount, uts and pid namespaces of their own, kept by one process that is init of the pid namespace. It reads a
@@ -53,7 +56,7 @@ export class Holder {
     const unshare = spawn('unshare', [...namespaces, 'bash', SETUP, options.directory, options.hostname], {
       stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
-      env: { ...process.env, [LAB_VARIABLE]: options.labId },
+      env: labEnvironment(options.labId),
     });
     let stderr = '';
     unshare.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -91,8 +94,8 @@ export class Holder {
   }
 
   /** Runs a command inside. Throws when it fails, unless `check` is false. */
-  exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<Output> {
-    const env = { ...options.env, [LAB_VARIABLE]: this.labId };
+  exec(command: string, args: readonly string[] = [], options: InsideOptions = {}): Promise<Output> {
+    const env = labEnvironment(this.labId, options.env);
     return exec('nsenter', this.enter(command, args), { ...options, env });
   }
 
@@ -110,7 +113,7 @@ export class Holder {
     const child = spawn('nsenter', this.enter(command, args), {
       stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
       detached: true,
-      env: { ...process.env, ...options.env, [LAB_VARIABLE]: this.labId },
+      env: labEnvironment(this.labId, options.env),
     });
     const inside = new Inside(child, `${command} on ${this.hostname}`);
     const outer = await spawned(child);
@@ -135,6 +138,12 @@ export class Holder {
     if (!signalPid(this.pid, 'SIGKILL')) killGroup(this.#unshare, 'SIGKILL');
     await within(this.#gone, 10_000, `the end of all processes on ${this.hostname}`);
   }
+}
+
+/** Our environment without what would configure an agent or point the CLI at another one, and with the lab's mark. */
+function labEnvironment(labId: string, extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('WEFT_'));
+  return { ...Object.fromEntries(kept), ...extra, [LAB_VARIABLE]: labId };
 }
 
 /** A process may end while it is looked at. */

@@ -1,14 +1,14 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { LocalClient } from '../../agent/api/client.ts';
 import type * as schema from '../../agent/api/schema.ts';
 import { type AgentOptions, AgentProcess } from './agent.ts';
-import type { Holder } from './holder.ts';
+import type { Holder, InsideOptions } from './holder.ts';
 import type { Inside } from './inside.ts';
 import { dumpKernel, type KernelDump } from './kernel.ts';
 import { type PingOptions, type PingSummary, parsePing, pingArgs } from './ping.ts';
-import { type ExecOptions, type Output, within } from './process.ts';
+import { type Output, within } from './process.ts';
 
 /** One lab host: a machine as far as an agent can tell, with an address on the underlay. */
 export class Host {
@@ -41,7 +41,7 @@ export class Host {
   }
 
   /** Runs a program on the host; throws when it fails, unless `check` is false. */
-  exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<Output> {
+  exec(command: string, args: readonly string[] = [], options: InsideOptions = {}): Promise<Output> {
     return this.holder.exec(command, args, options);
   }
 
@@ -51,7 +51,7 @@ export class Host {
   }
 
   /** Runs a program in a network namespace of the host, `path` as seen inside. */
-  execIn(path: string, command: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<Output> {
+  execIn(path: string, command: string, args: readonly string[] = [], options: InsideOptions = {}): Promise<Output> {
     return this.exec('nsenter', [`--net=${path}`, '--', command, ...args], options);
   }
 
@@ -73,7 +73,7 @@ export class Host {
     }
   }
 
-  #cli(args: readonly string[], options: ExecOptions): Promise<Output> {
+  #cli(args: readonly string[], options: InsideOptions): Promise<Output> {
     const [program = 'node', ...first] = this.#command;
     return this.exec(program, [...first, ...args], options);
   }
@@ -102,7 +102,8 @@ export class Host {
 
   /** Everything the agents of this host wrote. */
   get agentLog(): string {
-    return this.#agent?.log() ?? '';
+    const path = join(this.holder.directory, 'agent.log');
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
   }
 
   /** SIGTERM, then waits; returns the exit code. */
@@ -165,7 +166,7 @@ export class LabSandbox {
     return found.IPv4Address.replace(/\/.*/, '');
   }
 
-  exec(command: string, args: readonly string[] = [], options: ExecOptions = {}): Promise<Output> {
+  exec(command: string, args: readonly string[] = [], options: InsideOptions = {}): Promise<Output> {
     return this.host.execIn(this.info.NetnsPath, command, args, options);
   }
 

@@ -14,6 +14,7 @@ export class Inside {
   readonly #what: string;
   readonly #listeners = new Set<() => void>();
   #text = '';
+  #onText: ((text: string) => void) | undefined;
   #pid = -1;
   #innerPid = -1;
   /** Settles when the process is gone; never rejects. */
@@ -34,7 +35,8 @@ export class Inside {
       child.once('error', () => resolve());
     });
     const read = (text: string): void => {
-      this.#text += text;
+      if (this.#onText === undefined) this.#text += text;
+      else this.#onText(text);
       for (const listener of this.#listeners) listener();
     };
     child.stdout?.setEncoding('utf8').on('data', read);
@@ -90,6 +92,13 @@ export class Inside {
     } finally {
       this.#listeners.delete(listener);
     }
+  }
+
+  /** Hands all further output to `onText` instead of keeping it, for a process that talks without end. */
+  stream(onText: (text: string) => void): void {
+    if (this.#text !== '') onText(this.#text);
+    this.#text = '';
+    this.#onText = onText;
   }
 
   signal(signal: NodeJS.Signals): void {

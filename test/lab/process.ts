@@ -17,7 +17,8 @@ export interface ExecOptions {
   readonly check?: boolean;
   /** Text for stdin; without it stdin is empty. */
   readonly input?: string;
-  readonly env?: Readonly<Record<string, string>>;
+  /** The whole environment. @default our own */
+  readonly env?: Readonly<NodeJS.ProcessEnv>;
   readonly cwd?: string;
   readonly signal?: AbortSignal;
 }
@@ -43,7 +44,7 @@ export async function exec(command: string, args: readonly string[], options: Ex
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
-    env: { ...process.env, ...options.env },
+    env: options.env ?? process.env,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   let stdout = '';

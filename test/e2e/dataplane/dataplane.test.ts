@@ -76,7 +76,10 @@ test('two hosts, one overlay: containers reach each other, and only within their
     assert.equal(after.steps - before.steps, 2);
     assert.match(await a.run(...OVERLAY_NS, 'bridge', 'fdb', 'show', 'dev', 'wx4097'), new RegExp(macOf(4097, 9)));
     await a.set(onA);
-    assert.doesNotMatch(await a.run(...OVERLAY_NS, 'bridge', 'fdb', 'show', 'dev', 'wx4097'), new RegExp(macOf(4097, 9)));
+    assert.doesNotMatch(
+      await a.run(...OVERLAY_NS, 'bridge', 'fdb', 'show', 'dev', 'wx4097'),
+      new RegExp(macOf(4097, 9)),
+    );
     assert.equal(await stepsOfSweep(a), 0);
   });
   await t.test('not pruning removes nothing', async () => {
@@ -104,7 +107,9 @@ test('a change by someone else is repaired and named', async (t) => {
   await using b = await Host.start();
   await connect(a, b);
   const one = sandbox('one', 1, [4097], true);
-  await b.set(wanted({ overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')])], sandboxes: [sandbox('two', 2, [4097])] }));
+  await b.set(
+    wanted({ overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')])], sandboxes: [sandbox('two', 2, [4097])] }),
+  );
   await a.set(
     wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])], sandboxes: [one], gatewayBridge: GATEWAY }),
   );
@@ -117,14 +122,26 @@ test('a change by someone else is repaired and named', async (t) => {
 
   const changes: [string, string[], RegExp][] = [
     ['FDB entry', inWeft('bridge', 'fdb', 'del', macOf(4097, 2), 'dev', 'wx4097', 'self'), /missing/],
-    ['FDB entry leads astray', inWeft('bridge', 'fdb', 'replace', macOf(4097, 2), 'dev', 'wx4097', 'dst', '10.99.0.77', 'self', 'permanent'), /10\.99\.0\.77/],
-    ['extra FDB entry', inWeft('bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'permanent'), /extra/],
+    [
+      'FDB entry leads astray',
+      inWeft('bridge', 'fdb', 'replace', macOf(4097, 2), 'dev', 'wx4097', 'dst', '10.99.0.77', 'self', 'permanent'),
+      /10\.99\.0\.77/,
+    ],
+    [
+      'extra FDB entry',
+      inWeft('bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'permanent'),
+      /extra/,
+    ],
     ['neighbour', inWeft('ip', 'neigh', 'del', '10.0.0.2', 'dev', 'wx4097'), /missing/],
     ['static entry of a port', inWeft('bridge', 'fdb', 'del', macOf(4097, 1), 'dev', port, 'master'), /static FDB/],
     ['bridge', inWeft('ip', 'link', 'del', 'wb4097'), /missing/],
     ['bridge down', inWeft('ip', 'link', 'set', 'wb4097', 'down'), /is down/],
     ['VXLAN device', inWeft('ip', 'link', 'del', 'wx4097'), /missing/],
-    ['VXLAN device that learns', inWeft('ip', 'link', 'set', 'wx4097', 'type', 'vxlan', 'id', '4097', 'learning'), /learns/],
+    [
+      'VXLAN device that learns',
+      inWeft('ip', 'link', 'set', 'wx4097', 'type', 'vxlan', 'id', '4097', 'learning'),
+      /learns/,
+    ],
     ['veth', inWeft('ip', 'link', 'del', port), /missing/],
     ['veth MTU', inWeft('ip', 'link', 'set', port, 'mtu', '1400'), /MTU \(1400, not 1450\)/],
     ['port flag', inWeft('ip', 'link', 'set', port, 'type', 'bridge_slave', 'learning', 'on'), /learning/],
@@ -133,7 +150,11 @@ test('a change by someone else is repaired and named', async (t) => {
     ['sandbox end down', inOne('ip', 'link', 'set', 'eth0', 'down'), /is down/],
     ['default route', inOne('ip', 'route', 'del', 'default'), /default route is missing/],
     ['gateway port', ['ip', 'link', 'del', gatewayPort], /missing/],
-    ['gateway port not isolated', ['ip', 'link', 'set', gatewayPort, 'type', 'bridge_slave', 'isolated', 'off'], /isolated/],
+    [
+      'gateway port not isolated',
+      ['ip', 'link', 'set', gatewayPort, 'type', 'bridge_slave', 'isolated', 'off'],
+      /isolated/,
+    ],
     ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
     ['all rules', ['nft', 'flush', 'ruleset'], /nft table missing/],
     ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table was altered/],
@@ -148,7 +169,10 @@ test('a change by someone else is repaired and named', async (t) => {
       await a.run(...command);
       await a.sweep();
       const log = await a.log();
-      assert.ok(log.some((line) => line.startsWith('repaired drift') && named.test(line)), log.join('\n'));
+      assert.ok(
+        log.some((line) => line.startsWith('repaired drift') && named.test(line)),
+        log.join('\n'),
+      );
       // A namespace that was deleted holds its devices until the kernel has taken them down, in its own time.
       await allOk(a);
       assert.equal(await stepsOfSweep(a), 0);
@@ -170,7 +194,10 @@ test('the gateway bridge: out with masquerade, not between containers, not in', 
   await using host = await Host.start();
   await using outside = await Host.start();
   await connect(host, outside);
-  const desired = wanted({ sandboxes: [sandbox('one', 1, [], true), sandbox('two', 2, [], true)], gatewayBridge: GATEWAY });
+  const desired = wanted({
+    sandboxes: [sandbox('one', 1, [], true), sandbox('two', 2, [], true)],
+    gatewayBridge: GATEWAY,
+  });
   await host.set(desired);
 
   await t.test('a container reaches the world under the host’s address', async () => {
@@ -233,7 +260,10 @@ test('what is someone else’s is left alone and named', async (t) => {
     await host.run('ip', '-n', 'foreign', 'link', 'add', 'eth0', 'type', 'bridge');
     const adopted = { ...sandbox('foreign', 1, [4097]), owned: false, netns: '/run/netns/foreign' as never };
     await host.set(wanted({ overlays: [overlay(4097, 'a')], sandboxes: [adopted, sandbox('two', 2, [4097])] }));
-    await assert.rejects(host.whenApplied(endpointId(4097, 1)), /eth0 in \/run\/netns\/foreign is a bridge device that is not ours/);
+    await assert.rejects(
+      host.whenApplied(endpointId(4097, 1)),
+      /eth0 in \/run\/netns\/foreign is a bridge device that is not ours/,
+    );
     await host.whenApplied(endpointId(4097, 2));
     await host.run('ip', '-n', 'foreign', 'link', 'del', 'eth0');
     await host.sweep();
@@ -244,8 +274,28 @@ test('what is someone else’s is left alone and named', async (t) => {
   });
   await t.test('a VNI that is held by another device', async () => {
     await host.run('ip', 'netns', 'add', 'swarm');
-    await host.run('ip', 'link', 'add', 'vx1', 'netns', 'swarm', 'type', 'vxlan', 'id', '4099', 'dstport', '4789', 'local', '10.99.0.1');
-    await host.set(wanted({ overlays: [overlay(4099, 'a'), overlay(4097, 'a')], sandboxes: [sandbox('two', 2, [4097]), sandbox('nine', 9, [4099])] }));
+    await host.run(
+      'ip',
+      'link',
+      'add',
+      'vx1',
+      'netns',
+      'swarm',
+      'type',
+      'vxlan',
+      'id',
+      '4099',
+      'dstport',
+      '4789',
+      'local',
+      '10.99.0.1',
+    );
+    await host.set(
+      wanted({
+        overlays: [overlay(4099, 'a'), overlay(4097, 'a')],
+        sandboxes: [sandbox('two', 2, [4097]), sandbox('nine', 9, [4099])],
+      }),
+    );
     await host.whenApplied(endpointId(4097, 2));
     await assert.rejects(host.whenApplied(endpointId(4099, 9)), /held by vx1 in \/run\/netns\/swarm/);
     const status = await host.status();

@@ -7,7 +7,15 @@ import type { ObjectStatus } from '../../../dataplane/status.ts';
 import type { Reply, Request } from './host-process.ts';
 
 /** Private /run, so that namespaces and run files of one host are seen by no other and vanish with it. */
-const IN_NAMESPACES = ['--net', '--mount', '--propagation', 'private', 'sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$@"'];
+const IN_NAMESPACES = [
+  '--net',
+  '--mount',
+  '--propagation',
+  'private',
+  'sh',
+  '-c',
+  'mount -t tmpfs tmpfs /run && exec "$@"',
+];
 const SCRIPT = fileURLToPath(new URL('./host-process.ts', import.meta.url));
 
 export interface Ran {

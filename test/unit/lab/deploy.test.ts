@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { loadConfig } from '../../../agent/daemon/config.ts';
 
 const deploy = fileURLToPath(new URL('../../../deploy/', import.meta.url));
 const unit = readFileSync(join(deploy, 'weft.service'), 'utf8');
@@ -47,4 +48,37 @@ describe('deploy scripts', () => {
       else assert.match(stderr, /unknown argument --nonsense; see deploy\//);
     });
   }
+});
+
+describe('agent.example.yaml', () => {
+  const text = readFileSync(join(deploy, 'agent.example.yaml'), 'utf8');
+  const shown = text.replaceAll(/^# (?=[a-z-]+: )/gm, '');
+  const directory = mkdtempSync(join(tmpdir(), 'weft-config-'));
+  after(() => rmSync(directory, { recursive: true }));
+  const load = (name: string, yaml: string) => {
+    const config = join(directory, name);
+    writeFileSync(config, yaml);
+    return loadConfig({ config }, {});
+  };
+
+  it('is a config file that changes nothing', () => {
+    assert.deepEqual(load('as-it-is.yaml', text), load('empty.yaml', ''));
+  });
+
+  it('shows every key with its default', () => {
+    const known = loadConfig({}, {});
+    const all = load('shown.yaml', shown);
+    // These two have no fixed default.
+    assert.deepEqual({ ...all, hostname: known.hostname, gatewaySubnet: known.gatewaySubnet }, known);
+    let complaint = '';
+    try {
+      load('wrong.yaml', 'nonsense: 1\n');
+    } catch (error) {
+      complaint = String(error);
+    }
+    const keys = /the keys are (.*)$/.exec(complaint)?.[1]?.split(', ') ?? [];
+    assert.ok(keys.length > 5, complaint);
+    const missing = keys.filter((key) => !new RegExp(`^${key}: `, 'm').test(shown));
+    assert.deepEqual(missing, []);
+  });
 });

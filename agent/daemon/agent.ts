@@ -1,0 +1,388 @@
+import { systemEnvironment } from '../../controlplane/environment.ts';
+import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
+import {
+  type Addressing,
+  defaultDataPathPort,
+  defaultPools,
+  defaultSubnetBits,
+  initCluster,
+  joinCluster,
+  leaveCluster,
+  type Membership,
+  type MembershipInit,
+  resume,
+} from '../../controlplane/membership.ts';
+import { formatHostPort, parseHostPort } from '../../controlplane/mesh/address.ts';
+import type { Store } from '../../controlplane/store.ts';
+import { DataPlane } from '../../dataplane/dataplane.ts';
+import { defaultAddress, hostRoutes } from '../../dataplane/host.ts';
+import { deviceWith } from '../../dataplane/interfaces.ts';
+import { parseIp } from '../../dataplane/values.ts';
+import type { InitRequest, JoinRequest } from '../api/schema.ts';
+import { plan } from '../plan.ts';
+import { version } from '../version.ts';
+import { conflict, invalid, RequestError } from './api-error.ts';
+import type { AgentConfig } from './config.ts';
+import { Gateway } from './gateway.ts';
+import type { Logger } from './log.ts';
+import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
+
+const joinPortDefault = 2377;
+// Ethernet's; used until the device that carries the VTEP is known.
+const defaultUnderlayMtu = 1500;
+const ingressRetryMs = 2_000;
+const watchHostMs = 10_000;
+
+export type AgentState = 'inactive' | 'joining' | 'active' | 'leaving';
+
+/**
+ * The agent: holds the membership, the sandboxes and the data plane together. Every event, from whatever side, only
+ * wakes `#replan`, which hands the data plane the whole wanted state.
+ */
+export class Agent {
+  readonly config: AgentConfig;
+  readonly startedMs = Date.now();
+  readonly sandboxes: Sandboxes;
+  readonly gateway: Gateway;
+  readonly dataPlane: DataPlane;
+  readonly #log: Logger;
+  readonly #store: Store;
+  readonly #stop = new AbortController();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #state: AgentState = 'inactive';
+  #membership: Membership | null = null;
+  #underlayMtu = defaultUnderlayMtu;
+  #avoid: readonly string[] = [];
+  #planScheduled = false;
+  #settled = true;
+  #objections: readonly string[] = [];
+  /** Why the node is not in the state its operator wants, for `weft status`. */
+  readonly #warnings = new Map<string, string>();
+
+  constructor(init: { config: AgentConfig; log: Logger; store: Store }) {
+    this.config = init.config;
+    this.#log = init.log;
+    this.#store = init.store;
+    this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
+    this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
+    this.sandboxes = new Sandboxes({
+      store: init.store,
+      gateway: this.gateway,
+      log: init.log,
+      cluster: () => this.membership.cluster,
+      changed: () => this.#replan(),
+      applied: async (endpointId, signal) => {
+        this.#planNow();
+        await this.dataPlane.whenApplied(endpointId, signal);
+      },
+    });
+  }
+
+  get state(): AgentState {
+    return this.#state;
+  }
+
+  get active(): Membership | null {
+    return this.#membership;
+  }
+
+  /** @throws RequestError `not_active` before init or join */
+  get membership(): Membership {
+    if (this.#membership === null) {
+      throw new RequestError(
+        503,
+        'not_active',
+        'this node is not part of a cluster',
+        'run `weft init` to make one, or `weft join` to join one',
+      );
+    }
+    return this.#membership;
+  }
+
+  get underlayMtu(): number {
+    return this.#underlayMtu;
+  }
+
+  warnings(): string[] {
+    return [...this.#warnings.values(), ...this.#objections];
+  }
+
+  /** Goes on where the last run stopped; the kernel is adopted, not made again. */
+  async start(): Promise<void> {
+    this.dataPlane.start(this.#stop.signal);
+    await this.#lookAtHost();
+    const membership = await resume(this.#membershipInit());
+    if (membership === null) this.#planNow();
+    else {
+      await this.#activate(membership);
+      this.#later(0, () => this.#ensureIngress());
+    }
+    this.#every(watchHostMs, () => this.#lookAtHost());
+  }
+
+  /** Ends the agent; forwarding goes on. */
+  async stop(): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#membership?.stop();
+    this.#stop.abort();
+    await this.dataPlane[Symbol.asyncDispose]();
+  }
+
+  async init(request: InitRequest): Promise<Membership> {
+    const addressing = await this.#addressing(request, null);
+    const settings = {
+      pools: request.DefaultAddrPool ?? defaultPools,
+      subnetBits: request.SubnetSize ?? defaultSubnetBits,
+      dataPathPort: request.DataPathPort ?? defaultDataPathPort,
+    };
+    return this.#become(() => initCluster(this.#membershipInit(), addressing, settings));
+  }
+
+  async join(request: JoinRequest): Promise<Membership> {
+    const managers = request.RemoteAddrs.map((text) => {
+      const parsed = parseHostPort(text, joinPortDefault);
+      if (parsed === null) throw invalid(`${text} is not HOST or HOST:PORT`, 'such as 192.0.2.10:2377');
+      return parsed;
+    });
+    const given = request.AdvertiseAddr === undefined ? null : await this.#addressing(request, null);
+    return this.#become(() =>
+      joinCluster(
+        this.#membershipInit(),
+        managers,
+        request.JoinToken,
+        (local) => given ?? this.#addressingFor(request, local),
+      ),
+    );
+  }
+
+  async leave(force: boolean): Promise<void> {
+    const { membership } = this;
+    this.#state = 'leaving';
+    try {
+      await leaveCluster(membership, this.#store, force);
+    } catch (error) {
+      this.#state = 'active';
+      throw error;
+    }
+    await this.#deactivate();
+  }
+
+  /** What the kernel of this host still lacks, in one line; '' for nothing. */
+  pending(): string {
+    if (this.#planScheduled || !this.#settled) return 'kernel: programming';
+    const failed = [...this.dataPlane.status()].filter(([, { state }]) => state !== 'ok');
+    const [first] = failed;
+    return first === undefined ? '' : `kernel: ${failed.length} not done, first ${first[0]}`;
+  }
+
+  async #become(make: () => Promise<Membership>): Promise<Membership> {
+    if (this.#state !== 'inactive') {
+      throw conflict(
+        'already_member',
+        'this node is already part of a cluster',
+        'run `weft leave` first to make or join another one',
+      );
+    }
+    this.#state = 'joining';
+    try {
+      this.#avoid = await hostRoutes();
+      await this.gateway.choose();
+      const membership = await make();
+      await this.#activate(membership);
+      await this.#ensureIngress();
+      return membership;
+    } catch (error) {
+      if (this.#membership === null) {
+        this.#state = 'inactive';
+        await this.gateway.forget();
+      }
+      throw listenError(error) ?? error;
+    }
+  }
+
+  async #activate(membership: Membership): Promise<void> {
+    this.#membership = membership;
+    this.#state = 'active';
+    await this.gateway.choose();
+    await this.#lookAtHost();
+    const { view } = membership.cluster;
+    view.watch(({ networks }) => {
+      this.#replan();
+      if (networks) this.#later(0, () => this.sandboxes.reconcile());
+    });
+    this.#planNow();
+    await this.sandboxes.reconcile();
+  }
+
+  async #deactivate(): Promise<void> {
+    this.#membership = null;
+    this.#warnings.clear();
+    await this.sandboxes.clear();
+    await this.gateway.forget();
+    this.#planNow();
+    await this.dataPlane.settled();
+    this.#state = 'inactive';
+  }
+
+  /** The node's own leg on the ingress network: there from init or join on, tried again until it is. */
+  async #ensureIngress(): Promise<void> {
+    const cluster = this.#membership?.cluster;
+    if (cluster === undefined || this.#state !== 'active') return;
+    if (this.sandboxes.list().some(({ name }) => name === ingressSandboxName)) return;
+    try {
+      const ingress = [...cluster.view.networks.values()].find((network) => network.ingress);
+      if (ingress === undefined) throw new Error('the ingress network is not known here yet');
+      await this.sandboxes.create({ Name: ingressSandboxName, Networks: [] }, [ingress]);
+      this.#warnings.delete('ingress');
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#warnings.set('ingress', `this node has no leg on the ingress network yet: ${message}`);
+      this.#log.warn({ err: error }, 'no leg on the ingress network yet; trying again');
+      this.#later(ingressRetryMs, () => this.#ensureIngress());
+    }
+  }
+
+  /** Wakes the planner; many changes of one moment make one plan. */
+  #replan(): void {
+    if (this.#planScheduled) return;
+    this.#planScheduled = true;
+    setImmediate(() => {
+      if (this.#planScheduled) this.#planNow();
+    });
+  }
+
+  #planNow(): void {
+    this.#planScheduled = false;
+    const cluster = this.#membership?.cluster ?? null;
+    const tables =
+      cluster === null
+        ? null
+        : {
+            self: cluster.self,
+            vtep: cluster.identity.vtep,
+            port: cluster.view.cluster?.dataPathPort ?? defaultDataPathPort,
+            nodes: cluster.view.nodes,
+            networks: cluster.view.networks,
+            endpoints: cluster.view.endpoints,
+          };
+    const attachments = {
+      sandboxes: this.sandboxes.present(),
+      gateway: this.gateway.address,
+      underlayMtu: this.#underlayMtu,
+    };
+    const { desired, objections } = plan(tables, attachments);
+    for (const line of objections) if (!this.#objections.includes(line)) this.#log.warn({}, line);
+    this.#objections = objections;
+    this.#settled = false;
+    const generation = this.dataPlane.set(desired, { prune: true });
+    this.dataPlane.settled(generation).then(
+      () => {
+        this.#settled = true;
+      },
+      () => {},
+    );
+  }
+
+  /** What the host itself may change under us: the MTU of the underlay, and the prefixes it routes. */
+  async #lookAtHost(): Promise<void> {
+    this.#avoid = await hostRoutes();
+    const vtep = this.#membership?.cluster.identity.vtep;
+    if (vtep === undefined) return;
+    const device = await deviceWith(vtep);
+    if (device === null) {
+      this.#warnings.set('vtep', `no interface of this host has the VTEP address ${vtep}`);
+      return;
+    }
+    this.#warnings.delete('vtep');
+    if (device.mtu !== this.#underlayMtu) {
+      this.#log.info({ device: device.device, mtu: device.mtu }, 'underlay MTU');
+      this.#underlayMtu = device.mtu;
+      this.#replan();
+    }
+  }
+
+  async #addressing(
+    request: Pick<InitRequest, 'AdvertiseAddr' | 'DataPathAddr'>,
+    local: string | null,
+  ): Promise<Addressing> {
+    if (request.AdvertiseAddr !== undefined || local !== null) return this.#addressingFor(request, local ?? '');
+    const path = await defaultAddress();
+    if (path === null) {
+      throw invalid(
+        'this host has no default route to tell its address by',
+        'give the address other nodes reach it at with --advertise-addr',
+      );
+    }
+    return this.#addressingFor(request, path.address);
+  }
+
+  #addressingFor(
+    { AdvertiseAddr, DataPathAddr }: Pick<InitRequest, 'AdvertiseAddr' | 'DataPathAddr'>,
+    local: string,
+  ): Addressing {
+    const text = AdvertiseAddr ?? local;
+    const advertise = parseHostPort(text, this.config.gossipPort);
+    const ip = advertise === null ? null : parseIp(advertise.host);
+    if (advertise === null || ip === null || !ip.ok) throw invalid(`advertise address ${text} is not IP or IP:PORT`);
+    const vtep = DataPathAddr === undefined ? ip : parseIp(DataPathAddr);
+    if (!vtep.ok) throw invalid(`data path address: ${vtep.reason}`);
+    return { advertise: formatHostPort({ host: ip.value, port: advertise.port }), vtep: vtep.value };
+  }
+
+  #membershipInit(): MembershipInit {
+    return {
+      store: this.#store,
+      environment: systemEnvironment,
+      log: this.#log,
+      hostname: this.config.hostname,
+      version,
+      listenHost: this.config.listenHost,
+      gossipPort: this.config.gossipPort,
+      joinPort: this.config.joinPort,
+      pending: () => this.pending(),
+      avoid: () => this.#avoid,
+      onRemoved: () => this.#later(0, () => this.#removed()),
+    };
+  }
+
+  /** A manager removed this node while it was running. */
+  async #removed(): Promise<void> {
+    const membership = this.#membership;
+    if (membership === null || this.#state === 'leaving') return;
+    this.#log.warn({}, 'this node was removed from the cluster by a manager; leaving');
+    this.#state = 'leaving';
+    await leaveCluster(membership, this.#store, true);
+    await this.#deactivate();
+    this.#warnings.set('removed', 'this node was removed from its cluster by a manager');
+  }
+
+  #later(delayMs: number, task: () => Promise<void>): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      task().catch((error: unknown) => this.#log.error({ err: error }, 'background work failed'));
+    }, delayMs);
+    this.#timers.add(timer);
+  }
+
+  #every(periodMs: number, task: () => Promise<void>): void {
+    this.#later(periodMs, async () => {
+      try {
+        await task();
+      } finally {
+        this.#every(periodMs, task);
+      }
+    });
+  }
+}
+
+/** Ports that are taken are the operator's to free: Swarm uses the same numbers. */
+function listenError(error: unknown): ControlPlaneError | null {
+  const text = error instanceof Error ? error.message : '';
+  if (!text.includes('EADDRINUSE')) return null;
+  return new Refused(
+    'port_in_use',
+    `cannot listen: ${text}`,
+    'another program (Docker Swarm uses 2377 and 7946 too) has the port; set gossip-port or join-port in the config file',
+    error,
+  );
+}

@@ -1,0 +1,136 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import type { AgentFlags } from '../cli/agent-flags.ts';
+
+export const defaultConfigPath = '/etc/weft/agent.yaml';
+
+const port = z.int().min(1).max(65535);
+const path = z.string().regex(/^\/[^\0\n]{0,255}$/, 'want an absolute path');
+
+/** Keys of the config file; the environment has the same as WEFT_STATE_DIR and so on. */
+const Config = z.strictObject({
+  /** Identity, keys and tables. */
+  'state-dir': path.default('/var/lib/weft'),
+  /** Socket and what a reboot should forget; a tmpfs. */
+  'run-dir': path.default('/run/weft'),
+  /** Local API; RUN-DIR/weft.sock when absent. */
+  socket: path.optional(),
+  /** Group that may use the socket besides root. */
+  'socket-group': z
+    .string()
+    .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'want a group name')
+    .default('weft'),
+  hostname: z
+    .string()
+    .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,62})$/, 'want a host name')
+    .optional(),
+  /** Address that gossip and joins are taken at. */
+  'listen-addr': z.union([z.ipv4(), z.ipv6()]).default('0.0.0.0'),
+  'gossip-port': port.default(7946),
+  'join-port': port.default(2377),
+  /** Subnet of docker_gwbridge; the first that collides with no route when absent. */
+  'gateway-subnet': z.cidrv4().optional(),
+  'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  'log-format': z.enum(['json', 'pretty']).default('json'),
+});
+
+type Keys = z.infer<typeof Config>;
+
+export interface AgentConfig {
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly socket: string;
+  readonly socketGroup: string;
+  readonly hostname: string;
+  readonly listenHost: string;
+  readonly gossipPort: number;
+  readonly joinPort: number;
+  readonly gatewaySubnet: string | null;
+  readonly logLevel: Keys['log-level'];
+  readonly logFormat: Keys['log-format'];
+}
+
+/** The configuration cannot be used; the message names the place and the key. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/**
+ * Defaults, then the config file, then WEFT_* of the environment, then flags: the later one wins.
+ * @throws ConfigError for a file that cannot be read, a key that is not known, or a value that does not fit
+ */
+export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): AgentConfig {
+  const file = readFile(flags.config);
+  const merged = { ...file.keys, ...fromEnvironment(environment), ...fromFlags(flags) };
+  // Each source was checked on its own above, so that an error can name it.
+  const keys = Config.parse(merged);
+  return {
+    stateDir: keys['state-dir'],
+    runDir: keys['run-dir'],
+    socket: keys.socket ?? `${keys['run-dir']}/weft.sock`,
+    socketGroup: keys['socket-group'],
+    hostname: keys.hostname ?? hostname(),
+    listenHost: keys['listen-addr'],
+    gossipPort: keys['gossip-port'],
+    joinPort: keys['join-port'],
+    gatewaySubnet: keys['gateway-subnet'] ?? null,
+    logLevel: keys['log-level'],
+    logFormat: keys['log-format'],
+  };
+}
+
+function readFile(path: string | undefined): { keys: Partial<Keys> } {
+  const file = path ?? defaultConfigPath;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (path === undefined && (error as NodeJS.ErrnoException).code === 'ENOENT') return { keys: {} };
+    throw new ConfigError(`cannot read config file ${file}: ${(error as Error).message}`);
+  }
+  let parsed: unknown;
+  try {
+    parsed = parse(text) ?? {};
+  } catch (error) {
+    throw new ConfigError(`${file} is not YAML: ${(error as Error).message.split('\n')[0]}`);
+  }
+  return { keys: check(parsed, file) };
+}
+
+function fromEnvironment(environment: NodeJS.ProcessEnv): Partial<Keys> {
+  const keys: { [key: string]: unknown } = {};
+  for (const [name, text] of Object.entries(environment)) {
+    // WEFT_HOST names the socket for the client.
+    if (!name.startsWith('WEFT_') || name === 'WEFT_HOST' || text === undefined) continue;
+    const key = name.slice('WEFT_'.length).toLowerCase().replaceAll('_', '-');
+    keys[key] = key.endsWith('-port') && /^\d+$/.test(text) ? Number(text) : text;
+  }
+  return check(keys, 'environment', (key) => `WEFT_${key.toUpperCase().replaceAll('-', '_')}`);
+}
+
+function fromFlags(flags: AgentFlags): Partial<Keys> {
+  const keys: { [key: string]: unknown } = {};
+  for (const [name, value] of Object.entries(flags)) {
+    if (name !== 'config' && value !== undefined)
+      keys[name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)] = value;
+  }
+  return check(keys, 'command line', (key) => `--${key}`);
+}
+
+function check(keys: unknown, source: string, nameOf: (key: string) => string = (key) => key): Partial<Keys> {
+  const parsed = Config.partial().safeParse(keys);
+  if (parsed.success) {
+    // Only what the source says: partial() leaves defaults in.
+    const given = Object.keys(keys as object);
+    return Object.fromEntries(Object.entries(parsed.data).filter(([key]) => given.includes(key)));
+  }
+  const issue = parsed.error.issues[0];
+  if (issue?.code === 'unrecognized_keys') {
+    const known = Object.keys(Config.shape).map(nameOf).join(', ');
+    throw new ConfigError(`${source}: unknown key ${issue.keys.map(nameOf).join(', ')}; the keys are ${known}`);
+  }
+  const key = issue?.path.length ? nameOf(issue.path.join('.')) : 'the whole';
+  throw new ConfigError(`${source}: ${key}: ${issue?.message ?? 'not valid'}`);
+}

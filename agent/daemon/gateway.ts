@@ -1,0 +1,87 @@
+import { ipv4ToNumber, numberToIpv4 } from '../../controlplane/addresses.ts';
+import type { Store } from '../../controlplane/store.ts';
+import { chooseGatewaySubnet, gatewayAddressIn, overlaps } from '../../dataplane/gateway-subnet.ts';
+import { hostRoutes } from '../../dataplane/host.ts';
+import { bridgeAddress } from '../../dataplane/interfaces.ts';
+import { must, parseCidr, parseIfName } from '../../dataplane/values.ts';
+import { gatewayBridgeName } from '../plan.ts';
+import { conflict } from './api-error.ts';
+
+const key = ['gateway'];
+
+/** docker_gwbridge of this host: its subnet, chosen once, and the addresses of its ports, known to this host only. */
+export class Gateway {
+  readonly #store: Store;
+  readonly #configured: string | null;
+  #address: string | null;
+  #last = 0;
+
+  constructor(store: Store, configured: string | null) {
+    this.#store = store;
+    this.#configured = configured;
+    const stored = store.get(key);
+    this.#address = typeof stored === 'string' ? stored : null;
+  }
+
+  /** The bridge's own address with prefix length; null before the first `choose`. */
+  get address(): string | null {
+    return this.#address;
+  }
+
+  /**
+   * Adopts the bridge that is there, or chooses a subnet that collides with no route of the host.
+   * @throws RequestError when every candidate, or the configured one, collides
+   */
+  async choose(): Promise<void> {
+    if (this.#address !== null) return;
+    const name = must(parseIfName(gatewayBridgeName));
+    const existing = await bridgeAddress(name);
+    this.#address = existing ?? (await this.#free());
+    await this.#store.commit([{ key, value: this.#address }]);
+  }
+
+  async forget(): Promise<void> {
+    this.#address = null;
+    this.#last = 0;
+    await this.#store.commit([{ key, value: null }]);
+  }
+
+  /** An address for a new port; the one freed last is used again last. */
+  allocate(used: readonly string[]): string {
+    if (this.#address === null) throw new Error('docker_gwbridge has no subnet yet');
+    const [own = '', bits = '16'] = this.#address.split('/');
+    const size = 2 ** (32 - Number(bits));
+    const base = Math.floor(ipv4ToNumber(own) / size) * size;
+    const taken = new Set([...used, own].map((ip) => ipv4ToNumber(ip) - base));
+    for (let tried = 0; tried < size; tried += 1) {
+      const offset = (this.#last + 1 + tried) % size;
+      if (offset === 0 || offset === size - 1 || taken.has(offset)) continue;
+      this.#last = offset;
+      return numberToIpv4(base + offset);
+    }
+    throw conflict('gateway_exhausted', `${gatewayBridgeName} (${this.#address}) has no free address`);
+  }
+
+  async #free(): Promise<string> {
+    const inUse = await hostRoutes();
+    if (this.#configured !== null) {
+      const subnet = must(parseCidr(this.#configured));
+      const collides = inUse.find(
+        (prefix) => !prefix.includes(':') && !prefix.endsWith('/0') && overlaps(subnet, prefix),
+      );
+      if (collides === undefined) return gatewayAddressIn(subnet);
+      throw conflict(
+        'gateway_collides',
+        `gateway-subnet ${subnet} collides with ${collides}, which this host uses`,
+        'choose another in the config file',
+      );
+    }
+    const subnet = chooseGatewaySubnet(inUse);
+    if (subnet !== null) return gatewayAddressIn(subnet);
+    throw conflict(
+      'gateway_collides',
+      'every subnet tried for docker_gwbridge collides with a route of this host',
+      'set gateway-subnet in the config file',
+    );
+  }
+}

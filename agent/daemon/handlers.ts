@@ -1,0 +1,191 @@
+import type { z } from 'zod';
+import { isNetworkId } from '../../controlplane/ids.ts';
+import type { NetworkSpec } from '../../controlplane/networks.ts';
+import type { RouteName, routes } from '../api/routes.ts';
+import type { NetworkCreateRequest, WaitReply, WaitRequest } from '../api/schema.ts';
+import { mtuOption } from '../plan.ts';
+import type { Agent } from './agent.ts';
+import { invalid, notFound, RequestError } from './api-error.ts';
+import {
+  endpointReply,
+  findNetwork,
+  findNode,
+  networkReply,
+  nodeReply,
+  sandboxReply,
+  statusReply,
+  versionReply,
+} from './replies.ts';
+
+/** What a handler gets of a request; everything in it has passed the route's schema. */
+export interface Call<N extends RouteName> {
+  readonly ref: string;
+  readonly body: z.output<(typeof routes)[N]['body']>;
+  readonly query: ReadonlyMap<string, string>;
+  /** Aborts when the client has gone. */
+  readonly signal: AbortSignal;
+}
+
+type ReplyOf<N extends RouteName> = z.output<(typeof routes)[N]['reply']>;
+export type Handlers = { readonly [N in RouteName]: (call: Call<N>) => Promise<ReplyOf<N>> | ReplyOf<N> };
+
+const waitPollMs = 50;
+
+/** One handler for each route of the local API. */
+export function makeHandlers(agent: Agent): Handlers {
+  const cluster = () => agent.membership.cluster;
+  const joinToken = async (ref: string, rotate: boolean) => {
+    const { tokens, joinAddress } = agent.membership;
+    if (ref !== 'worker' && ref !== 'manager') throw notFound('join token', ref);
+    if (tokens === null || joinAddress === null) {
+      throw new RequestError(
+        403,
+        'not_manager',
+        'this node is not a manager and has no join tokens',
+        'run the command on a manager',
+      );
+    }
+    if (rotate) await tokens.rotate(ref);
+    const Token = tokens.token(ref);
+    if (Token === null)
+      throw new RequestError(
+        503,
+        'no_token',
+        'the join tokens have not reached this manager yet',
+        'try again in a moment',
+      );
+    return { Role: ref, Token, JoinAddr: joinAddress } as const;
+  };
+
+  return {
+    version: () => versionReply(),
+    status: () => statusReply(agent),
+    init: async ({ body }) => {
+      const membership = await agent.init(body);
+      const { tokens, joinAddress } = membership;
+      return {
+        NodeID: membership.cluster.self,
+        ClusterID: membership.cluster.identity.clusterId,
+        JoinAddr: joinAddress ?? '',
+        JoinTokens: { Worker: tokens?.token('worker') ?? '', Manager: tokens?.token('manager') ?? '' },
+      };
+    },
+    join: async ({ body }) => {
+      const { self, identity } = (await agent.join(body)).cluster;
+      return { NodeID: self, ClusterID: identity.clusterId, Role: identity.role };
+    },
+    leave: async ({ body }) => {
+      await agent.leave(body.Force);
+      return {};
+    },
+    joinToken: ({ ref }) => joinToken(ref, false),
+    rotateJoinToken: ({ ref }) => joinToken(ref, true),
+
+    nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(cluster(), id)),
+    nodeInspect: ({ ref }) => nodeReply(cluster(), findNode(cluster(), ref)),
+    nodeRemove: async ({ ref, query }) => {
+      await cluster().removeNode(findNode(cluster(), ref), query.get('force') === 'true');
+      return {};
+    },
+
+    networkList: () => [...cluster().view.networks.values()].map((network) => networkReply(agent, cluster(), network)),
+    networkInspect: ({ ref }) => networkReply(agent, cluster(), findNetwork(cluster(), ref)),
+    networkCreate: async ({ body }) => {
+      const network = await cluster().networks.create(specOf(body));
+      return { Id: network.id, Warning: '' };
+    },
+    networkRemove: async ({ ref }) => {
+      await cluster().networks.remove(findNetwork(cluster(), ref));
+      return {};
+    },
+    networkConnect: async ({ ref, body }) => {
+      const network = findNetwork(cluster(), ref);
+      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, body.Aliases ?? []);
+      const leg = sandbox.legs.find(({ networkId }) => networkId === network.id);
+      const endpoint = leg === undefined ? undefined : cluster().view.endpointsOf(network.id).get(leg.endpointId);
+      if (endpoint === undefined) throw new Error(`the new endpoint of ${sandbox.name} is not in the tables`);
+      return endpointReply(cluster(), endpoint);
+    },
+    networkDisconnect: async ({ ref, body }) => {
+      await agent.sandboxes.disconnect(agent.sandboxes.find(body.Sandbox), findNetwork(cluster(), ref).id);
+      return {};
+    },
+
+    sandboxList: () => agent.sandboxes.list().map((sandbox) => sandboxReply(agent, cluster(), sandbox)),
+    sandboxInspect: ({ ref }) => sandboxReply(agent, cluster(), agent.sandboxes.find(ref)),
+    sandboxCreate: async ({ body }) => {
+      const networks = body.Networks.map((ref) => findNetwork(cluster(), ref));
+      return sandboxReply(agent, cluster(), await agent.sandboxes.create(body, networks));
+    },
+    sandboxRemove: async ({ ref }) => {
+      await agent.sandboxes.remove(agent.sandboxes.find(ref));
+      return {};
+    },
+
+    endpointList: ({ query }) => {
+      const wanted = query.get('network');
+      const node = query.get('node');
+      const network = wanted === undefined ? null : findNetwork(cluster(), wanted).id;
+      const owner = node === undefined ? null : findNode(cluster(), node);
+      return [...cluster().view.endpoints.values()]
+        .flatMap((all) => [...all.values()])
+        .filter(
+          (endpoint) =>
+            (network === null || endpoint.networkId === network) && (owner === null || endpoint.owner === owner),
+        )
+        .map((endpoint) => endpointReply(cluster(), endpoint));
+    },
+    wait: ({ body, signal }) => wait(agent, body, signal),
+  };
+}
+
+/** Asks all nodes again and again until none lags, or the time is up. */
+async function wait(agent: Agent, { Network, TimeoutSeconds }: WaitRequest, signal: AbortSignal): Promise<WaitReply> {
+  const { cluster } = agent.membership;
+  const network = Network === undefined ? null : findNetwork(cluster, Network).id;
+  if (network !== null && !isNetworkId(network)) throw invalid('not a network');
+  const started = performance.now();
+  for (;;) {
+    const lags = await cluster.convergence.ask(network);
+    const Converged = lags.every(({ lag }) => lag === '');
+    const ElapsedMs = Math.round(performance.now() - started);
+    if (Converged || ElapsedMs >= TimeoutSeconds * 1000 || signal.aborted) {
+      const nodes = lags.map(({ nodeId, lag }) => ({
+        ID: nodeId,
+        Hostname: cluster.view.nodes.get(nodeId)?.hostname ?? '',
+        Lag: lag,
+      }));
+      return { Converged, ElapsedMs, Nodes: nodes };
+    }
+    await new Promise((resolve) => setTimeout(resolve, waitPollMs));
+  }
+}
+
+/** Options that are understood; Docker's names. Any other is refused, so that none is silently without effect. */
+const knownOptions: readonly string[] = [mtuOption];
+
+function specOf(body: NetworkCreateRequest): NetworkSpec {
+  const driver = body.Driver ?? 'overlay';
+  if (driver !== 'overlay' && driver !== 'weft') {
+    throw invalid(`network driver ${driver} is not supported`, 'leave --driver out, or use overlay');
+  }
+  if (body.EnableIPv6) throw invalid('IPv6 inside networks is not supported yet', 'create the network without --ipv6');
+  const options = body.Options ?? {};
+  for (const [key, value] of Object.entries(options)) {
+    if (!knownOptions.includes(key))
+      throw invalid(`network option ${key} is not known`, `the options are ${knownOptions.join(', ')}`);
+    const mtu = Number(value);
+    if (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535) throw invalid(`${key}=${value}: want 576 to 65535 bytes`);
+  }
+  const config = body.IPAM?.Config[0];
+  return {
+    name: body.Name,
+    ...(config === undefined ? {} : { subnet: config.Subnet }),
+    ...(config?.Gateway === undefined ? {} : { gateway: config.Gateway }),
+    internal: body.Internal ?? false,
+    attachable: body.Attachable ?? false,
+    ingress: false,
+    options,
+    labels: body.Labels ?? {},
+  };
+}

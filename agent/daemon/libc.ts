@@ -1,0 +1,46 @@
+import { closeSync, constants, openSync } from 'node:fs';
+import koffi from 'koffi';
+
+// The two system calls the daemon needs that Node does not offer.
+const libc = koffi.load(null);
+const cSocket = libc.func('int socket(int domain, int type, int protocol)');
+const cSendto = libc.func(
+  'intptr_t sendto(int fd, const void *buffer, size_t length, int flags, const void *address, uint32_t addressLength)',
+);
+const cFlock = libc.func('int flock(int fd, int operation)');
+
+const AF_UNIX = 1;
+const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+const LOCK_EX_NB = 2 | 4;
+
+/** Sends one datagram to a unix socket; `@` at the start means the abstract namespace (unix(7)). */
+export function sendDatagram(path: string, text: string): void {
+  const name = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : path);
+  // sun_path of sockaddr_un.
+  if (name.length > 107) throw new Error(`socket path too long: ${path}`);
+  const address = Buffer.alloc(2 + name.length + 1);
+  address.writeUInt16LE(AF_UNIX, 0);
+  name.copy(address, 2);
+  const length = path.startsWith('@') ? 2 + name.length : address.length;
+  const fd = cSocket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0) as number;
+  if (fd < 0) throw new Error(`socket: errno ${koffi.errno()}`);
+  try {
+    const bytes = Buffer.from(text);
+    const sent = Number(cSendto(fd, bytes, bytes.length, MSG_NOSIGNAL, address, length));
+    if (sent < 0) throw new Error(`notify ${path}: errno ${koffi.errno()}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Takes an exclusive lock that the kernel gives back when the process ends, however it ends (flock(2)).
+ * @returns how to give it back, or null when another process holds it
+ */
+export function tryLock(path: string): (() => void) | null {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  if ((cFlock(fd, LOCK_EX_NB) as number) === 0) return () => closeSync(fd);
+  closeSync(fd);
+  return null;
+}

@@ -1,0 +1,86 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openStore } from '../../controlplane/store.ts';
+import { makeApp, serve } from '../api/server.ts';
+import type { AgentFlags } from '../cli/agent-flags.ts';
+import { version } from '../version.ts';
+import { Agent } from './agent.ts';
+import { type AgentConfig, ConfigError, loadConfig } from './config.ts';
+import { makeHandlers } from './handlers.ts';
+import { tryLock } from './libc.ts';
+import { makeLog } from './log.ts';
+import { ServiceNotifier } from './notify.ts';
+
+/** Exit codes of `weft agent`: 0 stopped as asked, 1 failed, 2 the configuration cannot be used. */
+export async function runAgent(flags: AgentFlags): Promise<number> {
+  let config: AgentConfig;
+  try {
+    config = loadConfig(flags, process.env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`weft: ${error.message}\n`);
+    return 2;
+  }
+  if (process.getuid?.() !== 0) {
+    process.stderr.write('weft: the agent must run as root: it makes network devices and namespaces\n');
+    return 1;
+  }
+  const log = makeLog(config);
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  mkdirSync(config.runDir, { recursive: true, mode: 0o755 });
+  const unlock = tryLock(join(config.stateDir, 'lock'));
+  if (unlock === null) {
+    process.stderr.write(
+      `weft: another agent is using ${config.stateDir}: stop it first, or give this one its own --state-dir\n`,
+    );
+    return 1;
+  }
+  using notifier = new ServiceNotifier(process.env);
+  const stopped = stopSignal();
+  const store = openStore(join(config.stateDir, 'store'));
+  try {
+    const agent = new Agent({ config, log, store });
+    try {
+      await agent.start();
+      const group = groupId(config.socketGroup);
+      if (group === null) log.info({ group: config.socketGroup }, 'no such group: only root may use the socket');
+      const server = await serve(makeApp(makeHandlers(agent), log), config.socket, group);
+      log.info({ version, socket: config.socket, state: agent.state }, 'the agent is ready');
+      notifier.ready(agent.state);
+      const signal = await stopped;
+      log.info({ signal }, 'stopping; forwarding goes on');
+      notifier.stopping();
+      await server.close();
+    } finally {
+      await agent.stop();
+    }
+    return 0;
+  } catch (error) {
+    log.error({ err: error }, 'the agent cannot run');
+    return 1;
+  } finally {
+    await store.close();
+    unlock();
+  }
+}
+
+/** Resolves with the first SIGTERM or SIGINT; a second one ends the process at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        resolve(signal);
+        process.once(signal, () => process.exit(1));
+      });
+    }
+  });
+}
+
+/** Id of a group in /etc/group, or null when there is none. */
+function groupId(name: string): number | null {
+  for (const line of readFileSync('/etc/group', 'utf8').split('\n')) {
+    const [each, , id] = line.split(':');
+    if (each === name) return Number(id);
+  }
+  return null;
+}

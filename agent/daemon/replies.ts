@@ -1,0 +1,242 @@
+import { arch, platform, release } from 'node:os';
+import type { Cluster } from '../../controlplane/cluster.ts';
+import type { NodeId } from '../../controlplane/ids.ts';
+import { prefixLengthOf } from '../../controlplane/networks.ts';
+import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
+import type { Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
+import { gatewayBridgeName, mtuOf } from '../plan.ts';
+import type { StoredSandbox } from '../sandbox-state.ts';
+import { version } from '../version.ts';
+import type { Agent } from './agent.ts';
+import { invalid, notFound } from './api-error.ts';
+
+// The tables, as the local API shows them: Docker's names and shapes.
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+export function versionReply(): Version {
+  return {
+    Version: version,
+    ApiVersion: '1',
+    NodeVersion: process.version,
+    Os: platform(),
+    Arch: arch(),
+    KernelVersion: release(),
+  };
+}
+
+const hostnameOf = (cluster: Cluster, id: NodeId): string => cluster.view.nodes.get(id)?.hostname ?? id;
+
+export function nodeReply(cluster: Cluster, id: NodeId): Node {
+  const node = cluster.view.nodes.get(id);
+  if (node === undefined) throw notFound('node', id);
+  const self = id === cluster.self;
+  let endpoints = 0;
+  for (const all of cluster.view.endpoints.values())
+    for (const { owner } of all.values()) if (owner === id) endpoints += 1;
+  return {
+    ID: id,
+    Hostname: node.hostname,
+    Role: cluster.roleOf(id) ?? 'worker',
+    Status: self || cluster.transport.connections().has(id) ? 'ready' : 'down',
+    Self: self,
+    DataPathAddr: node.vtep,
+    GossipAddrs: node.gossip,
+    EngineVersion: node.version,
+    CreatedAt: iso(node.createdMs),
+    Endpoints: endpoints,
+  };
+}
+
+/** @param ref id, start of an id, hostname, or `self` */
+export function findNode(cluster: Cluster, ref: string): NodeId {
+  if (ref === 'self') return cluster.self;
+  const ids = [...cluster.view.nodes.keys()];
+  if ((ids as string[]).includes(ref)) return ref as NodeId;
+  const matches = ids.filter((id) => hostnameOf(cluster, id) === ref);
+  const prefixed = matches.length > 0 ? matches : ids.filter((id) => id.startsWith(ref));
+  if (prefixed.length > 1)
+    throw invalid(`node ${ref} is ambiguous: ${prefixed.length} match`, 'use a longer part of the id');
+  if (prefixed[0] === undefined) throw notFound('node', ref);
+  return prefixed[0];
+}
+
+/** @param ref name, id or start of an id */
+export function findNetwork(cluster: Cluster, ref: string): TableNetwork {
+  const { networks } = cluster.view;
+  const exact = cluster.view.networkByName(ref);
+  if (exact !== null) return exact;
+  const matches = [...networks.values()].filter(({ id }) => id.startsWith(ref));
+  if (matches.length > 1) throw invalid(`network id ${ref} is ambiguous: ${matches.length} begin with it`);
+  if (matches[0] === undefined) throw notFound('network', ref);
+  return matches[0];
+}
+
+export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwork): Network {
+  const endpoints = [...cluster.view.endpointsOf(network.id).values()];
+  const bits = prefixLengthOf(network);
+  const local = endpoints.filter(({ owner }) => owner === cluster.self);
+  const peers = [...new Set(endpoints.map(({ owner }) => owner))];
+  return {
+    Name: network.name,
+    Id: network.id,
+    Created: iso(network.createdMs),
+    Scope: 'cluster',
+    Driver: 'overlay',
+    EnableIPv6: false,
+    IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: network.subnet, Gateway: network.gateway }] },
+    Internal: network.internal,
+    Attachable: network.attachable,
+    Ingress: network.ingress,
+    Containers: Object.fromEntries(
+      local.map((endpoint) => [
+        endpoint.sandbox,
+        {
+          Name: endpoint.name,
+          EndpointID: endpoint.id,
+          MacAddress: endpoint.mac,
+          IPv4Address: `${endpoint.ip}/${bits}`,
+          IPv6Address: '',
+        },
+      ]),
+    ),
+    Options: network.options,
+    Labels: network.labels,
+    Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
+    VNI: network.vni,
+    MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
+    Endpoints: endpoints.length,
+  };
+}
+
+export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoint {
+  const network = cluster.view.networks.get(endpoint.networkId);
+  return {
+    ID: endpoint.id,
+    Network: network?.name ?? '',
+    NetworkID: endpoint.networkId,
+    Name: endpoint.name,
+    SandboxID: endpoint.sandbox,
+    Node: hostnameOf(cluster, endpoint.owner),
+    NodeID: endpoint.owner,
+    IPv4Address: network === undefined ? endpoint.ip : `${endpoint.ip}/${prefixLengthOf(network)}`,
+    MacAddress: endpoint.mac,
+    VTEP: cluster.view.nodes.get(endpoint.owner)?.vtep ?? '',
+    Aliases: endpoint.aliases,
+    Local: endpoint.owner === cluster.self,
+  };
+}
+
+export function sandboxReply(agent: Agent, cluster: Cluster, sandbox: StoredSandbox): Sandbox {
+  const status = agent.dataPlane.status();
+  const gone = !agent.sandboxes.present().includes(sandbox);
+  const statusOf = (endpointId: string): string => {
+    if (gone) return 'its network namespace is gone';
+    const found = status.get(`endpoint/${endpointId}`);
+    if (found === undefined) return 'not planned yet';
+    return found.state === 'ok' ? 'ok' : found.why;
+  };
+  const bits = agent.gateway.address?.split('/')[1] ?? '';
+  return {
+    ID: sandbox.id,
+    Name: sandbox.name,
+    Created: iso(sandbox.createdMs),
+    NetnsPath: sandbox.netns,
+    Adopted: sandbox.adopted,
+    Labels: { ...sandbox.labels },
+    Networks: sandbox.legs.map((leg) => {
+      const network = cluster.view.networks.get(leg.networkId);
+      return {
+        Network: network?.name ?? '',
+        NetworkID: leg.networkId,
+        EndpointID: leg.endpointId,
+        Interface: leg.ifName,
+        IPv4Address: network === undefined ? leg.ip : `${leg.ip}/${prefixLengthOf(network)}`,
+        MacAddress: leg.mac,
+        Status: statusOf(leg.endpointId),
+      };
+    }),
+    Gateway:
+      sandbox.gateway === null
+        ? null
+        : {
+            Interface: sandbox.gateway.ifName,
+            IPv4Address: `${sandbox.gateway.ip}/${bits}`,
+            Gateway: agent.gateway.address?.split('/')[0] ?? '',
+          },
+  };
+}
+
+function peersReply(cluster: Cluster): Peer[] {
+  const connections = cluster.transport.connections();
+  const dials = cluster.dialer.states();
+  const ids = new Set([...cluster.view.nodes.keys(), ...connections.keys(), ...dials.keys()]);
+  ids.delete(cluster.self);
+  return [...ids].map((id) => {
+    const connection = connections.get(id);
+    const dial = dials.get(id);
+    const base = { ID: id, Hostname: hostnameOf(cluster, id) };
+    if (connection !== undefined) {
+      const { direction, address, sinceMs } = connection;
+      return {
+        ...base,
+        State: 'connected',
+        Since: iso(sinceMs),
+        Direction: direction,
+        Address: address,
+        LastError: '',
+        NextRetry: '',
+      };
+    }
+    return {
+      ...base,
+      State: dial?.dialing ? 'connecting' : 'waiting',
+      Since: iso(dial?.sinceMs ?? agentEpoch),
+      Direction: '-',
+      Address: cluster.view.nodes.get(id)?.gossip[0] ?? '',
+      LastError: dial?.lastError ?? '',
+      NextRetry: dial === undefined || dial.nextRetryMs === 0 ? '' : iso(dial.nextRetryMs),
+    };
+  });
+}
+
+const agentEpoch = Date.now();
+
+export function statusReply(agent: Agent): Status {
+  const membership = agent.active;
+  const cluster = membership?.cluster ?? null;
+  const kernel = [...agent.dataPlane.status()];
+  const failed = kernel.flatMap(([object, status]) => (status.state === 'failed' ? [{ Object: object, Why: status.why }] : []));
+  const pending = kernel.filter(([, { state }]) => state === 'pending').length;
+  const endpoints = [...(cluster?.view.endpoints.values() ?? [])].flatMap((all) => [...all.values()]);
+  const local = endpoints.filter(({ owner }) => owner === cluster?.self).length;
+  const nodes = [...(cluster?.view.nodes.keys() ?? [])];
+  return {
+    Version: version,
+    State: agent.state,
+    Hostname: agent.config.hostname,
+    StartedAt: iso(agent.startedMs),
+    NodeID: cluster?.self ?? '',
+    ClusterID: cluster?.identity.clusterId ?? '',
+    Role: cluster?.identity.role ?? '',
+    JoinAddr: membership?.joinAddress ?? '',
+    GossipAddrs: cluster === null ? [] : [cluster.identity.advertise],
+    DataPathAddr: cluster?.identity.vtep ?? '',
+    DataPathPort: cluster?.view.cluster?.dataPathPort ?? 0,
+    Nodes: nodes.length,
+    Managers: nodes.filter((id) => cluster?.roleOf(id) === 'manager').length,
+    Networks: cluster?.view.networks.size ?? 0,
+    Sandboxes: agent.sandboxes.list().length,
+    Endpoints: { Local: local, Remote: endpoints.length - local },
+    Peers: cluster === null ? [] : peersReply(cluster),
+    Kernel: {
+      State: failed.length > 0 ? 'failed' : agent.pending() !== '' ? 'pending' : 'ok',
+      Pending: pending,
+      Failed: failed,
+      Repairs: agent.dataPlane.stats.repairs,
+    },
+    GatewayBridge: agent.gateway.address === null ? null : { Name: gatewayBridgeName, Subnet: agent.gateway.address },
+    Warnings: agent.warnings(),
+    Rejected: Object.fromEntries(cluster?.replica.refused ?? []),
+  };
+}

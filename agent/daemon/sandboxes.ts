@@ -1,0 +1,314 @@
+import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+import type { Cluster } from '../../controlplane/cluster.ts';
+import type { Log } from '../../controlplane/environment.ts';
+import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
+import { addressAt, offsetOf } from '../../controlplane/networks.ts';
+import type { Store } from '../../controlplane/store.ts';
+import { type EndpointValue, networkTopic } from '../../controlplane/tables/kinds.ts';
+import type { Network } from '../../controlplane/tables/view.ts';
+import { interfacesIn } from '../../dataplane/interfaces.ts';
+import { randomMac } from '../../dataplane/mac.ts';
+import { parseNetnsPath } from '../../dataplane/values.ts';
+import type { SandboxCreateRequest } from '../api/schema.ts';
+import { nextIfName, type StoredGatewayLeg, type StoredLeg, type StoredSandbox } from '../sandbox-state.ts';
+import { conflict, invalid, notFound, RequestError } from './api-error.ts';
+import type { Gateway } from './gateway.ts';
+
+// The bridge port limit of the kernel (BR_MAX_PORTS, net/bridge/br_private.h) less the VXLAN device.
+const maxSandboxes = 1023;
+const applyTimeoutMs = 20_000;
+
+/** Sandbox of the node itself, its leg on the ingress network; named as Docker's. */
+export const ingressSandboxName = 'ingress-sbox';
+
+export interface SandboxesInit {
+  readonly store: Store;
+  readonly gateway: Gateway;
+  readonly log: Log;
+  readonly cluster: () => Cluster;
+  /** The wanted state has changed. */
+  readonly changed: () => void;
+  /** Resolves when the kernel has the endpoint; rejects with why it has not. */
+  readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
+}
+
+/** The sandboxes of this host: which there are, what they are attached to, and the verbs that change it. */
+export class Sandboxes {
+  readonly #init: SandboxesInit;
+  readonly #sandboxes = new Map<string, StoredSandbox>();
+  /** Sandboxes with a change under way; a second one waits for no one, it is refused. */
+  readonly #busy = new Set<string>();
+
+  constructor(init: SandboxesInit) {
+    this.#init = init;
+    for (const [, value] of init.store.entries(['sandbox'])) {
+      const sandbox = value as StoredSandbox;
+      this.#sandboxes.set(sandbox.id, sandbox);
+    }
+  }
+
+  list(): StoredSandbox[] {
+    return [...this.#sandboxes.values()].sort((a, b) => a.createdMs - b.createdMs);
+  }
+
+  /** Those whose namespace is still what it was; an adopted one may have gone with its process. */
+  present(): StoredSandbox[] {
+    return this.list().filter(({ inode, netns }) => inode === null || inodeOf(netns) === inode);
+  }
+
+  /** @param ref name, id or start of an id @throws RequestError */
+  find(ref: string): StoredSandbox {
+    const all = [...this.#sandboxes.values()];
+    const named = all.find(({ id, name }) => id === ref || name === ref);
+    if (named !== undefined) return named;
+    const matches = all.filter(({ id }) => id.startsWith(ref));
+    if (matches.length > 1) throw invalid(`sandbox id ${ref} is ambiguous: ${matches.length} begin with it`);
+    if (matches[0] === undefined) throw notFound('sandbox', ref);
+    return matches[0];
+  }
+
+  /** Makes or adopts a sandbox with an endpoint on each network; all of it or nothing. */
+  async create(request: SandboxCreateRequest, networks: readonly Network[]): Promise<StoredSandbox> {
+    const id = randomBytes(32).toString('hex');
+    const name = request.Name ?? `sandbox-${id.slice(0, 12)}`;
+    if (this.list().some((each) => each.name === name)) {
+      throw conflict(
+        'sandbox_exists',
+        `sandbox with name ${name} already exists`,
+        'choose another name, or remove that one',
+      );
+    }
+    if (this.#sandboxes.size >= maxSandboxes) {
+      throw conflict('too_many_sandboxes', `this host has ${maxSandboxes} sandboxes, as many as a bridge has ports`);
+    }
+    if (new Set(networks.map((network) => network.id)).size < networks.length) {
+      throw invalid('a network is named twice: a sandbox has at most one endpoint on each');
+    }
+    const { netns, adopted, inode, taken } = await this.#namespace(request, id);
+    const bare = { id, name, createdMs: Date.now(), netns, adopted, inode, labels: request.Labels ?? {} };
+    const empty: StoredSandbox = { ...bare, legs: [], gateway: null };
+    // Reserved before the first wait: two requests at once may want the same name.
+    this.#sandboxes.set(id, empty);
+    return this.#exclusively(empty, () => this.#attach(empty, networks, request.Aliases ?? [], taken));
+  }
+
+  async connect(sandbox: StoredSandbox, network: Network, aliases: readonly string[]): Promise<StoredSandbox> {
+    if (sandbox.legs.some(({ networkId }) => networkId === network.id)) {
+      throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${network.name}`);
+    }
+    return this.#exclusively(sandbox, async () => {
+      const taken = sandbox.adopted ? await this.#foreignInterfaces(sandbox) : [];
+      return this.#attach(sandbox, [network], aliases, taken);
+    });
+  }
+
+  async disconnect(sandbox: StoredSandbox, networkId: NetworkId): Promise<void> {
+    const leg = sandbox.legs.find((each) => each.networkId === networkId);
+    if (leg === undefined) throw conflict('not_connected', `sandbox ${sandbox.name} is not on that network`);
+    await this.#exclusively(sandbox, async () => {
+      const legs = sandbox.legs.filter((each) => each !== leg);
+      const cluster = this.#init.cluster();
+      const external = legs.some((each) => cluster.view.networks.get(each.networkId)?.internal === false);
+      await this.#save({ ...sandbox, legs, gateway: external ? sandbox.gateway : null });
+      await this.#withdraw([leg]);
+      this.#init.changed();
+    });
+  }
+
+  async remove(sandbox: StoredSandbox): Promise<void> {
+    if (sandbox.name === ingressSandboxName) {
+      throw conflict('sandbox_predefined', `${ingressSandboxName} is this node's own leg on the ingress network`);
+    }
+    await this.#exclusively(sandbox, () => this.#drop(sandbox));
+  }
+
+  /** Forgets all sandboxes: the node left the cluster. */
+  async clear(): Promise<void> {
+    const ids = [...this.#sandboxes.keys()];
+    this.#sandboxes.clear();
+    await this.#init.store.commit(ids.map((id) => ({ key: ['sandbox', id], value: null })));
+    this.#init.changed();
+  }
+
+  /**
+   * Takes sandboxes off networks that are gone, and announces endpoints that the tables lack: what a crash between the
+   * two left behind.
+   */
+  async reconcile(): Promise<void> {
+    const { view, tables, self } = this.#init.cluster();
+    for (const sandbox of this.list()) {
+      if (this.#busy.has(sandbox.id)) continue;
+      const gone = sandbox.legs.filter(({ networkId }) => !view.networks.has(networkId));
+      for (const { networkId } of gone) {
+        const current = this.#sandboxes.get(sandbox.id);
+        if (current !== undefined) await this.disconnect(current, networkId);
+      }
+      for (const leg of this.#sandboxes.get(sandbox.id)?.legs ?? []) {
+        if (view.endpointsOf(leg.networkId).get(leg.endpointId)?.owner !== self) await this.#announce(sandbox, leg);
+      }
+    }
+    const wanted = new Set(this.list().flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));
+    if (this.#busy.size > 0) return;
+    for (const [networkId, endpoints] of view.endpoints) {
+      for (const { id, owner } of endpoints.values()) {
+        if (owner === self && !wanted.has(id)) await tables.remove(networkTopic(networkId), `ep/${id}`);
+      }
+    }
+  }
+
+  async #exclusively<T>(sandbox: StoredSandbox, work: () => Promise<T>): Promise<T> {
+    if (this.#busy.has(sandbox.id)) {
+      throw conflict(
+        'sandbox_busy',
+        `sandbox ${sandbox.name} is being changed by another request`,
+        'try again when it is done',
+      );
+    }
+    this.#busy.add(sandbox.id);
+    try {
+      return await work();
+    } finally {
+      this.#busy.delete(sandbox.id);
+    }
+  }
+
+  async #attach(
+    sandbox: StoredSandbox,
+    networks: readonly Network[],
+    aliases: readonly string[],
+    taken: readonly string[],
+  ): Promise<StoredSandbox> {
+    const { cluster, gateway } = this.#init;
+    const { allocator, view } = cluster();
+    const claimed: { network: Network; offset: number }[] = [];
+    let next = sandbox;
+    let saved = false;
+    try {
+      const offsets = await Promise.allSettled(networks.map(({ id }) => allocator.allocate(id)));
+      for (const [i, network] of networks.entries()) {
+        const offset = offsets[i];
+        if (offset?.status === 'fulfilled') claimed.push({ network, offset: offset.value });
+      }
+      const failed = offsets.find((each) => each.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+      for (const { network, offset } of claimed) {
+        const ip = addressAt(network, offset);
+        const base = { networkId: network.id, endpointId: newEndpointId(), mac: randomMac(), ip };
+        const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
+        next = { ...next, legs: [...next.legs, leg] };
+      }
+      if (
+        next.gateway === null &&
+        next.legs.some(({ networkId }) => view.networks.get(networkId)?.internal === false)
+      ) {
+        const ip = gateway.allocate(this.list().flatMap((each) => each.gateway?.ip ?? []));
+        const leg: StoredGatewayLeg = {
+          endpointId: newEndpointId(),
+          ifName: nextIfName(next, taken),
+          mac: randomMac(),
+          ip,
+        };
+        next = { ...next, gateway: leg };
+      }
+      await this.#save(next);
+      saved = true;
+      // Told to others before the kernel here is done: their entries are ready when the first packet leaves.
+      const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
+      this.#init.changed();
+      await Promise.all(legs.map((leg) => this.#announce(next, leg)));
+      const signal = AbortSignal.timeout(applyTimeoutMs);
+      const parts = next.gateway === sandbox.gateway || next.gateway === null ? legs : [...legs, next.gateway];
+      await Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal)));
+      return next;
+    } catch (error) {
+      if (sandbox.legs.length === 0 && sandbox.gateway === null) await this.#drop(next);
+      else if (saved) {
+        await this.#save(sandbox);
+        await this.#withdraw(next.legs.filter((leg) => !sandbox.legs.includes(leg)));
+      }
+      this.#init.changed();
+      throw error instanceof Error && error.name === 'TimeoutError'
+        ? new RequestError(
+            504,
+            'kernel_timeout',
+            `the kernel was not ready within ${applyTimeoutMs / 1000} s`,
+            '`weft status` says what is pending',
+          )
+        : error;
+    } finally {
+      for (const { network, offset } of claimed) allocator.release(network.id, offset, saved);
+    }
+  }
+
+  async #drop(sandbox: StoredSandbox): Promise<void> {
+    this.#sandboxes.delete(sandbox.id);
+    await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
+    await this.#withdraw(sandbox.legs);
+    this.#init.changed();
+  }
+
+  async #save(sandbox: StoredSandbox): Promise<void> {
+    this.#sandboxes.set(sandbox.id, sandbox);
+    await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: sandbox }]);
+  }
+
+  async #announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {
+    const { ip, mac, createdMs } = leg;
+    const value: EndpointValue = {
+      name: sandbox.name,
+      sandbox: sandbox.id,
+      ip,
+      mac,
+      aliases: [...leg.aliases],
+      createdMs,
+    };
+    await this.#init.cluster().tables.put(networkTopic(leg.networkId), `ep/${leg.endpointId}`, value);
+  }
+
+  async #withdraw(legs: readonly StoredLeg[]): Promise<void> {
+    const { tables, view, allocator } = this.#init.cluster();
+    for (const leg of legs) {
+      const network = view.networks.get(leg.networkId);
+      if (network !== undefined) allocator.rest(network.id, offsetOf(network, leg.ip));
+      await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
+    }
+  }
+
+  async #namespace({ NetnsPath, Pid }: SandboxCreateRequest, id: string) {
+    if (NetnsPath !== undefined && Pid !== undefined) throw invalid('give --netns or --pid, not both');
+    const text = NetnsPath ?? (Pid === undefined ? `/run/netns/weft-${id.slice(0, 12)}` : `/proc/${Pid}/ns/net`);
+    const netns = parseNetnsPath(text);
+    if (!netns.ok) throw invalid(netns.reason);
+    if (NetnsPath === undefined && Pid === undefined) {
+      return { netns: netns.value, adopted: false, inode: null, taken: [] as string[] };
+    }
+    const inode = inodeOf(netns.value);
+    if (inode === null) {
+      throw new RequestError(
+        404,
+        'netns_not_found',
+        `${text} is not there`,
+        Pid === undefined ? 'check the path' : `no process has pid ${Pid}`,
+      );
+    }
+    const other = this.present().find((each) => (each.inode ?? inodeOf(each.netns)) === inode);
+    if (other !== undefined)
+      throw conflict('netns_adopted', `${text} is the namespace of sandbox ${other.name} already`);
+    if (inode === inodeOf('/proc/self/ns/net')) throw invalid(`${text} is the host's own network namespace`);
+    try {
+      return { netns: netns.value, adopted: true, inode, taken: await interfacesIn(netns.value) };
+    } catch (error) {
+      throw invalid(`${text} is not a network namespace: ${(error as Error).message}`);
+    }
+  }
+
+  async #foreignInterfaces(sandbox: StoredSandbox): Promise<string[]> {
+    const netns = parseNetnsPath(sandbox.netns);
+    return netns.ok ? interfacesIn(netns.value) : [];
+  }
+}
+
+function inodeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.ino ?? null;
+}

@@ -1,0 +1,170 @@
+import type { EndpointId, NetworkId, NodeId } from '../controlplane/ids.ts';
+import type { NodeValue } from '../controlplane/tables/kinds.ts';
+import type { Endpoint, Network } from '../controlplane/tables/view.ts';
+import type {
+  Desired,
+  DesiredOverlay,
+  DesiredSandbox,
+  GatewayLeg,
+  OverlayLeg,
+  RemoteEndpoint,
+} from '../dataplane/desired.ts';
+import {
+  type Cidr,
+  must,
+  type Parsed,
+  parseCidr,
+  parseIfName,
+  parseIp,
+  parseMac,
+  parseNetnsPath,
+  parseVni,
+} from '../dataplane/values.ts';
+import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
+
+/** VXLAN over IPv4: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348); IPv6 takes 20 more. */
+export const overheadBytes = { ipv4: 50, ipv6: 70 } as const;
+export const gatewayBridgeName = 'docker_gwbridge';
+/** Option of a network that sets its MTU; Docker's name for it. */
+export const mtuOption = 'com.docker.network.driver.mtu';
+
+/** What the tables say, as far as the kernel is concerned. */
+export interface TablesForPlan {
+  readonly self: NodeId;
+  readonly vtep: string;
+  readonly port: number;
+  readonly nodes: ReadonlyMap<NodeId, NodeValue>;
+  readonly networks: ReadonlyMap<NetworkId, Network>;
+  readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<EndpointId, Endpoint>>;
+}
+
+/** What is attached on this host. */
+export interface Attachments {
+  readonly sandboxes: readonly StoredSandbox[];
+  /** Bridge address with prefix length; null before init or join. */
+  readonly gateway: string | null;
+  /** Bytes, of the underlay device that carries the VTEP. */
+  readonly underlayMtu: number;
+}
+
+export interface Plan {
+  readonly desired: Desired;
+  /** Records that were left out because they make no sense, one line each. */
+  readonly objections: readonly string[];
+}
+
+/**
+ * The whole kernel state that the tables and the attachments ask for. Pure. What comes from other nodes passes the data
+ * plane's parsers here; a record that does not is left out and named, never half used.
+ */
+export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underlayMtu }: Attachments): Plan {
+  const objections: string[] = [];
+  const gatewayAddress = gateway === null ? null : must(parseCidr(gateway));
+  const needed = new Set(sandboxes.flatMap(({ legs }) => legs.map(({ networkId }) => networkId)));
+  const overlays =
+    tables === null
+      ? []
+      : [...needed].flatMap((id) => {
+          const network = tables.networks.get(id);
+          return network === undefined ? [] : [overlayOf(tables, network, sandboxes, underlayMtu, objections)];
+        });
+  const desiredSandboxes = sandboxes.map((sandbox): DesiredSandbox => {
+    const overlayLegs = sandbox.legs.flatMap((leg) => {
+      const network = tables?.networks.get(leg.networkId);
+      return network === undefined ? [] : [overlayLegOf(leg, network, mtuOf(network, underlayMtu, tables?.vtep))];
+    });
+    const gatewayLeg = gatewayAddress === null ? null : gatewayLegOf(sandbox, gatewayAddress, underlayMtu);
+    const netns = must(parseNetnsPath(sandbox.netns));
+    return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, gatewayLeg };
+  });
+  const gatewayBridge =
+    gatewayAddress === null ? null : { name: must(parseIfName(gatewayBridgeName)), address: gatewayAddress };
+  return { desired: { overlays, sandboxes: desiredSandboxes, gatewayBridge }, objections };
+}
+
+export function mtuOf(network: Network, underlayMtu: number, vtep = ''): number {
+  const chosen = Number(network.options[mtuOption]);
+  if (Number.isInteger(chosen) && chosen >= 576 && chosen <= 65_535) return chosen;
+  return underlayMtu - (vtep.includes(':') ? overheadBytes.ipv6 : overheadBytes.ipv4);
+}
+
+function overlayOf(
+  tables: TablesForPlan,
+  network: Network,
+  sandboxes: readonly StoredSandbox[],
+  underlayMtu: number,
+  objections: string[],
+): DesiredOverlay {
+  const taken = new Map<string, string>();
+  for (const { legs } of sandboxes) {
+    for (const leg of legs) if (leg.networkId === network.id) taken.set(leg.ip, 'this host').set(leg.mac, 'this host');
+  }
+  const remotes: RemoteEndpoint[] = [];
+  for (const endpoint of olderFirst(tables.endpoints.get(network.id)?.values() ?? [])) {
+    if (endpoint.owner === tables.self) continue;
+    const node = tables.nodes.get(endpoint.owner);
+    // The endpoint's node record may still be on its way; its arrival plans again.
+    if (node === undefined) continue;
+    const remote = remoteOf(endpoint, node);
+    if (!remote.ok) {
+      objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${remote.reason}`);
+      continue;
+    }
+    const { ip, mac } = remote.value;
+    const holder = taken.get(ip) ?? taken.get(mac);
+    if (holder !== undefined) {
+      objections.push(
+        `endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${ip} (${mac}) on ${network.name} is held by ${holder}`,
+      );
+      continue;
+    }
+    taken.set(ip, node.hostname).set(mac, node.hostname);
+    remotes.push(remote.value);
+  }
+  return {
+    vni: must(parseVni(network.vni)),
+    vtep: must(parseIp(tables.vtep)),
+    port: tables.port,
+    mtu: mtuOf(network, underlayMtu, tables.vtep),
+    remotes,
+  };
+}
+
+/** All nodes must agree on who keeps an address that two claim: the older claim, then the smaller owner. */
+function olderFirst(endpoints: Iterable<Endpoint>): Endpoint[] {
+  return [...endpoints].sort((a, b) => a.createdMs - b.createdMs || (a.owner < b.owner ? -1 : 1));
+}
+
+function remoteOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
+  const ip = parseIp(endpoint.ip);
+  if (!ip.ok) return ip;
+  const mac = parseMac(endpoint.mac);
+  if (!mac.ok) return mac;
+  const vtep = parseIp(node.vtep);
+  if (!vtep.ok) return vtep;
+  return { ok: true, value: { ip: ip.value, mac: mac.value, vtep: vtep.value } };
+}
+
+function overlayLegOf(leg: StoredLeg, network: Network, mtu: number): OverlayLeg {
+  const prefixLength = network.subnet.slice(network.subnet.indexOf('/') + 1);
+  return {
+    endpointId: leg.endpointId,
+    ifName: must(parseIfName(leg.ifName)),
+    mac: must(parseMac(leg.mac)),
+    mtu,
+    vni: must(parseVni(network.vni)),
+    address: must(parseCidr(`${leg.ip}/${prefixLength}`)),
+  };
+}
+
+function gatewayLegOf({ gateway }: StoredSandbox, bridge: Cidr, mtu: number): GatewayLeg | null {
+  if (gateway === null) return null;
+  const prefixLength = bridge.slice(bridge.indexOf('/') + 1);
+  return {
+    endpointId: gateway.endpointId,
+    ifName: must(parseIfName(gateway.ifName)),
+    mac: must(parseMac(gateway.mac)),
+    mtu,
+    address: must(parseCidr(`${gateway.ip}/${prefixLength}`)),
+  };
+}

@@ -1,0 +1,42 @@
+import type { EndpointId, NetworkId } from '../controlplane/ids.ts';
+
+/** A sandbox's endpoint on an overlay, as this host keeps it. */
+export interface StoredLeg {
+  readonly networkId: NetworkId;
+  readonly endpointId: EndpointId;
+  readonly ifName: string;
+  readonly mac: string;
+  readonly ip: string;
+  readonly aliases: readonly string[];
+  readonly createdMs: number;
+}
+
+/** A sandbox's port on docker_gwbridge: local to the host, in no table. */
+export interface StoredGatewayLeg {
+  readonly endpointId: EndpointId;
+  readonly ifName: string;
+  readonly mac: string;
+  readonly ip: string;
+}
+
+/** A sandbox of this host: what the store keeps, so that a restart knows what its kernel is for. */
+export interface StoredSandbox {
+  /** 64 hex digits. */
+  readonly id: string;
+  readonly name: string;
+  readonly createdMs: number;
+  readonly netns: string;
+  readonly adopted: boolean;
+  /** Inode of an adopted namespace: a path that leads elsewhere later (a pid used again) is not the sandbox. */
+  readonly inode: number | null;
+  readonly labels: { readonly [key: string]: string };
+  readonly legs: readonly StoredLeg[];
+  readonly gateway: StoredGatewayLeg | null;
+}
+
+/** The next interface name inside the sandbox: eth0, eth1, … in the order of attachment, as Docker names them. */
+export function nextIfName(sandbox: Pick<StoredSandbox, 'legs' | 'gateway'>, taken: readonly string[]): string {
+  const used = new Set([...taken, ...sandbox.legs.map(({ ifName }) => ifName)]);
+  if (sandbox.gateway !== null) used.add(sandbox.gateway.ifName);
+  for (let number = 0; ; number += 1) if (!used.has(`eth${number}`)) return `eth${number}`;
+}

@@ -1,0 +1,111 @@
+import type { Endpoint } from '../../../agent/api/schema.ts';
+import { converged } from '../../lab/cluster.ts';
+import type { Host } from '../../lab/host.ts';
+import { Lab } from '../../lab/lab.ts';
+import type { BenchContext, Benchmark } from '../benchmark.ts';
+import { percentile } from '../report.ts';
+import { setClock, Watcher, wallClockMs } from '../watch.ts';
+
+const NETWORK = 'bench';
+const PROBE = 'probe';
+const WARM_UP = 5;
+const LIMIT_MS = 30_000;
+/** Milliseconds, p50 at 10 hosts; the first target, to be tightened. */
+const GOAL_MS = 100;
+
+interface Sample {
+  readonly requestMs: number;
+  /** From the request's return, and from its start, to each other host's kernel having both entries. */
+  readonly fromReturnMs: readonly number[];
+  readonly fromRequestMs: readonly number[];
+}
+
+/** How fast an endpoint made on one host is in the kernels of all others. */
+export const benchmark: Benchmark = {
+  name: 'propagation',
+  summary: 'from an endpoint made on one host to FDB and neighbour entry in the kernel of all others',
+  options: { hosts: 'hosts in each case (3,10)', samples: 'endpoints made in each case (50)' },
+  run: async (context) => {
+    const [samples = 50] = context.numbers('samples', [50]);
+    for (const hosts of context.numbers('hosts', [3, 10])) {
+      if (hosts < 2) throw new RangeError('propagation needs two hosts or more');
+      await runCase(context, hosts, samples);
+    }
+  },
+};
+
+async function runCase(context: BenchContext, hosts: number, count: number): Promise<void> {
+  context.say(`${hosts} hosts: starting`);
+  await using lab = await Lab.create({ hosts });
+  await lab.cluster();
+  await lab.host(1).api.call('networkCreate', { body: { Name: NETWORK } });
+  await converged(lab.host(1), 60);
+  // An anchor gives the host an interest in the network; the probe is a sandbox that comes and goes on it.
+  for (const host of lab.hosts) {
+    await host.createSandbox({ Name: 'anchor', Networks: [NETWORK] });
+    await host.createSandbox({ Name: PROBE });
+  }
+  await converged(lab.host(1), 60);
+  const watchers = await Promise.all(lab.hosts.map((host) => Watcher.start(host)));
+
+  context.say(`${hosts} hosts: ${count} samples`);
+  const samples: Sample[] = [];
+  for (let at = 0; at < WARM_UP + count; at++) {
+    // Each host has its turn, so that no one host's place in the mesh decides the figure.
+    const host = lab.host((at % hosts) + 1);
+    const sample = await takeSample(host, watchers);
+    if (at >= WARM_UP) samples.push(sample);
+  }
+  await Promise.all(watchers.map((watcher) => watcher.stop()));
+  report(context, hosts, samples);
+}
+
+async function takeSample(host: Host, watchers: readonly Watcher[]): Promise<Sample> {
+  const others = watchers.filter((watcher) => watcher.host !== host);
+  for (const watcher of others) watcher.forget();
+  setClock();
+  const started = wallClockMs();
+  const endpoint: Endpoint = await host.api.call('networkConnect', { ref: NETWORK, body: { Sandbox: PROBE } });
+  const returned = wallClockMs();
+  const ip = endpoint.IPv4Address.replace(/\/.*/, '');
+  const arrived = await Promise.all(
+    others.map(async (watcher) => {
+      const entries = [ip, endpoint.VTEP].map((of) => watcher.when('came', of, endpoint.MacAddress, LIMIT_MS));
+      return Math.max(...(await Promise.all(entries)));
+    }),
+  );
+  await host.api.call('networkDisconnect', { ref: NETWORK, body: { Sandbox: PROBE } });
+  // The next sample starts from rest, not amid the last one's end.
+  await Promise.all(others.map((watcher) => watcher.when('gone', endpoint.VTEP, endpoint.MacAddress, LIMIT_MS)));
+  return {
+    requestMs: returned - started,
+    // A kernel may have it before the caller has the reply; that is no time to wait.
+    fromReturnMs: arrived.map((at) => Math.max(0, at - returned)),
+    fromRequestMs: arrived.map((at) => at - started),
+  };
+}
+
+function report(context: BenchContext, hosts: number, samples: readonly Sample[]): void {
+  const goal = hosts === 10 ? { than: '<' as const, limit: GOAL_MS } : undefined;
+  const series: readonly (readonly [metric: string, values: readonly number[]])[] = [
+    ['return to last kernel', samples.map((sample) => Math.max(...sample.fromReturnMs))],
+    ['request to last kernel', samples.map((sample) => Math.max(...sample.fromRequestMs))],
+    ['return to each kernel', samples.flatMap((sample) => sample.fromReturnMs)],
+    ['request', samples.map((sample) => sample.requestMs)],
+  ];
+  for (const [metric, values] of series) {
+    for (const [name, share] of [
+      ['p50', 0.5],
+      ['p99', 0.99],
+    ] as const) {
+      context.report({
+        case: `${hosts} hosts`,
+        metric: `${metric}, ${name}`,
+        value: percentile(values, share),
+        unit: 'ms',
+        samples: values.length,
+        ...(goal !== undefined && name === 'p50' && metric === 'return to last kernel' ? { goal } : {}),
+      });
+    }
+  }
+}

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { applyToModel, emptySandbox } from '../../../dataplane/after.ts';
+import type { Desired } from '../../../dataplane/desired.ts';
+import { type Difference, type DiffOptions, diff } from '../../../dataplane/diff.ts';
+import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
+import { commands } from '../../../dataplane/steps.ts';
+import { must, parseMac } from '../../../dataplane/values.ts';
+import { endpointId, GATEWAY, overlay, remote, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
+
+const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
+const take = (observed: Observed, { steps }: Difference): void => {
+  for (const step of steps) applyToModel(observed, step);
+};
+const kernelOf = (desired: Desired): Observed => {
+  const observed = emptyObserved();
+  take(observed, diff(desired, observed, options));
+  return observed;
+};
+const lines = (desired: Desired, observed: Observed, with_: Partial<DiffOptions> = {}): string[] =>
+  diff(desired, observed, { ...options, ...with_ }).steps.flatMap(commands);
+
+const one = wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])], sandboxes: [sandbox('one', 1, [4097])] });
+
+test('a first endpoint, as commands a person can run', () => {
+  assert.deepEqual(lines(one, emptyObserved()), [
+    'ip netns add weft',
+    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.default.addr_gen_mode=1',
+    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.default.accept_ra=0',
+    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.default.disable_ipv6=1',
+    'ip netns add weft-one',
+    'ip link add name wb4097 netns /run/netns/weft address 02:00:00:00:00:aa mtu 1450 type bridge mcast_snooping 0',
+    'ip link add name wx4097 netns /run/netns/weft address 02:00:00:00:00:aa mtu 1450 type vxlan id 4097 dstport 4789 local 10.99.0.1 nolearning proxy',
+    'ip link add name wv001001000001 netns /run/netns/weft mtu 1450 type veth peer name eth0 netns /run/netns/weft-one address 02:42:10:01:00:01 mtu 1450',
+    'nsenter --net=/run/netns/weft ip link set dev wb4097 up',
+    'nsenter --net=/run/netns/weft ip link set dev wx4097 master wb4097',
+    'nsenter --net=/run/netns/weft ip link set dev wx4097 type bridge_slave learning off',
+    'nsenter --net=/run/netns/weft ip link set dev wx4097 up',
+    'nsenter --net=/run/netns/weft ip link set dev wv001001000001 master wb4097',
+    'nsenter --net=/run/netns/weft ip link set dev wv001001000001 type bridge_slave learning off flood off isolated off',
+    'nsenter --net=/run/netns/weft ip link set dev wv001001000001 up',
+    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.wx4097.disable_ipv6=0',
+    'nsenter --net=/run/netns/weft ip neigh replace 10.0.0.2 lladdr 02:42:10:01:00:02 dev wx4097 nud permanent protocol 201',
+    'nsenter --net=/run/netns/weft bridge fdb replace 02:42:10:01:00:02 dev wx4097 dst 10.99.0.2 self permanent',
+    'nsenter --net=/run/netns/weft bridge fdb replace 02:42:10:01:00:01 dev wv001001000001 master static',
+    'nsenter --net=/run/netns/weft-one ip address replace 10.0.0.1/16 dev eth0',
+    'nsenter --net=/run/netns/weft-one ip link set dev eth0 up',
+    'nsenter --net=/run/netns/weft-one ip link set dev lo up',
+  ]);
+});
+
+test('nothing to do for what is there', () => {
+  assert.deepEqual(lines(one, kernelOf(one)), []);
+});
+
+test('a VXLAN device that cannot be changed in place is made again, with its entries', () => {
+  for (const [change, why] of [
+    [{ port: 4790 }, 'has UDP port 4789, not 4790'],
+    [{ vtep: '10.99.0.2' as never }, 'has local address 10.99.0.1, not 10.99.0.2'],
+  ] as const) {
+    const [first] = one.overlays;
+    assert.ok(first);
+    const { steps } = diff({ ...one, overlays: [{ ...first, ...change }] }, kernelOf(one), options);
+    assert.deepEqual(
+      steps.map(({ kind }) => kind),
+      ['device-delete', 'vxlan-add', 'device-set', 'ipv6-on', 'entry', 'entry'],
+    );
+    assert.equal(steps[1]?.why, why);
+  }
+});
+
+test('legs go before the devices of their network, and those before the namespace', () => {
+  assert.deepEqual(lines(wanted({}), kernelOf(one)), [
+    'nsenter --net=/run/netns/weft ip link del dev wv001001000001',
+    'nsenter --net=/run/netns/weft ip link del dev wx4097',
+    'nsenter --net=/run/netns/weft ip link del dev wb4097',
+    'ip netns del weft-one',
+  ]);
+});
+
+test('without pruning nothing goes', () => {
+  assert.deepEqual(lines(wanted({}), kernelOf(one), { prune: false }), []);
+});
+
+test('an endpoint that gives its interface name to another frees it first', () => {
+  const box = sandbox('one', 1, [4097]);
+  const next = { ...box, overlayLegs: sandbox('one', 7, [4097]).overlayLegs };
+  const kernel = kernelOf(one);
+  const difference = diff({ ...one, sandboxes: [next] }, kernel, options);
+  assert.deepEqual(difference.conflicts, []);
+  take(kernel, difference);
+  assert.deepEqual(lines({ ...one, sandboxes: [next] }, kernel), []);
+});
+
+test('two legs trade names', () => {
+  const both = wanted({
+    overlays: [overlay(4097, 'a'), overlay(4098, 'a')],
+    sandboxes: [sandbox('one', 1, [4097, 4098])],
+  });
+  const traded = { ...both, sandboxes: [sandbox('one', 1, [4098, 4097])] };
+  const kernel = kernelOf(both);
+  const difference = diff(traded, kernel, options);
+  assert.deepEqual(difference.conflicts, []);
+  take(kernel, difference);
+  assert.deepEqual(lines(traded, kernel), []);
+});
+
+test('an interface of someone else is in the way of its object only', () => {
+  const adopted = { ...sandbox('box', 1, [4097]), owned: false };
+  const kernel = emptyObserved();
+  kernel.sandboxes.set(adopted.netns, emptySandbox());
+  const device = { kind: 'veth', mtu: 1500, mac: '', up: true, alias: '', master: null, vxlan: null, port: null };
+  kernel.sandboxes.get(adopted.netns)?.devices.set('eth0', { ...device, addresses: new Set(), peer: null });
+  const { steps, conflicts } = diff({ ...one, sandboxes: [adopted, sandbox('two', 2, [4097])] }, kernel, options);
+  assert.deepEqual(conflicts, [
+    {
+      object: `endpoint/${endpointId(4097, 1)}`,
+      why: 'eth0 in /run/netns/weft-box is a veth device that is not ours',
+    },
+  ]);
+  assert.ok(steps.every(({ object }) => object !== conflicts[0]?.object));
+  assert.ok(steps.some(({ object }) => object === `endpoint/${endpointId(4097, 2)}`));
+});
+
+test('a gateway bridge that is not ours keeps its address, and its guard', () => {
+  const kernel = emptyObserved();
+  const bridge = { kind: 'bridge', mtu: 1500, mac: '', up: true, alias: '', master: null, vxlan: null, port: null };
+  kernel.host.devices.set('docker_gwbridge', bridge);
+  kernel.host.gatewayAddresses.add('172.19.0.1/16');
+  const gateway = wanted({ gatewayBridge: GATEWAY, sandboxes: [sandbox('one', 1, [], true)] });
+  const { steps, conflicts } = diff(gateway, kernel, options);
+  assert.match(conflicts[0]?.why ?? '', /has 172\.19\.0\.1\/16, not 172\.18\.0\.1\/16/);
+  assert.ok(
+    steps.every(({ object }) => object.startsWith('sandbox/')),
+    'nor is anything done that needs it',
+  );
+  assert.deepEqual(lines(wanted({}), kernel), []);
+});
+
+test('the rules are there before the bridge, and the guard before forwarding', () => {
+  const kinds = diff(wanted({ gatewayBridge: GATEWAY }), emptyObserved(), options).steps.map(({ kind }) => kind);
+  assert.deepEqual(kinds.slice(0, 3), ['rules-replace', 'forwarding-on', 'bridge-add']);
+});
+
+test('remotes that are known to be applied are not looked at again', () => {
+  const [first] = one.overlays;
+  assert.ok(first);
+  const appliedRemotes = new Map([[first.vni, first.remotes]]);
+  const kernel = kernelOf(one);
+  kernel.weft.tunnels.get('wx4097')?.fdb.clear();
+  assert.deepEqual(lines(one, kernel, { appliedRemotes }), []);
+  kernel.weft.devices.delete('wx4097');
+  assert.ok(
+    lines(one, kernel, { appliedRemotes }).some((line) => line.includes('bridge fdb replace')),
+    'but a new device has none',
+  );
+});
+
+test('an IPv6 remote shares the FDB entry of its IPv4 twin', () => {
+  const four = remote(4097, 2, 'b');
+  const six = { ...four, ip: 'fd00::2' as never };
+  const dual = wanted({ overlays: [overlay(4097, 'a', [four, six])] });
+  const entries = diff(dual, emptyObserved(), options).steps.filter(({ kind }) => kind === 'entry');
+  assert.equal(entries.length, 3);
+  assert.deepEqual(lines(dual, kernelOf(dual)), []);
+});
