@@ -20,10 +20,46 @@ export interface Outcome {
   readonly failures: Map<string, Error>;
 }
 
-/** Runs the steps in order. Never throws for a step that fails: its object fails, the others go on. */
+/** Runs the steps, in order where the order matters. Never throws for a step that fails: its object fails, the others go on. */
 export async function apply(steps: readonly Step[], runDir: string): Promise<Outcome> {
   const outcome: Outcome = { applied: [], failures: new Map() };
-  for (const group of groupsOf(steps)) {
+  const groups = groupsOf(steps);
+  for (let index = 0; index < groups.length; ) {
+    const end = endOfParallel(groups, index);
+    const sandboxes = groups[end];
+    if (end > index && sandboxes) {
+      await Promise.all([
+        applyInOrder(groups.slice(index, end), runDir, outcome),
+        applyInOrder([sandboxes], runDir, outcome),
+      ]);
+      index = end + 1;
+    } else {
+      await applyInOrder(groups.slice(index, index + 1), runDir, outcome);
+      index++;
+    }
+  }
+  return outcome;
+}
+
+/**
+ * Once the devices are there, the inside of the sandboxes and the overlay namespace can be set up side by side. The index
+ * of the sandboxes' group when nothing but such set-up stands between `start` and it; otherwise `start`.
+ */
+function endOfParallel(groups: readonly Group[], start: number): number {
+  for (let index = start; index < groups.length; index++) {
+    const group = groups[index];
+    if (group?.kind === 'sandboxes') return index;
+    const isSetUp =
+      group?.kind === 'entries' ||
+      (group?.kind === 'batch' && group.steps.every(({ kind }) => kind === 'device-set')) ||
+      (group?.kind === 'single' && group.step.kind === 'ipv6-on');
+    if (!isSetUp) return start;
+  }
+  return start;
+}
+
+async function applyInOrder(groups: readonly Group[], runDir: string, outcome: Outcome): Promise<void> {
+  for (const group of groups) {
     switch (group.kind) {
       case 'entries':
         for (let from = 0; from < group.steps.length; from += ENTRIES_AT_ONCE) {
@@ -41,7 +77,6 @@ export async function apply(steps: readonly Step[], runDir: string): Promise<Out
         for (const step of runnable([group.step], outcome)) await applySingle(step, runDir, outcome);
     }
   }
-  return outcome;
 }
 
 type Group =

@@ -208,7 +208,7 @@ export class DataPlane implements AsyncDisposable {
       } catch (cause) {
         this.#known = null;
         const delayMs = Math.min((this.#listFailure?.delayMs ?? this.#retryMinMs / 2) * 2, this.#retryMaxMs);
-        const error = new Error(`list the kernel: ${messageOf(cause)}`, { cause });
+        const error = new Error(`reconcile the kernel: ${messageOf(cause)}`, { cause });
         if (this.#listFailure?.error.message !== error.message) {
           this.#log.error({ err: error }, `${error.message}; retrying in ${delayMs} ms`);
         }

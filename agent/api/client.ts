@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
-import type { RouteName, routes } from './routes.ts';
+import { type RouteName, requestLines } from './request-lines.ts';
+import type { routes } from './routes.ts';
 
 /** What `body` of a call may hold: defaults of the schema may be left out. */
 export type RequestBody<N extends RouteName> = z.input<(typeof routes)[N]['body']>;
@@ -63,35 +64,6 @@ export class BadReplyError extends Error {
   override readonly name = 'BadReplyError';
   readonly code = 'bad_reply';
 }
-
-/**
- * Method and path of each route. routes.ts has them too, but beside the schemas, and loading those takes longer than
- * all else that the command line does; the types hold the names equal, a unit test the rest.
- */
-export const requestLines: { readonly [N in RouteName]: `${'GET' | 'POST' | 'DELETE'} /v1/${string}` } = {
-  version: 'GET /v1/version',
-  status: 'GET /v1/status',
-  init: 'POST /v1/init',
-  join: 'POST /v1/join',
-  leave: 'POST /v1/leave',
-  joinToken: 'GET /v1/join-tokens/:ref',
-  rotateJoinToken: 'POST /v1/join-tokens/:ref/rotate',
-  nodeList: 'GET /v1/nodes',
-  nodeInspect: 'GET /v1/nodes/:ref',
-  nodeRemove: 'DELETE /v1/nodes/:ref',
-  networkList: 'GET /v1/networks',
-  networkCreate: 'POST /v1/networks',
-  networkInspect: 'GET /v1/networks/:ref',
-  networkRemove: 'DELETE /v1/networks/:ref',
-  networkConnect: 'POST /v1/networks/:ref/connect',
-  networkDisconnect: 'POST /v1/networks/:ref/disconnect',
-  sandboxList: 'GET /v1/sandboxes',
-  sandboxCreate: 'POST /v1/sandboxes',
-  sandboxInspect: 'GET /v1/sandboxes/:ref',
-  sandboxRemove: 'DELETE /v1/sandboxes/:ref',
-  endpointList: 'GET /v1/endpoints',
-  wait: 'POST /v1/wait',
-};
 
 // A full table of 100,000 endpoints is about 40 MB; more than this is not our agent.
 const replyMaxBytes = 64 * 1024 * 1024;

@@ -1,10 +1,10 @@
 import type { z } from 'zod';
+import { type Method, type RouteName, splitRequestLine } from './request-lines.ts';
 import * as schema from './schema.ts';
 
-/** One verb of the local API: the server binds a handler to it, the client calls it, the OpenAPI document lists it. */
+/** One call of the local API: the server binds a handler to it, the client makes it, the OpenAPI document lists it. */
 export interface Route<Body extends z.ZodType = z.ZodType, Reply extends z.ZodType = z.ZodType> {
-  readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Path below the root; `:ref` is a name, an id or the start of an id. */
+  readonly method: Method;
   readonly path: string;
   readonly summary: string;
   readonly body: Body;
@@ -14,86 +14,48 @@ export interface Route<Body extends z.ZodType = z.ZodType, Reply extends z.ZodTy
 }
 
 function route<Body extends z.ZodType, Reply extends z.ZodType>(
-  method: Route['method'],
-  path: string,
+  name: RouteName,
   summary: string,
   body: Body,
   reply: Reply,
   query: readonly string[] = [],
 ): Route<Body, Reply> {
-  return { method, path, summary, body, reply, query };
+  return { ...splitRequestLine(name), summary, body, reply, query };
 }
 
 const { Empty } = schema;
 
 export const routes = {
-  version: route('GET', '/v1/version', 'Version of the agent', Empty, schema.Version),
-  status: route('GET', '/v1/status', 'State of this node, its peers and its kernel', Empty, schema.Status),
-  init: route(
-    'POST',
-    '/v1/init',
-    'Make a new cluster with this node as its first manager',
-    schema.InitRequest,
-    schema.InitReply,
-  ),
-  join: route('POST', '/v1/join', 'Join a cluster with a token', schema.JoinRequest, schema.JoinReply),
-  leave: route(
-    'POST',
-    '/v1/leave',
-    'Leave the cluster and remove its networks from this host',
-    schema.LeaveRequest,
-    Empty,
-  ),
-  joinToken: route('GET', '/v1/join-tokens/:ref', 'The join token of a role', Empty, schema.JoinTokenReply),
-  rotateJoinToken: route(
-    'POST',
-    '/v1/join-tokens/:ref/rotate',
-    'Replace the join token of a role',
-    Empty,
-    schema.JoinTokenReply,
-  ),
-  nodeList: route('GET', '/v1/nodes', 'All nodes', Empty, schema.Node.array()),
-  nodeInspect: route('GET', '/v1/nodes/:ref', 'One node', Empty, schema.Node),
-  nodeRemove: route('DELETE', '/v1/nodes/:ref', 'Remove a node that is down from the cluster', Empty, Empty, ['force']),
-  networkList: route('GET', '/v1/networks', 'All networks', Empty, schema.Network.array()),
-  networkCreate: route(
-    'POST',
-    '/v1/networks',
-    'Create a network',
-    schema.NetworkCreateRequest,
-    schema.NetworkCreateReply,
-  ),
-  networkInspect: route('GET', '/v1/networks/:ref', 'One network', Empty, schema.Network),
-  networkRemove: route('DELETE', '/v1/networks/:ref', 'Remove a network without endpoints', Empty, Empty),
+  version: route('version', 'Version of the agent', Empty, schema.Version),
+  status: route('status', 'State of this node, its peers and its kernel', Empty, schema.Status),
+  init: route('init', 'Make a new cluster with this node as its first manager', schema.InitRequest, schema.InitReply),
+  join: route('join', 'Join a cluster with a token', schema.JoinRequest, schema.JoinReply),
+  leave: route('leave', 'Leave the cluster and remove its networks from this host', schema.LeaveRequest, Empty),
+  joinToken: route('joinToken', 'The join token of a role', Empty, schema.JoinTokenReply),
+  rotateJoinToken: route('rotateJoinToken', 'Replace the join token of a role', Empty, schema.JoinTokenReply),
+  nodeList: route('nodeList', 'All nodes', Empty, schema.Node.array()),
+  nodeInspect: route('nodeInspect', 'One node', Empty, schema.Node),
+  nodeRemove: route('nodeRemove', 'Remove a node that is down from the cluster', Empty, Empty, ['force']),
+  networkList: route('networkList', 'All networks', Empty, schema.Network.array()),
+  networkCreate: route('networkCreate', 'Create a network', schema.NetworkCreateRequest, schema.NetworkCreateReply),
+  networkInspect: route('networkInspect', 'One network', Empty, schema.Network),
+  networkRemove: route('networkRemove', 'Remove a network without endpoints', Empty, Empty),
   networkConnect: route(
-    'POST',
-    '/v1/networks/:ref/connect',
+    'networkConnect',
     'Give a sandbox an endpoint on a network',
     schema.ConnectRequest,
     schema.Endpoint,
   ),
-  networkDisconnect: route(
-    'POST',
-    '/v1/networks/:ref/disconnect',
-    'Take a sandbox off a network',
-    schema.DisconnectRequest,
-    Empty,
-  ),
-  sandboxList: route('GET', '/v1/sandboxes', 'Sandboxes of this host', Empty, schema.Sandbox.array()),
-  sandboxCreate: route('POST', '/v1/sandboxes', 'Make or adopt a sandbox', schema.SandboxCreateRequest, schema.Sandbox),
-  sandboxInspect: route('GET', '/v1/sandboxes/:ref', 'One sandbox of this host', Empty, schema.Sandbox),
-  sandboxRemove: route('DELETE', '/v1/sandboxes/:ref', 'Remove a sandbox and its endpoints', Empty, Empty),
-  endpointList: route('GET', '/v1/endpoints', 'Endpoints on all hosts', Empty, schema.Endpoint.array(), [
-    'network',
-    'node',
-  ]),
+  networkDisconnect: route('networkDisconnect', 'Take a sandbox off a network', schema.DisconnectRequest, Empty),
+  sandboxList: route('sandboxList', 'Sandboxes of this host', Empty, schema.Sandbox.array()),
+  sandboxCreate: route('sandboxCreate', 'Make or adopt a sandbox', schema.SandboxCreateRequest, schema.Sandbox),
+  sandboxInspect: route('sandboxInspect', 'One sandbox of this host', Empty, schema.Sandbox),
+  sandboxRemove: route('sandboxRemove', 'Remove a sandbox and its endpoints', Empty, Empty),
+  endpointList: route('endpointList', 'Endpoints on all hosts', Empty, schema.Endpoint.array(), ['network', 'node']),
   wait: route(
-    'POST',
-    '/v1/wait',
+    'wait',
     'Wait until all live nodes have the same tables and kernels',
     schema.WaitRequest,
     schema.WaitReply,
   ),
-} as const;
-
-export type RouteName = keyof typeof routes;
+} as const satisfies { readonly [name in RouteName]: Route };

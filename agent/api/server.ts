@@ -10,7 +10,8 @@ import { toReply } from '../daemon/api-error.ts';
 import type { Handlers } from '../daemon/handlers.ts';
 import type { Logger } from '../daemon/log.ts';
 import { openApiDocument } from './openapi.ts';
-import { type RouteName, routes } from './routes.ts';
+import type { RouteName } from './request-lines.ts';
+import { routes } from './routes.ts';
 
 // The largest request is a network with 64 labels of 1 KiB.
 const maxBodyBytes = 262_144;

@@ -1,7 +1,8 @@
 import type { z } from 'zod';
 import { isNetworkId } from '../../controlplane/ids.ts';
 import type { NetworkSpec } from '../../controlplane/networks.ts';
-import type { RouteName, routes } from '../api/routes.ts';
+import type { RouteName } from '../api/request-lines.ts';
+import type { routes } from '../api/routes.ts';
 import type { NetworkCreateRequest, WaitReply, WaitRequest } from '../api/schema.ts';
 import { mtuOption } from '../plan.ts';
 import type { Agent } from './agent.ts';

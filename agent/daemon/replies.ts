@@ -206,7 +206,9 @@ export function statusReply(agent: Agent): Status {
   const membership = agent.active;
   const cluster = membership?.cluster ?? null;
   const kernel = [...agent.dataPlane.status()];
-  const failed = kernel.flatMap(([object, status]) => (status.state === 'failed' ? [{ Object: object, Why: status.why }] : []));
+  const failed = kernel.flatMap(([object, status]) =>
+    status.state === 'failed' ? [{ Object: object, Why: status.why }] : [],
+  );
   const pending = kernel.filter(([, { state }]) => state === 'pending').length;
   const endpoints = [...(cluster?.view.endpoints.values() ?? [])].flatMap((all) => [...all.values()]);
   const local = endpoints.filter(({ owner }) => owner === cluster?.self).length;

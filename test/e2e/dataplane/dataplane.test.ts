@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { must, parseCidr, parseIp } from '../../../dataplane/values.ts';
 import { connect, Host } from './host.ts';
 import { endpointId, GATEWAY, macOf, overlay, remote, sandbox, wanted } from './wanted.ts';
 
@@ -56,6 +57,7 @@ test('two hosts, one overlay: containers reach each other, and only within their
   });
   await t.test('nothing in the overlay namespace speaks for itself', async () => {
     assert.equal((await a.run(...OVERLAY_NS, 'ip', '-6', 'address')).trim(), '');
+    assert.equal(await a.run(...OVERLAY_NS, 'cat', '/proc/sys/net/ipv6/conf/wb4097/disable_ipv6'), '1');
   });
   await t.test('a second look finds nothing to do', async () => {
     assert.equal(await stepsOfSweep(a), 0);
@@ -100,6 +102,36 @@ test('two hosts, one overlay: containers reach each other, and only within their
     assert.equal((await a.run('ip', 'netns', 'list')).trim(), '');
     await a.cleanUp();
   });
+});
+
+test('IPv6 inside, over an IPv6 underlay', async () => {
+  await using a = await Host.start();
+  await using b = await Host.start();
+  await connect(a, b);
+  const [vtepA, vtepB] = [must(parseIp('fd99::1')), must(parseIp('fd99::2'))];
+  for (const [host, vtep] of [
+    [a, vtepA],
+    [b, vtepB],
+  ] as const) {
+    await host.run('ip', 'address', 'add', `${vtep}/64`, 'dev', 'u0', 'nodad');
+  }
+  await a.run('ping', '-c1', '-w5', vtepB);
+  const state = (n: number, own: typeof vtepA, peer: number, other: typeof vtepA) => {
+    const box = sandbox('six', n, [4097]);
+    const remotes = ['10.0.0.', 'fd00::'].map((net) => ({
+      ip: must(parseIp(`${net}${peer}`)),
+      mac: macOf(4097, peer),
+      vtep: other,
+    }));
+    const legs = box.overlayLegs.map((leg) => ({ ...leg, mtu: 1430, address: must(parseCidr(`fd00::${n}/64`)) }));
+    return wanted({
+      overlays: [{ ...overlay(4097, 'a', remotes), vtep: own, mtu: 1430 }],
+      sandboxes: [{ ...box, overlayLegs: legs }],
+    });
+  };
+  await Promise.all([a.set(state(1, vtepA, 2, vtepB)), b.set(state(2, vtepB, 1, vtepA))]);
+  assert.ok(await a.pings('weft-six', 'fd00::2'));
+  assert.equal(await stepsOfSweep(a), 0);
 });
 
 test('a change by someone else is repaired and named', async (t) => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { ApiError, LocalClient, requestLines, TimeoutError } from '../../../agent/api/client.ts';
-import { routes } from '../../../agent/api/routes.ts';
+import { ApiError, LocalClient, TimeoutError } from '../../../agent/api/client.ts';
 import { reportOf } from '../../../agent/cli/failure.ts';
 import { FakeAgent } from './fake-agent.ts';
 
@@ -11,11 +10,6 @@ before(async () => {
 });
 after(() => agent[Symbol.asyncDispose]());
 beforeEach(() => agent.answers.clear());
-
-test('its request lines are those of the contract', () => {
-  const contract = Object.entries(routes).map(([name, { method, path }]) => [name, `${method} ${path}`]);
-  assert.deepEqual(requestLines, Object.fromEntries(contract));
-});
 
 test('a call has a time limit, and that is exit code 4', async () => {
   agent.answers.set('status', 'hang');

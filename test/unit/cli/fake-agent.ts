@@ -2,7 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RouteName, routes } from '../../../agent/api/routes.ts';
+import type { RouteName } from '../../../agent/api/request-lines.ts';
+import { routes } from '../../../agent/api/routes.ts';
 import { replies } from './replies.ts';
 
 /** One request as it came over the wire. */

@@ -1,5 +1,5 @@
 import type { Reply } from '../../../agent/api/client.ts';
-import type { RouteName } from '../../../agent/api/routes.ts';
+import type { RouteName } from '../../../agent/api/request-lines.ts';
 import type { Endpoint, Network, Node, Sandbox, Status } from '../../../agent/api/schema.ts';
 
 /** The clock of all tests here. */

@@ -1,0 +1,37 @@
+/**
+ * Method and path of each call of the local API, `:ref` being a name, an id or the start of an id. Apart from the
+ * schemas (routes.ts), because loading those takes longer than all else that the command line does.
+ */
+export const requestLines = {
+  version: 'GET /v1/version',
+  status: 'GET /v1/status',
+  init: 'POST /v1/init',
+  join: 'POST /v1/join',
+  leave: 'POST /v1/leave',
+  joinToken: 'GET /v1/join-tokens/:ref',
+  rotateJoinToken: 'POST /v1/join-tokens/:ref/rotate',
+  nodeList: 'GET /v1/nodes',
+  nodeInspect: 'GET /v1/nodes/:ref',
+  nodeRemove: 'DELETE /v1/nodes/:ref',
+  networkList: 'GET /v1/networks',
+  networkCreate: 'POST /v1/networks',
+  networkInspect: 'GET /v1/networks/:ref',
+  networkRemove: 'DELETE /v1/networks/:ref',
+  networkConnect: 'POST /v1/networks/:ref/connect',
+  networkDisconnect: 'POST /v1/networks/:ref/disconnect',
+  sandboxList: 'GET /v1/sandboxes',
+  sandboxCreate: 'POST /v1/sandboxes',
+  sandboxInspect: 'GET /v1/sandboxes/:ref',
+  sandboxRemove: 'DELETE /v1/sandboxes/:ref',
+  endpointList: 'GET /v1/endpoints',
+  wait: 'POST /v1/wait',
+} as const;
+
+export type RouteName = keyof typeof requestLines;
+export type Method = 'GET' | 'POST' | 'DELETE';
+
+/** `GET /v1/nodes/:ref` in its two parts. */
+export function splitRequestLine(name: RouteName): { method: Method; path: string } {
+  const [method = '', path = ''] = requestLines[name].split(' ');
+  return { method: method as Method, path };
+}

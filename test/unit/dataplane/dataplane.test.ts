@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DataPlane } from '../../../dataplane/dataplane.ts';
+import { Failures, objectsOf } from '../../../dataplane/failures.ts';
+import type { Log } from '../../../dataplane/log.ts';
+import { endpointId, GATEWAY, overlay, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
+
+// What needs no kernel: none of these starts the loop with a wanted state.
+
+const quiet: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+const plane = (): DataPlane => new DataPlane({ log: quiet, runDir: '/nonexistent' });
+
+test('nothing to wait for before the first set', async () => {
+  await plane().settled();
+});
+
+test('the same state again is no new generation', () => {
+  const data = plane();
+  const desired = wanted({});
+  const first = data.set(desired, { prune: false });
+  assert.equal(data.set(desired, { prune: false }), first);
+  assert.equal(data.set(desired, { prune: true }), first + 1);
+});
+
+test('waiting ends with the signal, and with the data plane', async () => {
+  const data = plane();
+  const generation = data.set(wanted({}), { prune: false });
+  const controller = new AbortController();
+  const aborted = data.settled(generation, controller.signal);
+  controller.abort(new Error('enough'));
+  await assert.rejects(aborted, /enough/);
+  const stopped = data.whenApplied(endpointId(1, 1));
+  await Promise.all([assert.rejects(stopped, /stopped/), data[Symbol.asyncDispose]()]);
+  await assert.rejects(data.settled(), /stopped/);
+});
+
+test('a loop without a wanted state ends with its signal', async () => {
+  const data = plane();
+  const controller = new AbortController();
+  data.start(controller.signal);
+  assert.throws(() => data.start(controller.signal), /already started/);
+  controller.abort();
+  await data[Symbol.asyncDispose]();
+});
+
+test('what is wanted and not applied is pending', () => {
+  const data = plane();
+  data.set(wanted({ overlays: [overlay(4097, 'a')], sandboxes: [sandbox('one', 1, [4097])] }), { prune: true });
+  const pending = { state: 'pending', why: 'not applied yet' };
+  assert.deepEqual(
+    data.status(),
+    new Map(['overlay/4097', 'sandbox/one', `endpoint/${endpointId(4097, 1)}`].map((key) => [key, pending])),
+  );
+});
+
+test('an object is held back longer each time, and its dependents say what they wait for', () => {
+  const failures = new Failures({ minMs: 100, maxMs: 1000 });
+  const broken = new Error('no such thing');
+  assert.deepEqual(
+    [0, 0, 0, 0, 0].map((nowMs) => failures.add('overlay/1', broken, nowMs)),
+    [100, 200, 400, 800, 1000],
+  );
+  assert.ok(failures.isHeld('overlay/1', 999) && !failures.isHeld('overlay/1', 1000));
+  assert.equal(failures.nextRetryAtMs(), 1000);
+  const toWallMs = (atMs: number): number => atMs + 5;
+  assert.deepEqual(failures.statusOf('overlay/1', [], toWallMs), {
+    state: 'failed',
+    why: 'no such thing',
+    retryAt: 1005,
+  });
+  assert.deepEqual(failures.statusOf('endpoint/x', ['overlay/1'], toWallMs), {
+    state: 'pending',
+    why: 'waits for overlay/1: no such thing',
+  });
+  assert.deepEqual(
+    failures.keepOnly(() => false),
+    ['overlay/1'],
+  );
+  assert.deepEqual(failures.statusOf('overlay/1', [], toWallMs), { state: 'ok' });
+});
+
+test('an endpoint needs its sandbox, and its network or the gateway', () => {
+  const objects = objectsOf(
+    wanted({ overlays: [overlay(4097, 'a')], sandboxes: [sandbox('one', 1, [4097], true)], gatewayBridge: GATEWAY }),
+  );
+  assert.deepEqual(objects.get(`endpoint/${endpointId(4097, 1)}`), ['netns/weft', 'overlay/4097', 'sandbox/one']);
+  assert.deepEqual(objects.get(`endpoint/${endpointId(0, 1)}`), ['sandbox/one', 'gateway']);
+});
