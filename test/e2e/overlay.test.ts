@@ -65,11 +65,12 @@ describe('overlay networks', () => {
   });
 
   it('do not let it through from one to the other', async () => {
+    // A sandbox on both answers for either address on each of its wires, as any Linux host does (arp_ignore 0), so that
+    // the strangers here are those without a common network.
     for (const [from, to, network] of [
       ['web-1', 'db-3', 'backend'],
       ['web-1', 'db-1', 'backend'],
       ['db-3', 'web-2', 'frontend'],
-      ['web-2', 'both-2', 'backend'],
     ] as const) {
       assert.equal(await reaches(box(from), box(to).address(network)), false, `${from} reached ${to}`);
       // Not even when the sandbox has a mind to: the address is made to look local to its own network.
@@ -128,6 +129,7 @@ describe('overlay networks', () => {
     assert.equal(await reaches(red1, red2.address('red')), false);
     assert.equal(await reaches(blue1, blue2.address('blue')), true);
     for (const sandbox of boxes) await sandbox.host.api.call('sandboxRemove', { ref: sandbox.name });
+    await settled(stage.lab);
   });
 
   it('forget an endpoint that was removed, in every kernel', async () => {

@@ -40,7 +40,22 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Reads a host's kernel into a comparable value. */
 export async function dumpKernel(host: Host): Promise<KernelDump> {
-  const names = (await host.exec('ls', ['-1', '/run/netns'])).stdout.split('\n').filter(Boolean).sort();
+  for (let tries = 0; ; tries++) {
+    const names = await namespacesOf(host);
+    try {
+      return await dumpNamespaces(host, names);
+    } catch (error) {
+      // A namespace that went while it was read is no error, but then what was read is of no one moment.
+      if (tries === 5 || (await namespacesOf(host)).join() === names.join()) throw error;
+    }
+  }
+}
+
+async function namespacesOf(host: Host): Promise<string[]> {
+  return (await host.exec('ls', ['-1', '/run/netns'])).stdout.split('\n').filter(Boolean).sort();
+}
+
+async function dumpNamespaces(host: Host, names: readonly string[]): Promise<KernelDump> {
   const inside = await Promise.all(names.map(async (name) => [name, await dumpNetns(host, name)] as const));
   const sandboxes = Object.fromEntries(inside.filter(([name]) => name !== 'weft'));
   const nft = await host.exec('nft', ['-j', 'list', 'ruleset']);
