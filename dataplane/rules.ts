@@ -60,8 +60,11 @@ function chainsFor({ bridge, address, bridgeIsOurs, guardForwarding }: RulesInpu
       `oifname "${bridge}" drop`,
     );
   }
-  // The host's owner did not ask for a router between its other interfaces; only our bridge needs forwarding.
-  if (guardForwarding) forward.push(`iifname != "${bridge}" oifname != "${bridge}" drop`);
+  // The host's owner did not ask for a router between its networks; only our bridge needs forwarding. Devices of these
+  // kinds are made to be forwarded from and to by whoever made them (Docker, libvirt, a VPN), so they are left alone.
+  if (guardForwarding) {
+    forward.push(...['iifkind', 'oifkind'].map((key) => `meta ${key} { "bridge", "tun", "wireguard" } return`), 'drop');
+  }
   if (forward.length > 0) chains.push({ name: 'forward', type: 'filter', priority: 'filter', rules: forward });
   return chains;
 }

@@ -14,6 +14,7 @@ import {
 } from '../../controlplane/membership.ts';
 import { formatHostPort, parseHostPort } from '../../controlplane/mesh/address.ts';
 import type { Store } from '../../controlplane/store.ts';
+import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { defaultAddress, hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
@@ -74,6 +75,10 @@ export class Agent {
       applied: async (endpointId, signal) => {
         this.#planNow();
         await this.dataPlane.whenApplied(endpointId, signal);
+      },
+      settled: async (signal) => {
+        this.#planNow();
+        await this.dataPlane.settled(undefined, signal);
       },
     });
   }
@@ -157,6 +162,14 @@ export class Agent {
 
   async leave(force: boolean): Promise<void> {
     const { membership } = this;
+    const attached = this.sandboxes.list().filter(({ name }) => name !== ingressSandboxName);
+    if (attached.length > 0 && !force) {
+      throw conflict(
+        'sandboxes_attached',
+        `${attached.length} sandboxes on this node would lose their networks: ${named(attached)}`,
+        'remove them first (`weft sandbox rm`), or use --force',
+      );
+    }
     this.#state = 'leaving';
     try {
       await leaveCluster(membership, this.#store, force);
@@ -221,6 +234,10 @@ export class Agent {
     await this.gateway.forget();
     this.#planNow();
     await this.dataPlane.settled();
+    // What is ours by name and in no plan any more: the netns of the overlays, and forwarding if we switched it on.
+    await cleanUp({ log: this.#log, runDir: this.config.runDir });
+    // So that the data plane does not go by what it knew.
+    await this.dataPlane.sweep();
     this.#state = 'inactive';
   }
 
@@ -373,6 +390,12 @@ export class Agent {
       }
     });
   }
+}
+
+/** The first few by name. */
+function named(sandboxes: readonly { name: string }[]): string {
+  const names = sandboxes.slice(0, 5).map(({ name }) => name);
+  return names.join(', ') + (sandboxes.length > names.length ? ', …' : '');
 }
 
 /** Ports that are taken are the operator's to free: Swarm uses the same numbers. */

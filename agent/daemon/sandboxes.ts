@@ -31,6 +31,8 @@ export interface SandboxesInit {
   readonly changed: () => void;
   /** Resolves when the kernel has the endpoint; rejects with why it has not. */
   readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
+  /** Resolves when the kernel was brought to the wanted state of now, or what of it failed is known. */
+  readonly settled: (signal: AbortSignal) => Promise<void>;
 }
 
 /** The sandboxes of this host: which there are, what they are attached to, and the verbs that change it. */
@@ -112,7 +114,7 @@ export class Sandboxes {
       const external = legs.some((each) => cluster.view.networks.get(each.networkId)?.internal === false);
       await this.#save({ ...sandbox, legs, gateway: external ? sandbox.gateway : null });
       await this.#withdraw([leg]);
-      this.#init.changed();
+      await this.#init.settled(AbortSignal.timeout(applyTimeoutMs));
     });
   }
 
@@ -245,7 +247,7 @@ export class Sandboxes {
     this.#sandboxes.delete(sandbox.id);
     await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
     await this.#withdraw(sandbox.legs);
-    this.#init.changed();
+    await this.#init.settled(AbortSignal.timeout(applyTimeoutMs));
   }
 
   async #save(sandbox: StoredSandbox): Promise<void> {

@@ -253,6 +253,22 @@ test('the gateway bridge: out with masquerade, not between containers, not in', 
     assert.equal(await host.pings('other', '172.30.0.1'), true);
     assert.equal(await host.pings('other', '10.99.0.2'), false, 'the host did not become a router');
   });
+  await t.test('forwarding_guard_broke_docker: a bridge of someone else forwards as it did', async () => {
+    await host.run('ip', 'link', 'add', 'docker0', 'type', 'bridge');
+    await host.run('ip', 'address', 'add', '172.31.0.1/24', 'dev', 'docker0');
+    await host.run('ip', 'link', 'set', 'docker0', 'up');
+    await host.run('ip', 'netns', 'add', 'container');
+    const peer = ['type', 'veth', 'peer', 'name', 'c0', 'netns', 'container'];
+    await host.run('ip', 'link', 'add', 'd0', 'master', 'docker0', ...peer);
+    await host.run('ip', 'link', 'set', 'd0', 'up');
+    await host.run('ip', '-n', 'container', 'address', 'add', '172.31.0.2/24', 'dev', 'c0');
+    await host.run('ip', '-n', 'container', 'link', 'set', 'c0', 'up');
+    await host.run('ip', '-n', 'container', 'route', 'add', 'default', 'via', '172.31.0.1');
+    await outside.run('ip', 'route', 'add', '172.31.0.0/24', 'via', '10.99.0.1');
+    assert.equal(await host.pings('container', '10.99.0.2'), true);
+    await host.run('ip', 'netns', 'delete', 'container');
+    await host.run('ip', 'link', 'delete', 'docker0');
+  });
   await t.test('after a restart the host is still guarded', async () => {
     await host.restart();
     await host.set(desired);

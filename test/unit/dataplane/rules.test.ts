@@ -16,7 +16,7 @@ const listing = (...comments: (string | undefined)[]): string =>
 
 test('the table is replaced in one transaction', () => {
   const { digest, script } = rulesFor(input);
-  const mark = `comment "weft ${digest} 5"`;
+  const mark = `comment "weft ${digest} 7"`;
   assert.equal(
     script,
     `add table inet weft
@@ -31,7 +31,9 @@ table inet weft {
     oifname "docker_gwbridge" ct state established,related accept ${mark}
     iifname "docker_gwbridge" oifname "docker_gwbridge" drop ${mark}
     oifname "docker_gwbridge" drop ${mark}
-    iifname != "docker_gwbridge" oifname != "docker_gwbridge" drop ${mark}
+    meta iifkind { "bridge", "tun", "wireguard" } return ${mark}
+    meta oifkind { "bridge", "tun", "wireguard" } return ${mark}
+    drop ${mark}
   }
 }
 `,

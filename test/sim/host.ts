@@ -1,0 +1,122 @@
+import { Cluster } from '../../controlplane/cluster.ts';
+import type { Environment, Log } from '../../controlplane/environment.ts';
+import type { Identity, KnownPeers } from '../../controlplane/identity/state.ts';
+import type { NodeId } from '../../controlplane/ids.ts';
+import { Disk, type DiskSpeed, DiskStore } from './disk.ts';
+import type { SimNetwork } from './network.ts';
+import type { Prng } from './prng.ts';
+import { SimTransport } from './transport.ts';
+
+export interface HostInit {
+  readonly name: string;
+  readonly identity: Identity;
+  readonly peers: KnownPeers;
+  readonly network: SimNetwork;
+  readonly prng: Prng;
+  readonly diskSpeed: DiskSpeed;
+  /** How far this host's clock is from the true one. */
+  readonly skewMs: number;
+  readonly onRemoved: (host: Host) => void;
+  /** Code under test logged an error: none of the simulated faults should make it do so. */
+  readonly onError: (host: Host, message: string, error: unknown) => void;
+}
+
+/** A host that runs one agent at a time: its disk outlives the agent. */
+export class Host {
+  readonly name: string;
+  readonly nodeId: NodeId;
+  readonly isManager: boolean;
+  readonly disk = new Disk();
+  readonly #init: HostInit;
+  #running: { cluster: Cluster; transport: SimTransport; store: DiskStore; end: () => void } | null = null;
+  /** How many agents have run here. */
+  incarnation = 0;
+
+  constructor(init: HostInit) {
+    this.#init = init;
+    this.name = init.name;
+    this.nodeId = init.identity.key.nodeId;
+    this.isManager = init.identity.role === 'manager';
+  }
+
+  /** The running agent's cluster, or null. */
+  get cluster(): Cluster | null {
+    return this.#running?.cluster ?? null;
+  }
+
+  /** @param prepare sees the cluster before it starts */
+  async start(prepare: (cluster: Cluster) => void): Promise<Cluster> {
+    const { identity, network, prng, diskSpeed, peers, skewMs } = this.#init;
+    this.incarnation += 1;
+    const timers = new Set<() => void>();
+    const chance = prng.fork('environment');
+    let alive = true;
+    const environment: Environment = {
+      now: () => network.time.now() + skewMs,
+      random: () => chance.next(),
+      timer: (delayMs, task) => {
+        if (!alive) return () => {};
+        const cancel = network.time.after(delayMs, () => {
+          timers.delete(cancel);
+          task();
+        });
+        timers.add(cancel);
+        return cancel;
+      },
+    };
+    const store = new DiskStore(this.disk, network.time, prng.fork('disk'), diskSpeed);
+    let transport: SimTransport | null = null;
+    const cluster = new Cluster({
+      identity,
+      peers,
+      store,
+      environment,
+      log: this.#log(() => alive),
+      makeTransport: (admit) => {
+        const { certificate, advertise } = identity;
+        transport = new SimTransport({ self: this.nodeId, address: advertise, network, certificate, admit });
+        return transport;
+      },
+      pending: () => '',
+      avoid: () => [],
+      onRemoved: () => this.#init.onRemoved(this),
+    });
+    if (transport === null) throw new Error('the cluster made no transport');
+    const end = (): void => {
+      alive = false;
+      for (const cancel of timers) cancel();
+    };
+    this.#running = { cluster, transport, store, end };
+    prepare(cluster);
+    await cluster.start();
+    const { vtep, advertise, createdMs } = identity;
+    await cluster.announce({ hostname: this.name, vtep, gossip: [advertise], version: 'simulated', createdMs });
+    return cluster;
+  }
+
+  /** `kill -9` of the agent, or, silent, the power of the host. */
+  crash(silent: boolean): void {
+    const running = this.#running;
+    this.#running = null;
+    running?.end();
+    running?.store.crash();
+    running?.transport.kill(silent);
+  }
+
+  /** An orderly stop. */
+  async stop(): Promise<void> {
+    const running = this.#running;
+    this.#running = null;
+    await running?.cluster.stop();
+    await running?.store.close();
+    running?.end();
+  }
+
+  #log(alive: () => boolean): Log {
+    const quiet = (): void => {};
+    const error = (fields: object, message: string): void => {
+      if (alive()) this.#init.onError(this, message, 'err' in fields ? fields.err : undefined);
+    };
+    return { debug: quiet, info: quiet, warn: quiet, error };
+  }
+}

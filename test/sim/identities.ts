@@ -1,0 +1,88 @@
+import crypto, { createHash, webcrypto } from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
+import { BasicConstraintsExtension, X509CertificateGenerator } from '@peculiar/x509';
+import { type Authority, issueCertificate } from '../../controlplane/identity/authority.ts';
+import { type Role, TrustAnchor } from '../../controlplane/identity/certificates.ts';
+import { loadNodeKey, type NodeKey } from '../../controlplane/identity/keys.ts';
+import type { Identity } from '../../controlplane/identity/state.ts';
+import { Prng } from './prng.ts';
+import { simulationStartMs } from './time.ts';
+
+export const simulationClusterId = 'simulation000000000000000';
+
+// PrivateKeyInfo header of an Ed25519 key (RFC 8410, section 7).
+const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex');
+
+/** The same label gives the same key, so the same node id, signatures and certificates in every run. */
+export function keyFrom(label: string): NodeKey {
+  return loadNodeKey(Buffer.concat([pkcs8Prefix, createHash('sha256').update(label).digest()]));
+}
+
+/**
+ * Makes `randomBytes` of node:crypto draw from the generator, for all modules, until the result is called. Ids and serial
+ * numbers are made from it deep inside the code under test, and decide the order of things there.
+ */
+export function seedRandomBytes(prng: Prng): () => void {
+  const original = crypto.randomBytes;
+  const seeded = (size: number): Buffer => prng.bytes(size);
+  crypto.randomBytes = seeded as typeof crypto.randomBytes;
+  syncBuiltinESMExports();
+  return () => {
+    crypto.randomBytes = original;
+    syncBuiltinESMExports();
+  };
+}
+
+let authority: Promise<Authority> | null = null;
+const certificates = new Map<string, Promise<Uint8Array>>();
+
+async function makeAuthority(): Promise<Authority> {
+  const { pkcs8, publicKey } = keyFrom('certificate authority');
+  const algorithm = { name: 'Ed25519' };
+  const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(publicKey).toString('base64url') };
+  const keys = {
+    privateKey: await webcrypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']),
+    publicKey: await webcrypto.subtle.importKey('jwk', jwk, algorithm, true, ['verify']),
+  };
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: '01',
+    name: [{ O: [simulationClusterId] }, { CN: ['weft-ca'] }],
+    notBefore: new Date(simulationStartMs - 86_400_000),
+    notAfter: new Date(simulationStartMs + 3650 * 86_400_000),
+    keys: keys as webcrypto.CryptoKeyPair,
+    signingAlgorithm: algorithm,
+    extensions: [new BasicConstraintsExtension(true, 0, true)],
+  });
+  return { certificate: Buffer.from(certificate.rawData), pkcs8 };
+}
+
+/** Identity number `index` of the simulated cluster; the same in every run. */
+export async function identityOf(index: number, role: Role): Promise<Identity> {
+  authority ??= makeAuthority();
+  const ca = await authority;
+  const key = keyFrom(`node ${index}`);
+  const label = `${role} ${index}`;
+  const certificate =
+    certificates.get(label) ??
+    (async () => {
+      const restore = seedRandomBytes(new Prng(label));
+      try {
+        return await issueCertificate(ca, simulationClusterId, { ...key, role }, simulationStartMs);
+      } finally {
+        restore();
+      }
+    })();
+  certificates.set(label, certificate);
+  return {
+    key,
+    clusterId: simulationClusterId,
+    certificate: await certificate,
+    anchor: new TrustAnchor(ca.certificate),
+    authorityKey: null,
+    networkKey: Buffer.alloc(32),
+    role,
+    vtep: `192.0.2.${index + 1}`,
+    advertise: `192.0.2.${index + 1}:7946`,
+    createdMs: simulationStartMs,
+  };
+}

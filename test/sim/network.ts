@@ -1,0 +1,144 @@
+import type { NodeId } from '../../controlplane/ids.ts';
+import type { Prng } from './prng.ts';
+import type { VirtualTime } from './time.ts';
+import type { Trace } from './trace.ts';
+import type { SimTransport } from './transport.ts';
+
+/** What the links do to what they carry. */
+export interface Faults {
+  /** Gossip frames lost, per hop. */
+  loss: number;
+  /** Gossip frames that arrive twice. */
+  duplication: number;
+  /** Requests or replies lost: the asker waits for its timeout, and cannot tell which of the two it was. */
+  requestLoss: number;
+  /** Delay of a frame; each draws its own, so frames overtake each other. */
+  maxDelayMs: number;
+  /** How often a frame takes up to `spikeMs`. */
+  spikeChance: number;
+  spikeMs: number;
+}
+
+export const noFaults: Faults = {
+  loss: 0,
+  duplication: 0,
+  requestLoss: 0,
+  maxDelayMs: 20,
+  spikeChance: 0,
+  spikeMs: 0,
+};
+
+// A connection over a dead link is noticed by the pings of either end (mesh/libp2p.ts), each at its own time.
+const detectMinMs = 5_000;
+const detectMaxMs = 10_000;
+
+/** A connection, as both ends see it: each end closes on its own. */
+export interface Wire {
+  readonly dialer: SimTransport;
+  readonly listener: SimTransport;
+  readonly openAt: Set<SimTransport>;
+  readonly sinceMs: number;
+}
+
+export const otherEnd = (wire: Wire, end: SimTransport): SimTransport =>
+  wire.dialer === end ? wire.listener : wire.dialer;
+
+/** The underlay between simulated nodes: which links work, and what they do to frames. */
+export class SimNetwork {
+  readonly time: VirtualTime;
+  readonly trace: Trace;
+  readonly prng: Prng;
+  faults: Faults = { ...noFaults };
+  readonly #listening = new Map<string, SimTransport>();
+  readonly #wires = new Set<Wire>();
+  /** Directed links that carry nothing, `from>to`. */
+  readonly #blocked = new Set<string>();
+
+  constructor(time: VirtualTime, prng: Prng, trace: Trace) {
+    this.time = time;
+    this.prng = prng;
+    this.trace = trace;
+  }
+
+  listen(address: string, transport: SimTransport): void {
+    this.#listening.set(address, transport);
+  }
+
+  close(address: string, transport: SimTransport): void {
+    if (this.#listening.get(address) === transport) this.#listening.delete(address);
+  }
+
+  at(address: string): SimTransport | null {
+    return this.#listening.get(address) ?? null;
+  }
+
+  isBlocked(from: NodeId, to: NodeId): boolean {
+    return this.#blocked.has(`${from}>${to}`);
+  }
+
+  /** Nothing gets from the ones to the others any more, in that direction. */
+  block(from: readonly NodeId[], to: readonly NodeId[]): void {
+    for (const a of from) for (const b of to) if (a !== b) this.#blocked.add(`${a}>${b}`);
+    for (const wire of this.#wires) {
+      const [a, b] = [wire.dialer.self, wire.listener.self];
+      if (!this.isBlocked(a, b) && !this.isBlocked(b, a)) continue;
+      for (const end of [wire.dialer, wire.listener]) this.#detectLater(wire, end);
+    }
+  }
+
+  heal(): void {
+    this.#blocked.clear();
+  }
+
+  /** Resets the connections between two nodes, at both ends. */
+  cut(a: NodeId, b: NodeId): void {
+    for (const wire of [...this.#wires]) {
+      const ends = [wire.dialer, wire.listener];
+      if (!ends.some(({ self }) => self === a) || !ends.some(({ self }) => self === b)) continue;
+      for (const end of ends) end.closeWire(wire, 'reset');
+    }
+  }
+
+  get pairs(): (readonly [NodeId, NodeId])[] {
+    return [...this.#wires].map(({ dialer, listener }) => [dialer.self, listener.self] as const);
+  }
+
+  connect(dialer: SimTransport, listener: SimTransport): void {
+    const wire: Wire = { dialer, listener, openAt: new Set([dialer, listener]), sinceMs: this.time.now() };
+    this.#wires.add(wire);
+    listener.openWire(wire);
+    dialer.openWire(wire);
+  }
+
+  /** One end is gone: the other end is told at once where it can be, or finds out by its pings. */
+  closed(wire: Wire, end: SimTransport, silent: boolean): void {
+    const other = otherEnd(wire, end);
+    if (wire.openAt.size === 0) this.#wires.delete(wire);
+    if (!wire.openAt.has(other)) return;
+    if (silent) this.#detectLater(wire, other);
+    else this.carry(end.self, other.self, () => other.closeWire(wire, 'closed by the other end'));
+    if (this.isBlocked(end.self, other.self)) this.#detectLater(wire, other);
+  }
+
+  #detectLater(wire: Wire, end: SimTransport): void {
+    this.time.after(this.prng.between(detectMinMs, detectMaxMs), () => {
+      const other = otherEnd(wire, end);
+      const dead = !wire.openAt.has(other) || this.isBlocked(end.self, other.self) || this.isBlocked(other.self, end.self);
+      if (dead) end.closeWire(wire, 'no answer to pings');
+    });
+  }
+
+  delayMs(): number {
+    const { maxDelayMs, spikeChance, spikeMs } = this.faults;
+    const spike = spikeChance > 0 && this.prng.chance(spikeChance);
+    return this.prng.next() * (spike ? spikeMs : maxDelayMs);
+  }
+
+  /** Takes a frame over a link, unless the link is dead when it leaves or when it arrives. */
+  carry(from: NodeId, to: NodeId, arrive: () => void): void {
+    if (this.isBlocked(from, to)) return;
+    this.time.after(this.delayMs(), () => {
+      if (!this.isBlocked(from, to)) arrive();
+    });
+  }
+}

@@ -1,0 +1,88 @@
+interface Event {
+  readonly atMs: number;
+  readonly order: number;
+  task: (() => void) | null;
+}
+
+/** Where every run begins; certificates are made for it. */
+export const simulationStartMs = Date.UTC(2026, 0, 1);
+
+/** Virtual time: a queue of events, of which those at the same time run in the order in which they were scheduled. */
+export class VirtualTime {
+  #nowMs = simulationStartMs;
+  #order = 0;
+  readonly #heap: Event[] = [];
+  /** Events run so far. */
+  steps = 0;
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  /** Runs `task` after `delayMs`; the result cancels it. */
+  after(delayMs: number, task: () => void): () => void {
+    this.#order += 1;
+    const event: Event = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order, task };
+    this.#push(event);
+    return () => {
+      event.task = null;
+    };
+  }
+
+  /** Resolves after `delayMs` of virtual time. */
+  sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.after(delayMs, resolve);
+    });
+  }
+
+  /** Runs all events of the next `durationMs`, each followed by everything that it made ready. */
+  async run(durationMs: number): Promise<void> {
+    const untilMs = this.#nowMs + durationMs;
+    await settled();
+    for (let event = this.#heap[0]; event !== undefined && event.atMs <= untilMs; event = this.#heap[0]) {
+      this.#pop();
+      if (event.task === null) continue;
+      this.#nowMs = event.atMs;
+      this.steps += 1;
+      event.task();
+      await settled();
+    }
+    this.#nowMs = untilMs;
+  }
+
+  #push(event: Event): void {
+    const heap = this.#heap;
+    let at = heap.length;
+    heap.push(event);
+    while (at > 0) {
+      const parentAt = (at - 1) >> 1;
+      const parent = heap[parentAt];
+      if (parent === undefined || !isBefore(event, parent)) break;
+      heap[at] = parent;
+      at = parentAt;
+    }
+    heap[at] = event;
+  }
+
+  #pop(): void {
+    const heap = this.#heap;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      const [left, right] = [heap[2 * at + 1], heap[2 * at + 2]];
+      if (left === undefined) break;
+      const [child, childAt] = right !== undefined && isBefore(right, left) ? [right, 2 * at + 2] : [left, 2 * at + 1];
+      if (!isBefore(child, last)) break;
+      heap[at] = child;
+      at = childAt;
+    }
+    heap[at] = last;
+  }
+}
+
+const isBefore = (a: Event, b: Event): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+
+// The queue of promise jobs is empty when an immediate runs, and nothing in a run waits for anything but promises.
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

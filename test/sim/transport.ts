@@ -1,0 +1,223 @@
+import type { NodeId } from '../../controlplane/ids.ts';
+import type { Connection, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
+import { otherEnd, type SimNetwork, type Wire } from './network.ts';
+
+// As in mesh/libp2p.ts and its callers: what their signals do in real time happens here in virtual time.
+const dialTimeoutMs = 5_000;
+const requestTimeoutMs: { readonly [method: string]: number } = { range: 3_000, digest: 2_000 };
+const otherTimeoutMs = 10_000;
+
+interface Message {
+  readonly id: number;
+  readonly topic: string;
+  readonly bytes: Uint8Array;
+}
+
+let messages = 0;
+
+/** One run of one node's mesh, over the simulated underlay. Gossip floods along connections to whoever subscribes. */
+export class SimTransport implements Transport {
+  readonly self: NodeId;
+  readonly #address: string;
+  readonly #network: SimNetwork;
+  readonly #certificate: Uint8Array;
+  readonly #admit: (certificate: Uint8Array, peerId: string) => string | null;
+  readonly #wires = new Map<NodeId, Set<Wire>>();
+  readonly #topics = new Set<string>();
+  readonly #seen = new Set<number>();
+  readonly #pending = new Map<Wire, Set<(error: Error) => void>>();
+  #events: TransportEvents | null = null;
+
+  constructor(init: {
+    self: NodeId;
+    address: string;
+    network: SimNetwork;
+    certificate: Uint8Array;
+    admit: (certificate: Uint8Array, peerId: string) => string | null;
+  }) {
+    this.self = init.self;
+    this.#address = init.address;
+    this.#network = init.network;
+    this.#certificate = init.certificate;
+    this.#admit = init.admit;
+  }
+
+  async start(events: TransportEvents): Promise<void> {
+    this.#events = events;
+    this.#network.listen(this.#address, this);
+  }
+
+  async stop(): Promise<void> {
+    this.#shut(false);
+  }
+
+  /** The process is gone. @param silent so is its host: nobody is told */
+  kill(silent: boolean): void {
+    this.#events = null;
+    this.#pending.clear();
+    this.#shut(silent);
+  }
+
+  #shut(silent: boolean): void {
+    this.#events = null;
+    this.#network.close(this.#address, this);
+    for (const wire of [...this.#wires.values()].flatMap((wires) => [...wires])) {
+      this.closeWire(wire, 'stopped', silent);
+    }
+  }
+
+  publish(topic: string, bytes: Uint8Array): void {
+    if (this.#events === null) return;
+    messages += 1;
+    const message = { id: messages, topic, bytes: Buffer.from(bytes) };
+    this.#seen.add(message.id);
+    this.#network.trace.frame(`${this.self} publishes ${topic}`, bytes);
+    this.#flood(message, null);
+  }
+
+  #flood(message: Message, except: NodeId | null): void {
+    const { prng, faults } = this.#network;
+    for (const [peer, [wire]] of this.#wires) {
+      if (peer === except || wire === undefined || prng.chance(faults.loss)) continue;
+      const copies = prng.chance(faults.duplication) ? 2 : 1;
+      for (let copy = 0; copy < copies; copy += 1) {
+        const other = otherEnd(wire, this);
+        this.#network.carry(this.self, peer, () => {
+          if (wire.openAt.has(other)) other.#arrive(message, this.self, copy > 0);
+        });
+      }
+    }
+  }
+
+  #arrive(message: Message, from: NodeId, again: boolean): void {
+    const known = this.#seen.has(message.id);
+    if (this.#events === null || !this.#topics.has(message.topic) || (known && !again)) return;
+    this.#seen.add(message.id);
+    const verdict = this.#events.gossip(message.topic, message.bytes, from);
+    if (verdict === 'reject') throw new Error(`${this.self} rejects gossip of an honest node`);
+    if (verdict === 'accept' && !known) this.#flood(message, from);
+  }
+
+  subscribe(topic: string): void {
+    this.#topics.add(topic);
+  }
+
+  unsubscribe(topic: string): void {
+    this.#topics.delete(topic);
+  }
+
+  request(peer: NodeId, method: string, body: Uint8Array, _signal: AbortSignal): Promise<Uint8Array> {
+    const [wire] = this.#wires.get(peer) ?? [];
+    if (wire === undefined) return Promise.reject(new Error(`${peer} is not connected`));
+    const { trace, time } = this.#network;
+    trace.frame(`${this.self} asks ${peer} ${method}`, body);
+    return new Promise((resolve, reject) => {
+      const pending = this.#pending.get(wire) ?? new Set();
+      this.#pending.set(wire, pending);
+      const fail = (error: Error): void => {
+        if (!pending.delete(fail)) return;
+        cancel();
+        reject(error);
+      };
+      const cancel = time.after(requestTimeoutMs[method] ?? otherTimeoutMs, () => fail(new Error('timed out')));
+      pending.add(fail);
+      this.#send(wire, () => {
+        otherEnd(wire, this).#answer(wire, method, Buffer.from(body), (reply) => {
+          if (!pending.delete(fail)) return;
+          cancel();
+          if (reply instanceof Error) return reject(reply);
+          trace.frame(`${this.self} hears from ${peer}`, reply);
+          resolve(reply);
+        });
+      });
+    });
+  }
+
+  #answer(wire: Wire, method: string, body: Uint8Array, reply: (result: Uint8Array | Error) => void): void {
+    const answering = this.#events?.request(method, body, otherEnd(wire, this).self);
+    answering?.then(
+      (bytes) => this.#send(wire, () => reply(Buffer.from(bytes))),
+      (error: unknown) => this.#send(wire, () => reply(new Error(`${method}: ${String(error)}`))),
+    );
+  }
+
+  #send(wire: Wire, arrive: () => void): void {
+    const { prng, faults } = this.#network;
+    const other = otherEnd(wire, this);
+    if (this.#events === null || prng.chance(faults.requestLoss)) return;
+    this.#network.carry(this.self, other.self, () => {
+      if (wire.openAt.has(other)) arrive();
+    });
+  }
+
+  async dial(peer: NodeId, addresses: readonly string[], _signal: AbortSignal): Promise<void> {
+    const { time } = this.#network;
+    if (this.#wires.has(peer)) return;
+    const address = addresses[0];
+    if (address === undefined) throw new Error('no address is known');
+    const rejection = await new Promise<string | null>((resolve) => {
+      const cancel = time.after(dialTimeoutMs, () => resolve(`${address}: timed out`));
+      const done = (result: string | null): void => {
+        cancel();
+        resolve(result);
+      };
+      this.#network.carry(this.self, peer, () => {
+        const target = this.#network.at(address);
+        this.#network.carry(peer, this.self, () => done(target === null ? `${address}: refused` : this.#meet(target)));
+      });
+    });
+    if (rejection !== null) throw new Error(rejection);
+  }
+
+  /** The handshake: both ends show their certificates. @returns why there is no connection, or null */
+  #meet(target: SimTransport): string | null {
+    if (this.#events === null || target.#events === null) return 'stopped meanwhile';
+    const objection = this.#admit(target.#certificate, target.self) ?? target.#admit(this.#certificate, this.self);
+    if (objection === null) this.#network.connect(this, target);
+    return objection;
+  }
+
+  openWire(wire: Wire): void {
+    const { self } = otherEnd(wire, this);
+    const wires = this.#wires.get(self) ?? new Set();
+    this.#wires.set(self, wires.add(wire));
+    this.#network.trace.say(`${this.self} is connected to ${self}`);
+    if (wires.size === 1) this.#events?.connected(self);
+  }
+
+  closeWire(wire: Wire, why: string, silent = false): void {
+    if (!wire.openAt.delete(this)) return;
+    const { self } = otherEnd(wire, this);
+    const wires = this.#wires.get(self);
+    wires?.delete(wire);
+    if (wires?.size === 0) this.#wires.delete(self);
+    this.#network.trace.say(`${this.self} loses its connection to ${self}: ${why}`);
+    for (const fail of [...(this.#pending.get(wire) ?? [])]) fail(new Error(`connection lost: ${why}`));
+    this.#pending.delete(wire);
+    this.#network.closed(wire, this, silent);
+    if (!this.#wires.has(self)) this.#events?.disconnected(self);
+  }
+
+  async disconnect(peer: NodeId): Promise<void> {
+    for (const wire of [...(this.#wires.get(peer) ?? [])]) this.closeWire(wire, 'hung up');
+  }
+
+  connections(): ReadonlyMap<NodeId, Connection> {
+    return new Map(
+      [...this.#wires].flatMap(([peer, [wire]]) =>
+        wire === undefined
+          ? []
+          : [
+              [
+                peer,
+                {
+                  direction: wire.dialer === this ? ('outbound' as const) : ('inbound' as const),
+                  address: otherEnd(wire, this).#address,
+                  sinceMs: wire.sinceMs,
+                },
+              ],
+            ],
+      ),
+    );
+  }
+}
