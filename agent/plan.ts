@@ -130,10 +130,12 @@ function overlayOf(
   };
 }
 
-/** All nodes must agree on who keeps an address that two claim: the older claim, then the smaller owner. */
+/** All nodes must agree on who keeps an address that two claim: the older claim, then the smaller owner and id. */
 function olderFirst(endpoints: Iterable<Endpoint>): Endpoint[] {
-  return [...endpoints].sort((a, b) => a.createdMs - b.createdMs || (a.owner < b.owner ? -1 : 1));
+  return [...endpoints].sort((a, b) => a.createdMs - b.createdMs || order(a.owner, b.owner) || order(a.id, b.id));
 }
+
+const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
 function remoteOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
   const ip = parseIp(endpoint.ip);

@@ -31,6 +31,8 @@ export class Host {
   #running: { cluster: Cluster; transport: SimTransport; store: DiskStore; end: () => void } | null = null;
   /** How many agents have run here. */
   incarnation = 0;
+  /** What the code under test has warned of here. */
+  readonly warned = new Set<string>();
 
   constructor(init: HostInit) {
     this.#init = init;
@@ -117,6 +119,6 @@ export class Host {
     const error = (fields: object, message: string): void => {
       if (alive()) this.#init.onError(this, message, 'err' in fields ? fields.err : undefined);
     };
-    return { debug: quiet, info: quiet, warn: quiet, error };
+    return { debug: quiet, info: quiet, warn: (_, message) => this.warned.add(message), error };
   }
 }

@@ -1,3 +1,4 @@
+import 'reflect-metadata';
 import crypto, { createHash, webcrypto } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { BasicConstraintsExtension, X509CertificateGenerator } from '@peculiar/x509';

@@ -53,11 +53,17 @@ export class SimNetwork {
   readonly #wires = new Set<Wire>();
   /** Directed links that carry nothing, `from>to`. */
   readonly #blocked = new Set<string>();
+  #messages = 0;
 
   constructor(time: VirtualTime, prng: Prng, trace: Trace) {
     this.time = time;
     this.prng = prng;
     this.trace = trace;
+  }
+
+  nextMessageId(): number {
+    this.#messages += 1;
+    return this.#messages;
   }
 
   listen(address: string, transport: SimTransport): void {
@@ -123,7 +129,8 @@ export class SimNetwork {
   #detectLater(wire: Wire, end: SimTransport): void {
     this.time.after(this.prng.between(detectMinMs, detectMaxMs), () => {
       const other = otherEnd(wire, end);
-      const dead = !wire.openAt.has(other) || this.isBlocked(end.self, other.self) || this.isBlocked(other.self, end.self);
+      const dead =
+        !wire.openAt.has(other) || this.isBlocked(end.self, other.self) || this.isBlocked(other.self, end.self);
       if (dead) end.closeWire(wire, 'no answer to pings');
     });
   }

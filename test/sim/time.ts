@@ -15,8 +15,9 @@ export class VirtualTime {
   /** Events run so far. */
   steps = 0;
 
+  /** Whole milliseconds, as the system's clock gives them. */
   now(): number {
-    return this.#nowMs;
+    return Math.floor(this.#nowMs);
   }
 
   /** Runs `task` after `delayMs`; the result cancels it. */

@@ -5,6 +5,7 @@ import type { VirtualTime } from './time.ts';
 export class Trace {
   readonly #hash = createHash('sha256');
   readonly #time: VirtualTime;
+  readonly #names = new Map<string, string>();
   readonly #print: ((line: string) => void) | null;
 
   constructor(time: VirtualTime, print: ((line: string) => void) | null) {
@@ -12,11 +13,18 @@ export class Trace {
     this.#print = print;
   }
 
+  /** What the story calls a node id. */
+  name(id: string, name: string): void {
+    this.say(`${name} is ${id}`);
+    this.#names.set(id, name);
+  }
+
   /** Something a person would want to read. */
   say(line: string): void {
     const atMs = this.#time.now();
     this.#hash.update(`${atMs} ${line}\n`);
-    this.#print?.(`${new Date(atMs).toISOString().slice(14, 23)} ${line}`);
+    const named = line.replace(/12D3KooW\w+/g, (id) => this.#names.get(id) ?? id);
+    this.#print?.(`${new Date(atMs).toISOString().slice(14, 23)} ${named}`);
   }
 
   /** A frame on the wire: hashed, not printed. */

@@ -13,8 +13,6 @@ interface Message {
   readonly bytes: Uint8Array;
 }
 
-let messages = 0;
-
 /** One run of one node's mesh, over the simulated underlay. Gossip floods along connections to whoever subscribes. */
 export class SimTransport implements Transport {
   readonly self: NodeId;
@@ -68,8 +66,7 @@ export class SimTransport implements Transport {
 
   publish(topic: string, bytes: Uint8Array): void {
     if (this.#events === null) return;
-    messages += 1;
-    const message = { id: messages, topic, bytes: Buffer.from(bytes) };
+    const message = { id: this.#network.nextMessageId(), topic, bytes: Buffer.from(bytes) };
     this.#seen.add(message.id);
     this.#network.trace.frame(`${this.self} publishes ${topic}`, bytes);
     this.#flood(message, null);

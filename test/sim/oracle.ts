@@ -1,0 +1,194 @@
+import type { Cluster } from '../../controlplane/cluster.ts';
+import type { EndpointId, NetworkId, NodeId } from '../../controlplane/ids.ts';
+import { networkTopic } from '../../controlplane/tables/kinds.ts';
+import type { Host } from './host.ts';
+
+/** The code under test did what it must never do. */
+export class Violation extends Error {
+  override readonly name = 'Violation';
+}
+
+/** What the run knows of an endpoint: `*ing` while the call that does it has not returned, or never will. */
+export interface KnownEndpoint {
+  readonly id: EndpointId;
+  readonly network: NetworkId;
+  readonly ip: string;
+  readonly owner: NodeId;
+  state: 'announcing' | 'live' | 'withdrawing' | 'gone';
+}
+
+interface KnownNetwork {
+  readonly name: string;
+  readonly vni: number;
+  /** Who wrote the last change of it. */
+  writer: NodeId;
+  state: 'live' | 'removing' | 'removed';
+  /** Its fate was decided by a node that was removed before others could know: nothing is promised of it. */
+  excused: boolean;
+}
+
+/** Knows what was asked of the cluster and what was acknowledged, and holds every node to it at every moment. */
+export class Oracle {
+  readonly endpoints = new Map<EndpointId, KnownEndpoint>();
+  readonly networks = new Map<NetworkId, KnownNetwork>();
+  /** Nodes that were removed or have left. */
+  readonly removed = new Set<NodeId>();
+  readonly #holders = new Map<string, NodeId>();
+  /** Rings where a range may have been given twice: what its giver had signed was not known when it was removed. */
+  readonly #forked = new Set<NetworkId>();
+  readonly #fail: (message: string) => void;
+
+  constructor(fail: (message: string) => void) {
+    this.#fail = fail;
+  }
+
+  /** A node has allocated the address and may use it from now on. */
+  allocated(network: NetworkId, ip: string, by: Host): void {
+    const key = `${network} ${ip}`;
+    const holder = this.#holders.get(key);
+    if (this.removed.has(by.nodeId)) return;
+    if (holder !== undefined && !this.#forked.has(network)) {
+      this.#fail(`address ${ip} of ${this.#nameOf(network)} was given to ${by.name}, and ${holder} has it`);
+    }
+    this.#holders.set(key, by.nodeId);
+  }
+
+  freed(network: NetworkId, ip: string, by: Host): void {
+    if (this.#holders.get(`${network} ${ip}`) === by.nodeId) this.#holders.delete(`${network} ${ip}`);
+  }
+
+  created(id: NetworkId, name: string, vni: number, by: NodeId): void {
+    for (const other of this.networks.values()) {
+      if (other.vni === vni && other.state === 'live' && !other.excused) {
+        this.#fail(`networks ${other.name} and ${name} both have VNI ${vni}`);
+      }
+    }
+    this.networks.set(id, { name, vni, writer: by, state: 'live', excused: this.removed.has(by) });
+  }
+
+  /** @param known whether the remover had all that the node ever signed, and the node will never sign again */
+  nodeRemoved(nodeId: NodeId, known: boolean): void {
+    this.removed.add(nodeId);
+    for (const [key, holder] of this.#holders) if (holder === nodeId) this.#holders.delete(key);
+    if (known) return;
+    for (const [id, network] of this.networks) {
+      this.#forked.add(id);
+      if (network.writer === nodeId) network.excused = true;
+    }
+  }
+
+  /** After a restart: what was acknowledged must be there, what was not may be or not, and now we know. */
+  restarted(host: Host, cluster: Cluster): void {
+    for (const endpoint of this.endpoints.values()) {
+      if (endpoint.owner !== host.nodeId || this.#isLost(endpoint)) continue;
+      const present = cluster.tables.own(networkTopic(endpoint.network), `ep/${endpoint.id}`) !== null;
+      if (endpoint.state === 'live' && !present)
+        this.#fail(`${host.name} lost its endpoint ${short(endpoint.id)} in a crash`);
+      if (endpoint.state === 'gone' && present)
+        this.#fail(`${host.name} found its dead endpoint ${short(endpoint.id)} again`);
+      if (endpoint.state === 'announcing' || endpoint.state === 'withdrawing') {
+        endpoint.state = present ? 'live' : 'gone';
+        if (!present) this.freed(endpoint.network, endpoint.ip, host);
+      }
+    }
+  }
+
+  /** Follows what one run of a node's agent shows of the endpoints. */
+  observe(host: Host, cluster: Cluster): void {
+    const shown = new Map<NetworkId, Set<EndpointId>>();
+    const gone = new Set<EndpointId>();
+    cluster.view.watch(({ endpoints }) => {
+      for (const network of endpoints) {
+        const before = shown.get(network) ?? new Set();
+        const now = new Set(cluster.view.endpointsOf(network).keys());
+        shown.set(network, now);
+        for (const id of now) {
+          if (gone.has(id)) this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
+        }
+        for (const id of before) {
+          if (now.has(id)) continue;
+          gone.add(id);
+          const known = this.endpoints.get(id);
+          if (known?.state === 'live' && !this.#isLost(known)) {
+            this.#fail(`${host.name} lost endpoint ${short(id)} of ${this.#nameOf(network)}, which ${known.owner} still has`);
+          }
+        }
+      }
+    });
+  }
+
+  /** @returns how the nodes differ from each other or from what was acknowledged, or null when all is well */
+  difference(hosts: readonly Host[]): string | null {
+    const members = hosts.flatMap((host) => (host.cluster === null ? [] : [{ host, cluster: host.cluster }]));
+    const [first] = members;
+    if (first === undefined) return null;
+    for (const { host, cluster } of members) {
+      const differing = differenceOf(first.cluster, cluster);
+      if (differing !== null) return `${first.host.name} and ${host.name} differ: ${differing}`;
+      const wrong = this.#wrongIn(cluster);
+      if (wrong !== null) return `${host.name}: ${wrong}`;
+    }
+    return null;
+  }
+
+  #wrongIn({ view }: Cluster): string | null {
+    for (const nodeId of this.removed) if (view.nodes.has(nodeId)) return `removed node ${nodeId} is still there`;
+    for (const [id, { name, state, excused }] of this.networks) {
+      if (!excused && state === 'live' && !view.networks.has(id)) return `network ${name} is missing`;
+      if (!excused && state === 'removed' && view.networks.has(id)) return `network ${name} is still there`;
+    }
+    for (const endpoint of this.endpoints.values()) {
+      const present = view.endpointsOf(endpoint.network).has(endpoint.id);
+      if (present && (endpoint.state === 'gone' || this.removed.has(endpoint.owner))) {
+        return `dead endpoint ${short(endpoint.id)} is there`;
+      }
+      if (!present && endpoint.state === 'live' && !this.#isLost(endpoint)) {
+        return `endpoint ${short(endpoint.id)} of ${this.#nameOf(endpoint.network)} is missing`;
+      }
+    }
+    return this.#twiceIn(view);
+  }
+
+  #twiceIn(view: Cluster['view']): string | null {
+    for (const id of view.networks.keys()) {
+      const byIp = new Map([...view.endpointsOf(id).values()].map((endpoint) => [endpoint.ip, endpoint]));
+      if (byIp.size < view.endpointsOf(id).size && !this.#forked.has(id))
+        return `an address of ${this.#nameOf(id)} is used twice`;
+    }
+    return null;
+  }
+
+  #isLost({ owner, network }: KnownEndpoint): boolean {
+    const known = this.networks.get(network);
+    return this.removed.has(owner) || known === undefined || known.state !== 'live' || known.excused;
+  }
+
+  #nameOf(network: NetworkId): string {
+    return this.networks.get(network)?.name ?? network;
+  }
+}
+
+const short = (id: string): string => id.slice(0, 8);
+
+/** Everything a node knows, as lines that are equal on nodes that know the same. */
+function knowledgeOf({ tables, view }: Cluster): Set<string> {
+  const rings = ['subnet' as const, 'vni' as const, ...view.networks.keys()];
+  const parts: [string, Iterable<unknown>][] = [
+    ['node', view.nodes],
+    ['network', view.networks],
+    ['cluster', [view.cluster]],
+    ['endpoint', [...view.endpoints.values()].flatMap((each) => [...each.values()])],
+    ['grant', rings.flatMap((ring) => [...view.grants(ring)].map((grant) => [ring, grant]))],
+    ['position', tables.topics.flatMap((topic) => [...tables.vector(topic)].map((entry) => [topic, entry]))],
+    ['digest', tables.topics.map((topic) => [topic, tables.digest(topic)])],
+  ];
+  return new Set(parts.flatMap(([part, values]) => [...values].map((value) => `${part} ${JSON.stringify(value)}`)));
+}
+
+/** The first thing that only one of the two knows. */
+function differenceOf(a: Cluster, b: Cluster): string | null {
+  const [ofA, ofB] = [knowledgeOf(a), knowledgeOf(b)];
+  for (const line of ofA) if (!ofB.has(line)) return `only the first has ${line}`;
+  for (const line of ofB) if (!ofA.has(line)) return `only the second has ${line}`;
+  return null;
+}

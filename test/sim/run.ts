@@ -1,0 +1,276 @@
+import type { KnownPeers } from '../../controlplane/identity/state.ts';
+import { Host } from './host.ts';
+import { identityOf, seedRandomBytes } from './identities.ts';
+import { type Faults, noFaults, SimNetwork } from './network.ts';
+import { Oracle, Violation } from './oracle.ts';
+import { Prng } from './prng.ts';
+import * as operations from './scenario.ts';
+import { running, type World } from './scenario.ts';
+import { simulationStartMs, VirtualTime } from './time.ts';
+import { Trace } from './trace.ts';
+
+// Virtual durations.
+const chaosMs = 60_000;
+/** How long after the last fault all nodes must agree. */
+export const quietMs = 20_000;
+const maxSkewMs = 20_000;
+const maxNetworks = 5;
+
+export interface Outcome {
+  readonly seed: string;
+  /** Why the run failed, or null. */
+  readonly failure: string | null;
+  /** SHA-256 over everything that happened. */
+  readonly trace: string;
+  /** Virtual time from the last fault until all nodes agreed. */
+  readonly agreedAfterMs: number;
+  readonly steps: number;
+  readonly endpoints: number;
+}
+
+/** One run of a cluster under faults: the same seed is the same run. @param print is given the story, line by line */
+export async function simulate(seed: string, print: ((line: string) => void) | null = null): Promise<Outcome> {
+  const prng = new Prng(seed);
+  const restore = seedRandomBytes(prng.fork('random bytes'));
+  try {
+    return await new Run(seed, prng, print).run();
+  } finally {
+    restore();
+  }
+}
+
+class Run {
+  readonly #seed: string;
+  readonly #prng: Prng;
+  readonly #time = new VirtualTime();
+  readonly #trace: Trace;
+  readonly #world: World;
+  readonly #operations = new Map<number, { what: string; host: Host; incarnation: number }>();
+  #operation = 0;
+  #networks = 0;
+  #violation: Error | null = null;
+
+  constructor(seed: string, prng: Prng, print: ((line: string) => void) | null) {
+    this.#seed = seed;
+    this.#prng = prng;
+    this.#trace = new Trace(this.#time, print);
+    this.#world = {
+      network: new SimNetwork(this.#time, prng.fork('network'), this.#trace),
+      oracle: new Oracle((message) => this.#fail(new Violation(message))),
+      prng: prng.fork('operations'),
+      hosts: [],
+      busy: new Set(),
+      start: (host) => this.#start(host),
+    };
+  }
+
+  async run(): Promise<Outcome> {
+    await this.#makeHosts();
+    const first = this.#world.hosts[0];
+    if (first === undefined) throw new Error('no hosts');
+    this.#do('init', first, () => operations.initCluster(this.#world, first, this.#prng.between(26, 29)));
+    await this.#advance(500);
+    this.#world.network.faults = this.#someFaults();
+    for (const host of this.#world.hosts.slice(1)) {
+      this.#time.after(this.#prng.between(0, 15_000), () => this.#do('join', host, () => this.#world.start(host)));
+    }
+    this.#scheduleOperation();
+    await this.#advance(chaosMs);
+    this.#calm();
+    const agreedAfterMs = await this.#agreement();
+    return {
+      seed: this.#seed,
+      failure: this.#violation === null ? null : String(this.#violation.message),
+      trace: this.#trace.digest(),
+      agreedAfterMs,
+      steps: this.#time.steps,
+      endpoints: this.#world.oracle.endpoints.size,
+    };
+  }
+
+  async #makeHosts(): Promise<void> {
+    const prng = this.#prng;
+    const count = prng.between(3, 8);
+    // Which keys take part decides the order of node ids, and so every tie.
+    const indices = prng.shuffled([...Array(16).keys()]).slice(0, count);
+    let peers: KnownPeers = new Map();
+    for (const [i, index] of indices.entries()) {
+      const identity = await identityOf(index, i === 0 || prng.chance(0.4) ? 'manager' : 'worker');
+      const host = new Host({
+        name: `${identity.role}-${i}`,
+        identity,
+        peers,
+        network: this.#world.network,
+        prng: prng.fork(`host ${i}`),
+        diskSpeed: {
+          usualMs: prng.pick([1, 5, 30]) ?? 5,
+          stallChance: 0.05,
+          stallMs: prng.pick([50, 500, 2_000]) ?? 50,
+        },
+        skewMs: prng.between(-maxSkewMs, maxSkewMs),
+        onRemoved: (removed) => this.#time.after(0, () => removed.crash(false)),
+        onError: (where, message, error) => this.#fail(new Error(`${where.name} logged: ${message}`, { cause: error })),
+      });
+      this.#world.hosts.push(host);
+      this.#trace.name(host.nodeId, host.name);
+      if (i === 0) peers = new Map([[host.nodeId, [identity.advertise]]]);
+    }
+  }
+
+  async #start(host: Host): Promise<void> {
+    const { oracle } = this.#world;
+    if (host.cluster !== null || oracle.removed.has(host.nodeId)) return;
+    this.#trace.say(`${host.name} starts`);
+    this.#world.busy.add(host);
+    try {
+      const cluster = await host.start((each) => oracle.observe(host, each));
+      if (host.cluster === cluster) oracle.restarted(host, cluster);
+    } finally {
+      this.#world.busy.delete(host);
+    }
+  }
+
+  /** Starts an operation and sees to it that it ends, unless its agent does first. */
+  #do(what: string, host: Host, work: () => Promise<void>): void {
+    this.#operation += 1;
+    const id = this.#operation;
+    work()
+      .catch((error: unknown) => this.#fail(error instanceof Error ? error : new Error(String(error))))
+      .finally(() => this.#operations.delete(id));
+    this.#operations.set(id, { what, host, incarnation: host.incarnation });
+  }
+
+  #fail(error: Error): void {
+    this.#trace.say(`FAILED: ${error.message}`);
+    this.#violation ??= error;
+  }
+
+  async #advance(durationMs: number): Promise<void> {
+    for (let passed = 0; passed < durationMs && this.#violation === null; passed += 100) await this.#time.run(100);
+  }
+
+  #scheduleOperation(): void {
+    this.#time.after(this.#prng.between(1, 400), () => {
+      if (this.#time.now() >= simulationStartMs + chaosMs || this.#violation !== null) return;
+      this.#operate();
+      this.#scheduleOperation();
+    });
+  }
+
+  #operate(): void {
+    const world = this.#world;
+    const { prng, oracle, network } = world;
+    const host = prng.pick(running(world));
+    const manager = prng.pick(running(world).filter(({ isManager }) => isManager));
+    const ids = [...oracle.networks].flatMap(([id, { state }]) => (state === 'live' ? [id] : []));
+    const id = prng.pick(ids);
+    const dice = prng.between(0, 99);
+    if (host === undefined || dice < 12) {
+      this.#startOne();
+      return;
+    }
+    if (dice < 16) {
+      if (manager === undefined || ids.length >= maxNetworks) return;
+      this.#networks += 1;
+      this.#do('create', manager, () => operations.createNetwork(world, manager, `net-${this.#networks}`));
+    } else if (dice < 19) {
+      if (manager === undefined || id === undefined || oracle.networks.get(id)?.name === 'ingress') return;
+      this.#do('remove network', manager, () => operations.removeNetwork(world, manager, id));
+    } else if (dice < 56) {
+      if (id === undefined) return;
+      const burst = prng.chance(0.2) ? 4 : 1;
+      for (let i = 0; i < burst; i += 1) this.#do('attach', host, () => operations.attach(world, host, id));
+    } else if (dice < 74) this.#do('detach', host, () => operations.detach(world, host));
+    else if (dice < 79) operations.crash(world, host);
+    else if (dice < 82) this.#do('stop', host, () => operations.stop(world, host));
+    else if (dice < 86) this.#partition();
+    else if (dice < 92) network.heal();
+    else if (dice < 95) network.cut(...(prng.pick(network.pairs) ?? [host.nodeId, host.nodeId]));
+    else if (dice < 97) network.faults = this.#someFaults();
+    else this.#remove(host, dice);
+  }
+
+  #startOne(): void {
+    const { prng, hosts, oracle, busy } = this.#world;
+    const down = hosts.filter((host) => host.incarnation > 0 && host.cluster === null && !busy.has(host));
+    const host = prng.pick(down.filter(({ nodeId }) => !oracle.removed.has(nodeId)));
+    if (host !== undefined) this.#do('restart', host, () => this.#world.start(host));
+  }
+
+  #partition(): void {
+    const { prng, hosts, network } = this.#world;
+    const shuffled = prng.shuffled(hosts.map(({ nodeId }) => nodeId));
+    const at = prng.between(1, shuffled.length - 1);
+    const [some, others] = [shuffled.slice(0, at), shuffled.slice(at)];
+    const both = prng.chance(0.6);
+    this.#trace.say(`partition: ${some.length} | ${others.length}${both ? '' : ', one way'}`);
+    network.block(some, others);
+    if (both) network.block(others, some);
+  }
+
+  /** At most two nodes go, and always a manager and another node stay. */
+  #remove(host: Host, dice: number): void {
+    const world = this.#world;
+    const { oracle, hosts, prng } = world;
+    const stay = running(world).filter((each) => each !== host);
+    if (oracle.removed.size >= 2 || stay.length < 2 || !stay.some(({ isManager }) => isManager)) return;
+    const idle = ![...this.#operations.values()].some((each) => each.host === host);
+    if (dice === 97 && idle) {
+      this.#do('leave', host, () => operations.leave(world, host));
+      return;
+    }
+    const down = hosts.filter((each) => each.incarnation > 0 && each.cluster === null && !world.busy.has(each));
+    const gone = prng.chance(0.2) ? host : prng.pick(down.filter(({ nodeId }) => !oracle.removed.has(nodeId)));
+    const by = stay.find((each) => each.isManager && each !== gone);
+    if (gone === undefined || by === undefined) return;
+    this.#do('remove node', by, () => operations.removeNode(world, by, gone));
+  }
+
+  #someFaults(): Faults {
+    const { prng } = this.#world;
+    return {
+      loss: prng.pick([0, 0.05, 0.3]) ?? 0,
+      duplication: prng.pick([0, 0.2]) ?? 0,
+      requestLoss: prng.pick([0, 0, 0.1]) ?? 0,
+      maxDelayMs: prng.pick([5, 50, 500]) ?? 50,
+      spikeChance: prng.pick([0, 0.05]) ?? 0,
+      spikeMs: 5_000,
+    };
+  }
+
+  /** The last fault: everything is repaired, and whoever is down starts. */
+  #calm(): void {
+    const { network, hosts } = this.#world;
+    this.#trace.say('quiet from now on');
+    network.faults = { ...noFaults };
+    network.heal();
+    for (const host of hosts) {
+      if (host.cluster === null) this.#do('restart', host, () => this.#world.start(host));
+    }
+  }
+
+  async #agreement(): Promise<number> {
+    const { oracle, hosts } = this.#world;
+    const since = this.#time.now();
+    let agreedAfterMs = -1;
+    // Frames of before may take their delay still, and what was agreed has to stay so.
+    while (this.#violation === null && this.#time.now() < since + quietMs) {
+      await this.#advance(500);
+      const agreed = oracle.difference(this.#members()) === null;
+      if (!agreed) agreedAfterMs = -1;
+      else if (agreedAfterMs < 0) agreedAfterMs = this.#time.now() - since;
+    }
+    const difference = this.#violation === null ? oracle.difference(this.#members()) : null;
+    if (difference !== null) this.#fail(new Violation(`after ${quietMs} ms of quiet: ${difference}`));
+    for (const { what, host, incarnation } of this.#operations.values()) {
+      const ended = host.incarnation !== incarnation || host.cluster === null || oracle.removed.has(host.nodeId);
+      if (!ended && this.#violation === null) this.#fail(new Violation(`"${what}" on ${host.name} never ended`));
+    }
+    for (const host of hosts) host.crash(true);
+    return agreedAfterMs;
+  }
+
+  #members(): Host[] {
+    return this.#world.hosts.filter(({ nodeId }) => !this.#world.oracle.removed.has(nodeId));
+  }
+}

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { ConfigError, loadConfig } from '../../../agent/daemon/config.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'weft-config-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function file(text: string): string {
+  const path = join(folder, 'agent.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+
+const refusal = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message;
+  }
+  assert.fail('it was taken');
+};
+
+test('without anything the defaults hold', () => {
+  const config = loadConfig({ config: file('') }, {});
+  assert.equal(config.socket, '/run/weft/weft.sock');
+  assert.deepEqual([config.gossipPort, config.joinPort, config.gatewaySubnet], [7946, 2377, null]);
+});
+
+test('a flag beats the environment, and that beats the file', () => {
+  const config = file('gossip-port: 1001\njoin-port: 1002\nlog-level: debug\n');
+  const environment = { WEFT_GOSSIP_PORT: '2001', WEFT_JOIN_PORT: '2002', WEFT_HOST: '/elsewhere', PATH: '/bin' };
+  const loaded = loadConfig({ config, gossipPort: 3001 }, environment);
+  assert.deepEqual([loaded.gossipPort, loaded.joinPort, loaded.logLevel], [3001, 2002, 'debug']);
+});
+
+test('the socket follows the run directory', () => {
+  assert.equal(loadConfig({ config: file('run-dir: /run/other') }, {}).socket, '/run/other/weft.sock');
+});
+
+test('an unknown key is named as it was written, with its source and the keys there are', () => {
+  const message = refusal(() => loadConfig({ config: file('gosip-port: 7946') }, {}));
+  assert.match(message, /agent\.yaml: unknown key gosip-port; the keys are .*gossip-port/);
+  assert.match(
+    refusal(() => loadConfig({ config: file('') }, { WEFT_GOSIP_PORT: '1' })),
+    /environment: unknown key WEFT_GOSIP_PORT/,
+  );
+});
+
+test('a value that does not fit is named with its key', () => {
+  assert.match(
+    refusal(() => loadConfig({ config: file('gossip-port: 70000') }, {})),
+    /agent\.yaml: gossip-port: /,
+  );
+  assert.match(
+    refusal(() => loadConfig({ config: file('') }, { WEFT_LOG_LEVEL: 'loud' })),
+    /environment: WEFT_LOG_LEVEL: /,
+  );
+  assert.match(
+    refusal(() => loadConfig({ config: file(''), stateDir: 'here' }, {})),
+    /command line: --state-dir: want an absolute path/,
+  );
+});
+
+test('a file that is no YAML, no mapping, or not there', () => {
+  assert.match(
+    refusal(() => loadConfig({ config: file('a: [') }, {})),
+    /is not YAML/,
+  );
+  assert.match(
+    refusal(() => loadConfig({ config: file('- a list') }, {})),
+    /agent\.yaml: the whole: /,
+  );
+  assert.match(
+    refusal(() => loadConfig({ config: join(folder, 'none') }, {})),
+    /cannot read config file .*none/,
+  );
+});
+
+test('the example says only what is true: every line of it, uncommented, is a key that is known', () => {
+  const example = new URL('../../../deploy/agent.example.yaml', import.meta.url).pathname;
+  assert.ok(loadConfig({ config: example }, {}));
+});

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { type Attachments, plan, type TablesForPlan } from '../../../agent/plan.ts';
+import { nextIfName, type StoredLeg, type StoredSandbox } from '../../../agent/sandbox-state.ts';
+import type { EndpointId, NetworkId, NodeId } from '../../../controlplane/ids.ts';
+import type { Endpoint, Network } from '../../../controlplane/tables/view.ts';
+
+const self = 'self' as NodeId;
+const networkId = 'n'.repeat(25) as NetworkId;
+
+const network: Network = {
+  id: networkId,
+  stamp: [1, 0],
+  removed: false,
+  name: 'frontend',
+  vni: 4097,
+  subnet: '10.0.1.0/24',
+  gateway: '10.0.1.1',
+  internal: false,
+  attachable: false,
+  ingress: false,
+  options: {},
+  labels: {},
+  createdMs: 1,
+  root: self,
+};
+
+const hexId = (number: number): EndpointId => number.toString(16).padStart(64, '0') as EndpointId;
+
+function endpoint(number: number, owner: string, more: Partial<Endpoint> = {}): Endpoint {
+  return {
+    id: hexId(number),
+    networkId,
+    owner: owner as NodeId,
+    name: `box-${number}`,
+    sandbox: hexId(1000 + number),
+    ip: `10.0.1.${number}`,
+    mac: `02:00:00:00:00:${number.toString(16).padStart(2, '0')}`,
+    aliases: [],
+    createdMs: number,
+    ...more,
+  };
+}
+
+const node = (vtep: string) => ({ hostname: `at-${vtep}`, vtep, gossip: [`${vtep}:7946`], version: '0', createdMs: 1 });
+
+function tables(endpoints: readonly Endpoint[], more: Partial<TablesForPlan> = {}): TablesForPlan {
+  return {
+    self,
+    vtep: '192.0.2.1',
+    port: 4789,
+    nodes: new Map([
+      [self, node('192.0.2.1')],
+      ['b' as NodeId, node('192.0.2.2')],
+      ['c' as NodeId, node('192.0.2.3')],
+    ]),
+    networks: new Map([[networkId, network]]),
+    endpoints: new Map([[networkId, new Map(endpoints.map((each) => [each.id, each]))]]),
+    ...more,
+  };
+}
+
+const leg: StoredLeg = {
+  networkId,
+  endpointId: hexId(10),
+  ifName: 'eth0',
+  mac: '02:00:00:00:00:0a',
+  ip: '10.0.1.10',
+  aliases: [],
+  createdMs: 10,
+};
+const sandbox: StoredSandbox = {
+  id: hexId(1010),
+  name: 'web',
+  createdMs: 1,
+  netns: '/run/netns/weft-web',
+  adopted: false,
+  inode: null,
+  labels: {},
+  legs: [leg],
+  gateway: { endpointId: hexId(11), ifName: 'eth1', mac: '02:00:00:00:00:0b', ip: '172.18.0.2' },
+};
+const attached: Attachments = { sandboxes: [sandbox], gateway: '172.18.0.1/16', underlayMtu: 1500 };
+
+test('outside a cluster nothing is wanted', () => {
+  const { desired } = plan(null, { sandboxes: [], gateway: null, underlayMtu: 1500 });
+  assert.deepEqual(desired, { overlays: [], sandboxes: [], gatewayBridge: null });
+});
+
+test('a network without an endpoint here needs no device here', () => {
+  const { desired } = plan(tables([endpoint(2, 'b')]), { ...attached, sandboxes: [] });
+  assert.deepEqual(desired.overlays, []);
+});
+
+test('an endpoint here brings its network, with an entry for each endpoint elsewhere', () => {
+  const { desired } = plan(tables([endpoint(2, 'b'), endpoint(3, 'c'), endpoint(10, self)]), attached);
+  const [overlay] = desired.overlays;
+  assert.equal(overlay?.mtu, 1450);
+  assert.deepEqual(overlay?.remotes, [
+    { ip: '10.0.1.2', mac: '02:00:00:00:00:02', vtep: '192.0.2.2' },
+    { ip: '10.0.1.3', mac: '02:00:00:00:00:03', vtep: '192.0.2.3' },
+  ]);
+  const [wanted] = desired.sandboxes;
+  assert.equal(wanted?.overlayLegs[0]?.address, '10.0.1.10/24');
+  assert.equal(wanted?.gatewayLeg?.address, '172.18.0.2/16');
+});
+
+test('the VTEP is an attribute of the node: it moves, and the entries follow', () => {
+  const moved = new Map([['b' as NodeId, node('192.0.2.99')]]);
+  const { desired } = plan(tables([endpoint(2, 'b')], { nodes: moved }), attached);
+  assert.equal(desired.overlays[0]?.remotes[0]?.vtep, '192.0.2.99');
+});
+
+test('an endpoint whose node is not known yet waits, without a complaint', () => {
+  const { desired, objections } = plan(tables([endpoint(2, 'unknown')]), attached);
+  assert.deepEqual([desired.overlays[0]?.remotes, objections], [[], []]);
+});
+
+test('an address claimed twice goes to the older claim, and the other is named', () => {
+  const both = [endpoint(2, 'c', { ip: '10.0.1.7', createdMs: 5 }), endpoint(3, 'b', { ip: '10.0.1.7', createdMs: 4 })];
+  const { desired, objections } = plan(tables(both), attached);
+  assert.deepEqual(
+    desired.overlays[0]?.remotes.map(({ vtep }) => vtep),
+    ['192.0.2.2'],
+  );
+  assert.match(objections[0] ?? '', /of at-192\.0\.2\.3: 10\.0\.1\.7 .* is held by at-192\.0\.2\.2/);
+});
+
+test('nobody elsewhere takes the address or MAC of an endpoint here', () => {
+  const thieves = [endpoint(2, 'b', { ip: leg.ip, createdMs: 0 }), endpoint(3, 'c', { mac: leg.mac, createdMs: 0 })];
+  const { desired, objections } = plan(tables(thieves), attached);
+  assert.deepEqual([desired.overlays[0]?.remotes.length, objections.length], [0, 2]);
+});
+
+test('what does not parse is left out and named, and the rest is done', () => {
+  const bad = [
+    endpoint(2, 'b', { ip: '10.0.1.2\nlink delete eth0' }),
+    endpoint(3, 'c', { mac: 'x' }),
+    endpoint(4, 'b'),
+  ];
+  const { desired, objections } = plan(tables(bad), attached);
+  assert.deepEqual(
+    desired.overlays[0]?.remotes.map(({ ip }) => ip),
+    ['10.0.1.4'],
+  );
+  assert.equal(objections.length, 2);
+});
+
+test('the MTU follows the underlay, or the option, or IPv6 below', () => {
+  const mtu = (more: Partial<TablesForPlan>, underlayMtu = 1500): number | undefined =>
+    plan(tables([], more), { ...attached, underlayMtu }).desired.overlays[0]?.mtu;
+  assert.equal(mtu({}, 9000), 8950);
+  assert.equal(mtu({ vtep: 'fd00::1' }), 1430);
+  const options = { 'com.docker.network.driver.mtu': '1280' };
+  assert.equal(mtu({ networks: new Map([[networkId, { ...network, options }]]) }), 1280);
+});
+
+test('property: the order in which records arrived does not show', () => {
+  const claims = fc.array(
+    fc.record({
+      owner: fc.constantFrom('b', 'c'),
+      ip: fc.integer({ min: 2, max: 9 }),
+      createdMs: fc.integer({ min: 0, max: 3 }),
+    }),
+    { maxLength: 12 },
+  );
+  const shuffled = claims
+    .map((list) =>
+      list.map(({ owner, ip, createdMs }, i) => endpoint(20 + i, owner, { ip: `10.0.1.${ip}`, createdMs })),
+    )
+    .chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length })));
+  fc.assert(
+    fc.property(shuffled, ([one, other]) => {
+      assert.deepEqual(plan(tables(one), attached).desired, plan(tables(other), attached).desired);
+    }),
+  );
+});
+
+test('interfaces are named in the order of attachment, around what is taken', () => {
+  assert.equal(nextIfName({ legs: [], gateway: null }, []), 'eth0');
+  assert.equal(nextIfName(sandbox, []), 'eth2');
+  assert.equal(nextIfName({ ...sandbox, gateway: null }, ['lo', 'eth1']), 'eth2');
+});
