@@ -1,7 +1,6 @@
 import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
 import {
-  type Addressing,
   defaultDataPathPort,
   defaultPools,
   defaultSubnetBits,
@@ -12,16 +11,16 @@ import {
   type MembershipInit,
   resume,
 } from '../../controlplane/membership.ts';
-import { formatHostPort, parseHostPort } from '../../controlplane/mesh/address.ts';
+import { parseHostPort } from '../../controlplane/mesh/address.ts';
 import type { Store } from '../../controlplane/store.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
-import { defaultAddress, hostRoutes } from '../../dataplane/host.ts';
+import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
-import { parseIp } from '../../dataplane/values.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { plan } from '../plan.ts';
 import { version } from '../version.ts';
+import { addressingAt, ownAddressing } from './addressing.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
@@ -134,7 +133,7 @@ export class Agent {
   }
 
   async init(request: InitRequest): Promise<Membership> {
-    const addressing = await this.#addressing(request, null);
+    const addressing = await ownAddressing(request, this.config.gossipPort);
     const settings = {
       pools: request.DefaultAddrPool ?? defaultPools,
       subnetBits: request.SubnetSize ?? defaultSubnetBits,
@@ -149,13 +148,12 @@ export class Agent {
       if (parsed === null) throw invalid(`${text} is not HOST or HOST:PORT`, 'such as 192.0.2.10:2377');
       return parsed;
     });
-    const given = request.AdvertiseAddr === undefined ? null : await this.#addressing(request, null);
+    const { gossipPort } = this.config;
+    // Checked before anything is asked of a manager; without one, the address that reached the manager is ours.
+    if (request.AdvertiseAddr !== undefined) addressingAt(request, '', gossipPort);
     return this.#become(() =>
-      joinCluster(
-        this.#membershipInit(),
-        managers,
-        request.JoinToken,
-        (local) => given ?? this.#addressingFor(request, local),
+      joinCluster(this.#membershipInit(), managers, request.JoinToken, (local) =>
+        addressingAt(request, local, gossipPort),
       ),
     );
   }
@@ -316,34 +314,6 @@ export class Agent {
       this.#underlayMtu = device.mtu;
       this.#replan();
     }
-  }
-
-  async #addressing(
-    request: Pick<InitRequest, 'AdvertiseAddr' | 'DataPathAddr'>,
-    local: string | null,
-  ): Promise<Addressing> {
-    if (request.AdvertiseAddr !== undefined || local !== null) return this.#addressingFor(request, local ?? '');
-    const path = await defaultAddress();
-    if (path === null) {
-      throw invalid(
-        'this host has no default route to tell its address by',
-        'give the address other nodes reach it at with --advertise-addr',
-      );
-    }
-    return this.#addressingFor(request, path.address);
-  }
-
-  #addressingFor(
-    { AdvertiseAddr, DataPathAddr }: Pick<InitRequest, 'AdvertiseAddr' | 'DataPathAddr'>,
-    local: string,
-  ): Addressing {
-    const text = AdvertiseAddr ?? local;
-    const advertise = parseHostPort(text, this.config.gossipPort);
-    const ip = advertise === null ? null : parseIp(advertise.host);
-    if (advertise === null || ip === null || !ip.ok) throw invalid(`advertise address ${text} is not IP or IP:PORT`);
-    const vtep = DataPathAddr === undefined ? ip : parseIp(DataPathAddr);
-    if (!vtep.ok) throw invalid(`data path address: ${vtep.reason}`);
-    return { advertise: formatHostPort({ host: ip.value, port: advertise.port }), vtep: vtep.value };
   }
 
   #membershipInit(): MembershipInit {
