@@ -4,9 +4,12 @@ export interface AgentFlags {
   readonly stateDir?: string;
   readonly runDir?: string;
   readonly socket?: string;
+  readonly socketGroup?: string;
+  readonly hostname?: string;
+  readonly listenAddr?: string;
   readonly gossipPort?: number;
   readonly joinPort?: number;
-  readonly dataPathPort?: number;
+  readonly gatewaySubnet?: string;
   readonly logLevel?: string;
   readonly logFormat?: string;
 }

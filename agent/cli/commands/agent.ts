@@ -18,9 +18,12 @@ export function addAgent(parent: Command, session: Session): void {
     .option('--state-dir <path>', 'directory of identity and tables', once)
     .option('--run-dir <path>', 'directory of sockets and namespaces', once)
     .option('--socket <path>', 'socket of the local API', once)
+    .option('--socket-group <group>', 'group that may use the socket besides root', once)
+    .option('--hostname <name>', "name of this node (default: the host's)", once)
+    .option('--listen-addr <ip>', 'address at which gossip and joins are taken', once)
     .option('--gossip-port <port>', 'TCP port of the mesh', port)
     .option('--join-port <port>', 'TCP port at which nodes join', port)
-    .option('--data-path-port <port>', 'UDP port of VXLAN', port)
+    .option('--gateway-subnet <cidr>', 'subnet of docker_gwbridge', once)
     .option('--log-level <level>', 'least severe level that is logged', once)
     .addOption(new Option('--log-format <format>', 'how the log is written').choices(['json', 'pretty']))
     .action(

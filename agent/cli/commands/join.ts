@@ -19,7 +19,7 @@ export function addJoin(parent: Command, session: Session): void {
       'The managers named are asked in order. While it runs, a token on the command line can be seen by every user of\n' +
       'the host: --token-file keeps it to those who can read the file.',
     examples: [
-      'weft join --token WEFT-1-… 192.0.2.10:2377',
+      'weft join --token WFTKN-1-… 192.0.2.10:2377',
       'weft join --token-file /root/token --advertise-addr 192.0.2.11 192.0.2.10 192.0.2.12',
       'ssh root@192.0.2.10 weft join-token -q worker | weft join --token-file - 192.0.2.10',
     ],

@@ -46,7 +46,7 @@ function addCreate(parent: Command, session: Session): void {
     .option('--gateway <ip>', 'gateway in the subnet', once)
     .option('--internal', 'no way out of the network')
     .option('--attachable', 'as with Docker; every network is')
-    .option('--ipv6', 'IPv6 addresses too')
+    .option('--ipv6', 'IPv6 addresses too (not supported yet)')
     .option('-o, --opt <key=value>', 'option of the driver (repeatable)', keyValue)
     .option('--label <key=value>', 'label (repeatable)', label)
     .action(

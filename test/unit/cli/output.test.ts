@@ -20,7 +20,7 @@ const golden: [typed: string, shown: string][] = [
 
 To add a worker to this cluster, run the following command:
 
-    weft join --token WEFT-1-worker 192.0.2.10:2377
+    weft join --token WFTKN-1-worker 192.0.2.10:2377
 
 To add a manager to this cluster, run 'weft join-token manager' and follow the instructions.
 `,
@@ -31,7 +31,7 @@ To add a manager to this cluster, run 'weft join-token manager' and follow the i
     'join-token worker',
     `To add a worker to this cluster, run the following command:
 
-    weft join --token WEFT-1-worker 192.0.2.10:2377
+    weft join --token WFTKN-1-worker 192.0.2.10:2377
 
 `,
   ],
@@ -41,12 +41,12 @@ To add a manager to this cluster, run 'weft join-token manager' and follow the i
 
 To add a worker to this cluster, run the following command:
 
-    weft join --token WEFT-1-newer 192.0.2.10:2377
+    weft join --token WFTKN-1-newer 192.0.2.10:2377
 
 `,
   ],
-  ['join-token -q worker', 'WEFT-1-worker\n'],
-  ['join-token -q --rotate worker', 'WEFT-1-newer\n'],
+  ['join-token -q worker', 'WFTKN-1-worker\n'],
+  ['join-token -q --rotate worker', 'WFTKN-1-newer\n'],
   [
     'status',
     `Node:       alpha (${ids.alpha})

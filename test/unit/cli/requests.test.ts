@@ -161,7 +161,7 @@ test('weft agent hands its flags over as typed, and exits with its code', async 
     return 7;
   };
   const line =
-    'agent --config c.yaml --state-dir /s --run-dir /r --socket /w --gossip-port 1 --join-port 2 --data-path-port 3 --log-level debug --log-format pretty';
+    'agent --config c.yaml --state-dir /s --run-dir /r --socket /w --gossip-port 1 --join-port 2 --log-level debug --log-format pretty';
   assert.equal((await weft(line.split(' '), { runAgent })).code, 7);
   const badHost = { WEFT_HOST: 'tcp://not-for-the-daemon' };
   assert.equal((await weft(['--json', 'agent', '--json', '-H', '/x'], { runAgent, env: badHost })).code, 7);
@@ -174,7 +174,6 @@ test('weft agent hands its flags over as typed, and exits with its code', async 
       socket: '/w',
       gossipPort: 1,
       joinPort: 2,
-      dataPathPort: 3,
       logLevel: 'debug',
       logFormat: 'pretty',
     },
