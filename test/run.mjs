@@ -15,6 +15,8 @@ const GROUPS = {
   property: { directory: 'test/property', concurrency: 2, timeoutMs: 120_000 },
   simulation: { directory: 'test/sim', concurrency: 2, timeoutMs: 180_000 },
   e2e: { directory: 'test/e2e', concurrency: 1, timeoutMs: 240_000 },
+  // The first run makes the system that it boots.
+  boot: { directory: 'test/boot', concurrency: 1, timeoutMs: 300_000 },
 };
 const CHECKS = {
   types: ['node_modules/typescript/bin/tsc', '--noEmit'],
