@@ -97,6 +97,10 @@ export async function serve(
     chownSync(fresh, 0, groupId ?? 0);
     chmodSync(fresh, 0o660);
     renameSync(fresh, socketPath);
+  } catch (error) {
+    // Left listening, it would keep the process from ending.
+    server.close();
+    throw error;
   } finally {
     rmSync(hidden, { recursive: true, force: true });
   }

@@ -47,6 +47,9 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
       const server = await serve(makeApp(makeHandlers(agent), log), config.socket, group);
       log.info({ version, socket: config.socket, state: agent.state }, 'the agent is ready');
       notifier.ready(agent.state);
+      // Loaded late because it costs start-up time, but not only when it is needed: an installation of another version
+      // may have replaced the files by then.
+      await import('../../controlplane/identity/authority.ts');
       const signal = await stopped;
       log.info({ signal }, 'stopping; forwarding goes on');
       notifier.stopping();

@@ -114,7 +114,7 @@ export class Sandboxes {
       const external = legs.some((each) => cluster.view.networks.get(each.networkId)?.internal === false);
       await this.#save({ ...sandbox, legs, gateway: external ? sandbox.gateway : null });
       await this.#withdraw([leg]);
-      await this.#init.settled(AbortSignal.timeout(applyTimeoutMs));
+      await this.#kernelFollows(this.#init.settled);
     });
   }
 
@@ -122,7 +122,10 @@ export class Sandboxes {
     if (sandbox.name === ingressSandboxName) {
       throw conflict('sandbox_predefined', `${ingressSandboxName} is this node's own leg on the ingress network`);
     }
-    await this.#exclusively(sandbox, () => this.#drop(sandbox));
+    await this.#exclusively(sandbox, async () => {
+      await this.#drop(sandbox);
+      await this.#kernelFollows(this.#init.settled);
+    });
   }
 
   /** Forgets all sandboxes: the node left the cluster. */
@@ -219,9 +222,10 @@ export class Sandboxes {
       const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
       this.#init.changed();
       await Promise.all(legs.map((leg) => this.#announce(next, leg)));
-      const signal = AbortSignal.timeout(applyTimeoutMs);
       const parts = next.gateway === sandbox.gateway || next.gateway === null ? legs : [...legs, next.gateway];
-      await Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal)));
+      await this.#kernelFollows((signal) =>
+        Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal))),
+      );
       return next;
     } catch (error) {
       if (sandbox.legs.length === 0 && sandbox.gateway === null) await this.#drop(next);
@@ -230,16 +234,24 @@ export class Sandboxes {
         await this.#withdraw(next.legs.filter((leg) => !sandbox.legs.includes(leg)));
       }
       this.#init.changed();
-      throw error instanceof Error && error.name === 'TimeoutError'
-        ? new RequestError(
-            504,
-            'kernel_timeout',
-            `the kernel was not ready within ${applyTimeoutMs / 1000} s`,
-            '`weft status` says what is pending',
-          )
-        : error;
+      throw error;
     } finally {
       for (const { network, offset } of claimed) allocator.release(network.id, offset, saved);
+    }
+  }
+
+  async #kernelFollows(work: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
+    const limit = AbortSignal.timeout(applyTimeoutMs);
+    try {
+      await work(limit);
+    } catch (error) {
+      if (!limit.aborted) throw kernelError(error);
+      throw new RequestError(
+        504,
+        'kernel_timeout',
+        `the kernel did not follow within ${applyTimeoutMs / 1000} s`,
+        '`weft status` says what is pending; the agent goes on trying',
+      );
     }
   }
 
@@ -247,7 +259,7 @@ export class Sandboxes {
     this.#sandboxes.delete(sandbox.id);
     await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
     await this.#withdraw(sandbox.legs);
-    await this.#init.settled(AbortSignal.timeout(applyTimeoutMs));
+    this.#init.changed();
   }
 
   async #save(sandbox: StoredSandbox): Promise<void> {
@@ -290,7 +302,7 @@ export class Sandboxes {
       throw new RequestError(
         404,
         'netns_not_found',
-        `${text} is not there`,
+        `${text} is not there or cannot be opened`,
         Pid === undefined ? 'check the path' : `no process has pid ${Pid}`,
       );
     }
@@ -311,6 +323,17 @@ export class Sandboxes {
   }
 }
 
+/** What the kernel refused is for the operator to read, not a fault of the agent. */
+function kernelError(error: unknown): RequestError {
+  const message = error instanceof Error ? error.message : String(error);
+  return new RequestError(500, 'kernel_refused', message, '`weft status` lists what fails in the kernel');
+}
+
+/** null when nothing is there, or nothing that may be looked at. */
 function inodeOf(path: string): number | null {
-  return statSync(path, { throwIfNoEntry: false })?.ino ?? null;
+  try {
+    return statSync(path).ino;
+  } catch {
+    return null;
+  }
 }
