@@ -19,6 +19,8 @@ import { type RingId, type Touched, View } from './tables/view.ts';
 
 // A removed node is told so by gossip before its connection is closed.
 const removalGraceMs = 1_000;
+// How often a removal is looked at again whose writer's stream still has a gap before it; gaps are pulled at once.
+const inheritanceCheckMs = 250;
 // A second look at a new network's topic: its first records may have been published before we were subscribed.
 const secondLookMs = 1_000;
 const leaveTimeoutMs = 10_000;
@@ -283,8 +285,24 @@ export class Cluster {
     }
     this.#members.remove(nodeId);
     // Not from within the notification: dropping its streams notifies again.
-    this.#after(0, () => this.#quietly(this.tables.dropOwner(nodeId)));
+    this.#after(0, () => this.#dropOnceInherited(nodeId));
     this.#after(removalGraceMs, () => this.#quietly(this.transport.disconnect(nodeId)));
+  }
+
+  /**
+   * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
+   * removed node had defined would be gone for a moment, and all endpoints on them.
+   */
+  #dropOnceInherited(nodeId: NodeId): void {
+    const { tables } = this;
+    const positions = tables.vector(clusterTopic);
+    const removals = [...tables.records(clusterTopic, `removed/${nodeId}`)];
+    const inherited = removals.some(({ record: { owner, epoch, seq } }) => {
+      const position = positions.get(owner);
+      return position?.epoch === epoch && position.seq >= seq;
+    });
+    if (inherited || removals.length === 0) this.#quietly(tables.dropOwner(nodeId));
+    else this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId));
   }
 
   #followNetworks(): void {
@@ -297,9 +315,11 @@ export class Cluster {
       transport.subscribe(topic);
       added = true;
     }
-    for (const topic of tables.topics) {
+    // Topics that are held without an interest were loaded: a crash came before the disk had forgotten them.
+    for (const topic of new Set([...tables.topics, ...tables.held])) {
       const id = networkOfTopic(topic);
       if (id === null || view.networks.has(id)) continue;
+      if (!tables.hasInterest(topic) && !view.isNetworkRemoved(id)) continue;
       transport.unsubscribe(topic);
       this.allocator.forget(id);
       this.#after(0, () => this.#quietly(tables.dropTopic(topic)));

@@ -4,14 +4,22 @@ import { Cluster, type ClusterInit } from './cluster.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import { TrustAnchor } from './identity/certificates.ts';
-import type { Bootstrap } from './identity/join.ts';
-import { askToJoin, type JoinAnswer } from './identity/join-client.ts';
-import { type JoinVerdict, refuse, startJoinListener } from './identity/join-listener.ts';
+import { startJoinListener } from './identity/join-listener.ts';
 import { JoinTokens } from './identity/join-tokens.ts';
-import { type NodeKey, newNodeKey } from './identity/keys.ts';
-import { type Identity, type KnownPeers, loadIdentity, loadPeers, saveIdentity, wipe } from './identity/state.ts';
-import { digestOf, type JoinToken, parseToken } from './identity/token.ts';
-import { type NodeId, parseNodeId, publicKeyOf, randomBase36 } from './ids.ts';
+import { newNodeKey } from './identity/keys.ts';
+import {
+  type Addressing,
+  type Identity,
+  isJoined,
+  type KnownPeers,
+  loadIdentity,
+  loadPeers,
+  markJoined,
+  saveIdentity,
+  wipe,
+} from './identity/state.ts';
+import { randomBase36 } from './ids.ts';
+import { joinDecider, requestMembership } from './joining.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 import { libp2pTransport } from './mesh/libp2p.ts';
 import type { Store } from './store.ts';
@@ -24,8 +32,6 @@ export const defaultDataPathPort = 4789;
 export const ingressName = 'ingress';
 
 const meshTimeoutMs = 10_000;
-// Members named in a join answer: enough to find the mesh when some are down.
-const peersInAnswer = 8;
 
 export interface MembershipInit {
   readonly store: Store;
@@ -39,12 +45,6 @@ export interface MembershipInit {
   readonly pending: () => string;
   readonly avoid: () => readonly string[];
   readonly onRemoved: () => void;
-}
-
-export interface Addressing {
-  /** `IP:PORT` that others reach this node's gossip at. */
-  readonly advertise: string;
-  readonly vtep: string;
 }
 
 export interface ClusterSettings {
@@ -66,6 +66,11 @@ export interface Membership {
 /** Starts what was stored. @returns null when this host is no member */
 export async function resume(init: MembershipInit): Promise<Membership | null> {
   const identity = loadIdentity(init.store);
+  if (identity !== null && !isJoined(init.store)) {
+    init.log.warn({ node: identity.key.nodeId }, 'the last init or join was broken off; its traces are removed');
+    await wipe(init.store);
+    return null;
+  }
   return identity === null ? null : run(init, identity, loadPeers(init.store));
 }
 
@@ -125,19 +130,7 @@ export async function joinCluster(
   tokenText: string,
   addressing: (localAddress: string) => Addressing,
 ): Promise<Membership> {
-  const parsed = parseToken(tokenText);
-  if (!parsed.ok) {
-    throw new ControlPlaneError(
-      'join_token_malformed',
-      parsed.reason,
-      'a token looks like WFTKN-1-<50 characters>-<25 characters>',
-    );
-  }
-  const { newCertificateRequest } = await import('./identity/authority.ts');
-  const key = newNodeKey();
-  const { bootstrap, localAddress } = await askAny(managers, parsed.token, await newCertificateRequest(key));
-  const identity = identityFrom(bootstrap, key, parsed.token, addressing(localAddress), init.environment.now());
-  const peers: KnownPeers = new Map(bootstrap.peers.map(({ id, addresses }) => [id as NodeId, addresses]));
+  const { identity, peers } = await requestMembership(managers, tokenText, addressing, init.environment.now());
   return begin(init, identity, peers, async ({ cluster }) => {
     try {
       await cluster.exchanged(AbortSignal.timeout(meshTimeoutMs));
@@ -154,54 +147,6 @@ export async function joinCluster(
   });
 }
 
-async function askAny(managers: readonly HostPort[], token: JoinToken, csr: Uint8Array): Promise<JoinAnswer> {
-  let failure: unknown = new ControlPlaneError('join_unreachable', 'no manager address was given');
-  for (const manager of managers) {
-    try {
-      return await askToJoin(manager, token, csr, AbortSignal.timeout(20_000));
-    } catch (error) {
-      failure = error;
-      // Only a manager that cannot be reached is a reason to try the next one.
-      if (!(error instanceof ControlPlaneError) || error.code !== 'join_unreachable') throw error;
-    }
-  }
-  throw failure;
-}
-
-function identityFrom(
-  bootstrap: Bootstrap,
-  key: NodeKey,
-  token: JoinToken,
-  addressing: Addressing,
-  nowMs: number,
-): Identity {
-  const bytes = (text: string): Uint8Array => Buffer.from(text, 'base64');
-  const authority = bytes(bootstrap.authority);
-  const certificate = bytes(bootstrap.certificate);
-  const bad = (reason: string): ControlPlaneError =>
-    new ControlPlaneError(
-      'join_bad_answer',
-      `the manager's answer cannot be used: ${reason}`,
-      'look at the manager: its log and its clock',
-    );
-  if (!Buffer.from(digestOf(authority)).equals(token.caDigest)) throw bad('its authority is not the one of the token');
-  const anchor = new TrustAnchor(authority);
-  const checked = anchor.check(certificate, nowMs);
-  if (!checked.ok) throw bad(checked.reason);
-  if (checked.member.nodeId !== key.nodeId) throw bad('the certificate is for another key');
-  return {
-    key,
-    clusterId: checked.member.clusterId,
-    certificate,
-    anchor,
-    authorityKey: bootstrap.authorityKey === null ? null : bytes(bootstrap.authorityKey),
-    networkKey: bytes(bootstrap.networkKey),
-    role: checked.member.role,
-    ...addressing,
-    createdMs: nowMs,
-  };
-}
-
 /** Starts a new membership and runs its first steps; on any failure everything is taken back. */
 async function begin(
   init: MembershipInit,
@@ -214,6 +159,7 @@ async function begin(
   try {
     membership = await run(init, identity, peers);
     await firstSteps(membership);
+    await markJoined(init.store);
     return membership;
   } catch (error) {
     await membership?.stop();
@@ -268,7 +214,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
       const { anchor, authorityKey } = identity;
       const authority = { certificate: anchor.der, pkcs8: authorityKey };
       tokens = new JoinTokens({ tables: cluster.tables, view: cluster.view, clock: cluster.clock, authority });
-      const decide = joinDecider(init, cluster, tokens);
+      const decide = joinDecider({ now: () => environment.now(), log }, cluster, tokens);
       listener = await startJoinListener({
         listen: { host: init.listenHost, port: init.joinPort },
         certificate: identity.certificate,
@@ -293,50 +239,4 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     await stop();
     throw error;
   }
-}
-
-/** Decides on one join: the role that the token gives, and a certificate for the joiner's own key. */
-function joinDecider(init: MembershipInit, cluster: Cluster, tokens: JoinTokens) {
-  return async (secret: Uint8Array, request: Uint8Array): Promise<JoinVerdict> => {
-    const token = tokens.check(secret);
-    if (token.role === null) {
-      return token.reason === 'rotated'
-        ? refuse(403, 'join_token_rotated', 'the join token was rotated and is no longer valid')
-        : refuse(403, 'join_token_invalid', 'the join token is not one of this cluster');
-    }
-    const { checkCertificateRequest, issueCertificate } = await import('./identity/authority.ts');
-    const checked = await checkCertificateRequest(request);
-    if (!checked.ok) return refuse(400, 'join_malformed', checked.reason);
-    const { nodeId } = checked;
-    const { identity, view } = cluster;
-    const publicKey = publicKeyOf(nodeId);
-    if (identity.authorityKey === null || publicKey === null || view.nodes.has(nodeId) || view.isRemoved(nodeId)) {
-      return refuse(409, 'join_refused', 'this key was a member already; a join makes a new one');
-    }
-    const authority = { certificate: identity.anchor.der, pkcs8: identity.authorityKey };
-    const node = { nodeId, publicKey, role: token.role };
-    const certificate = await issueCertificate(authority, identity.clusterId, node, init.environment.now());
-    init.log.info({ node: nodeId, role: token.role }, 'accepted a join');
-    const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
-    const bootstrap: Bootstrap = {
-      clusterId: identity.clusterId,
-      role: token.role,
-      certificate: base64(certificate),
-      authority: base64(identity.anchor.der),
-      authorityKey: token.role === 'manager' ? base64(identity.authorityKey) : null,
-      networkKey: base64(identity.networkKey),
-      peers: contacts(cluster),
-    };
-    return { ok: true, bootstrap };
-  };
-}
-
-/** This node first, then others that are connected. */
-function contacts(cluster: Cluster): Bootstrap['peers'] {
-  const { self, identity, view, transport } = cluster;
-  const others = [...transport.connections().keys()].flatMap((id) => {
-    const addresses = view.nodes.get(id)?.gossip;
-    return addresses === undefined || parseNodeId(id) === null ? [] : [{ id, addresses }];
-  });
-  return [{ id: self, addresses: [identity.advertise] }, ...others].slice(0, peersInAnswer);
 }

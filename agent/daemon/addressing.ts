@@ -1,4 +1,4 @@
-import type { Addressing } from '../../controlplane/membership.ts';
+import type { Addressing } from '../../controlplane/identity/state.ts';
 import { formatHostPort, parseHostPort } from '../../controlplane/mesh/address.ts';
 import { defaultAddress } from '../../dataplane/host.ts';
 import { parseIp } from '../../dataplane/values.ts';

@@ -3,6 +3,13 @@ import type { Store } from '../store.ts';
 import { type Role, TrustAnchor } from './certificates.ts';
 import { loadNodeKey, type NodeKey } from './keys.ts';
 
+/** Where others reach a node. */
+export interface Addressing {
+  /** `IP:PORT` that others reach this node's gossip at. */
+  readonly advertise: string;
+  readonly vtep: string;
+}
+
 /** What makes this host a member: written by init or join in one commit, gone after leave. */
 export interface Identity {
   readonly key: NodeKey;
@@ -57,6 +64,13 @@ export async function saveIdentity(store: Store, identity: Identity, peers: Know
   ]);
 }
 
+/** Says that init or join was finished: an identity without this is what a crash in the middle left behind. */
+export async function markJoined(store: Store): Promise<void> {
+  await store.commit([{ key: ['joined'], value: true }]);
+}
+
+export const isJoined = (store: Store): boolean => store.get(['joined']) === true;
+
 /** Addresses of members, as the join answer gave them: where to begin before the tables are known. */
 export type KnownPeers = ReadonlyMap<NodeId, readonly string[]>;
 
@@ -67,7 +81,7 @@ export function loadPeers(store: Store): KnownPeers {
 
 /** Removes everything of the control plane: after leave, and after a join that did not succeed. */
 export async function wipe(store: Store): Promise<void> {
-  const tables = ['identity', 'peers', 'member', 'record', 'position', 'own', 'epoch'];
+  const tables = ['joined', 'identity', 'peers', 'member', 'record', 'position', 'own', 'epoch'];
   await store.commit(
     tables.flatMap((table) => [...store.entries([table])].map(([each]) => ({ key: each, value: null }))),
   );

@@ -30,8 +30,11 @@ export interface Batch {
 }
 
 export type Offer =
-  /** Taken; `changes` is what readers see of it (nothing while an epoch is still being gathered). */
-  | { readonly result: 'applied'; readonly changes: readonly Change[]; readonly gap: boolean }
+  /**
+   * Taken; `changes` is what readers see of it (nothing while an epoch is still being gathered). Not `latest`: it only
+   * closes a gap, since a later record of its key came before it.
+   */
+  | { readonly result: 'applied'; readonly changes: readonly Change[]; readonly gap: boolean; readonly latest: boolean }
   /** Known already, superseded, or of an epoch that is over. */
   | { readonly result: 'stale' }
   | { readonly result: 'refused'; readonly reason: string };
@@ -147,7 +150,7 @@ export class Stream {
     }
     const previous = state.put(signed);
     const changes = this.#promote() ?? this.#visible(state, signed, previous);
-    return { result: 'applied', changes, gap: !this.#contains(signed) };
+    return { result: 'applied', changes, gap: !this.#contains(signed), latest: previous !== undefined };
   }
 
   /** The batch pulled for `epoch` reached `seq` without holes. @returns what became visible by it */

@@ -49,7 +49,11 @@ export class Tables {
   readonly #watchers = new Set<(changes: readonly TableChange[]) => void>();
   readonly #outbox: SignedRecord[] = [];
   #epoch = 0;
-  #flushing: Promise<void> | null = null;
+  /** The commit that is under way, and the one that takes what is written meanwhile. */
+  #flushing: Promise<void> = Promise.resolve();
+  #nextFlush: Promise<void> | null = null;
+  /** Own streams as far as they are on disk: what others may have of them. */
+  readonly #published = new Map<string, Stream>();
   /** Own records, once they are on disk: the mesh takes them from here. */
   onOwnRecords: (records: readonly SignedRecord[]) => void = () => {};
 
@@ -90,8 +94,9 @@ export class Tables {
     const byTopic = new Map<string, SignedRecord[]>();
     for (const signed of latest.values()) {
       const { topic, key, value } = signed.record;
-      if (key === '' || value === null) continue;
-      byTopic.set(topic, [...(byTopic.get(topic) ?? []), signed]);
+      // A topic whose own records are all tombstones opens too: a reader that missed them has no other way to learn.
+      const live = byTopic.get(topic) ?? [];
+      byTopic.set(topic, key === '' || value === null ? live : [...live, signed]);
     }
     for (const [topic, records] of byTopic) {
       this.#append(topic, '', records.length + 1);
@@ -101,7 +106,7 @@ export class Tables {
     const opening = this.#outbox.splice(0);
     for (const signed of opening) writes.push({ key: ownKey(signed), value: toWire(signed) });
     await store.commit(writes);
-    this.onOwnRecords(opening);
+    this.#onDisk(opening);
   }
 
   get epoch(): number {
@@ -149,19 +154,30 @@ export class Tables {
 
   /** One commit at a time; what is written meanwhile shares the next one. */
   #flush(): Promise<void> {
-    const running = this.#flushing;
-    if (running !== null) return running.then(() => (this.#outbox.length > 0 ? this.#flush() : undefined));
-    const records = this.#outbox.splice(0);
-    const writes = records.map((signed) => ({ key: ownKey(signed), value: toWire(signed) }));
-    this.#flushing = this.#init.store.commit(writes).finally(() => {
-      this.#flushing = null;
+    this.#nextFlush ??= this.#flushing.then(() => {
+      this.#nextFlush = null;
+      const records = this.#outbox.splice(0);
+      const writes = records.map((signed) => ({ key: ownKey(signed), value: toWire(signed) }));
+      const written = this.#init.store.commit(writes).then(() => this.#onDisk(records));
+      this.#flushing = written.catch(() => {});
+      return written;
     });
-    return this.#flushing.then(() => this.onOwnRecords(records));
+    return this.#nextFlush;
+  }
+
+  #onDisk(records: readonly SignedRecord[]): void {
+    for (const signed of records) {
+      const { topic } = signed.record;
+      const stream = this.#published.get(topic) ?? new Stream();
+      this.#published.set(topic, stream);
+      stream.offer(signed);
+    }
+    this.onOwnRecords(records);
   }
 
   /** Resolves when nothing own is waiting for the disk. */
   async flushed(): Promise<void> {
-    await (this.#flushing ?? undefined);
+    await (this.#nextFlush ?? this.#flushing);
   }
 
   /** Takes a record from another node. The only door for everything that comes from outside. */
@@ -180,7 +196,7 @@ export class Tables {
     const before = stream.epochs;
     const offer = stream.offer(signed);
     if (offer.result !== 'applied') return offer;
-    this.#persist(topic, owner, stream, before, [signed]);
+    this.#persist(topic, owner, stream, before, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
     return { result: 'applied', gap: offer.gap };
   }
@@ -241,6 +257,7 @@ export class Tables {
       if (streams === undefined || stream === undefined) continue;
       streams.delete(owner);
       if (streams.size === 0) this.#topics.delete(topic);
+      if (owner === this.self) this.#published.delete(topic);
       writes.push(...this.#erasure(topic, owner));
       this.#notify(topic, owner, stream.removal());
     }
@@ -259,6 +276,11 @@ export class Tables {
     return [...this.#interests];
   }
 
+  /** Topics of which this node has records. */
+  get held(): readonly string[] {
+    return [...this.#topics.keys()];
+  }
+
   hasInterest(topic: string): boolean {
     return this.#interests.has(topic);
   }
@@ -274,7 +296,9 @@ export class Tables {
 
   /** What a reader at `position` lacks of a stream. */
   after(topic: string, owner: NodeId, position: Position): Batch | null {
-    return this.#topics.get(topic)?.get(owner)?.after(position) ?? null;
+    // A record that a crash may still take back must not be acted on by others: a grant, above all.
+    const stream = owner === this.self ? this.#published.get(topic) : this.#topics.get(topic)?.get(owner);
+    return stream?.after(position) ?? null;
   }
 
   /** Whether `position` of that stream is ahead of what is here. */

@@ -86,6 +86,11 @@ export class View {
     return this.#shared.has(`removed/${nodeId}`);
   }
 
+  /** Whether the network is known to have been removed, rather than not known yet. */
+  isNetworkRemoved(id: NetworkId): boolean {
+    return this.#winner<NetworkValue>(`network/${id}`)?.removed === true;
+  }
+
   /** Keys of shared objects whose value that counts was written by `owner`. */
   sharedBy(owner: NodeId): { key: string; value: unknown }[] {
     return [...this.#shared].flatMap(([key, writers]) => {

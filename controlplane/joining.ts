@@ -1,0 +1,138 @@
+import type { Cluster } from './cluster.ts';
+import type { Log } from './environment.ts';
+import { ControlPlaneError } from './errors.ts';
+import { TrustAnchor } from './identity/certificates.ts';
+import type { Bootstrap } from './identity/join.ts';
+import { askToJoin, type JoinAnswer } from './identity/join-client.ts';
+import { type JoinVerdict, refuse } from './identity/join-listener.ts';
+import type { JoinTokens } from './identity/join-tokens.ts';
+import { type NodeKey, newNodeKey } from './identity/keys.ts';
+import type { Addressing, Identity, KnownPeers } from './identity/state.ts';
+import { digestOf, type JoinToken, parseToken } from './identity/token.ts';
+import { type NodeId, parseNodeId, publicKeyOf } from './ids.ts';
+import type { HostPort } from './mesh/address.ts';
+
+// Both ends of a join: what the joiner asks for and believes, and how a manager decides.
+
+// Members named in a join answer: enough to find the mesh when some are down.
+const peersInAnswer = 8;
+
+/**
+ * Asks the managers in turn for membership, for a new key. Keeps nothing.
+ * @throws ControlPlaneError with a code of its own for each way in which it can fail
+ */
+export async function requestMembership(
+  managers: readonly HostPort[],
+  tokenText: string,
+  addressing: (localAddress: string) => Addressing,
+  nowMs: number,
+): Promise<{ identity: Identity; peers: KnownPeers }> {
+  const parsed = parseToken(tokenText);
+  if (!parsed.ok) {
+    throw new ControlPlaneError(
+      'join_token_malformed',
+      parsed.reason,
+      'a token looks like WFTKN-1-<50 characters>-<25 characters>',
+    );
+  }
+  const { newCertificateRequest } = await import('./identity/authority.ts');
+  const key = newNodeKey();
+  const { bootstrap, localAddress } = await askAny(managers, parsed.token, await newCertificateRequest(key));
+  const identity = identityFrom(bootstrap, key, parsed.token, addressing(localAddress), nowMs);
+  const peers: KnownPeers = new Map(bootstrap.peers.map(({ id, addresses }) => [id as NodeId, addresses]));
+  return { identity, peers };
+}
+
+async function askAny(managers: readonly HostPort[], token: JoinToken, csr: Uint8Array): Promise<JoinAnswer> {
+  let failure: unknown = new ControlPlaneError('join_unreachable', 'no manager address was given');
+  for (const manager of managers) {
+    try {
+      return await askToJoin(manager, token, csr, AbortSignal.timeout(20_000));
+    } catch (error) {
+      failure = error;
+      // Only a manager that cannot be reached is a reason to try the next one.
+      if (!(error instanceof ControlPlaneError) || error.code !== 'join_unreachable') throw error;
+    }
+  }
+  throw failure;
+}
+
+function identityFrom(
+  bootstrap: Bootstrap,
+  key: NodeKey,
+  token: JoinToken,
+  addressing: Addressing,
+  nowMs: number,
+): Identity {
+  const bytes = (text: string): Uint8Array => Buffer.from(text, 'base64');
+  const authority = bytes(bootstrap.authority);
+  const certificate = bytes(bootstrap.certificate);
+  const bad = (reason: string): ControlPlaneError =>
+    new ControlPlaneError(
+      'join_bad_answer',
+      `the manager's answer cannot be used: ${reason}`,
+      'look at the manager: its log and its clock',
+    );
+  if (!Buffer.from(digestOf(authority)).equals(token.caDigest)) throw bad('its authority is not the one of the token');
+  const anchor = new TrustAnchor(authority);
+  const checked = anchor.check(certificate, nowMs);
+  if (!checked.ok) throw bad(checked.reason);
+  if (checked.member.nodeId !== key.nodeId) throw bad('the certificate is for another key');
+  return {
+    key,
+    clusterId: checked.member.clusterId,
+    certificate,
+    anchor,
+    authorityKey: bootstrap.authorityKey === null ? null : bytes(bootstrap.authorityKey),
+    networkKey: bytes(bootstrap.networkKey),
+    role: checked.member.role,
+    ...addressing,
+    createdMs: nowMs,
+  };
+}
+
+/** Decides on one join: the role that the token gives, and a certificate for the joiner's own key. */
+export function joinDecider(init: { now: () => number; log: Log }, cluster: Cluster, tokens: JoinTokens) {
+  return async (secret: Uint8Array, request: Uint8Array): Promise<JoinVerdict> => {
+    const token = tokens.check(secret);
+    if (token.role === null) {
+      return token.reason === 'rotated'
+        ? refuse(403, 'join_token_rotated', 'the join token was rotated and is no longer valid')
+        : refuse(403, 'join_token_invalid', 'the join token is not one of this cluster');
+    }
+    const { checkCertificateRequest, issueCertificate } = await import('./identity/authority.ts');
+    const checked = await checkCertificateRequest(request);
+    if (!checked.ok) return refuse(400, 'join_malformed', checked.reason);
+    const { nodeId } = checked;
+    const { identity, view } = cluster;
+    const publicKey = publicKeyOf(nodeId);
+    if (identity.authorityKey === null || publicKey === null || view.nodes.has(nodeId) || view.isRemoved(nodeId)) {
+      return refuse(409, 'join_refused', 'this key was a member already; a join makes a new one');
+    }
+    const authority = { certificate: identity.anchor.der, pkcs8: identity.authorityKey };
+    const node = { nodeId, publicKey, role: token.role };
+    const certificate = await issueCertificate(authority, identity.clusterId, node, init.now());
+    init.log.info({ node: nodeId, role: token.role }, 'accepted a join');
+    const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
+    const bootstrap: Bootstrap = {
+      clusterId: identity.clusterId,
+      role: token.role,
+      certificate: base64(certificate),
+      authority: base64(identity.anchor.der),
+      authorityKey: token.role === 'manager' ? base64(identity.authorityKey) : null,
+      networkKey: base64(identity.networkKey),
+      peers: contacts(cluster),
+    };
+    return { ok: true, bootstrap };
+  };
+}
+
+/** This node first, then others that are connected. */
+function contacts(cluster: Cluster): Bootstrap['peers'] {
+  const { self, identity, view, transport } = cluster;
+  const others = [...transport.connections().keys()].flatMap((id) => {
+    const addresses = view.nodes.get(id)?.gossip;
+    return addresses === undefined || parseNodeId(id) === null ? [] : [{ id, addresses }];
+  });
+  return [{ id: self, addresses: [identity.advertise] }, ...others].slice(0, peersInAnswer);
+}
