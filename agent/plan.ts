@@ -1,4 +1,4 @@
-import type { EndpointId, NetworkId, NodeId } from '../controlplane/ids.ts';
+import type { NetworkId, NodeId } from '../controlplane/ids.ts';
 import type { NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
@@ -35,7 +35,7 @@ export interface TablesForPlan {
   readonly port: number;
   readonly nodes: ReadonlyMap<NodeId, NodeValue>;
   readonly networks: ReadonlyMap<NetworkId, Network>;
-  readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<EndpointId, Endpoint>>;
+  readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>>;
 }
 
 /** What is attached on this host. */

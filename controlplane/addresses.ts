@@ -28,6 +28,12 @@ export function parseSubnet(text: string): Subnet | null {
   return base % size === 0 ? { base, prefixLength, size } : null;
 }
 
+/** A network has room for its own addresses and is no larger than the largest private block. */
+export function isNetworkSubnet(text: string): boolean {
+  const subnet = parseSubnet(text);
+  return subnet !== null && subnet.prefixLength >= 8 && subnet.prefixLength <= 29;
+}
+
 export function formatSubnet({ base, prefixLength }: Subnet): string {
   return `${numberToIpv4(base)}/${prefixLength}`;
 }

@@ -88,6 +88,7 @@ export class Cluster {
       environment,
       log,
       spaceOf: (ring) => this.networks.spaceOf(ring),
+      catchUp: (node) => this.replica.pullNow(node),
       mayOwn: (ring, node) => !isPool(ring) || members.roleOf(node) === 'manager',
     });
     this.clock = clock;
@@ -216,6 +217,7 @@ export class Cluster {
         'make another manager first (`weft join-token manager`), or use --force',
       );
     }
+    this.allocator.retired = true;
     for (const manager of managers.filter((id) => this.transport.connections().has(id))) {
       try {
         await this.transport.request(manager, 'leave', encode([]), AbortSignal.timeout(leaveTimeoutMs));
@@ -224,6 +226,7 @@ export class Cluster {
         this.#init.log.warn({ err: error, manager }, 'a manager did not take the leave; asking the next');
       }
     }
+    this.allocator.retired = false;
     throw new ControlPlaneError(
       'no_manager_reachable',
       'no manager could be told that this node leaves',

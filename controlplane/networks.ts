@@ -2,6 +2,7 @@ import {
   contains,
   formatSubnet,
   ipv4ToNumber,
+  isNetworkSubnet,
   numberToIpv4,
   parseSubnet,
   type Subnet,
@@ -194,7 +195,7 @@ function poolOf(view: View): SubnetPool {
 
 function checkedSubnet(text: string): Subnet {
   const subnet = parseSubnet(text);
-  if (subnet === null || subnet.prefixLength < 8 || subnet.prefixLength > 29) {
+  if (subnet === null || !isNetworkSubnet(text)) {
     throw new ControlPlaneError(
       'invalid_subnet',
       `${text} cannot be a network's subnet`,

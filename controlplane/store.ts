@@ -49,10 +49,15 @@ export function openStore(folder: string): Store {
       }
     },
     async commit(writes) {
+      // Encoded first: an exception inside the transaction would not take back what it has written by then.
+      const encoded = writes.map(({ key, value }) => ({
+        key,
+        bytes: value === null ? null : Buffer.from(encode(value)),
+      }));
       await db.transaction(() => {
-        for (const { key, value } of writes) {
-          if (value === null) void db.remove([...key]);
-          else void db.put([...key], Buffer.from(encode(value)));
+        for (const { key, bytes } of encoded) {
+          if (bytes === null) void db.remove([...key]);
+          else void db.put([...key], bytes);
         }
       });
       await db.flushed;

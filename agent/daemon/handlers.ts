@@ -103,7 +103,9 @@ export function makeHandlers(agent: Agent): Handlers {
       const network = findNetwork(cluster(), ref);
       const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, body.Aliases ?? []);
       const leg = sandbox.legs.find(({ networkId }) => networkId === network.id);
-      const endpoint = leg === undefined ? undefined : cluster().view.endpointsOf(network.id).get(leg.endpointId);
+      const endpoint = [...cluster().view.endpointsOf(network.id).values()].find(
+        ({ id, owner }) => id === leg?.endpointId && owner === cluster().self,
+      );
       if (endpoint === undefined) throw new Error(`the new endpoint of ${sandbox.name} is not in the tables`);
       return endpointReply(cluster(), endpoint);
     },

@@ -150,7 +150,8 @@ export class Sandboxes {
         if (current !== undefined) await this.disconnect(current, networkId);
       }
       for (const leg of this.#sandboxes.get(sandbox.id)?.legs ?? []) {
-        if (view.endpointsOf(leg.networkId).get(leg.endpointId)?.owner !== self) await this.#announce(sandbox, leg);
+        const announced = tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`) !== null;
+        if (!announced) await this.#announce(sandbox, leg);
       }
     }
     const wanted = new Set(this.list().flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));

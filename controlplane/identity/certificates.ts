@@ -44,6 +44,8 @@ export class TrustAnchor {
     } catch {
       return { ok: false, reason: 'not an X.509 certificate' };
     }
+    // The parser stops at the end of the certificate; what follows would be kept and passed on as if it were part of it.
+    if (certificate.raw.length !== der.length) return { ok: false, reason: 'bytes behind the certificate' };
     if (!certificate.checkIssued(this.#certificate) || !certificate.verify(this.#certificate.publicKey)) {
       return { ok: false, reason: 'certificate was not issued by this cluster' };
     }

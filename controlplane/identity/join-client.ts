@@ -101,6 +101,10 @@ function objectionTo(leaf: PeerCertificate | DetailedPeerCertificate, caDigest: 
   if (!certificate.checkIssued(authority) || !certificate.verify(authority.publicKey)) {
     return 'its certificate was not issued by that authority';
   }
+  const now = Date.now();
+  if (now < Date.parse(certificate.validFrom) || now >= Date.parse(certificate.validTo)) {
+    return `its certificate is valid from ${certificate.validFrom} to ${certificate.validTo} only: compare the clocks`;
+  }
   return certificate.subject.split('\n').includes('OU=weft-manager')
     ? null
     : 'its certificate is not that of a manager';
@@ -120,14 +124,14 @@ function readReply(status: number, body: Buffer, where: string): Bootstrap {
   }
   const refusal = JoinRefusal.safeParse(parsed);
   const { code, message } = refusal.success ? refusal.data : { code: 'join_refused', message: `status ${status}` };
-  throw new ControlPlaneError(code, `${where} refused: ${message}`, hints[code]);
+  throw new ControlPlaneError(code, `${where} refused: ${message}`, hints.get(code));
 }
 
-const hints: { readonly [code: string]: string } = {
-  join_token_invalid: 'run `weft join-token worker` (or manager) on a manager and copy the whole token',
-  join_token_rotated: 'take the current token from `weft join-token worker` (or manager) on a manager',
-  join_rate_limited: 'wait a minute, then try again',
-};
+const hints = new Map([
+  ['join_token_invalid', 'run `weft join-token worker` (or manager) on a manager and copy the whole token'],
+  ['join_token_rotated', 'take the current token from `weft join-token worker` (or manager) on a manager'],
+  ['join_rate_limited', 'wait a minute, then try again'],
+]);
 
 function unreachable(where: string, error: Error): ControlPlaneError {
   const code = 'code' in error ? String(error.code) : '';

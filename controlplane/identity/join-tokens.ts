@@ -69,9 +69,14 @@ export class JoinTokens {
   #secret(role: Role): Uint8Array | null {
     const sealed = this.#view.token(role)?.sealed;
     if (sealed === undefined || sealed.length !== ivBytes + tagBytes + 16) return null;
-    const decipher = createDecipheriv('aes-256-gcm', this.#key, sealed.subarray(0, ivBytes));
-    decipher.setAuthTag(sealed.subarray(ivBytes, ivBytes + tagBytes));
-    return Buffer.concat([decipher.update(sealed.subarray(ivBytes + tagBytes)), decipher.final()]);
+    try {
+      const decipher = createDecipheriv('aes-256-gcm', this.#key, sealed.subarray(0, ivBytes));
+      decipher.setAuthTag(sealed.subarray(ivBytes, ivBytes + tagBytes));
+      return Buffer.concat([decipher.update(sealed.subarray(ivBytes + tagBytes)), decipher.final()]);
+    } catch {
+      // Sealed by another CA, or garbled: no token of this cluster.
+      return null;
+    }
   }
 
   #seal(secret: Uint8Array): Buffer<ArrayBuffer> {

@@ -28,7 +28,11 @@ export function parseToken(text: string): { ok: true; token: JoinToken } | { ok:
   const parts = text.trim().split('-');
   if (parts[0] !== 'WFTKN')
     return { ok: false, reason: 'the join token does not start with WFTKN-: it is no token of Weft' };
-  if (parts[1] !== '1') return { ok: false, reason: `join token version ${parts[1] ?? ''} is not known to this agent` };
+  if (parts[1] !== '1')
+    return {
+      ok: false,
+      reason: `join token version ${JSON.stringify((parts[1] ?? '').slice(0, 8))} is not known to this agent`,
+    };
   const [, , digest = '', secret = ''] = parts;
   if (digest.length < digestDigits || secret.length < secretDigits) {
     return { ok: false, reason: 'the join token is cut short: copy the whole of it' };

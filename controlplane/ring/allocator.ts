@@ -31,6 +31,8 @@ export interface AllocatorInit {
   /** null when there is no such ring (any more). */
   readonly spaceOf: (ring: RingId) => RingSpace | null;
   readonly mayOwn: (ring: RingId, node: NodeId) => boolean;
+  /** One full exchange with that node. */
+  readonly catchUp: (node: NodeId) => Promise<void>;
 }
 
 /** Why an owner gave nothing: it has nothing to spare, or it could not be asked. */
@@ -48,6 +50,8 @@ export class Allocator {
   readonly #cursors = new Map<RingId, number>();
   readonly #asking = new Map<RingId, Promise<Refusal[]>>();
   readonly #self: NodeId;
+  /** Set before a manager takes over what this node owns: from then on nothing may be handed out here. */
+  retired = false;
 
   constructor(init: AllocatorInit) {
     this.#init = init;
@@ -60,6 +64,7 @@ export class Allocator {
    * @throws ControlPlaneError `exhausted` or `no_owner_reachable`
    */
   async allocate(ring: RingId): Promise<number> {
+    if (this.retired) throw new ControlPlaneError('leaving', 'this node is leaving the cluster');
     // Each round either finds a number or has won a range; another caller may have used that range up.
     for (let round = 0; round < 8; round += 1) {
       const number = this.#take(ring);
@@ -157,6 +162,8 @@ export class Allocator {
           continue;
         }
         this.#init.tables.ingest(signed);
+        // The answer may be ahead of what is known of its writer: then the grant does not show yet.
+        if (this.#mine(ring, this.#space(ring)).length === 0) await this.#init.catchUp(owner);
         if (this.#mine(ring, this.#space(ring)).length > 0) {
           await this.claim(ring);
           return [];
@@ -177,7 +184,7 @@ export class Allocator {
     const ring = Array.isArray(asked) ? (asked[0] as unknown) : null;
     if (typeof ring !== 'string' || !isRing(ring)) throw new Error('malformed range request');
     const space = this.#init.spaceOf(ring);
-    if (space === null || !this.#init.mayOwn(ring, from)) return encode(null);
+    if (space === null || this.retired || !this.#init.mayOwn(ring, from)) return encode(null);
     const range = halfToGive(this.#mine(ring, space), this.#unavailable(ring, space));
     if (range === null) return encode(null);
     return encode(toWire(await this.#grant(ring, range, from)));
@@ -198,15 +205,14 @@ export class Allocator {
     const { tables } = this.#init;
     const space = this.#init.spaceOf(ring);
     if (space === null) return;
-    for (const range of this.#mine(ring, space)) {
-      if (range.generation === 0) continue;
-      const claimed = [...tables.records(topicOf(ring), keyPrefix(ring))].some(({ record }) => {
+    const unclaimed = ({ start, end, generation }: Owned): boolean =>
+      generation > 0 &&
+      ![...tables.records(topicOf(ring), keyPrefix(ring))].some(({ record }) => {
         const value = record.value as RangeValue;
-        const covers = value.start <= range.start && range.end <= value.end;
-        return record.owner === this.#self && value.generation === range.generation && covers;
+        const covers = value.start <= start && end <= value.end;
+        return record.owner === this.#self && value.generation === generation && covers;
       });
-      if (!claimed) await this.#grant(ring, range, this.#self);
-    }
+    await this.#grantEach(ring, this.#self, () => this.#mine(ring, space).find(unclaimed));
   }
 
   /**
@@ -216,9 +222,12 @@ export class Allocator {
   async reclaim(ring: RingId, from: NodeId): Promise<void> {
     const space = this.#init.spaceOf(ring);
     if (space === null) return;
-    for (const range of this.#split(ring, space)) {
-      if (range.owner === from) await this.#grant(ring, range, this.#self);
-    }
+    await this.#grantEach(ring, this.#self, () => this.#split(ring, space).find(({ owner }) => owner === from));
+  }
+
+  /** Looks again after every wait for the disk: part of what was ours before may have been given away meanwhile. */
+  async #grantEach(ring: RingId, to: NodeId, next: () => Owned | undefined): Promise<void> {
+    for (let range = next(); range !== undefined; range = next()) await this.#grant(ring, range, to);
   }
 
   #exhausted(ring: RingId, refusals: readonly Refusal[]): ControlPlaneError {

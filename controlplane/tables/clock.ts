@@ -7,6 +7,9 @@ export type Timestamp = readonly [wallMs: number, counter: number];
 /** A clock this far ahead is wrong; its time stamps do not drag ours along. */
 export const maxSkewMs = 60_000;
 
+/** Far more stamps than a clock makes in one millisecond; the next one moves to the next millisecond. */
+export const maxCounter = 2 ** 31;
+
 export function compareTimestamps(a: Timestamp, b: Timestamp): number {
   return a[0] - b[0] || a[1] - b[1];
 }
@@ -22,7 +25,9 @@ export class HybridClock {
   /** A time stamp after all that were made or observed here. */
   next(): Timestamp {
     const wall = this.#now();
-    this.#last = wall > this.#last[0] ? [wall, 0] : [this.#last[0], this.#last[1] + 1];
+    const [lastWall, counter] = this.#last;
+    if (wall > lastWall) this.#last = [wall, 0];
+    else this.#last = counter < maxCounter ? [lastWall, counter + 1] : [lastWall + 1, 0];
     return this.#last;
   }
 

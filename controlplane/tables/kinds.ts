@@ -1,7 +1,10 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
+import { isNetworkSubnet, parseSubnet } from '../addresses.ts';
 import type { Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
+import { parseHostPort } from '../mesh/address.ts';
+import { maxCounter } from './clock.ts';
 import { clusterTopic, type SignedRecord } from './record.ts';
 
 // What the tables hold: for each kind of key, in which topic it lives, who may write it, and the shape of its value.
@@ -9,22 +12,28 @@ import { clusterTopic, type SignedRecord } from './record.ts';
 const text = (max: number) => z.string().max(max);
 const count = z.int().min(0);
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= 64);
+// One spelling each (no leading zeros, no host bits): what two nodes compare or compute with must read the same to both.
+const isIpv4 = (value: string): boolean => parseSubnet(`${value}/32`) !== null;
+const ipv4 = z.string().max(15).refine(isIpv4, 'not an IPv4 address');
 const ip = z
   .string()
   .max(45)
-  .refine((value) => ipaddr.isValid(value), 'not an IP address');
-const ipv4 = z.string().refine((value) => ipaddr.IPv4.isValidFourPartDecimal(value), 'not an IPv4 address');
-const cidr4 = z
+  .refine((value) => isIpv4(value) || ipaddr.IPv6.isValid(value), 'not an IP address');
+const pool = z
   .string()
   .max(18)
-  .refine((value) => ipaddr.IPv4.isValidCIDRFourPartDecimal(value), 'not an IPv4 subnet');
+  .refine((value) => parseSubnet(value) !== null, 'not an IPv4 subnet');
+const subnet = pool.refine(isNetworkSubnet, 'not a subnet for a network');
 const mac = z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'not a unicast MAC address');
 const hostPort = z
   .string()
   .max(64)
-  .regex(/^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]):\d{1,5}$/, 'not IP:PORT');
+  .refine((value) => {
+    const parsed = parseHostPort(value);
+    return parsed !== null && ip.safeParse(parsed.host).success;
+  }, 'not IP:PORT');
 const label = z.record(text(128), text(1024)).refine((all) => Object.keys(all).length <= 64, 'more than 64 labels');
-const timestamp = z.tuple([count, count]);
+const timestamp = z.tuple([count, count.max(maxCounter)]);
 const nodeId = z.string().refine((value) => parseNodeId(value) !== null, 'not a node id');
 const name = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, 'not a name');
 
@@ -43,7 +52,7 @@ export const ClusterValue = z.object({
   stamp: timestamp,
   /** Owner of all subnets and VNIs that nobody else was given. */
   root: nodeId,
-  pools: z.array(cidr4).min(1).max(16),
+  pools: z.array(pool).min(1).max(16),
   subnetBits: z.int().min(16).max(29),
   dataPathPort: z.int().min(1).max(65535),
 });
@@ -54,7 +63,7 @@ export const NetworkValue = z.object({
   removed: z.boolean(),
   name,
   vni: z.int().min(4096).max(0xffffff),
-  subnet: cidr4,
+  subnet,
   gateway: ipv4,
   internal: z.boolean(),
   attachable: z.boolean(),
@@ -80,7 +89,7 @@ export const RemovedValue = z.object({ stamp: timestamp });
 export const EndpointValue = z.object({
   name,
   sandbox: z.string().regex(/^[0-9a-f]{64}$/),
-  ip,
+  ip: ipv4,
   mac,
   aliases: z.array(name).max(16),
   createdMs: count,
@@ -111,31 +120,55 @@ export type Pool = 'subnet' | 'vni';
 
 interface Kind {
   readonly scope: 'cluster' | 'network';
-  readonly key: (rest: string) => boolean;
+  /** Whether what follows the table's name and a slash is a key; null when there is no slash. */
+  readonly key: (rest: string | null) => boolean;
   readonly value: z.ZodType;
   readonly managersOnly: boolean;
+  /** Whether key and value say the same. */
+  readonly agree?: (rest: string, value: unknown) => boolean;
 }
 
-const isGrantKey = (rest: string): boolean => /^\d{1,10}\/\d{1,10}$/.test(rest);
+const alone = (rest: string | null): boolean => rest === null;
+const named =
+  (test: (rest: string) => boolean) =>
+  (rest: string | null): boolean =>
+    rest !== null && test(rest);
+const grantKey = /^(?:(?:subnet|vni)\/)?(\d{1,10})\/(\d{1,10})$/;
+
+/** A grant is never rewritten: its key holds what would make it another one. */
+function grantAgrees(rest: string, value: unknown): boolean {
+  const { start, end, generation } = value as RangeValue;
+  const match = grantKey.exec(rest);
+  return start < end && match?.[1] === String(start) && match[2] === String(generation);
+}
 
 const kinds: { readonly [prefix: string]: readonly Kind[] } = {
-  node: [{ scope: 'cluster', key: (rest) => rest === '', value: NodeValue, managersOnly: false }],
-  cluster: [{ scope: 'cluster', key: (rest) => rest === '', value: ClusterValue, managersOnly: true }],
-  network: [{ scope: 'cluster', key: isNetworkId, value: NetworkValue, managersOnly: true }],
+  node: [{ scope: 'cluster', key: alone, value: NodeValue, managersOnly: false }],
+  cluster: [{ scope: 'cluster', key: alone, value: ClusterValue, managersOnly: true }],
+  network: [{ scope: 'cluster', key: named(isNetworkId), value: NetworkValue, managersOnly: true }],
   token: [
     { scope: 'cluster', key: (rest) => rest === 'worker' || rest === 'manager', value: TokenValue, managersOnly: true },
   ],
-  removed: [{ scope: 'cluster', key: (rest) => parseNodeId(rest) !== null, value: RemovedValue, managersOnly: true }],
+  removed: [
+    { scope: 'cluster', key: named((rest) => parseNodeId(rest) !== null), value: RemovedValue, managersOnly: true },
+  ],
   range: [
     {
       scope: 'cluster',
-      key: (rest) => /^(subnet|vni)\/\d{1,10}\/\d{1,10}$/.test(rest),
+      key: named((rest) => grantKey.test(rest) && /^[sv]/.test(rest)),
       value: RangeValue,
       managersOnly: true,
+      agree: grantAgrees,
     },
-    { scope: 'network', key: isGrantKey, value: RangeValue, managersOnly: false },
+    {
+      scope: 'network',
+      key: named((rest) => grantKey.test(rest) && /^\d/.test(rest)),
+      value: RangeValue,
+      managersOnly: false,
+      agree: grantAgrees,
+    },
   ],
-  ep: [{ scope: 'network', key: isEndpointId, value: EndpointValue, managersOnly: false }],
+  ep: [{ scope: 'network', key: named(isEndpointId), value: EndpointValue, managersOnly: false }],
 };
 
 export const networkTopic = (id: NetworkId): string => `net/${id}`;
@@ -153,12 +186,14 @@ export function networkOfTopic(topic: string): NetworkId | null {
 export function objectionTo({ record }: SignedRecord, writer: Role | null): string | null {
   if (record.key === '') return typeof record.value === 'number' ? null : 'opening record without a size';
   const slash = record.key.indexOf('/');
-  const [prefix, rest] = slash < 0 ? [record.key, ''] : [record.key.slice(0, slash), record.key.slice(slash + 1)];
+  const [prefix, rest] = slash < 0 ? [record.key, null] : [record.key.slice(0, slash), record.key.slice(slash + 1)];
   const scope = record.topic === clusterTopic ? 'cluster' : 'network';
   const kind = Object.hasOwn(kinds, prefix) ? kinds[prefix]?.find((each) => each.scope === scope) : undefined;
   if (kind === undefined || !kind.key(rest)) return `unknown key in ${scope} topic`;
   if (kind.managersOnly && writer !== 'manager') return `${prefix} record from a worker`;
   if (record.value === null) return null;
   const parsed = kind.value.safeParse(record.value);
-  return parsed.success ? null : `malformed ${prefix} record`;
+  if (!parsed.success) return `malformed ${prefix} record`;
+  const agrees = kind.agree === undefined || kind.agree(rest ?? '', record.value);
+  return agrees ? null : `${prefix} record whose key and value differ`;
 }

@@ -1,6 +1,6 @@
 import { type NodeId, nodeIdOf } from '../ids.ts';
-import { isCount, isTopic, type WireRecord } from './record.ts';
-import type { Position } from './stream.ts';
+import { isCount, isTopic, type SignedRecord, type WireRecord } from './record.ts';
+import type { Batch, Position } from './stream.ts';
 
 // The pull message, with which nodes compare and fetch: its shapes on the wire and their parsers.
 
@@ -27,6 +27,33 @@ export interface PullReply {
   more: boolean;
   /** The asker has something that the answerer lacks. */
   behind: boolean;
+}
+
+/** Room for the fields of a `WireStream` besides certificate and records. */
+export const streamOverheadBytes = 160;
+
+const wireSize = ({ payload, signature }: SignedRecord): number => payload.length + signature.length + 16;
+
+/**
+ * As much of a batch as fits into `roomBytes`. A part begins with the last record of the whole, so that the reader
+ * knows how far its owner has come and takes no part for all of it.
+ */
+export function cutBatch(batch: Batch, roomBytes: number): Batch & { readonly sizeBytes: number } {
+  const whole = batch.records.reduce((sum, signed) => sum + wireSize(signed), 0);
+  if (whole <= roomBytes) return { ...batch, sizeBytes: whole };
+  const nothing = { ...batch, upTo: batch.after, records: [], sizeBytes: 0 };
+  const last = batch.records.at(-1);
+  if (last === undefined) return nothing;
+  let sizeBytes = wireSize(last);
+  let upTo = batch.after;
+  const records: SignedRecord[] = [];
+  for (const signed of batch.records) {
+    if (sizeBytes + wireSize(signed) > roomBytes) break;
+    sizeBytes += wireSize(signed);
+    records.push(signed);
+    upTo = Math.min(signed.record.seq, batch.upTo);
+  }
+  return records.length === 0 ? nothing : { ...batch, upTo, records: [last, ...records], sizeBytes };
 }
 
 /** Splits records into lists whose encoding stays below `limitBytes`. */

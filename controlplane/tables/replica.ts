@@ -4,21 +4,25 @@ import { type NodeId, nodeIdOf } from '../ids.ts';
 import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.ts';
 import type { Members } from './members.ts';
 import {
+  cutBatch,
   inFrames,
   type PullReply,
   parsePullReply,
   parsePullRequest,
+  streamOverheadBytes,
   type WireStream,
   type WireVector,
 } from './pull.ts';
 import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
-import { nowhere, type Position } from './stream.ts';
+import { isBehind, nowhere, type Position } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
 
 // How often a node compares itself with a random neighbour. Gossip and gap pulls do the work; this finds what both
 // missed, so seconds are enough.
 const comparePeriodMs = 5_000;
 const requestTimeoutMs = 10_000;
+// Streams asked for one by one while an earlier pull is not answered; beyond that everything is compared.
+const maxWantedStreams = 256;
 // Half of maxFrameBytes: room for the certificates and the msgpack framing around the records.
 const batchBytes = 524_288;
 
@@ -93,24 +97,23 @@ export class Replica {
   gossip(topic: string, bytes: Uint8Array, from: NodeId): Verdict {
     const frame = this.#decode(bytes);
     if (!Array.isArray(frame) || frame.length === 0) return this.#refuse('malformed gossip', from, 'reject');
-    let verdict: Verdict = 'ignore';
+    let applied = false;
+    let forged = false;
     for (const wire of frame) {
       const signed = decodeRecord(wire);
       if (signed === null || signed.record.topic !== topic) return this.#refuse('malformed record', from, 'reject');
       const outcome = this.#tables.ingest(signed);
       if (outcome.result === 'refused') {
-        verdict = this.#refuse(
-          outcome.reason,
-          signed.record.owner,
-          outcome.reason === badSignature ? 'reject' : 'ignore',
-        );
+        this.#refuse(outcome.reason, signed.record.owner, 'ignore');
+        forged ||= outcome.reason === badSignature;
       }
-      if (outcome.result === 'applied') verdict = 'accept';
+      applied ||= outcome.result === 'applied';
       if (outcome.result === 'unknown-owner' || (outcome.result === 'applied' && outcome.gap)) {
         this.want(from, new Map([[topic, new Set([signed.record.owner])]]));
       }
     }
-    return verdict;
+    // Whoever passes on a forgery is at fault, whatever else is in the message.
+    return forged ? 'reject' : applied ? 'accept' : 'ignore';
   }
 
   /** Pulls from that peer as soon as possible; requests that come while one is under way are put together. */
@@ -120,6 +123,8 @@ export class Replica {
       this.#wanted.set(peer, known === 'all' ? known : wanted);
     } else {
       for (const [topic, owners] of wanted) known.set(topic, new Set([...(known.get(topic) ?? []), ...owners]));
+      if ([...known.values()].reduce((sum, { size }) => sum + size, 0) > maxWantedStreams)
+        this.#wanted.set(peer, 'all');
     }
     if (this.#pulling.has(peer)) return;
     this.#pulling.add(peer);
@@ -182,6 +187,9 @@ export class Replica {
         return progress;
       }
       const outcome = this.#tables.ingest(signed);
+      const { epoch, seq } = signed.record;
+      // A part begins with the last record of the whole (pull.ts).
+      if (seq > stream.upTo) this.#tables.expect(stream.topic, owner, epoch, seq);
       if (outcome.result === 'applied') progress = true;
       if (outcome.result === 'refused') {
         this.#refuse(outcome.reason, owner, 'ignore');
@@ -190,12 +198,12 @@ export class Replica {
     }
     // A refused record may become acceptable (its network may still be on its way): then the batch does not count as
     // taken, and the next exchange brings it again.
-    const lacked = this.#tables.lacks(stream.topic, owner, { epoch: stream.epoch, seq: stream.upTo });
-    const known = this.#tables.vector(stream.topic).get(owner) ?? nowhere;
-    const joins = stream.after === 0 || (known.epoch === stream.epoch && known.seq >= stream.after);
-    if (clean && lacked && joins) {
+    const known = this.#tables.vector(stream.topic).get(owner);
+    const joins = stream.after === 0 || (known?.epoch === stream.epoch && known.seq >= stream.after);
+    if (clean && joins) {
       this.#tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
-      progress = true;
+      const now = this.#tables.vector(stream.topic).get(owner);
+      progress ||= now !== undefined && isBehind(known ?? nowhere, now);
     }
     return progress;
   }
@@ -232,21 +240,13 @@ export class Replica {
         const batch = this.#tables.after(topic, owner, position);
         const certificate = this.#members.get(owner)?.certificate;
         if (batch === null || certificate === undefined) continue;
-        const records: WireRecord[] = [];
-        let { upTo } = batch;
-        for (const signed of batch.records) {
-          const size = signed.payload.length + signed.signature.length + 16;
-          if (size > room) {
-            upTo = Math.min(upTo, signed.record.seq - 1);
-            reply.more = true;
-            break;
-          }
-          room -= size;
-          records.push(toWire(signed));
-        }
-        const { epoch, after } = batch;
-        if (records.length > 0 || !reply.more) {
-          reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records });
+        const cut = cutBatch(batch, room - certificate.length - streamOverheadBytes);
+        reply.more = cut.upTo < batch.upTo;
+        room -= cut.sizeBytes + certificate.length + streamOverheadBytes;
+        if (cut.records.length > 0) {
+          const { epoch, after, upTo } = cut;
+          const wire = cut.records.map(toWire);
+          reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records: wire });
         }
         if (reply.more) break;
       }

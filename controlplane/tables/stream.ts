@@ -50,15 +50,25 @@ class EpochState {
   readonly latest = new Map<string, SignedRecord>();
   readonly #seenAhead = new Set<number>();
   contiguous = 0;
+  #highest = 0;
+  #expected = 0;
 
   constructor(epoch: number) {
     this.epoch = epoch;
   }
 
-  /** The opening record says how many records repeat the state at the start of the epoch. */
+  /**
+   * The opening record says how many records repeat the state at the start of the epoch; one of them that was written
+   * anew since then comes later, at the latest by `expected`.
+   */
   get whole(): boolean {
     const size = this.latest.get('')?.record.value;
-    return typeof size === 'number' && this.contiguous >= size;
+    return typeof size === 'number' && this.contiguous >= Math.max(size, this.#expected);
+  }
+
+  /** More of the epoch is on its way, up to `seq`; believed only as far as its owner is known to have written. */
+  expect(seq: number): void {
+    this.#expected = Math.max(this.#expected, Math.min(seq, this.#highest));
   }
 
   has(seq: number): boolean {
@@ -75,15 +85,20 @@ class EpochState {
     return previous;
   }
 
-  /** Everything up to `seq` is here or superseded: the end of a pulled batch says so. */
+  /**
+   * Everything up to `seq` is here or superseded: a pulled batch says so. Believed only as far as its owner is known to
+   * have written, so that nobody else can make a stream look complete for ever.
+   */
   advanceTo(seq: number): void {
-    if (seq <= this.contiguous) return;
-    this.contiguous = seq;
-    for (const each of this.#seenAhead) if (each <= seq) this.#seenAhead.delete(each);
+    const known = Math.min(seq, this.#highest);
+    if (known <= this.contiguous) return;
+    this.contiguous = known;
+    for (const each of this.#seenAhead) if (each <= known) this.#seenAhead.delete(each);
     this.#closeGap();
   }
 
   #saw(seq: number): void {
+    this.#highest = Math.max(this.#highest, seq);
     if (seq <= this.contiguous) return;
     if (seq === this.contiguous + 1) this.contiguous = seq;
     else if (this.#seenAhead.size < maxSeenAhead) this.#seenAhead.add(seq);
@@ -151,6 +166,11 @@ export class Stream {
     const previous = state.put(signed);
     const changes = this.#promote() ?? this.#visible(state, signed, previous);
     return { result: 'applied', changes, gap: !this.#contains(signed), latest: previous !== undefined };
+  }
+
+  /** A batch of `epoch` comes in parts, of which the last ends with `seq`: until then the epoch is not whole. */
+  expect(epoch: number, seq: number): void {
+    this.#stateOf(epoch)?.expect(seq);
   }
 
   /** The batch pulled for `epoch` reached `seq` without holes. @returns what became visible by it */

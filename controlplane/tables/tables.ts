@@ -201,6 +201,11 @@ export class Tables {
     return { result: 'applied', gap: offer.gap };
   }
 
+  /** What is ingested next is the first part of a batch that ends with `seq`. */
+  expect(topic: string, owner: NodeId, epoch: number, seq: number): void {
+    if (owner !== this.self) this.#topics.get(topic)?.get(owner)?.expect(epoch, seq);
+  }
+
   /** The batch just ingested had no holes up to `seq`. */
   advance(topic: string, owner: NodeId, epoch: number, seq: number): void {
     const stream = this.#topics.get(topic)?.get(owner);

@@ -43,7 +43,8 @@ interface Stamped {
 export class View {
   readonly nodes = new Map<NodeId, NodeValue>();
   readonly networks = new Map<NetworkId, Network>();
-  readonly endpoints = new Map<NetworkId, Map<EndpointId, Endpoint>>();
+  /** By owner and id: a node cannot touch what another announced by using its id. */
+  readonly endpoints = new Map<NetworkId, Map<string, Endpoint>>();
   readonly #grants = new Map<RingId, Map<string, Grant>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
@@ -108,12 +109,13 @@ export class View {
     let found: Network | null = null;
     for (const network of this.networks.values()) {
       if (network.name !== name) continue;
-      if (found === null || compareTimestamps([network.createdMs, 0], [found.createdMs, 0]) < 0) found = network;
+      const order = found === null ? -1 : network.createdMs - found.createdMs || (network.id < found.id ? -1 : 1);
+      if (order < 0) found = network;
     }
     return found;
   }
 
-  endpointsOf(network: NetworkId): ReadonlyMap<EndpointId, Endpoint> {
+  endpointsOf(network: NetworkId): ReadonlyMap<string, Endpoint> {
     return this.endpoints.get(network) ?? new Map();
   }
 
@@ -150,7 +152,7 @@ export class View {
       } else if (networkId !== null) {
         const id = first as EndpointId;
         const endpoint = value === null ? null : { ...(value as EndpointValue), id, owner, networkId };
-        setIn(this.endpoints, networkId, id, endpoint);
+        setIn(this.endpoints, networkId, `${owner} ${id}`, endpoint);
         endpoints.add(networkId);
       } else if (prefix === 'node') {
         if (value === null) this.nodes.delete(owner);

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NodeId } from '../../../controlplane/ids.ts';
+import { Dialer } from '../../../controlplane/mesh/dialer.ts';
+import { keyFrom } from '../../sim/identities.ts';
+import { VirtualTime } from '../../sim/time.ts';
+import { FakeTransport, quietLog, virtualEnvironment } from './helpers.ts';
+
+const [low = keyFrom('a').nodeId, middle = low, high = low] = ['a', 'b', 'c']
+  .map((label) => keyFrom(label).nodeId)
+  .sort();
+const connection = { direction: 'outbound' as const, address: '192.0.2.1:7946', sinceMs: 0 };
+
+function make(self: NodeId, random: () => number = () => 0.5) {
+  const time = new VirtualTime();
+  const transport = new FakeTransport();
+  const dialer = new Dialer({ self, transport, environment: virtualEnvironment(time, random), log: quietLog });
+  return { time, transport, dialer };
+}
+
+const addressesOf = (...peers: NodeId[]) => new Map(peers.map((peer) => [peer, ['192.0.2.1:7946']]));
+
+/** Virtual times of the dials within `durationMs`. */
+async function dials({ time, transport }: ReturnType<typeof make>, durationMs: number): Promise<number[]> {
+  const at: number[] = [];
+  const startedMs = time.now();
+  for (let ms = 0; ms < durationMs; ms += 1) {
+    const before = transport.dialled.length;
+    await time.run(1);
+    if (transport.dialled.length > before) at.push(time.now() - startedMs);
+  }
+  return at;
+}
+
+test('the pause between dials doubles from 250 ms up to 15 s', async () => {
+  const made = make(low);
+  made.dialer.set(addressesOf(high));
+  const at = await dials(made, 70_000);
+  const pauses = at.slice(1).map((ms, i) => ms - (at[i] ?? 0));
+  const wanted = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000];
+  for (const [i, pause] of wanted.entries())
+    assert.ok(Math.abs((pauses[i] ?? 0) - pause) <= 1, `pause ${i} is ${pauses[i]}`);
+  const state = made.dialer.states().get(high);
+  assert.equal(state?.attempts, at.length);
+  assert.equal(state?.lastError, 'refused');
+  made.dialer.stop();
+});
+
+test('pauses are spread by a quarter either way', async () => {
+  for (const [random, pause] of [
+    [0, 188],
+    [0.999, 313],
+  ] as const) {
+    const made = make(low, () => random);
+    made.dialer.set(addressesOf(high));
+    const [first = 0, second = 0] = await dials(made, 1_000);
+    assert.ok(Math.abs(second - first - pause) <= 1, `${second - first}`);
+    made.dialer.stop();
+  }
+});
+
+test('a connection ends the dialling, its loss begins it anew and without the old back-off', async () => {
+  const made = make(low);
+  const { dialer, transport, time } = made;
+  dialer.set(addressesOf(high));
+  await dials(made, 10_000);
+  transport.open.set(high, connection);
+  dialer.connected(high);
+  assert.equal(dialer.states().size, 0);
+  const before = transport.dialled.length;
+  await time.run(60_000);
+  assert.equal(transport.dialled.length, before);
+  transport.open.delete(high);
+  dialer.disconnected(high);
+  const at = await dials(made, 1_000);
+  assert.ok(Math.abs((at[1] ?? 0) - (at[0] ?? 0) - 250) <= 1);
+  assert.ok((at[0] ?? 99) <= 1);
+  dialer.stop();
+});
+
+test('of two running nodes the greater id lets the other go first; at its own start nobody waits', async () => {
+  const starting = make(high);
+  starting.dialer.set(addressesOf(low));
+  assert.ok(((await dials(starting, 1_500))[0] ?? 99) <= 1);
+  starting.dialer.set(addressesOf(low, middle));
+  const heard = starting.transport.dialled.indexOf(middle);
+  assert.equal(heard, -1);
+  await starting.time.run(990);
+  assert.ok(!starting.transport.dialled.includes(middle));
+  await starting.time.run(20);
+  assert.ok(starting.transport.dialled.includes(middle));
+  starting.dialer.stop();
+});
+
+test('a member that is gone is not dialled, nor anybody after stop', async () => {
+  const made = make(low);
+  made.dialer.set(addressesOf(middle, high));
+  await made.time.run(10);
+  made.dialer.set(addressesOf(high));
+  made.transport.dialled.length = 0;
+  await made.time.run(5_000);
+  assert.ok(!made.transport.dialled.includes(middle) && made.transport.dialled.includes(high));
+  made.dialer.stop();
+  made.transport.dialled.length = 0;
+  made.dialer.set(addressesOf(middle, high));
+  await made.time.run(60_000);
+  assert.deepEqual(made.transport.dialled, []);
+  assert.equal(made.dialer.states().size, 0);
+});

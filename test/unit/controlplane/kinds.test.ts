@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Role } from '../../../controlplane/identity/certificates.ts';
+import { type NetworkId, nodeIdOf } from '../../../controlplane/ids.ts';
+import { networkOfTopic, networkTopic, objectionTo } from '../../../controlplane/tables/kinds.ts';
+import { clusterTopic } from '../../../controlplane/tables/record.ts';
+
+const owner = nodeIdOf(Buffer.alloc(32, 1));
+const topic = networkTopic('n'.repeat(25) as NetworkId);
+const stamp = [1, 0];
+
+function objection(inTopic: string, key: string, value: unknown, writer: Role | null = 'manager'): string | null {
+  const record = { topic: inTopic, owner, epoch: 1, seq: 2, key, value };
+  return objectionTo({ record, payload: new Uint8Array(), signature: new Uint8Array() }, writer);
+}
+
+const node = {
+  hostname: 'a',
+  vtep: '192.0.2.1',
+  gossip: ['192.0.2.1:7946', '[fd00::1]:7946'],
+  version: '1',
+  createdMs: 1,
+};
+const network = {
+  ...{ stamp, removed: false, name: 'frontend', vni: 4096, subnet: '10.0.1.0/24', gateway: '10.0.1.1', root: owner },
+  ...{ internal: false, attachable: false, ingress: false, options: {}, labels: { a: 'b' }, createdMs: 1 },
+};
+const endpoint = {
+  ...{ name: 'box', sandbox: 'a'.repeat(64), ip: '10.0.1.2', mac: '02:00:00:00:00:01' },
+  ...{ aliases: ['web'], createdMs: 1 },
+};
+const range = { start: 0, end: 4, to: owner, generation: 1 };
+const cluster = { stamp, root: owner, pools: ['10.0.0.0/8'], subnetBits: 24, dataPathPort: 4789 };
+const token = { stamp, sealed: Buffer.alloc(44), retired: [] };
+
+/** topic, key, a value that is right, whether workers may write it */
+const right: [string, string, object, boolean][] = [
+  [clusterTopic, 'node', node, true],
+  [clusterTopic, 'cluster', cluster, false],
+  [clusterTopic, `network/${'n'.repeat(25)}`, network, false],
+  [clusterTopic, 'token/worker', token, false],
+  [clusterTopic, 'token/manager', token, false],
+  [clusterTopic, `removed/${owner}`, { stamp }, false],
+  [clusterTopic, 'range/subnet/0/1', range, false],
+  [clusterTopic, 'range/vni/12/3', { ...range, start: 12, end: 14, generation: 3 }, false],
+  [topic, 'range/0/1', range, true],
+  [topic, `ep/${'e'.repeat(64)}`, endpoint, true],
+];
+
+test('each kind has its topic, its writers and its shape', () => {
+  for (const [inTopic, key, value, byWorkers] of right) {
+    const [prefix = ''] = key.split('/');
+    assert.equal(objection(inTopic, key, value), null, key);
+    assert.equal(objection(inTopic, key, null), null, `tombstone of ${key}`);
+    assert.equal(objection(inTopic, key, value, 'worker'), byWorkers ? null : `${prefix} record from a worker`);
+    assert.equal(objection(inTopic, key, value, null), byWorkers ? null : `${prefix} record from a worker`);
+    const elsewhere = inTopic === clusterTopic ? topic : clusterTopic;
+    assert.match(objection(elsewhere, key, value) ?? '', /unknown key/, key);
+    for (const field of Object.keys(value)) {
+      assert.equal(
+        objection(inTopic, key, { ...value, [field]: undefined }),
+        `malformed ${prefix} record`,
+        `${key} ${field}`,
+      );
+      assert.notEqual(objection(inTopic, key, { ...value, [field]: { odd: true } }), null, `${key} ${field}`);
+    }
+    for (const odd of [0, '', [], true, 'text'])
+      assert.equal(objection(inTopic, key, odd), `malformed ${prefix} record`);
+  }
+});
+
+test('keys that are none are refused', () => {
+  const keys = [
+    'node/x',
+    'network/short',
+    'token/king',
+    'removed/nobody',
+    'range/0/1',
+    'range/vni/x/1',
+    'ep/1',
+    '__proto__',
+    'constructor',
+    'toString/x',
+    'network',
+  ];
+  for (const key of keys) assert.match(objection(clusterTopic, key, {}) ?? '', /unknown key/, key);
+  for (const key of ['ep/short', 'range/0', 'range/00000000000/1', 'range/-1/1', 'node']) {
+    assert.match(objection(topic, key, {}) ?? '', /unknown key/, key);
+  }
+});
+
+test('values out of bounds are refused', () => {
+  const bad: [string, string, object][] = [
+    [clusterTopic, 'node', { ...node, vtep: 'not an address' }],
+    [clusterTopic, 'node', { ...node, gossip: ['host:1'] }],
+    [clusterTopic, 'node', { ...node, gossip: [] }],
+    [clusterTopic, 'node', { ...node, hostname: 'x'.repeat(254) }],
+    [clusterTopic, `network/${'n'.repeat(25)}`, { ...network, vni: 4095 }],
+    [clusterTopic, `network/${'n'.repeat(25)}`, { ...network, vni: 2 ** 24 }],
+    [clusterTopic, `network/${'n'.repeat(25)}`, { ...network, name: '-x' }],
+    [clusterTopic, `network/${'n'.repeat(25)}`, { ...network, subnet: '10.0.1.0' }],
+    [clusterTopic, `network/${'n'.repeat(25)}`, { ...network, root: 'nobody' }],
+    [clusterTopic, 'token/worker', { ...token, sealed: Buffer.alloc(65) }],
+    [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, mac: '01:00:00:00:00:01' }],
+    [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, mac: '02:00:00:00:00:01\nx' }],
+    [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, aliases: Array(17).fill('a') }],
+    [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, sandbox: '../etc' }],
+    [topic, 'range/0/1', { ...range, generation: 0 }],
+    [topic, 'range/0/1', { ...range, start: -1 }],
+    [topic, 'range/0/1', { ...range, end: 1.5 }],
+  ];
+  for (const [inTopic, key, value] of bad)
+    assert.match(objection(inTopic, key, value) ?? '', /malformed/, JSON.stringify(value));
+});
+
+test('the opening record has a number', () => {
+  assert.equal(objection(clusterTopic, '', 3), null);
+  assert.equal(objection(clusterTopic, '', 'three'), 'opening record without a size');
+});
+
+test('topics name their network', () => {
+  assert.equal(networkOfTopic(topic), 'n'.repeat(25));
+  for (const text of [clusterTopic, 'net/', 'net/short', `nets/${'n'.repeat(25)}`])
+    assert.equal(networkOfTopic(text), null);
+});

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { after, test } from 'node:test';
+import { issueCertificate, newAuthority } from '../../../controlplane/identity/authority.ts';
+import { TrustAnchor } from '../../../controlplane/identity/certificates.ts';
+import { newNodeKey } from '../../../controlplane/identity/keys.ts';
+import type { NodeId } from '../../../controlplane/ids.ts';
+import { libp2pTransport } from '../../../controlplane/mesh/libp2p.ts';
+import type { Transport, Verdict } from '../../../controlplane/mesh/transport.ts';
+import { Members } from '../../../controlplane/tables/members.ts';
+import { VirtualTime } from '../../sim/time.ts';
+import { memoryStore, quietLog, virtualEnvironment } from './helpers.ts';
+
+const topic = 'cluster';
+const clusterId = 'c'.repeat(25);
+const nowMs = new VirtualTime().now();
+const authority = await newAuthority(clusterId, nowMs);
+const foreign = await newAuthority(clusterId, nowMs);
+const networkKey = randomBytes(32);
+
+const stops: (() => Promise<void>)[] = [];
+after(async () => {
+  await Promise.all(stops.map((stop) => stop()));
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+interface Node {
+  readonly nodeId: NodeId;
+  readonly address: string;
+  readonly transport: Transport;
+  readonly members: Members;
+  readonly heard: string[];
+  readonly asked: string[];
+  readonly connects: NodeId[];
+  next(event: 'gossip' | 'connected' | 'disconnected'): Promise<void>;
+}
+
+async function start(options: { psk?: Uint8Array; by?: typeof authority; admitAll?: boolean } = {}): Promise<Node> {
+  const key = newNodeKey();
+  const port = await freePort();
+  const certificate = await issueCertificate(options.by ?? authority, clusterId, { ...key, role: 'worker' }, nowMs);
+  const members = new Members(
+    new TrustAnchor(authority.certificate),
+    memoryStore(),
+    virtualEnvironment(new VirtualTime()),
+  );
+  const waiting: { event: string; resolve: () => void }[] = [];
+  const tell = (event: string): void => {
+    for (const each of waiting.splice(0)) {
+      if (each.event === event) each.resolve();
+      else waiting.push(each);
+    }
+  };
+  const [heard, asked, connects]: [string[], string[], NodeId[]] = [[], [], []];
+  const transport = libp2pTransport({
+    key,
+    networkKey: options.psk ?? networkKey,
+    listen: { host: '127.0.0.1', port },
+    certificate: () => certificate,
+    admit: (shown, peerId) => {
+      if (options.admitAll === true) return null;
+      const admitted = members.admit(shown);
+      if (!admitted.ok) return admitted.reason;
+      return admitted.member.nodeId === peerId ? null : 'the certificate is that of another node';
+    },
+    log: quietLog,
+  });
+  await transport.start({
+    gossip: (_, bytes): Verdict => {
+      heard.push(Buffer.from(bytes).toString());
+      tell('gossip');
+      return 'accept';
+    },
+    request: async (method, body) => {
+      asked.push(method);
+      if (method === 'fail') throw new Error('cannot');
+      return Buffer.concat([Buffer.from('echo '), body]);
+    },
+    connected: (peer) => {
+      connects.push(peer);
+      tell('connected');
+    },
+    disconnected: () => tell('disconnected'),
+  });
+  stops.push(() => transport.stop());
+  transport.subscribe(topic);
+  const next = (event: string) => new Promise<void>((resolve) => waiting.push({ event, resolve }));
+  return { nodeId: key.nodeId, address: `127.0.0.1:${port}`, transport, members, heard, asked, connects, next };
+}
+
+const dial = (from: Node, to: Node) => from.transport.dial(to.nodeId, [to.address], AbortSignal.timeout(5_000));
+
+/** Publishes until the other end has heard it: the mesh of gossipsub takes a moment to form. */
+async function hears(to: Node, from: Node, text: string): Promise<void> {
+  for (let attempt = 0; !to.heard.includes(text); attempt += 1) {
+    assert.ok(attempt < 100, 'gossip did not arrive');
+    const heard = to.next('gossip');
+    from.transport.publish(topic, Buffer.from(attempt === 0 ? text : `${text} ${attempt}`));
+    await Promise.race([heard, new Promise((resolve) => setTimeout(resolve, 100))]);
+    if (to.heard.some((each) => each.startsWith(text))) return;
+  }
+}
+
+test('members connect, gossip to each other and answer requests', async () => {
+  const [a, b] = [await start(), await start()];
+  const connected = b.next('connected');
+  await dial(a, b);
+  await connected;
+  assert.deepEqual([a.connects, b.connects], [[b.nodeId], [a.nodeId]]);
+  assert.equal(a.transport.connections().get(b.nodeId)?.direction, 'outbound');
+  assert.equal(a.transport.connections().get(b.nodeId)?.address, b.address);
+  assert.equal(b.transport.connections().get(a.nodeId)?.direction, 'inbound');
+  await hears(b, a, 'from a');
+  await hears(a, b, 'from b');
+  const signal = AbortSignal.timeout(5_000);
+  assert.equal(Buffer.from(await a.transport.request(b.nodeId, 'pull', Buffer.from('x'), signal)).toString(), 'echo x');
+  await assert.rejects(b.transport.request(a.nodeId, 'fail', Buffer.alloc(0), signal), /fail: cannot/);
+  const large = randomBytes(900_000);
+  assert.equal((await a.transport.request(b.nodeId, 'pull', large, signal)).length, 900_005);
+  const lost = b.next('disconnected');
+  await a.transport.disconnect(b.nodeId);
+  await lost;
+  await assert.rejects(a.transport.request(b.nodeId, 'pull', Buffer.alloc(0), signal), /is not connected/);
+});
+
+/** Nothing of the stranger's reaches the member above the handshake, whoever dials. */
+async function assertKeptOut(member: Node, stranger: Node): Promise<void> {
+  const before = [member.connects.length, member.heard.length, member.asked.length];
+  for (const [from, to] of [
+    [stranger, member],
+    [member, stranger],
+  ] as const) {
+    // A stranger that admits everybody may take itself for connected until the member has closed.
+    const dialled = await dial(from, to).then(
+      () => true,
+      () => false,
+    );
+    assert.ok(!(dialled && from === member), 'the member takes the stranger for connected');
+    stranger.transport.publish(topic, Buffer.from('let me in'));
+    const signal = AbortSignal.timeout(2_000);
+    await assert.rejects(stranger.transport.request(member.nodeId, 'pull', Buffer.alloc(0), signal));
+  }
+  assert.equal(member.transport.connections().has(stranger.nodeId), false);
+  assert.deepEqual([member.connects.length, member.heard.length, member.asked.length], before);
+}
+
+test('a stranger without the private-network key is kept out', async () => {
+  await assertKeptOut(await start(), await start({ psk: randomBytes(32), admitAll: true }));
+});
+
+test('a stranger who has the key and a certificate of another CA is kept out', async () => {
+  await assertKeptOut(await start(), await start({ by: foreign, admitAll: true }));
+});
+
+test('a removed node is kept out', async () => {
+  const [member, removed] = [await start(), await start()];
+  const connected = member.next('connected');
+  await dial(removed, member);
+  await connected;
+  member.members.remove(removed.nodeId);
+  const lost = removed.next('disconnected');
+  await member.transport.disconnect(removed.nodeId);
+  await lost;
+  await assertKeptOut(member, removed);
+});
+
+test('who is dialled under the id of another is not taken for it', async () => {
+  const [a, b, c] = [await start(), await start(), await start()];
+  await assert.rejects(a.transport.dial(b.nodeId, [c.address], AbortSignal.timeout(5_000)));
+  await assert.rejects(a.transport.dial(b.nodeId, [], AbortSignal.timeout(5_000)), /no address is known/);
+  assert.equal(a.transport.connections().size, 0);
+});

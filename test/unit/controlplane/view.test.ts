@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NetworkId } from '../../../controlplane/ids.ts';
+import { maxCounter, maxSkewMs } from '../../../controlplane/tables/clock.ts';
+import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { clusterTopic, type SignedRecord } from '../../../controlplane/tables/record.ts';
+import { identityOf } from '../../sim/identities.ts';
+import { simulationStartMs } from '../../sim/time.ts';
+import { Writer } from './helpers.ts';
+import { makeNode, type Node } from './nodes.ts';
+
+const id = 'n'.repeat(25) as NetworkId;
+const topic = networkTopic(id);
+const [one, two] = await Promise.all([identityOf(1, 'manager'), identityOf(2, 'manager')]);
+
+const network = (stamp: readonly [number, number], fields: object = {}) => ({
+  ...{ stamp, removed: false, name: 'frontend', vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' },
+  ...{ internal: false, attachable: false, ingress: false, options: {}, labels: {}, createdMs: 0 },
+  ...{ root: one.key.nodeId, ...fields },
+});
+const endpoint = (ip: string) => ({
+  ...{ name: 'box', sandbox: 'a'.repeat(64), ip, mac: '02:00:00:00:00:01', aliases: [], createdMs: 1 },
+});
+const endpointKey = `ep/${'e'.repeat(64)}`;
+
+/** A third node, to which both writers' records come in each of the two orders. */
+async function inBothOrders(a: readonly SignedRecord[], b: readonly SignedRecord[]): Promise<Node[]> {
+  return Promise.all(
+    [
+      [...a, ...b],
+      [...b, ...a],
+    ].map(async (records) => {
+      const node = await makeNode(0);
+      node.tables.addInterest(topic);
+      for (const { certificate } of [one, two]) node.members.admit(certificate);
+      for (const signed of records) assert.equal(node.tables.ingest(signed).result, 'applied');
+      return node;
+    }),
+  );
+}
+
+/** Records of one writer, with the opening record before them. */
+function written(identity: typeof one, inTopic: string, ...entries: readonly (readonly [string, unknown])[]) {
+  const writer = new Writer(identity);
+  return [
+    writer.write(inTopic, '', entries.length + 1),
+    ...entries.map(([key, value]) => writer.write(inTopic, key, value)),
+  ];
+}
+
+test('of a shared object the latest stamp counts, a removal included, in whatever order', async () => {
+  const key = `network/${id}`;
+  const [older, newer] = [network([10, 0]), network([10, 1], { name: 'renamed' })];
+  for (const { view } of await inBothOrders(
+    written(one, clusterTopic, [key, older]),
+    written(two, clusterTopic, [key, newer]),
+  )) {
+    assert.equal(view.networks.get(id)?.name, 'renamed');
+    assert.equal(view.networkByName('frontend'), null);
+    assert.deepEqual(
+      view.sharedBy(two.key.nodeId).map((each) => each.key),
+      [key],
+    );
+    assert.deepEqual(view.sharedBy(one.key.nodeId), []);
+  }
+  for (const { view } of await inBothOrders(
+    written(one, clusterTopic, [key, { ...newer, removed: true }]),
+    written(two, clusterTopic, [key, older]),
+  )) {
+    assert.equal(view.networks.size, 0);
+    assert.ok(view.isNetworkRemoved(id));
+  }
+});
+
+test('two with one stamp: all readers choose the same', async () => {
+  const key = `network/${id}`;
+  const nodes = await inBothOrders(
+    written(one, clusterTopic, [key, network([10, 0], { name: 'one' })]),
+    written(two, clusterTopic, [key, network([10, 0], { name: 'two' })]),
+  );
+  const names = nodes.map(({ view }) => view.networks.get(id)?.name);
+  assert.equal(names[0], names[1]);
+});
+
+test('a name that was taken twice leads to the older network everywhere', async () => {
+  const other = 'm'.repeat(25) as NetworkId;
+  for (const { view } of await inBothOrders(
+    written(one, clusterTopic, [`network/${id}`, network([10, 0], { createdMs: 2 })]),
+    written(two, clusterTopic, [`network/${other}`, network([11, 0], { createdMs: 1 })]),
+  )) {
+    assert.equal(view.networkByName('frontend')?.id, other);
+  }
+});
+
+test('a name that was taken twice in the same millisecond leads to the same network everywhere', async () => {
+  const other = 'm'.repeat(25) as NetworkId;
+  const nodes = await inBothOrders(
+    written(one, clusterTopic, [`network/${id}`, network([10, 0])]),
+    written(two, clusterTopic, [`network/${other}`, network([11, 0])]),
+  );
+  const [first, second] = nodes.map(({ view }) => view.networkByName('frontend')?.id);
+  assert.equal(first, second);
+});
+
+test('an endpoint under the id of another is seen the same way by all', async () => {
+  const nodes = await inBothOrders(
+    written(one, topic, [endpointKey, endpoint('10.0.1.7')]),
+    written(two, topic, [endpointKey, endpoint('10.0.1.8')]),
+  );
+  const [first, second] = nodes.map(({ view }) => [...view.endpointsOf(id).values()].map(({ ip }) => ip).sort());
+  assert.deepEqual(first, second);
+});
+
+test('nobody can take an endpoint of another node away', async () => {
+  const thief = new Writer(two);
+  const theft = [
+    thief.write(topic, '', 1),
+    thief.write(topic, endpointKey, endpoint('10.0.1.8')),
+    thief.write(topic, endpointKey, null),
+  ];
+  for (const { view } of await inBothOrders(written(one, topic, [endpointKey, endpoint('10.0.1.7')]), theft)) {
+    assert.deepEqual(
+      [...view.endpointsOf(id).values()].map(({ ip }) => ip),
+      ['10.0.1.7'],
+    );
+  }
+});
+
+test('a stamp from far ahead is counted, and does not drag the clock along', async () => {
+  const ahead = simulationStartMs + maxSkewMs + 60_000;
+  for (const { view, clock } of await inBothOrders(
+    written(one, clusterTopic, [`network/${id}`, network([ahead, 0])]),
+    [],
+  )) {
+    assert.equal(view.skewed, 1);
+    assert.ok(clock.next()[0] <= simulationStartMs + maxSkewMs);
+  }
+});
+
+test('the stamp that follows the largest one is well-formed', async () => {
+  const largest = [simulationStartMs + maxSkewMs, maxCounter] as const;
+  for (const { clock } of await inBothOrders(written(one, clusterTopic, [`network/${id}`, network(largest)]), [])) {
+    for (const part of clock.next()) assert.ok(Number.isSafeInteger(part), String(part));
+  }
+});
+
+test('what a dropped owner wrote is gone from the view, and only that', async () => {
+  const [node] = await inBothOrders(
+    written(one, clusterTopic, [`network/${id}`, network([10, 0])], ['range/vni/0/1', vniRange()]),
+    written(two, topic, [endpointKey, endpoint('10.0.1.7')]),
+  );
+  assert.ok(node !== undefined);
+  await node.tables.dropOwner(one.key.nodeId);
+  assert.deepEqual([node.view.networks.size, [...node.view.grants('vni')].length], [0, 0]);
+  assert.equal(node.view.endpointsOf(id).size, 1);
+  await node.tables.dropOwner(two.key.nodeId);
+  assert.equal(node.view.endpoints.size, 0);
+});
+
+function vniRange(): object {
+  return { start: 0, end: 4, to: one.key.nodeId, generation: 1 };
+}
