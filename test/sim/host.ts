@@ -10,7 +10,8 @@ import { SimTransport } from './transport.ts';
 export interface HostInit {
   readonly name: string;
   readonly identity: Identity;
-  readonly peers: KnownPeers;
+  /** What the join answer named. */
+  readonly peers: () => KnownPeers;
   readonly network: SimNetwork;
   readonly prng: Prng;
   readonly diskSpeed: DiskSpeed;
@@ -26,7 +27,7 @@ export class Host {
   readonly name: string;
   readonly nodeId: NodeId;
   readonly isManager: boolean;
-  readonly disk = new Disk();
+  disk = new Disk();
   readonly #init: HostInit;
   #running: { cluster: Cluster; transport: SimTransport; store: DiskStore; end: () => void } | null = null;
   /** How many agents have run here. */
@@ -48,7 +49,8 @@ export class Host {
 
   /** @param prepare sees the cluster before it starts */
   async start(prepare: (cluster: Cluster) => void): Promise<Cluster> {
-    const { identity, network, prng, diskSpeed, peers, skewMs } = this.#init;
+    const { identity, network, prng, diskSpeed, skewMs } = this.#init;
+    const peers = this.#init.peers();
     this.incarnation += 1;
     const timers = new Set<() => void>();
     const chance = prng.fork('environment');
@@ -103,6 +105,12 @@ export class Host {
     running?.end();
     running?.store.crash();
     running?.transport.kill(silent);
+  }
+
+  /** A join that did not succeed leaves nothing behind. */
+  wipe(): void {
+    this.crash(false);
+    this.disk = new Disk();
   }
 
   /** An orderly stop. */

@@ -141,6 +141,15 @@ export class SimNetwork {
     return this.prng.next() * (spike ? spikeMs : maxDelayMs);
   }
 
+  /** Takes a frame along a connection. A host that runs again since, and knows nothing of the connection, resets it. */
+  along(wire: Wire, from: SimTransport, arrive: () => void): void {
+    const to = otherEnd(wire, from);
+    this.carry(from.self, to.self, () => {
+      if (wire.openAt.has(to)) arrive();
+      else if (this.at(to.address) !== null) this.carry(to.self, from.self, () => from.closeWire(wire, 'reset'));
+    });
+  }
+
   /** Takes a frame over a link, unless the link is dead when it leaves or when it arrives. */
   carry(from: NodeId, to: NodeId, arrive: () => void): void {
     if (this.isBlocked(from, to)) return;

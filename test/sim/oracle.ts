@@ -47,7 +47,7 @@ export class Oracle {
     const key = `${network} ${ip}`;
     const holder = this.#holders.get(key);
     if (this.removed.has(by.nodeId)) return;
-    if (holder !== undefined && !this.#forked.has(network)) {
+    if (holder !== undefined && !this.removed.has(holder) && !this.#forked.has(network)) {
       this.#fail(`address ${ip} of ${this.#nameOf(network)} was given to ${by.name}, and ${holder} has it`);
     }
     this.#holders.set(key, by.nodeId);
@@ -69,7 +69,6 @@ export class Oracle {
   /** @param known whether the remover had all that the node ever signed, and the node will never sign again */
   nodeRemoved(nodeId: NodeId, known: boolean): void {
     this.removed.add(nodeId);
-    for (const [key, holder] of this.#holders) if (holder === nodeId) this.#holders.delete(key);
     if (known) return;
     for (const [id, network] of this.networks) {
       this.#forked.add(id);
@@ -100,7 +99,7 @@ export class Oracle {
     cluster.view.watch(({ endpoints }) => {
       for (const network of endpoints) {
         const before = shown.get(network) ?? new Set();
-        const now = new Set(cluster.view.endpointsOf(network).keys());
+        const now = new Set(idsIn(cluster.view, network));
         shown.set(network, now);
         for (const id of now) {
           if (gone.has(id)) this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
@@ -110,7 +109,9 @@ export class Oracle {
           gone.add(id);
           const known = this.endpoints.get(id);
           if (known?.state === 'live' && !this.#isLost(known)) {
-            this.#fail(`${host.name} lost endpoint ${short(id)} of ${this.#nameOf(network)}, which ${known.owner} still has`);
+            this.#fail(
+              `${host.name} lost endpoint ${short(id)} of ${this.#nameOf(network)}, which ${known.owner} still has`,
+            );
           }
         }
       }
@@ -138,7 +139,7 @@ export class Oracle {
       if (!excused && state === 'removed' && view.networks.has(id)) return `network ${name} is still there`;
     }
     for (const endpoint of this.endpoints.values()) {
-      const present = view.endpointsOf(endpoint.network).has(endpoint.id);
+      const present = idsIn(view, endpoint.network).includes(endpoint.id);
       if (present && (endpoint.state === 'gone' || this.removed.has(endpoint.owner))) {
         return `dead endpoint ${short(endpoint.id)} is there`;
       }
@@ -168,6 +169,9 @@ export class Oracle {
   }
 }
 
+const idsIn = (view: Cluster['view'], network: NetworkId): EndpointId[] =>
+  [...view.endpointsOf(network).values()].map(({ id }) => id);
+
 const short = (id: string): string => id.slice(0, 8);
 
 /** Everything a node knows, as lines that are equal on nodes that know the same. */
@@ -177,7 +181,8 @@ function knowledgeOf({ tables, view }: Cluster): Set<string> {
     ['node', view.nodes],
     ['network', view.networks],
     ['cluster', [view.cluster]],
-    ['endpoint', [...view.endpoints.values()].flatMap((each) => [...each.values()])],
+    // Of a network that was lost with its writer a disk may still hold endpoints; nobody can say that it is gone.
+    ['endpoint', [...view.networks.keys()].flatMap((id) => [...view.endpointsOf(id).values()])],
     ['grant', rings.flatMap((ring) => [...view.grants(ring)].map((grant) => [ring, grant]))],
     ['position', tables.topics.flatMap((topic) => [...tables.vector(topic)].map((entry) => [topic, entry]))],
     ['digest', tables.topics.map((topic) => [topic, tables.digest(topic)])],

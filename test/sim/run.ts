@@ -1,4 +1,5 @@
 import type { KnownPeers } from '../../controlplane/identity/state.ts';
+import type { NodeId } from '../../controlplane/ids.ts';
 import { Host } from './host.ts';
 import { identityOf, seedRandomBytes } from './identities.ts';
 import { type Faults, noFaults, SimNetwork } from './network.ts';
@@ -46,6 +47,7 @@ class Run {
   readonly #trace: Trace;
   readonly #world: World;
   readonly #operations = new Map<number, { what: string; host: Host; incarnation: number }>();
+  readonly #addresses = new Map<NodeId, string>();
   #operation = 0;
   #networks = 0;
   #violation: Error | null = null;
@@ -60,6 +62,7 @@ class Run {
       prng: prng.fork('operations'),
       hosts: [],
       busy: new Set(),
+      joined: new Set(),
       start: (host) => this.#start(host),
     };
   }
@@ -72,7 +75,9 @@ class Run {
     await this.#advance(500);
     this.#world.network.faults = this.#someFaults();
     for (const host of this.#world.hosts.slice(1)) {
-      this.#time.after(this.#prng.between(0, 15_000), () => this.#do('join', host, () => this.#world.start(host)));
+      this.#time.after(this.#prng.between(0, 15_000), () =>
+        this.#do('join', host, () => operations.join(this.#world, host)),
+      );
     }
     this.#scheduleOperation();
     await this.#advance(chaosMs);
@@ -93,13 +98,12 @@ class Run {
     const count = prng.between(3, 8);
     // Which keys take part decides the order of node ids, and so every tie.
     const indices = prng.shuffled([...Array(16).keys()]).slice(0, count);
-    let peers: KnownPeers = new Map();
     for (const [i, index] of indices.entries()) {
       const identity = await identityOf(index, i === 0 || prng.chance(0.4) ? 'manager' : 'worker');
-      const host = new Host({
+      const host: Host = new Host({
         name: `${identity.role}-${i}`,
         identity,
-        peers,
+        peers: () => this.#contacts(host),
         network: this.#world.network,
         prng: prng.fork(`host ${i}`),
         diskSpeed: {
@@ -113,8 +117,14 @@ class Run {
       });
       this.#world.hosts.push(host);
       this.#trace.name(host.nodeId, host.name);
-      if (i === 0) peers = new Map([[host.nodeId, [identity.advertise]]]);
+      this.#addresses.set(host.nodeId, identity.advertise);
     }
+  }
+
+  /** Members that a manager would name to a joiner. */
+  #contacts(joiner: Host): KnownPeers {
+    const others = running(this.#world).filter((host) => host !== joiner && this.#world.joined.has(host));
+    return new Map(others.slice(0, 8).map(({ nodeId }) => [nodeId, [this.#addresses.get(nodeId) ?? '']]));
   }
 
   async #start(host: Host): Promise<void> {
@@ -192,7 +202,7 @@ class Run {
 
   #startOne(): void {
     const { prng, hosts, oracle, busy } = this.#world;
-    const down = hosts.filter((host) => host.incarnation > 0 && host.cluster === null && !busy.has(host));
+    const down = hosts.filter((host) => this.#world.joined.has(host) && host.cluster === null && !busy.has(host));
     const host = prng.pick(down.filter(({ nodeId }) => !oracle.removed.has(nodeId)));
     if (host !== undefined) this.#do('restart', host, () => this.#world.start(host));
   }
@@ -219,7 +229,7 @@ class Run {
       this.#do('leave', host, () => operations.leave(world, host));
       return;
     }
-    const down = hosts.filter((each) => each.incarnation > 0 && each.cluster === null && !world.busy.has(each));
+    const down = hosts.filter((each) => world.joined.has(each) && each.cluster === null && !world.busy.has(each));
     const gone = prng.chance(0.2) ? host : prng.pick(down.filter(({ nodeId }) => !oracle.removed.has(nodeId)));
     const by = stay.find((each) => each.isManager && each !== gone);
     if (gone === undefined || by === undefined) return;
@@ -240,12 +250,29 @@ class Run {
 
   /** The last fault: everything is repaired, and whoever is down starts. */
   #calm(): void {
-    const { network, hosts } = this.#world;
     this.#trace.say('quiet from now on');
-    network.faults = { ...noFaults };
-    network.heal();
+    this.#world.network.faults = { ...noFaults };
+    this.#world.network.heal();
+    this.#startAll();
+  }
+
+  #startAll(): void {
+    const { hosts, busy, joined } = this.#world;
     for (const host of hosts) {
-      if (host.cluster === null) this.#do('restart', host, () => this.#world.start(host));
+      const down = joined.has(host) && host.cluster === null && !busy.has(host);
+      if (down) this.#do('restart', host, () => this.#world.start(host));
+    }
+  }
+
+  /** Repeats the removals that a crash of the manager, or no manager at all, got in the way of. */
+  #finishRemovals(): void {
+    const { hosts, oracle } = this.#world;
+    const manager = running(this.#world).find(({ isManager }) => isManager);
+    const view = manager?.cluster?.view;
+    if (manager === undefined || view === undefined) return;
+    for (const gone of hosts) {
+      if (!oracle.removed.has(gone.nodeId) || view.isRemoved(gone.nodeId)) continue;
+      this.#do('remove', manager, () => operations.removeNode(this.#world, manager, gone));
     }
   }
 
@@ -256,9 +283,11 @@ class Run {
     // Frames of before may take their delay still, and what was agreed has to stay so.
     while (this.#violation === null && this.#time.now() < since + quietMs) {
       await this.#advance(500);
-      const agreed = oracle.difference(this.#members()) === null;
-      if (!agreed) agreedAfterMs = -1;
-      else if (agreedAfterMs < 0) agreedAfterMs = this.#time.now() - since;
+      // Who was still stopping when the quiet began.
+      if (this.#time.now() < since + 5_000) this.#startAll();
+      // Once everybody has had the time to hear of the removals that did happen.
+      if (this.#time.now() === since + 3_000) this.#finishRemovals();
+      if (agreedAfterMs < 0 && oracle.difference(this.#members()) === null) agreedAfterMs = this.#time.now() - since;
     }
     const difference = this.#violation === null ? oracle.difference(this.#members()) : null;
     if (difference !== null) this.#fail(new Violation(`after ${quietMs} ms of quiet: ${difference}`));
@@ -271,6 +300,7 @@ class Run {
   }
 
   #members(): Host[] {
-    return this.#world.hosts.filter(({ nodeId }) => !this.#world.oracle.removed.has(nodeId));
+    const { hosts, oracle } = this.#world;
+    return hosts.filter(({ nodeId }) => !oracle.removed.has(nodeId));
   }
 }

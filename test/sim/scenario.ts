@@ -17,12 +17,16 @@ export interface World {
   readonly hosts: Host[];
   /** Hosts on which something is under way that must not be disturbed, a restart or a leave. */
   readonly busy: Set<Host>;
+  /** Hosts that are members, or were. */
+  readonly joined: Set<Host>;
   start(host: Host): Promise<void>;
 }
 
 /** Hosts that run a member. */
 export const running = ({ hosts, busy, oracle }: World): Host[] =>
   hosts.filter((host) => host.cluster !== null && !busy.has(host) && !oracle.removed.has(host.nodeId));
+
+const joinTimeoutMs = 10_000;
 
 const say = (world: World, line: string): void => world.network.trace.say(line);
 
@@ -40,12 +44,31 @@ async function tolerating(world: World, what: string, work: () => Promise<void>)
 
 export async function initCluster(world: World, host: Host, subnetBits: number): Promise<void> {
   await world.start(host);
+  world.joined.add(host);
   const { cluster } = host;
   if (cluster === null) return;
   const pools = ['10.0.0.0/20'];
   const value = { stamp: [...cluster.clock.next()], root: host.nodeId, pools, subnetBits, dataPathPort: 4789 };
   await cluster.tables.put(clusterTopic, 'cluster', value);
   await createNetwork(world, host, ingressName);
+}
+
+/** `weft join`: a member is whoever has compared itself with another one, as in controlplane/membership.ts. */
+export async function join(world: World, host: Host): Promise<void> {
+  const { network, joined } = world;
+  while (!joined.has(host)) {
+    await world.start(host);
+    world.busy.add(host);
+    for (let waitedMs = 0; waitedMs < joinTimeoutMs && !joined.has(host); waitedMs += 100) {
+      await network.time.sleep(100);
+      const { transport, replica } = host.cluster ?? {};
+      const peers = [...(transport?.connections().keys() ?? [])];
+      if (peers.some((peer) => (replica?.exchangesWith(peer) ?? 0) > 0)) joined.add(host);
+    }
+    if (!joined.has(host)) host.wipe();
+    say(world, `${host.name} ${joined.has(host) ? 'joined' : 'could not join'}`);
+    world.busy.delete(host);
+  }
 }
 
 export function createNetwork(world: World, host: Host, name: string): Promise<void> {
@@ -131,34 +154,43 @@ const askedAnother = 'a manager did not take the leave; asking the next';
 
 /** `weft leave`, as controlplane/membership.ts does it. */
 export async function leave(world: World, host: Host): Promise<void> {
-  world.busy.add(host);
+  const { oracle, busy } = world;
+  busy.add(host);
+  host.warned.delete(askedAnother);
   // A manager may have done it long before the leaver hears so.
-  world.oracle.removed.add(host.nodeId);
+  oracle.removed.add(host.nodeId);
   try {
     await host.cluster?.askToLeave();
   } catch (error) {
-    say(world, `${host.name} cannot leave: ${String(error)}`);
-    // Whether a manager has done it all the same cannot be told from here, so the node is given up.
-    world.oracle.nodeRemoved(host.nodeId, false);
-    host.crash(false);
-    const manager = world.prng.pick(running(world).filter(({ isManager }) => isManager));
-    if (manager !== undefined) await removeNode(world, manager, host);
+    busy.delete(host);
+    if (!(error instanceof ControlPlaneError)) throw error;
+    say(world, `${host.name} cannot leave: ${error.code}`);
+    if (host.warned.has(askedAnother)) {
+      // Whether a manager did it cannot be told: it is done again at the end.
+      oracle.nodeRemoved(host.nodeId, false);
+      host.crash(false);
+    } else oracle.removed.delete(host.nodeId);
     return;
   }
   // A manager that did not answer may have done it too, and then two have taken the same ranges over.
   const once = !host.warned.has(askedAnother);
   say(world, `${host.name} left${once ? '' : ', asking more than one manager'}`);
-  world.oracle.nodeRemoved(host.nodeId, once);
+  oracle.nodeRemoved(host.nodeId, once);
   await host.stop();
 }
 
 /** `weft node rm --force`. */
 export async function removeNode(world: World, by: Host, gone: Host): Promise<void> {
+  const { oracle } = world;
   const { cluster } = by;
   if (cluster === null) return;
-  const known = gone.cluster === null && hasAll(cluster, gone);
+  // Who knows too little of the others could cut itself off from them for ever, as in life.
+  if ([...world.joined].some((each) => !oracle.removed.has(each.nodeId) && !cluster.view.nodes.has(each.nodeId)))
+    return;
+  // A second removal may come after the first has taken over a part.
+  const known = gone.cluster === null && !oracle.removed.has(gone.nodeId) && hasAll(cluster, gone);
   say(world, `${by.name} removes ${gone.name}${known ? '' : ', of which it may not know all'}`);
-  world.oracle.nodeRemoved(gone.nodeId, known);
+  oracle.nodeRemoved(gone.nodeId, known);
   await cluster.removeNode(gone.nodeId, true);
 }
 

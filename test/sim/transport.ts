@@ -16,7 +16,7 @@ interface Message {
 /** One run of one node's mesh, over the simulated underlay. Gossip floods along connections to whoever subscribes. */
 export class SimTransport implements Transport {
   readonly self: NodeId;
-  readonly #address: string;
+  readonly address: string;
   readonly #network: SimNetwork;
   readonly #certificate: Uint8Array;
   readonly #admit: (certificate: Uint8Array, peerId: string) => string | null;
@@ -34,7 +34,7 @@ export class SimTransport implements Transport {
     admit: (certificate: Uint8Array, peerId: string) => string | null;
   }) {
     this.self = init.self;
-    this.#address = init.address;
+    this.address = init.address;
     this.#network = init.network;
     this.#certificate = init.certificate;
     this.#admit = init.admit;
@@ -42,7 +42,7 @@ export class SimTransport implements Transport {
 
   async start(events: TransportEvents): Promise<void> {
     this.#events = events;
-    this.#network.listen(this.#address, this);
+    this.#network.listen(this.address, this);
   }
 
   async stop(): Promise<void> {
@@ -58,7 +58,7 @@ export class SimTransport implements Transport {
 
   #shut(silent: boolean): void {
     this.#events = null;
-    this.#network.close(this.#address, this);
+    this.#network.close(this.address, this);
     for (const wire of [...this.#wires.values()].flatMap((wires) => [...wires])) {
       this.closeWire(wire, 'stopped', silent);
     }
@@ -79,9 +79,7 @@ export class SimTransport implements Transport {
       const copies = prng.chance(faults.duplication) ? 2 : 1;
       for (let copy = 0; copy < copies; copy += 1) {
         const other = otherEnd(wire, this);
-        this.#network.carry(this.self, peer, () => {
-          if (wire.openAt.has(other)) other.#arrive(message, this.self, copy > 0);
-        });
+        this.#network.along(wire, this, () => other.#arrive(message, this.self, copy > 0));
       }
     }
   }
@@ -140,11 +138,7 @@ export class SimTransport implements Transport {
 
   #send(wire: Wire, arrive: () => void): void {
     const { prng, faults } = this.#network;
-    const other = otherEnd(wire, this);
-    if (this.#events === null || prng.chance(faults.requestLoss)) return;
-    this.#network.carry(this.self, other.self, () => {
-      if (wire.openAt.has(other)) arrive();
-    });
+    if (this.#events !== null && !prng.chance(faults.requestLoss)) this.#network.along(wire, this, arrive);
   }
 
   async dial(peer: NodeId, addresses: readonly string[], _signal: AbortSignal): Promise<void> {
@@ -209,7 +203,7 @@ export class SimTransport implements Transport {
                 peer,
                 {
                   direction: wire.dialer === this ? ('outbound' as const) : ('inbound' as const),
-                  address: otherEnd(wire, this).#address,
+                  address: otherEnd(wire, this).address,
                   sinceMs: wire.sinceMs,
                 },
               ],

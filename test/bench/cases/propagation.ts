@@ -86,7 +86,8 @@ async function takeSample(host: Host, watchers: readonly Watcher[]): Promise<Sam
 }
 
 function report(context: BenchContext, hosts: number, samples: readonly Sample[]): void {
-  // The reply waits for our own kernel, and others often have it by then; the time from the request shows what that hides.
+  // The reply waits for our own kernel, and others often have it by then: 0 says only that. So the goal holds for the
+  // time from the request as well, which hides nothing.
   const goal = hosts === 10 ? { than: '<' as const, limit: GOAL_MS } : undefined;
   const series: readonly (readonly [metric: string, values: readonly number[]])[] = [
     ['return to last kernel', samples.map((sample) => Math.max(...sample.fromReturnMs))],
@@ -105,7 +106,7 @@ function report(context: BenchContext, hosts: number, samples: readonly Sample[]
         value: percentile(values, share),
         unit: 'ms',
         samples: values.length,
-        ...(goal !== undefined && name === 'p50' && metric === 'return to last kernel' ? { goal } : {}),
+        ...(goal !== undefined && name === 'p50' && metric.endsWith('to last kernel') ? { goal } : {}),
       });
     }
   }
