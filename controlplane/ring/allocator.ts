@@ -227,7 +227,13 @@ export class Allocator {
 
   /** Looks again after every wait for the disk: part of what was ours before may have been given away meanwhile. */
   async #grantEach(ring: RingId, to: NodeId, next: () => Owned | undefined): Promise<void> {
-    for (let range = next(); range !== undefined; range = next()) await this.#grant(ring, range, to);
+    let last: Owned | undefined;
+    for (let range = next(); range !== undefined; range = next()) {
+      // A view that was closed meanwhile shows the same range for ever.
+      if (range.start === last?.start && range.generation === last.generation) return;
+      last = range;
+      await this.#grant(ring, range, to);
+    }
   }
 
   #exhausted(ring: RingId, refusals: readonly Refusal[]): ControlPlaneError {

@@ -119,6 +119,8 @@ export class Host {
     this.#running = null;
     await running?.cluster.stop();
     await running?.store.close();
+    // The process ends here: whatever still waited in it never comes back.
+    running?.store.crash();
     running?.end();
   }
 

@@ -28,6 +28,17 @@ export const noFaults: Faults = {
   spikeMs: 0,
 };
 
+export function someFaults(prng: Prng): Faults {
+  return {
+    loss: prng.pick([0, 0.05, 0.3]) ?? 0,
+    duplication: prng.pick([0, 0.2]) ?? 0,
+    requestLoss: prng.pick([0, 0, 0.1]) ?? 0,
+    maxDelayMs: prng.pick([5, 50, 500]) ?? 50,
+    spikeChance: prng.pick([0, 0.05]) ?? 0,
+    spikeMs: 5_000,
+  };
+}
+
 // A connection over a dead link is noticed by the pings of either end (mesh/libp2p.ts), each at its own time.
 const detectMinMs = 5_000;
 const detectMaxMs = 10_000;

@@ -2,7 +2,7 @@ import type { KnownPeers } from '../../controlplane/identity/state.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { Host } from './host.ts';
 import { identityOf, seedRandomBytes } from './identities.ts';
-import { type Faults, noFaults, SimNetwork } from './network.ts';
+import { noFaults, SimNetwork, someFaults } from './network.ts';
 import { Oracle, Violation } from './oracle.ts';
 import { Prng } from './prng.ts';
 import * as operations from './scenario.ts';
@@ -48,6 +48,7 @@ class Run {
   readonly #world: World;
   readonly #operations = new Map<number, { what: string; host: Host; incarnation: number }>();
   readonly #addresses = new Map<NodeId, string>();
+  readonly #named = new Map<Host, KnownPeers>();
   #operation = 0;
   #networks = 0;
   #violation: Error | null = null;
@@ -73,7 +74,7 @@ class Run {
     if (first === undefined) throw new Error('no hosts');
     this.#do('init', first, () => operations.initCluster(this.#world, first, this.#prng.between(26, 29)));
     await this.#advance(500);
-    this.#world.network.faults = this.#someFaults();
+    this.#world.network.faults = someFaults(this.#world.prng);
     for (const host of this.#world.hosts.slice(1)) {
       this.#time.after(this.#prng.between(0, 15_000), () =>
         this.#do('join', host, () => operations.join(this.#world, host)),
@@ -121,10 +122,14 @@ class Run {
     }
   }
 
-  /** Members that a manager would name to a joiner. */
+  /** Members that a manager would name to a joiner, who keeps what it was told. */
   #contacts(joiner: Host): KnownPeers {
+    const kept = this.#named.get(joiner);
+    if (kept !== undefined && this.#world.joined.has(joiner)) return kept;
     const others = running(this.#world).filter((host) => host !== joiner && this.#world.joined.has(host));
-    return new Map(others.slice(0, 8).map(({ nodeId }) => [nodeId, [this.#addresses.get(nodeId) ?? '']]));
+    const named = new Map(others.slice(0, 8).map(({ nodeId }) => [nodeId, [this.#addresses.get(nodeId) ?? '']]));
+    this.#named.set(joiner, named);
+    return named;
   }
 
   async #start(host: Host): Promise<void> {
@@ -196,7 +201,7 @@ class Run {
     else if (dice < 86) this.#partition();
     else if (dice < 92) network.heal();
     else if (dice < 95) network.cut(...(prng.pick(network.pairs) ?? [host.nodeId, host.nodeId]));
-    else if (dice < 97) network.faults = this.#someFaults();
+    else if (dice < 97) network.faults = someFaults(this.#world.prng);
     else this.#remove(host, dice);
   }
 
@@ -234,18 +239,6 @@ class Run {
     const by = stay.find((each) => each.isManager && each !== gone);
     if (gone === undefined || by === undefined) return;
     this.#do('remove node', by, () => operations.removeNode(world, by, gone));
-  }
-
-  #someFaults(): Faults {
-    const { prng } = this.#world;
-    return {
-      loss: prng.pick([0, 0.05, 0.3]) ?? 0,
-      duplication: prng.pick([0, 0.2]) ?? 0,
-      requestLoss: prng.pick([0, 0, 0.1]) ?? 0,
-      maxDelayMs: prng.pick([5, 50, 500]) ?? 50,
-      spikeChance: prng.pick([0, 0.05]) ?? 0,
-      spikeMs: 5_000,
-    };
   }
 
   /** The last fault: everything is repaired, and whoever is down starts. */
