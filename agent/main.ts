@@ -14,6 +14,9 @@ process.exitCode = await run(process.argv.slice(2), {
   now: Date.now,
   runAgent: async (flags) => {
     const { runAgent } = await import('./daemon/main.ts');
-    return runAgent(flags);
+    const code = await runAgent(flags);
+    // Whatever may still hold the process: the agent has said goodbye.
+    setTimeout(() => process.exit(code), 3_000).unref();
+    return code;
   },
 });

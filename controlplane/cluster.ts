@@ -3,7 +3,7 @@ import { encode } from './encoding.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
-import type { NodeId } from './ids.ts';
+import type { NetworkId, NodeId } from './ids.ts';
 import { Dialer } from './mesh/dialer.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
@@ -38,6 +38,8 @@ export interface ClusterInit {
   /** What is pending in this host's kernel, for others who ask; '' for nothing. */
   readonly pending: () => string;
   readonly avoid: () => readonly string[];
+  /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
+  readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
   /** This node was removed by a manager. */
   readonly onRemoved: () => void;
 }
@@ -78,6 +80,7 @@ export class Cluster {
       store,
       members,
       validate: (signed) => objectionTo(signed, members.roleOf(signed.record.owner)),
+      now: () => environment.now(),
       log,
     });
     const view = new View(tables, clock);
@@ -108,6 +111,7 @@ export class Cluster {
       now: () => environment.now(),
       isManager: () => this.isManager,
       avoid: init.avoid,
+      held: init.held,
     });
   }
 
@@ -119,6 +123,9 @@ export class Cluster {
   async start(): Promise<void> {
     const { transport, replica, dialer, view, tables } = this;
     await tables.load();
+    view.start();
+    // Before the door is open: who was removed stays out.
+    for (const nodeId of view.removedNodes()) this.#members.remove(nodeId);
     await transport.start({
       gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
       request: (method, body, from) => this.#answer(method, body, from),
@@ -137,7 +144,8 @@ export class Cluster {
     };
     replica.start();
     view.watch((touched) => this.#follow(touched));
-    view.start();
+    const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
+    this.#follow({ nodes: true, networks: true, endpoints: new Set(), rings, removed: view.removedNodes() });
     this.#redial();
   }
 

@@ -18,7 +18,7 @@ import {
   saveIdentity,
   wipe,
 } from './identity/state.ts';
-import { randomBase36 } from './ids.ts';
+import { type NetworkId, randomBase36 } from './ids.ts';
 import { joinDecider, requestMembership } from './joining.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 import { libp2pTransport } from './mesh/libp2p.ts';
@@ -44,6 +44,8 @@ export interface MembershipInit {
   readonly joinPort: number;
   readonly pending: () => string;
   readonly avoid: () => readonly string[];
+  /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
+  readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
   readonly onRemoved: () => void;
 }
 
@@ -80,10 +82,11 @@ export async function initCluster(
   addressing: Addressing,
   settings: ClusterSettings,
 ): Promise<Membership> {
-  if (new SubnetPool(settings.pools, settings.subnetBits).size === 0) {
+  const unusable = settings.pools.find((pool) => new SubnetPool([pool], settings.subnetBits).size === 0);
+  if (unusable !== undefined) {
     throw new ControlPlaneError(
       'invalid_pool',
-      `the address pool ${settings.pools.join(', ')} holds no subnet of /${settings.subnetBits}`,
+      `the address pool ${unusable} holds no subnet of /${settings.subnetBits}`,
       'give IPv4 prefixes without host bits that are at least as large as one subnet',
     );
   }
@@ -173,8 +176,14 @@ export async function leaveCluster(membership: Membership, store: Store, force: 
   try {
     await membership.cluster.askToLeave();
   } catch (error) {
-    if (!force) throw error;
+    // The answer may be lost where the deed was done.
+    if (!force && !membership.cluster.view.isRemoved(membership.cluster.self)) throw error;
   }
+  await forgetCluster(membership, store);
+}
+
+/** Ends the membership on this host without telling anyone. */
+export async function forgetCluster(membership: Membership, store: Store): Promise<void> {
   await membership.stop();
   await wipe(store);
 }
@@ -199,6 +208,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
       }),
     pending: init.pending,
     avoid: init.avoid,
+    held: init.held,
     onRemoved: init.onRemoved,
   };
   const cluster = new Cluster(clusterInit);

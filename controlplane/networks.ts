@@ -42,6 +42,8 @@ export interface NetworksInit {
   readonly isManager: () => boolean;
   /** Prefixes that this host routes elsewhere; no automatic subnet overlaps one. */
   readonly avoid: () => readonly string[];
+  /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
+  readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
 }
 
 /** Makes and removes networks: managers only, names unique, subnet and VNI from rings like every other number. */
@@ -131,10 +133,10 @@ export class Networks {
     await this.#init.tables.put(clusterTopic, `network/${id}`, {
       ...value,
       removed: true,
-      stamp: [...this.#init.clock.next()],
+      stamp: [...this.#init.clock.next(network.stamp)],
     });
-    const index = [...poolOf(this.#init.view).overlapping(mustSubnet(network.subnet))];
-    for (const each of index.slice(0, 1)) this.#init.allocator.rest('subnet', each);
+    const [index] = [...poolOf(this.#init.view).overlapping(mustSubnet(network.subnet))];
+    if (index !== undefined) this.#init.allocator.rest('subnet', index);
     this.#init.allocator.rest('vni', network.vni - firstVni);
   }
 
@@ -163,6 +165,7 @@ export class Networks {
     const subnet = mustSubnet(network.subnet);
     const taken = new Set([0, subnet.size - 1, ipv4ToNumber(network.gateway) - subnet.base]);
     for (const { ip } of view.endpointsOf(ring).values()) taken.add(ipv4ToNumber(ip) - subnet.base);
+    for (const ip of this.#init.held?.(ring) ?? []) taken.add(ipv4ToNumber(ip) - subnet.base);
     return {
       size: subnet.size,
       root: network.root as NodeId,
@@ -186,8 +189,6 @@ export const offsetOf = (network: Network, ip: string): number => ipv4ToNumber(i
 export const addressAt = (network: Network, offset: number): string =>
   numberToIpv4(mustSubnet(network.subnet).base + offset);
 export const prefixLengthOf = (network: Network): number => mustSubnet(network.subnet).prefixLength;
-
-export type { NetworkId };
 
 function poolOf(view: View): SubnetPool {
   return new SubnetPool(view.cluster?.pools ?? [], view.cluster?.subnetBits ?? 24);

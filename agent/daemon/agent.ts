@@ -4,6 +4,7 @@ import {
   defaultDataPathPort,
   defaultPools,
   defaultSubnetBits,
+  forgetCluster,
   initCluster,
   joinCluster,
   leaveCluster,
@@ -15,6 +16,7 @@ import { parseHostPort } from '../../controlplane/mesh/address.ts';
 import type { Store } from '../../controlplane/store.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
+import { deferred } from '../../dataplane/deferred.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
@@ -32,6 +34,9 @@ const joinPortDefault = 2377;
 const defaultUnderlayMtu = 1500;
 const ingressRetryMs = 2_000;
 const watchHostMs = 10_000;
+const reconcileAgainMs = 1_000;
+// Of leaving: the node is out of the cluster by then, and what the kernel refuses is said in its log.
+const farewellMs = 20_000;
 
 export type AgentState = 'inactive' | 'joining' | 'active' | 'leaving';
 
@@ -50,11 +55,14 @@ export class Agent {
   readonly #stop = new AbortController();
   readonly #timers = new Set<NodeJS.Timeout>();
   #state: AgentState = 'inactive';
+  #stopped = false;
+  #becoming: Promise<unknown> = Promise.resolve();
   #membership: Membership | null = null;
   #underlayMtu = defaultUnderlayMtu;
   #avoid: readonly string[] = [];
   #planScheduled = false;
   #settled = true;
+  #generation = 0;
   #objections: readonly string[] = [];
   /** Why the node is not in the state its operator wants, for `weft status`. */
   readonly #warnings = new Map<string, string>();
@@ -127,7 +135,10 @@ export class Agent {
 
   /** Ends the agent; forwarding goes on. */
   async stop(): Promise<void> {
+    this.#stopped = true;
     for (const timer of this.#timers) clearTimeout(timer);
+    // A join that is under way has a mesh that nobody else would end.
+    await this.#becoming;
     await this.#membership?.stop();
     this.#stop.abort();
     await this.dataPlane[Symbol.asyncDispose]();
@@ -196,6 +207,8 @@ export class Agent {
       );
     }
     this.#state = 'joining';
+    const { promise, resolve } = deferred<void>();
+    this.#becoming = promise;
     try {
       this.#avoid = await hostRoutes();
       await this.gateway.choose();
@@ -209,6 +222,8 @@ export class Agent {
         await this.gateway.forget();
       }
       throw listenError(error) ?? error;
+    } finally {
+      resolve();
     }
   }
 
@@ -220,10 +235,15 @@ export class Agent {
     const { view } = membership.cluster;
     view.watch(({ networks }) => {
       this.#replan();
-      if (networks) this.#later(0, () => this.sandboxes.reconcile());
+      if (networks) this.#later(0, () => this.#reconcile());
     });
     this.#planNow();
-    await this.sandboxes.reconcile();
+    await this.#reconcile();
+  }
+
+  async #reconcile(): Promise<void> {
+    if (this.#state !== 'active') return;
+    if (!(await this.sandboxes.reconcile())) this.#later(reconcileAgainMs, () => this.#reconcile());
   }
 
   async #deactivate(): Promise<void> {
@@ -232,7 +252,11 @@ export class Agent {
     await this.sandboxes.clear();
     await this.gateway.forget();
     this.#planNow();
-    await this.dataPlane.settled();
+    try {
+      await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
+    } catch (error) {
+      this.#log.error({ err: error }, 'the kernel could not be cleared; `weft status` says what is left');
+    }
     // What is ours by name and in no plan any more: the netns of the overlays, and forwarding if we switched it on.
     await cleanUp({ log: this.#log, runDir: this.config.runDir });
     // So that the data plane does not go by what it knew.
@@ -289,11 +313,13 @@ export class Agent {
     const { desired, objections } = plan(tables, attachments);
     for (const line of objections) if (!this.#objections.includes(line)) this.#log.warn({}, line);
     this.#objections = objections;
-    this.#settled = false;
     const generation = this.dataPlane.set(desired, { prune: true });
+    this.#settled = false;
+    this.#generation = generation;
     this.dataPlane.settled(generation).then(
       () => {
-        this.#settled = true;
+        // An older plan that is done says nothing of the newer one.
+        if (this.#generation === generation) this.#settled = true;
       },
       () => {},
     );
@@ -329,6 +355,7 @@ export class Agent {
       joinPort: this.config.joinPort,
       pending: () => this.pending(),
       avoid: () => this.#avoid,
+      held: (network) => this.sandboxes.addressesOn(network),
       onRemoved: () => this.#later(0, () => this.#removed()),
     };
   }
@@ -339,12 +366,13 @@ export class Agent {
     if (membership === null || this.#state === 'leaving') return;
     this.#log.warn({}, 'this node was removed from the cluster by a manager; leaving');
     this.#state = 'leaving';
-    await leaveCluster(membership, this.#store, true);
+    await forgetCluster(membership, this.#store);
     await this.#deactivate();
     this.#warnings.set('removed', 'this node was removed from its cluster by a manager');
   }
 
   #later(delayMs: number, task: () => Promise<void>): void {
+    if (this.#stopped) return;
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       task().catch((error: unknown) => this.#log.error({ err: error }, 'background work failed'));

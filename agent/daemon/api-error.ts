@@ -29,6 +29,7 @@ const statuses: { readonly [code: string]: number } = {
   invalid_subnet: 400,
   invalid_gateway: 400,
   invalid_pool: 400,
+  too_large: 400,
   join_token_malformed: 400,
   network_not_found: 404,
   not_manager: 403,

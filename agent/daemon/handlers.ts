@@ -1,22 +1,23 @@
 import type { z } from 'zod';
-import { isNetworkId } from '../../controlplane/ids.ts';
 import type { NetworkSpec } from '../../controlplane/networks.ts';
 import type { RouteName } from '../api/request-lines.ts';
 import type { routes } from '../api/routes.ts';
 import type { NetworkCreateRequest, WaitReply, WaitRequest } from '../api/schema.ts';
 import { mtuOption } from '../plan.ts';
 import type { Agent } from './agent.ts';
-import { invalid, notFound, RequestError } from './api-error.ts';
+import { conflict, invalid, notFound, RequestError } from './api-error.ts';
 import {
   endpointReply,
   findNetwork,
   findNode,
   networkReply,
   nodeReply,
+  sandboxReplies,
   sandboxReply,
   statusReply,
   versionReply,
 } from './replies.ts';
+import { ingressSandboxName } from './sandboxes.ts';
 
 /** What a handler gets of a request; everything in it has passed the route's schema. */
 export interface Call<N extends RouteName> {
@@ -31,6 +32,13 @@ type ReplyOf<N extends RouteName> = z.output<(typeof routes)[N]['reply']>;
 export type Handlers = { readonly [N in RouteName]: (call: Call<N>) => Promise<ReplyOf<N>> | ReplyOf<N> };
 
 const waitPollMs = 50;
+
+const reserved = (): RequestError =>
+  conflict(
+    'sandbox_predefined',
+    `${ingressSandboxName} is the node's own leg on the ingress network`,
+    'choose another name',
+  );
 
 /** One handler for each route of the local API. */
 export function makeHandlers(agent: Agent): Handlers {
@@ -110,13 +118,17 @@ export function makeHandlers(agent: Agent): Handlers {
       return endpointReply(cluster(), endpoint);
     },
     networkDisconnect: async ({ ref, body }) => {
-      await agent.sandboxes.disconnect(agent.sandboxes.find(body.Sandbox), findNetwork(cluster(), ref).id);
+      const sandbox = agent.sandboxes.find(body.Sandbox);
+      const network = findNetwork(cluster(), ref);
+      if (sandbox.name === ingressSandboxName && network.ingress) throw reserved();
+      await agent.sandboxes.disconnect(sandbox, network.id);
       return {};
     },
 
-    sandboxList: () => agent.sandboxes.list().map((sandbox) => sandboxReply(agent, cluster(), sandbox)),
+    sandboxList: () => sandboxReplies(agent, cluster(), agent.sandboxes.list()),
     sandboxInspect: ({ ref }) => sandboxReply(agent, cluster(), agent.sandboxes.find(ref)),
     sandboxCreate: async ({ body }) => {
+      if (body.Name === ingressSandboxName) throw reserved();
       const networks = body.Networks.map((ref) => findNetwork(cluster(), ref));
       return sandboxReply(agent, cluster(), await agent.sandboxes.create(body, networks));
     },
@@ -146,7 +158,6 @@ export function makeHandlers(agent: Agent): Handlers {
 async function wait(agent: Agent, { Network, TimeoutSeconds }: WaitRequest, signal: AbortSignal): Promise<WaitReply> {
   const { cluster } = agent.membership;
   const network = Network === undefined ? null : findNetwork(cluster, Network).id;
-  if (network !== null && !isNetworkId(network)) throw invalid('not a network');
   const started = performance.now();
   for (;;) {
     const lags = await cluster.convergence.ask(network);

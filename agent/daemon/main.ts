@@ -28,12 +28,15 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
   const log = makeLog(config);
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   mkdirSync(config.runDir, { recursive: true, mode: 0o755 });
-  const unlock = tryLock(join(config.stateDir, 'lock'));
-  if (unlock === null) {
-    process.stderr.write(
-      `weft: another agent is using ${config.stateDir}: stop it first, or give this one its own --state-dir\n`,
-    );
-    return 1;
+  const unlock: (() => void)[] = [];
+  // The run directory stands for the host's kernel: two agents would take each other's devices down.
+  for (const folder of [config.stateDir, config.runDir]) {
+    const release = tryLock(join(folder, 'lock'));
+    if (release === null) {
+      process.stderr.write(`weft: another agent is using ${folder}: stop it first; a host has one agent\n`);
+      return 1;
+    }
+    unlock.push(release);
   }
   using notifier = new ServiceNotifier(process.env);
   const stopped = stopSignal();
@@ -63,7 +66,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
     return 1;
   } finally {
     await store.close();
-    unlock();
+    for (const release of unlock) release();
   }
 }
 

@@ -3,6 +3,7 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { prefixLengthOf } from '../../controlplane/networks.ts';
 import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
+import type { ObjectStatus } from '../../dataplane/status.ts';
 import type { Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
 import { gatewayBridgeName, mtuOf } from '../plan.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
@@ -128,8 +129,25 @@ export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoi
 }
 
 export function sandboxReply(agent: Agent, cluster: Cluster, sandbox: StoredSandbox): Sandbox {
+  const [reply] = sandboxReplies(agent, cluster, [sandbox]);
+  if (reply === undefined) throw new Error('no reply for a sandbox');
+  return reply;
+}
+
+/** Status and presence are looked at once for all of them. */
+export function sandboxReplies(agent: Agent, cluster: Cluster, sandboxes: readonly StoredSandbox[]): Sandbox[] {
   const status = agent.dataPlane.status();
-  const gone = !agent.sandboxes.present().includes(sandbox);
+  const present = new Set(agent.sandboxes.present());
+  return sandboxes.map((sandbox) => replyOf(agent, cluster, sandbox, status, !present.has(sandbox)));
+}
+
+function replyOf(
+  agent: Agent,
+  cluster: Cluster,
+  sandbox: StoredSandbox,
+  status: ReadonlyMap<string, ObjectStatus>,
+  gone: boolean,
+): Sandbox {
   const statusOf = (endpointId: string): string => {
     if (gone) return 'its network namespace is gone';
     const found = status.get(`endpoint/${endpointId}`);
@@ -167,7 +185,7 @@ export function sandboxReply(agent: Agent, cluster: Cluster, sandbox: StoredSand
   };
 }
 
-function peersReply(cluster: Cluster): Peer[] {
+function peersReply(agent: Agent, cluster: Cluster): Peer[] {
   const connections = cluster.transport.connections();
   const dials = cluster.dialer.states();
   const ids = new Set([...cluster.view.nodes.keys(), ...connections.keys(), ...dials.keys()]);
@@ -191,7 +209,7 @@ function peersReply(cluster: Cluster): Peer[] {
     return {
       ...base,
       State: dial?.dialing ? 'connecting' : 'waiting',
-      Since: iso(dial?.sinceMs ?? agentEpoch),
+      Since: iso(dial?.sinceMs ?? agent.startedMs),
       Direction: '-',
       Address: cluster.view.nodes.get(id)?.gossip[0] ?? '',
       LastError: dial?.lastError ?? '',
@@ -199,8 +217,6 @@ function peersReply(cluster: Cluster): Peer[] {
     };
   });
 }
-
-const agentEpoch = Date.now();
 
 export function statusReply(agent: Agent): Status {
   const membership = agent.active;
@@ -230,7 +246,7 @@ export function statusReply(agent: Agent): Status {
     Networks: cluster?.view.networks.size ?? 0,
     Sandboxes: agent.sandboxes.list().length,
     Endpoints: { Local: local, Remote: endpoints.length - local },
-    Peers: cluster === null ? [] : peersReply(cluster),
+    Peers: cluster === null ? [] : peersReply(agent, cluster),
     Kernel: {
       State: failed.length > 0 ? 'failed' : agent.pending() !== '' ? 'pending' : 'ok',
       Pending: pending,
@@ -238,7 +254,14 @@ export function statusReply(agent: Agent): Status {
       Repairs: agent.dataPlane.stats.repairs,
     },
     GatewayBridge: agent.gateway.address === null ? null : { Name: gatewayBridgeName, Subnet: agent.gateway.address },
-    Warnings: agent.warnings(),
+    Warnings: [...agent.warnings(), ...skewWarnings(cluster)],
     Rejected: Object.fromEntries(cluster?.replica.refused ?? []),
   };
+}
+
+function skewWarnings(cluster: Cluster | null): string[] {
+  const skewed = cluster?.view.skewed ?? 0;
+  return skewed === 0
+    ? []
+    : [`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`];
 }

@@ -41,6 +41,8 @@ export class Sandboxes {
   readonly #sandboxes = new Map<string, StoredSandbox>();
   /** Sandboxes with a change under way; a second one waits for no one, it is refused. */
   readonly #busy = new Set<string>();
+  /** Sandboxes that are being made: name and namespace are taken, the kernel is to know nothing of them yet. */
+  readonly #unready = new Set<string>();
 
   constructor(init: SandboxesInit) {
     this.#init = init;
@@ -56,7 +58,14 @@ export class Sandboxes {
 
   /** Those whose namespace is still what it was; an adopted one may have gone with its process. */
   present(): StoredSandbox[] {
-    return this.list().filter(({ inode, netns }) => inode === null || inodeOf(netns) === inode);
+    return this.list().filter(
+      ({ id, inode, netns }) => !this.#unready.has(id) && (inode === null || inodeOf(netns) === inode),
+    );
+  }
+
+  /** Addresses of the endpoints on a network. */
+  addressesOn(network: NetworkId): string[] {
+    return this.list().flatMap(({ legs }) => legs.flatMap(({ networkId, ip }) => (networkId === network ? [ip] : [])));
   }
 
   /** @param ref name, id or start of an id @throws RequestError */
@@ -87,35 +96,48 @@ export class Sandboxes {
     if (new Set(networks.map((network) => network.id)).size < networks.length) {
       throw invalid('a network is named twice: a sandbox has at most one endpoint on each');
     }
-    const { netns, adopted, inode, taken } = await this.#namespace(request, id);
-    const bare = { id, name, createdMs: Date.now(), netns, adopted, inode, labels: request.Labels ?? {} };
+    const bare = { id, name, createdMs: Date.now(), labels: request.Labels ?? {}, ...this.#namespace(request, id) };
     const empty: StoredSandbox = { ...bare, legs: [], gateway: null };
-    // Reserved before the first wait: two requests at once may want the same name.
+    // Reserved before the first wait: two requests at once may want the same name or namespace.
     this.#sandboxes.set(id, empty);
-    return this.#exclusively(empty, () => this.#attach(empty, networks, request.Aliases ?? [], taken));
+    this.#unready.add(id);
+    return this.#exclusively(empty, () =>
+      this.#attach(empty, networks, request.Aliases ?? [], (made) => this.#drop(made)),
+    );
   }
 
   async connect(sandbox: StoredSandbox, network: Network, aliases: readonly string[]): Promise<StoredSandbox> {
     if (sandbox.legs.some(({ networkId }) => networkId === network.id)) {
       throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${network.name}`);
     }
-    return this.#exclusively(sandbox, async () => {
-      const taken = sandbox.adopted ? await this.#foreignInterfaces(sandbox) : [];
-      return this.#attach(sandbox, [network], aliases, taken);
-    });
+    return this.#exclusively(sandbox, () =>
+      this.#attach(sandbox, [network], aliases, async (changed) => {
+        // Gone meanwhile, when the node left its cluster.
+        if (!this.#sandboxes.has(sandbox.id)) return;
+        await this.#save(sandbox);
+        await this.#withdraw(changed.legs.filter((leg) => !sandbox.legs.includes(leg)));
+      }),
+    );
   }
 
   async disconnect(sandbox: StoredSandbox, networkId: NetworkId): Promise<void> {
     const leg = sandbox.legs.find((each) => each.networkId === networkId);
     if (leg === undefined) throw conflict('not_connected', `sandbox ${sandbox.name} is not on that network`);
     await this.#exclusively(sandbox, async () => {
-      const legs = sandbox.legs.filter((each) => each !== leg);
-      const cluster = this.#init.cluster();
-      const external = legs.some((each) => cluster.view.networks.get(each.networkId)?.internal === false);
-      await this.#save({ ...sandbox, legs, gateway: external ? sandbox.gateway : null });
-      await this.#withdraw([leg]);
+      await this.#detach(sandbox, leg);
       await this.#kernelFollows(this.#init.settled);
     });
+  }
+
+  async #detach(sandbox: StoredSandbox, leg: StoredLeg): Promise<StoredSandbox> {
+    const legs = sandbox.legs.filter((each) => each !== leg);
+    const { view } = this.#init.cluster();
+    const external = legs.some((each) => view.networks.get(each.networkId)?.internal === false);
+    const less = { ...sandbox, legs, gateway: external ? sandbox.gateway : null };
+    await this.#save(less);
+    await this.#withdraw([leg]);
+    this.#init.changed();
+    return less;
   }
 
   async remove(sandbox: StoredSandbox): Promise<void> {
@@ -137,30 +159,50 @@ export class Sandboxes {
   }
 
   /**
-   * Takes sandboxes off networks that are gone, and announces endpoints that the tables lack: what a crash between the
-   * two left behind.
+   * Takes sandboxes off networks that are gone, announces endpoints that the tables lack, and takes back those that no
+   * sandbox has: what a crash between the two left behind.
+   * @returns false when something was being changed or failed: to be done again
    */
-  async reconcile(): Promise<void> {
-    const { view, tables, self } = this.#init.cluster();
+  async reconcile(): Promise<boolean> {
+    let complete = true;
     for (const sandbox of this.list()) {
-      if (this.#busy.has(sandbox.id)) continue;
-      const gone = sandbox.legs.filter(({ networkId }) => !view.networks.has(networkId));
-      for (const { networkId } of gone) {
-        const current = this.#sandboxes.get(sandbox.id);
-        if (current !== undefined) await this.disconnect(current, networkId);
+      try {
+        await this.#exclusively(sandbox, () => this.#reconcileOne(sandbox));
+      } catch (error) {
+        complete = false;
+        this.#init.log.debug({ err: error, sandbox: sandbox.name }, 'a sandbox could not be looked at; again soon');
       }
-      for (const leg of this.#sandboxes.get(sandbox.id)?.legs ?? []) {
+    }
+    const { tables } = this.#init.cluster();
+    for (const { networkId, id } of this.#orphans()) {
+      // Looked at again: a request that was under way may have announced it meanwhile.
+      if (this.#orphans().some((each) => each.id === id)) await tables.remove(networkTopic(networkId), `ep/${id}`);
+    }
+    return complete && this.#busy.size === 0;
+  }
+
+  async #reconcileOne(sandbox: StoredSandbox): Promise<void> {
+    const { view, tables } = this.#init.cluster();
+    let current = this.#sandboxes.get(sandbox.id) ?? sandbox;
+    for (const leg of current.legs) {
+      if (view.networks.has(leg.networkId)) {
         const announced = tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`) !== null;
-        if (!announced) await this.#announce(sandbox, leg);
+        if (!announced) await this.#announce(current, leg);
+      } else {
+        current = await this.#detach(current, leg);
       }
     }
-    const wanted = new Set(this.list().flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));
-    if (this.#busy.size > 0) return;
-    for (const [networkId, endpoints] of view.endpoints) {
-      for (const { id, owner } of endpoints.values()) {
-        if (owner === self && !wanted.has(id)) await tables.remove(networkTopic(networkId), `ep/${id}`);
-      }
-    }
+  }
+
+  /** Own endpoints in the tables that no sandbox has; none while any is being changed. */
+  #orphans(): { networkId: NetworkId; id: string }[] {
+    if (this.#busy.size > 0) return [];
+    const { view, self } = this.#init.cluster();
+    const wanted = new Set<string>(this.list().flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));
+    return [...view.endpoints.values()]
+      .flatMap((endpoints) => [...endpoints.values()])
+      .filter(({ id, owner }) => owner === self && !wanted.has(id))
+      .map(({ id, networkId }) => ({ id, networkId }));
   }
 
   async #exclusively<T>(sandbox: StoredSandbox, work: () => Promise<T>): Promise<T> {
@@ -183,7 +225,7 @@ export class Sandboxes {
     sandbox: StoredSandbox,
     networks: readonly Network[],
     aliases: readonly string[],
-    taken: readonly string[],
+    takeBack: (changed: StoredSandbox) => Promise<void>,
   ): Promise<StoredSandbox> {
     const { cluster, gateway } = this.#init;
     const { allocator, view } = cluster();
@@ -191,6 +233,7 @@ export class Sandboxes {
     let next = sandbox;
     let saved = false;
     try {
+      const taken = sandbox.adopted ? await interfacesOf(sandbox) : [];
       const offsets = await Promise.allSettled(networks.map(({ id }) => allocator.allocate(id)));
       for (const [i, network] of networks.entries()) {
         const offset = offsets[i];
@@ -219,24 +262,31 @@ export class Sandboxes {
       }
       await this.#save(next);
       saved = true;
+      this.#unready.delete(next.id);
       // Told to others before the kernel here is done: their entries are ready when the first packet leaves.
       const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
       this.#init.changed();
       await Promise.all(legs.map((leg) => this.#announce(next, leg)));
       const parts = next.gateway === sandbox.gateway || next.gateway === null ? legs : [...legs, next.gateway];
-      await this.#kernelFollows((signal) =>
-        Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal))),
-      );
+      await this.#kernelFollows(async (signal) => {
+        await Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal)));
+        // A sandbox without networks is its namespace only.
+        if (parts.length === 0) await this.#init.settled(signal);
+      });
       return next;
     } catch (error) {
-      if (sandbox.legs.length === 0 && sandbox.gateway === null) await this.#drop(next);
-      else if (saved) {
-        await this.#save(sandbox);
-        await this.#withdraw(next.legs.filter((leg) => !sandbox.legs.includes(leg)));
+      try {
+        await takeBack(next);
+      } catch (again) {
+        this.#init.log.warn(
+          { err: again, sandbox: sandbox.name },
+          'taking back a change failed; it is reconciled later',
+        );
       }
       this.#init.changed();
       throw error;
     } finally {
+      this.#unready.delete(sandbox.id);
       for (const { network, offset } of claimed) allocator.release(network.id, offset, saved);
     }
   }
@@ -264,8 +314,15 @@ export class Sandboxes {
   }
 
   async #save(sandbox: StoredSandbox): Promise<void> {
+    const before = this.#sandboxes.get(sandbox.id);
     this.#sandboxes.set(sandbox.id, sandbox);
-    await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: sandbox }]);
+    try {
+      await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: sandbox }]);
+    } catch (error) {
+      if (before === undefined) this.#sandboxes.delete(sandbox.id);
+      else this.#sandboxes.set(sandbox.id, before);
+      throw error;
+    }
   }
 
   async #announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {
@@ -290,13 +347,13 @@ export class Sandboxes {
     }
   }
 
-  async #namespace({ NetnsPath, Pid }: SandboxCreateRequest, id: string) {
+  #namespace({ NetnsPath, Pid }: SandboxCreateRequest, id: string) {
     if (NetnsPath !== undefined && Pid !== undefined) throw invalid('give --netns or --pid, not both');
     const text = NetnsPath ?? (Pid === undefined ? `/run/netns/weft-${id.slice(0, 12)}` : `/proc/${Pid}/ns/net`);
     const netns = parseNetnsPath(text);
     if (!netns.ok) throw invalid(netns.reason);
     if (NetnsPath === undefined && Pid === undefined) {
-      return { netns: netns.value, adopted: false, inode: null, taken: [] as string[] };
+      return { netns: netns.value, adopted: false, inode: null };
     }
     const inode = inodeOf(netns.value);
     if (inode === null) {
@@ -307,20 +364,22 @@ export class Sandboxes {
         Pid === undefined ? 'check the path' : `no process has pid ${Pid}`,
       );
     }
-    const other = this.present().find((each) => (each.inode ?? inodeOf(each.netns)) === inode);
+    const other = this.list().find((each) => (each.inode ?? inodeOf(each.netns)) === inode);
     if (other !== undefined)
       throw conflict('netns_adopted', `${text} is the namespace of sandbox ${other.name} already`);
     if (inode === inodeOf('/proc/self/ns/net')) throw invalid(`${text} is the host's own network namespace`);
-    try {
-      return { netns: netns.value, adopted: true, inode, taken: await interfacesIn(netns.value) };
-    } catch (error) {
-      throw invalid(`${text} is not a network namespace: ${(error as Error).message}`);
-    }
+    return { netns: netns.value, adopted: true, inode };
   }
+}
 
-  async #foreignInterfaces(sandbox: StoredSandbox): Promise<string[]> {
-    const netns = parseNetnsPath(sandbox.netns);
-    return netns.ok ? interfacesIn(netns.value) : [];
+/** Names of the interfaces that an adopted namespace has already. */
+async function interfacesOf({ netns }: StoredSandbox): Promise<string[]> {
+  const parsed = parseNetnsPath(netns);
+  if (!parsed.ok) throw invalid(parsed.reason);
+  try {
+    return await interfacesIn(parsed.value);
+  } catch (error) {
+    throw invalid(`${netns} is not a network namespace: ${(error as Error).message}`);
   }
 }
 

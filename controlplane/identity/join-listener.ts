@@ -43,7 +43,12 @@ export async function startJoinListener(init: JoinListenerInit): Promise<{ port:
       handle(request).then(
         (verdict) => send(response, verdict),
         (error: unknown) => {
-          init.log.error({ err: error }, 'answering a join failed');
+          // A stranger that breaks off is no error of ours.
+          (request.complete ? init.log.error : init.log.debug).call(
+            init.log,
+            { err: error },
+            'answering a join failed',
+          );
           send(response, refuse(500, 'join_failed', 'the manager could not answer; its log says why'));
         },
       );

@@ -45,7 +45,7 @@ export class JoinTokens {
     const old = this.#secret(role);
     const retired = this.#view.token(role)?.retired ?? [];
     const value: TokenValue = {
-      stamp: [...this.#clock.next()],
+      stamp: [...this.#clock.next(this.#view.token(role)?.stamp)],
       sealed: this.#seal(newSecret()),
       retired: [...retired, ...(old === null ? [] : [fingerprint(old)])].slice(-keptRetired),
     };

@@ -81,6 +81,8 @@ export function loadPeers(store: Store): KnownPeers {
 
 /** Removes everything of the control plane: after leave, and after a join that did not succeed. */
 export async function wipe(store: Store): Promise<void> {
+  // What was written behind is listed only when it has been committed.
+  await store.commit([]);
   const tables = ['joined', 'identity', 'peers', 'member', 'record', 'position', 'own', 'epoch'];
   await store.commit(
     tables.flatMap((table) => [...store.entries([table])].map(([each]) => ({ key: each, value: null }))),

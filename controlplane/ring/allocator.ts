@@ -7,7 +7,7 @@ import { networkTopic, type RangeValue } from '../tables/kinds.ts';
 import { clusterTopic, decodeRecord, toWire } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { RingId, View } from '../tables/view.ts';
-import { halfToGive, nextFree, type Owned, sizeOf, splitByOwner } from './ring.ts';
+import { freeRanges, halfToGive, nextFree, type Owned, sizeOf, splitByOwner } from './ring.ts';
 
 const askTimeoutMs = 3_000;
 // A freed number rests before it is used again, so that no host still has the old entry for it.
@@ -119,6 +119,11 @@ export class Allocator {
     return this.#split(ring, space).filter(({ owner }) => owner === this.#self);
   }
 
+  #hasFree(ring: RingId): boolean {
+    const space = this.#space(ring);
+    return freeRanges(this.#mine(ring, space), this.#unavailable(ring, space)).length > 0;
+  }
+
   #unavailable(ring: RingId, { taken }: RingSpace): Set<number> {
     const all = new Set([...taken, ...(this.#reserved.get(ring) ?? [])]);
     const now = this.#init.environment.now();
@@ -163,8 +168,8 @@ export class Allocator {
         }
         this.#init.tables.ingest(signed);
         // The answer may be ahead of what is known of its writer: then the grant does not show yet.
-        if (this.#mine(ring, this.#space(ring)).length === 0) await this.#init.catchUp(owner);
-        if (this.#mine(ring, this.#space(ring)).length > 0) {
+        if (!this.#hasFree(ring)) await this.#init.catchUp(owner);
+        if (this.#hasFree(ring)) {
           await this.claim(ring);
           return [];
         }

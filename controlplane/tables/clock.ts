@@ -22,13 +22,17 @@ export class HybridClock {
     this.#now = now;
   }
 
-  /** A time stamp after all that were made or observed here. */
-  next(): Timestamp {
+  /**
+   * A time stamp after all that were made or observed here.
+   * @param replaced what is written over: its stamp is passed also when it is too far ahead to follow
+   */
+  next(replaced?: Timestamp): Timestamp {
     const wall = this.#now();
     const [lastWall, counter] = this.#last;
     if (wall > lastWall) this.#last = [wall, 0];
     else this.#last = counter < maxCounter ? [lastWall, counter + 1] : [lastWall + 1, 0];
-    return this.#last;
+    if (replaced === undefined || compareTimestamps(this.#last, replaced) > 0) return this.#last;
+    return replaced[1] < maxCounter ? [replaced[0], replaced[1] + 1] : [replaced[0] + 1, 0];
   }
 
   /** @returns false when the time stamp is too far in the future to follow */

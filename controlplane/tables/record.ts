@@ -1,4 +1,5 @@
 import { decode, encode } from '../encoding.ts';
+import { ControlPlaneError } from '../errors.ts';
 import type { NodeKey, SignatureVerifier } from '../identity/keys.ts';
 import { type NodeId, nodeIdOf, publicKeyOf } from '../ids.ts';
 
@@ -43,7 +44,11 @@ export function signRecord(key: NodeKey, clusterId: string, record: Record): Sig
   const { topic, epoch, seq, key: recordKey, value } = record;
   const payload = encode([formatVersion, topic, key.publicKey, epoch, seq, recordKey, value]);
   if (payload.length > maxRecordBytes) {
-    throw new RangeError(`record ${recordKey} has ${payload.length} bytes; the limit is ${maxRecordBytes}`);
+    throw new ControlPlaneError(
+      'too_large',
+      `${recordKey} would take ${payload.length} bytes in the tables; the limit is ${maxRecordBytes}`,
+      'use fewer or shorter labels, options and aliases',
+    );
   }
   return { record, payload, signature: key.sign(signedBytes(clusterId, payload)) };
 }

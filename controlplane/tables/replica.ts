@@ -107,7 +107,10 @@ export class Replica {
         this.#refuse(outcome.reason, signed.record.owner, 'ignore');
         forged ||= outcome.reason === badSignature;
       }
-      applied ||= outcome.result === 'applied';
+      if (outcome.result === 'applied') {
+        if (outcome.objection === null) applied = true;
+        else this.#refuse(outcome.objection, signed.record.owner, 'ignore');
+      }
       if (outcome.result === 'unknown-owner' || (outcome.result === 'applied' && outcome.gap)) {
         this.want(from, new Map([[topic, new Set([signed.record.owner])]]));
       }
@@ -190,14 +193,16 @@ export class Replica {
       const { epoch, seq } = signed.record;
       // A part begins with the last record of the whole (pull.ts).
       if (seq > stream.upTo) this.#tables.expect(stream.topic, owner, epoch, seq);
-      if (outcome.result === 'applied') progress = true;
+      if (outcome.result === 'applied') {
+        progress = true;
+        if (outcome.objection !== null) this.#refuse(outcome.objection, owner, 'ignore');
+      }
       if (outcome.result === 'refused') {
         this.#refuse(outcome.reason, owner, 'ignore');
         clean = false;
       }
     }
-    // A refused record may become acceptable (its network may still be on its way): then the batch does not count as
-    // taken, and the next exchange brings it again.
+    // A record that was not taken leaves a gap, and the next exchange brings it again.
     const known = this.#tables.vector(stream.topic).get(owner);
     const joins = stream.after === 0 || (known?.epoch === stream.epoch && known.seq >= stream.after);
     if (clean && joins) {

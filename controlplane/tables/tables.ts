@@ -15,7 +15,8 @@ export interface TableChange extends Change {
 
 /** What became of a record that came from outside. */
 export type Ingest =
-  | { readonly result: 'applied'; readonly gap: boolean }
+  /** `objection`: kept for others, but not shown here; a newer version may know what this one does not. */
+  | { readonly result: 'applied'; readonly gap: boolean; readonly objection: string | null }
   | { readonly result: 'stale' }
   /** Not usable yet: the owner's certificate is not known here. */
   | { readonly result: 'unknown-owner' }
@@ -33,6 +34,8 @@ export interface TablesInit {
   readonly store: Store;
   readonly members: Members;
   readonly validate: Validate;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
   readonly log: Log;
 }
 
@@ -64,23 +67,28 @@ export class Tables {
 
   /** Reads what was stored and opens a new epoch with all own live records. Resolves when the epoch is on disk. */
   async load(): Promise<void> {
-    const { store } = this.#init;
+    const { store, validate } = this.#init;
     for (const [[, topic, owner, epoch], seq] of store.entries(['position'])) {
       const stream = this.#streamOf(String(topic), owner as NodeId);
       for (const [, wire] of store.entries(['record', String(topic), String(owner), Number(epoch)])) {
         const signed = decodeRecord(wire);
-        if (signed !== null) stream.offer(signed);
+        if (signed !== null) stream.offer(validate(signed, this) === null ? signed : hidden(signed));
       }
       stream.advanceTo(Number(epoch), Number(seq));
     }
-    const mine = [...store.entries(['own'])].flatMap(([, wire]) => decodeRecord(wire) ?? []);
+    // Only this identity's: another one's rows may be left from an earlier membership.
+    const mine = [...store.entries(['own'])]
+      .flatMap(([, wire]) => decodeRecord(wire) ?? [])
+      .filter(({ record }) => record.owner === this.self);
     await this.#openEpoch(mine);
   }
 
   /** Every start is a new epoch: whatever a crash may have cost, no (owner, epoch, seq) is ever used twice. */
   async #openEpoch(stored: readonly SignedRecord[]): Promise<void> {
     const { store } = this.#init;
-    this.#epoch = Number(store.get(['epoch']) ?? 0) + 1;
+    // By the wall clock where there is one: a state directory that was restored from a copy has an old number.
+    const seconds = Math.floor((this.#init.now?.() ?? 0) / 1000);
+    this.#epoch = Math.max(Number(store.get(['epoch']) ?? 0) + 1, seconds);
     const writes: Write[] = [{ key: ['epoch'], value: this.#epoch }];
     const latest = new Map<string, SignedRecord>();
     for (const signed of stored) {
@@ -145,6 +153,8 @@ export class Tables {
     const next = epoch === this.#epoch ? seq + 1 : 1;
     const record = { topic, owner: this.self, epoch: this.#epoch, seq: next, key, value };
     const signed = signRecord(this.#init.key, this.#init.clusterId, record);
+    const objection = this.#init.validate(signed, this);
+    if (objection !== null) throw new Error(`own record ${key} would be refused by others: ${objection}`);
     const offer = stream.offer(signed);
     if (offer.result !== 'applied') throw new Error(`own record ${key} was not taken: ${JSON.stringify(offer)}`);
     this.#outbox.push(signed);
@@ -158,7 +168,14 @@ export class Tables {
       this.#nextFlush = null;
       const records = this.#outbox.splice(0);
       const writes = records.map((signed) => ({ key: ownKey(signed), value: toWire(signed) }));
-      const written = this.#init.store.commit(writes).then(() => this.#onDisk(records));
+      const written = this.#init.store.commit(writes).then(
+        () => this.#onDisk(records),
+        (error: unknown) => {
+          // Others would wait for these for ever; the next commit takes them along.
+          this.#outbox.unshift(...records);
+          throw error;
+        },
+      );
       this.#flushing = written.catch(() => {});
       return written;
     });
@@ -191,14 +208,13 @@ export class Tables {
     if (known !== undefined && !known.wants(signed)) return { result: 'stale' };
     if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
     const objection = validate(signed, this);
-    if (objection !== null) return { result: 'refused', reason: objection };
     const stream = this.#streamOf(topic, owner);
     const before = stream.epochs;
-    const offer = stream.offer(signed);
+    const offer = stream.offer(objection === null ? signed : hidden(signed));
     if (offer.result !== 'applied') return offer;
     this.#persist(topic, owner, stream, before, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
-    return { result: 'applied', gap: offer.gap };
+    return { result: 'applied', gap: offer.gap, objection };
   }
 
   /** What is ingested next is the first part of a batch that ends with `seq`. */
@@ -351,3 +367,6 @@ export class Tables {
 
 const ownKey = ({ record }: SignedRecord): Key => ['own', record.topic, record.epoch, record.key];
 const recordKey = ({ record }: SignedRecord): Key => ['record', record.topic, record.owner, record.epoch, record.key];
+
+/** As it travels and rests, but a tombstone to the readers of this node. */
+const hidden = (signed: SignedRecord): SignedRecord => ({ ...signed, record: { ...signed.record, value: null } });

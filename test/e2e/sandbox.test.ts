@@ -121,4 +121,36 @@ describe('sandboxes', () => {
     assert.equal((await sandbox.ping(sandbox.info.Gateway?.Gateway ?? '')).received, 3);
     assert.equal((await one.weft('sandbox', 'rm', 'y')).exitCode, 0);
   });
+
+  it('failed_connect_removed_the_sandbox: a sandbox outlives a connect that fails', async () => {
+    const host = stage.lab.host(1);
+    await host.weftJson('network', 'create', '--subnet', '10.88.0.0/29', 'narrow');
+    for (const number of [1, 2, 3, 4, 5])
+      await host.weftJson('sandbox', 'create', '--network', 'narrow', `full-${number}`);
+    await host.weftJson('sandbox', 'create', 'lonely');
+    const refused = await host.weft('network', 'connect', 'narrow', 'lonely');
+    assert.equal(refused.exitCode, 1);
+    assert.match(refused.stderr, /network narrow \(10\.88\.0\.0\/29\) has nothing free/);
+    const lonely = await host.sandbox('lonely');
+    assert.equal((await lonely.exec('true')).exitCode, 0);
+    for (const name of ['full-1', 'full-2', 'full-3', 'full-4', 'full-5', 'lonely']) {
+      assert.equal((await host.weft('sandbox', 'rm', name)).exitCode, 0, name);
+    }
+  });
+
+  it('two_creates_of_one_name: only one of them succeeds', async () => {
+    const { api } = stage.lab.host(2);
+    const both = await Promise.allSettled([1, 2].map(() => api.call('sandboxCreate', { body: { Name: 'twin' } })));
+    assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+    await api.call('sandboxRemove', { ref: 'twin' });
+  });
+
+  it('second_agent_took_the_kernel_down: another agent on the host is refused before it touches anything', async () => {
+    const host = stage.lab.host(1);
+    const before = await host.kernel();
+    const second = await host.weft('agent', '--state-dir', '/var/lib/other', '--socket', '/run/other.sock');
+    assert.equal(second.exitCode, 1);
+    assert.match(second.stderr, /another agent is using \/run\/weft/);
+    assert.deepEqual(await host.kernel(), before);
+  });
 });

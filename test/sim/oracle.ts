@@ -72,7 +72,8 @@ export class Oracle {
     if (known) return;
     for (const [id, network] of this.networks) {
       this.#forked.add(id);
-      if (network.writer === nodeId) network.excused = true;
+      // What an earlier leaver had written may have passed to this one, and be lost with it.
+      if (this.removed.has(network.writer)) network.excused = true;
     }
   }
 

