@@ -20,13 +20,13 @@ import { deferred } from '../../dataplane/deferred.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
-import { plan } from '../plan.ts';
 import { version } from '../version.ts';
 import { addressingAt, ownAddressing } from './addressing.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import type { Logger } from './log.ts';
+import { Planner } from './planner.ts';
 import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
 
 const joinPortDefault = 2377;
@@ -42,7 +42,7 @@ export type AgentState = 'inactive' | 'joining' | 'active' | 'leaving';
 
 /**
  * The agent: holds the membership, the sandboxes and the data plane together. Every event, from whatever side, only
- * wakes `#replan`, which hands the data plane the whole wanted state.
+ * wakes the planner, which hands the data plane the whole wanted state.
  */
 export class Agent {
   readonly config: AgentConfig;
@@ -50,6 +50,7 @@ export class Agent {
   readonly sandboxes: Sandboxes;
   readonly gateway: Gateway;
   readonly dataPlane: DataPlane;
+  readonly #planner: Planner;
   readonly #log: Logger;
   readonly #store: Store;
   readonly #stop = new AbortController();
@@ -60,10 +61,6 @@ export class Agent {
   #membership: Membership | null = null;
   #underlayMtu = defaultUnderlayMtu;
   #avoid: readonly string[] = [];
-  #planScheduled = false;
-  #settled = true;
-  #generation = 0;
-  #objections: readonly string[] = [];
   /** Why the node is not in the state its operator wants, for `weft status`. */
   readonly #warnings = new Map<string, string>();
 
@@ -73,18 +70,28 @@ export class Agent {
     this.#store = init.store;
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
+    this.#planner = new Planner({
+      dataPlane: this.dataPlane,
+      log: init.log,
+      cluster: () => this.#membership?.cluster ?? null,
+      attachments: () => ({
+        sandboxes: this.sandboxes.present(),
+        gateway: this.gateway.address,
+        underlayMtu: this.#underlayMtu,
+      }),
+    });
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,
       log: init.log,
       cluster: () => this.membership.cluster,
-      changed: () => this.#replan(),
+      changed: () => this.#planner.wake(),
       applied: async (endpointId, signal) => {
-        this.#planNow();
+        this.#planner.planNow();
         await this.dataPlane.whenApplied(endpointId, signal);
       },
       settled: async (signal) => {
-        this.#planNow();
+        this.#planner.planNow();
         await this.dataPlane.settled(undefined, signal);
       },
     });
@@ -117,7 +124,7 @@ export class Agent {
   }
 
   warnings(): string[] {
-    return [...this.#warnings.values(), ...this.#objections];
+    return [...this.#warnings.values(), ...this.#planner.objections];
   }
 
   /** Goes on where the last run stopped; the kernel is adopted, not made again. */
@@ -125,7 +132,7 @@ export class Agent {
     this.dataPlane.start(this.#stop.signal);
     await this.#lookAtHost();
     const membership = await resume(this.#membershipInit());
-    if (membership === null) this.#planNow();
+    if (membership === null) this.#planner.planNow();
     else {
       await this.#activate(membership);
       this.#later(0, () => this.#ensureIngress());
@@ -192,10 +199,7 @@ export class Agent {
 
   /** What the kernel of this host still lacks, in one line; '' for nothing. */
   pending(): string {
-    if (this.#planScheduled || !this.#settled) return 'kernel: programming';
-    const failed = [...this.dataPlane.status()].filter(([, { state }]) => state !== 'ok');
-    const [first] = failed;
-    return first === undefined ? '' : `kernel: ${failed.length} not done, first ${first[0]}`;
+    return this.#planner.pending();
   }
 
   async #become(make: () => Promise<Membership>): Promise<Membership> {
@@ -234,10 +238,10 @@ export class Agent {
     await this.#lookAtHost();
     const { view } = membership.cluster;
     view.watch(({ networks }) => {
-      this.#replan();
+      this.#planner.wake();
       if (networks) this.#later(0, () => this.#reconcile());
     });
-    this.#planNow();
+    this.#planner.planNow();
     await this.#reconcile();
   }
 
@@ -251,7 +255,7 @@ export class Agent {
     this.#warnings.clear();
     await this.sandboxes.clear();
     await this.gateway.forget();
-    this.#planNow();
+    this.#planner.planNow();
     try {
       await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
     } catch (error) {
@@ -282,49 +286,6 @@ export class Agent {
     }
   }
 
-  /** Wakes the planner; many changes of one moment make one plan. */
-  #replan(): void {
-    if (this.#planScheduled) return;
-    this.#planScheduled = true;
-    setImmediate(() => {
-      if (this.#planScheduled) this.#planNow();
-    });
-  }
-
-  #planNow(): void {
-    this.#planScheduled = false;
-    const cluster = this.#membership?.cluster ?? null;
-    const tables =
-      cluster === null
-        ? null
-        : {
-            self: cluster.self,
-            vtep: cluster.identity.vtep,
-            port: cluster.view.cluster?.dataPathPort ?? defaultDataPathPort,
-            nodes: cluster.view.nodes,
-            networks: cluster.view.networks,
-            endpoints: cluster.view.endpoints,
-          };
-    const attachments = {
-      sandboxes: this.sandboxes.present(),
-      gateway: this.gateway.address,
-      underlayMtu: this.#underlayMtu,
-    };
-    const { desired, objections } = plan(tables, attachments);
-    for (const line of objections) if (!this.#objections.includes(line)) this.#log.warn({}, line);
-    this.#objections = objections;
-    const generation = this.dataPlane.set(desired, { prune: true });
-    this.#settled = false;
-    this.#generation = generation;
-    this.dataPlane.settled(generation).then(
-      () => {
-        // An older plan that is done says nothing of the newer one.
-        if (this.#generation === generation) this.#settled = true;
-      },
-      () => {},
-    );
-  }
-
   /** What the host itself may change under us: the MTU of the underlay, and the prefixes it routes. */
   async #lookAtHost(): Promise<void> {
     this.#avoid = await hostRoutes();
@@ -339,7 +300,7 @@ export class Agent {
     if (device.mtu !== this.#underlayMtu) {
       this.#log.info({ device: device.device, mtu: device.mtu }, 'underlay MTU');
       this.#underlayMtu = device.mtu;
-      this.#replan();
+      this.#planner.wake();
     }
   }
 

@@ -1,0 +1,80 @@
+import type { Cluster } from '../../controlplane/cluster.ts';
+import { defaultDataPathPort } from '../../controlplane/membership.ts';
+import type { DataPlane } from '../../dataplane/dataplane.ts';
+import { type Attachments, plan } from '../plan.ts';
+import type { Logger } from './log.ts';
+
+export interface PlannerInit {
+  readonly dataPlane: DataPlane;
+  readonly log: Logger;
+  /** null outside a cluster. */
+  readonly cluster: () => Cluster | null;
+  readonly attachments: () => Attachments;
+}
+
+/** Turns tables and attachments into the wanted kernel state, and hands it to the data plane. */
+export class Planner {
+  readonly #init: PlannerInit;
+  #scheduled = false;
+  #generation = 0;
+  #settled = true;
+  #objections: readonly string[] = [];
+
+  constructor(init: PlannerInit) {
+    this.#init = init;
+  }
+
+  /** Records that the last plan left out because they make no sense, one line each. */
+  get objections(): readonly string[] {
+    return this.#objections;
+  }
+
+  /** Plans soon; many changes of one moment make one plan. */
+  wake(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      if (this.#scheduled) this.planNow();
+    });
+  }
+
+  planNow(): void {
+    this.#scheduled = false;
+    const { dataPlane, log } = this.#init;
+    const cluster = this.#init.cluster();
+    const tables =
+      cluster === null
+        ? null
+        : {
+            self: cluster.self,
+            vtep: cluster.identity.vtep,
+            port: cluster.view.cluster?.dataPathPort ?? defaultDataPathPort,
+            nodes: cluster.view.nodes,
+            networks: cluster.view.networks,
+            endpoints: cluster.view.endpoints,
+          };
+    const { desired, objections } = plan(tables, this.#init.attachments());
+    for (const line of objections) if (!this.#objections.includes(line)) log.warn({}, line);
+    this.#objections = objections;
+    const generation = dataPlane.set(desired, { prune: true });
+    this.#generation = generation;
+    this.#settled = false;
+    dataPlane.settled(generation).then(
+      () => {
+        // An older plan that is done says nothing of the newer one.
+        if (this.#generation === generation) this.#settled = true;
+      },
+      () => {
+        // The data plane has stopped.
+      },
+    );
+  }
+
+  /** What the kernel still lacks, in one line; '' for nothing. */
+  pending(): string {
+    if (this.#scheduled || !this.#settled) return 'kernel: programming';
+    const notDone = [...this.#init.dataPlane.status()].filter(([, { state }]) => state !== 'ok');
+    const [first] = notDone;
+    return first === undefined ? '' : `kernel: ${notDone.length} not done, first ${first[0]}`;
+  }
+}
