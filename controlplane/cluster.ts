@@ -115,6 +115,11 @@ export class Cluster {
     });
   }
 
+  /** When this node's own certificate ends, milliseconds since the epoch. */
+  get certificateEndsMs(): number {
+    return this.#members.get(this.self)?.notAfterMs ?? 0;
+  }
+
   get isManager(): boolean {
     return this.identity.role === 'manager';
   }

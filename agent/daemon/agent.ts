@@ -258,13 +258,13 @@ export class Agent {
     this.#planner.planNow();
     try {
       await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
+      // What is ours by name and in no plan any more: the netns of the overlays, and forwarding if we switched it on.
+      await cleanUp({ log: this.#log, runDir: this.config.runDir });
+      // So that the data plane does not go by what it knew.
+      await this.dataPlane.sweep(AbortSignal.timeout(farewellMs));
     } catch (error) {
       this.#log.error({ err: error }, 'the kernel could not be cleared; `weft status` says what is left');
     }
-    // What is ours by name and in no plan any more: the netns of the overlays, and forwarding if we switched it on.
-    await cleanUp({ log: this.#log, runDir: this.config.runDir });
-    // So that the data plane does not go by what it knew.
-    await this.dataPlane.sweep();
     this.#state = 'inactive';
   }
 

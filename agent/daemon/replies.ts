@@ -13,6 +13,9 @@ import { invalid, notFound } from './api-error.ts';
 
 // The tables, as the local API shows them: Docker's names and shapes.
 
+// A third of a certificate's life: time to plan for what renewal will do by itself one day.
+const warnBeforeEndMs = 30 * 86_400_000;
+
 const iso = (ms: number): string => new Date(ms).toISOString();
 
 export function versionReply(): Version {
@@ -254,14 +257,20 @@ export function statusReply(agent: Agent): Status {
       Repairs: agent.dataPlane.stats.repairs,
     },
     GatewayBridge: agent.gateway.address === null ? null : { Name: gatewayBridgeName, Subnet: agent.gateway.address },
-    Warnings: [...agent.warnings(), ...skewWarnings(cluster)],
+    Warnings: [...agent.warnings(), ...(cluster === null ? [] : clusterWarnings(cluster))],
     Rejected: Object.fromEntries(cluster?.replica.refused ?? []),
   };
 }
 
-function skewWarnings(cluster: Cluster | null): string[] {
-  const skewed = cluster?.view.skewed ?? 0;
-  return skewed === 0
-    ? []
-    : [`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`];
+function clusterWarnings(cluster: Cluster): string[] {
+  const { skewed } = cluster.view;
+  const warnings: string[] = [];
+  if (skewed > 0)
+    warnings.push(`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`);
+  if (cluster.certificateEndsMs - Date.now() < warnBeforeEndMs) {
+    warnings.push(
+      `this node's certificate ends at ${iso(cluster.certificateEndsMs)}: leave and join again before then`,
+    );
+  }
+  return warnings;
 }

@@ -183,7 +183,7 @@ export function networkOfTopic(topic: string): NetworkId | null {
  * other records: what a record needs may still be on its way.
  * @returns the objection, or null
  */
-export function objectionTo({ record }: SignedRecord, writer: Role | null): string | null {
+export function objectionTo({ record }: Pick<SignedRecord, 'record'>, writer: Role | null): string | null {
   if (record.key === '') return typeof record.value === 'number' ? null : 'opening record without a size';
   const slash = record.key.indexOf('/');
   const [prefix, rest] = slash < 0 ? [record.key, null] : [record.key.slice(0, slash), record.key.slice(slash + 1)];

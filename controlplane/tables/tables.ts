@@ -26,7 +26,7 @@ export type Ingest =
 export const badSignature = 'bad signature';
 
 /** @returns why the record may not be in the table, or null when it may */
-export type Validate = (signed: SignedRecord, tables: Tables) => string | null;
+export type Validate = (signed: Pick<SignedRecord, 'record'>) => string | null;
 
 export interface TablesInit {
   readonly key: NodeKey;
@@ -72,7 +72,7 @@ export class Tables {
       const stream = this.#streamOf(String(topic), owner as NodeId);
       for (const [, wire] of store.entries(['record', String(topic), String(owner), Number(epoch)])) {
         const signed = decodeRecord(wire);
-        if (signed !== null) stream.offer(validate(signed, this) === null ? signed : hidden(signed));
+        if (signed !== null) stream.offer(validate(signed) === null ? signed : hidden(signed));
       }
       stream.advanceTo(Number(epoch), Number(seq));
     }
@@ -127,6 +127,10 @@ export class Tables {
    */
   async put(topic: string, key: string, value: unknown): Promise<SignedRecord> {
     if (value === null || value === undefined) throw new Error(`${key}: use remove()`);
+    // Only what is new is held to the rules: an agent has to start also with what a stricter version would not write.
+    const draft = { topic, owner: this.self, epoch: this.#epoch, seq: 2, key, value };
+    const objection = this.#init.validate({ record: draft });
+    if (objection !== null) throw new Error(`own record ${key} would be refused by others: ${objection}`);
     return this.#write(topic, key, value);
   }
 
@@ -153,8 +157,6 @@ export class Tables {
     const next = epoch === this.#epoch ? seq + 1 : 1;
     const record = { topic, owner: this.self, epoch: this.#epoch, seq: next, key, value };
     const signed = signRecord(this.#init.key, this.#init.clusterId, record);
-    const objection = this.#init.validate(signed, this);
-    if (objection !== null) throw new Error(`own record ${key} would be refused by others: ${objection}`);
     const offer = stream.offer(signed);
     if (offer.result !== 'applied') throw new Error(`own record ${key} was not taken: ${JSON.stringify(offer)}`);
     this.#outbox.push(signed);
@@ -207,7 +209,7 @@ export class Tables {
     const known = this.#topics.get(topic)?.get(owner);
     if (known !== undefined && !known.wants(signed)) return { result: 'stale' };
     if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
-    const objection = validate(signed, this);
+    const objection = validate(signed);
     const stream = this.#streamOf(topic, owner);
     const before = stream.epochs;
     const offer = stream.offer(objection === null ? signed : hidden(signed));

@@ -24,7 +24,7 @@ const range = { start: 0, end: 4, to: owner, generation: 1 };
 
 function passes(inTopic: string, key: string, value: unknown): boolean {
   const record = { topic: inTopic, owner, epoch: 1, seq: 2, key, value };
-  return objectionTo({ record, payload: new Uint8Array(), signature: new Uint8Array() }, 'manager') === null;
+  return objectionTo({ record }, 'manager') === null;
 }
 
 test('an object has one key', () => {

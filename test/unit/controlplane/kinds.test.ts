@@ -11,7 +11,7 @@ const stamp = [1, 0];
 
 function objection(inTopic: string, key: string, value: unknown, writer: Role | null = 'manager'): string | null {
   const record = { topic: inTopic, owner, epoch: 1, seq: 2, key, value };
-  return objectionTo({ record, payload: new Uint8Array(), signature: new Uint8Array() }, writer);
+  return objectionTo({ record }, writer);
 }
 
 const node = {

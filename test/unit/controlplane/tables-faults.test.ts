@@ -4,7 +4,7 @@ import type { Store } from '../../../controlplane/store.ts';
 import { compareTimestamps, HybridClock, maxSkewMs } from '../../../controlplane/tables/clock.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
 import { nowhere } from '../../../controlplane/tables/stream.ts';
-import { Tables } from '../../../controlplane/tables/tables.ts';
+import { Tables, type Validate } from '../../../controlplane/tables/tables.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
 import { memoryStore, quietLog, virtualEnvironment, Writer } from './helpers.ts';
@@ -13,15 +13,17 @@ const topic = `net/${'n'.repeat(25)}`;
 const self = await identityOf(0, 'manager');
 const other = await identityOf(1, 'manager');
 
+const older: Validate = ({ record }) => (record.key.startsWith('new/') ? 'unknown key' : null);
+
 /** A node that does not know the kind `new/…`, as one of an older version. */
-async function open(store: Store, nowMs?: number): Promise<Tables> {
+async function open(store: Store, nowMs?: number, validate: Validate = older): Promise<Tables> {
   const members = new Members(self.anchor, store, virtualEnvironment(new VirtualTime()));
   for (const each of [self, other]) members.admit(each.certificate);
   const tables = new Tables({
     ...self,
     store,
     members,
-    validate: ({ record }) => (record.key.startsWith('new/') ? 'unknown key' : null),
+    validate,
     log: quietLog,
     ...(nowMs === undefined ? {} : { now: () => nowMs }),
   });
@@ -85,4 +87,21 @@ test('skewed_clock_lost_writes: what is written over an object counts more, howe
   assert.equal(clock.observe(ahead), false);
   assert.ok(compareTimestamps(clock.next(ahead), ahead) > 0);
   assert.ok(clock.next()[0] <= now + maxSkewMs, 'and the clock stays where it was');
+});
+
+test('expired_certificate_cleared_the_kernel: who was a member when it was admitted stays one over a restart', async () => {
+  const store = memoryStore();
+  const years = { ...virtualEnvironment(new VirtualTime()) };
+  new Members(self.anchor, store, years).admit(other.certificate);
+  years.now = () => Date.UTC(2100, 0);
+  const restarted = new Members(self.anchor, store, years);
+  assert.equal(restarted.roleOf(other.key.nodeId), 'manager');
+  assert.equal(restarted.admit(other.certificate).ok, false, 'but it is let in no more');
+});
+
+test('stricter_version_could_not_start: own records that it would not write do not keep an agent from starting', async () => {
+  const store = memoryStore();
+  const lenient = await open(store, undefined, () => null);
+  await lenient.put(topic, 'new/a', 1);
+  assert.deepEqual(keysOf(await open(store)), ['new/a']);
 });
