@@ -151,7 +151,6 @@ export class Cluster {
     view.watch((touched) => this.#follow(touched));
     const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
     this.#follow({ nodes: true, networks: true, endpoints: new Set(), rings, removed: view.removedNodes() });
-    this.#redial();
   }
 
   async stop(): Promise<void> {
