@@ -7,6 +7,7 @@ import type { NetworkId, NodeId } from './ids.ts';
 import { Dialer } from './mesh/dialer.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
+import { Removal } from './removal.ts';
 import { Allocator } from './ring/allocator.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
@@ -15,16 +16,11 @@ import { Members } from './tables/members.ts';
 import { clusterTopic } from './tables/record.ts';
 import { Replica } from './tables/replica.ts';
 import { Tables } from './tables/tables.ts';
-import { type RingId, type Touched, View } from './tables/view.ts';
+import { type RingId, ringPools, type Touched, View } from './tables/view.ts';
 
-// A removed node is told so by gossip before its connection is closed.
-const removalGraceMs = 1_000;
-// How often a removal is looked at again whose writer's stream still has a gap before it; gaps are pulled at once.
-const inheritanceCheckMs = 250;
 // A second look at a new network's topic: its first records may have been published before we were subscribed.
 const secondLookMs = 1_000;
 const leaveTimeoutMs = 10_000;
-const ringPools = ['subnet', 'vni'] as const;
 
 export interface ClusterInit {
   readonly identity: Identity;
@@ -55,13 +51,13 @@ export class Cluster {
   readonly dialer: Dialer;
   readonly allocator: Allocator;
   readonly networks: Networks;
+  readonly removal: Removal;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
   readonly #members: Members;
   readonly #init: ClusterInit;
   readonly #timers = new Set<() => void>();
   readonly #exchangeWaiters = new Set<() => void>();
-  readonly #removedSeen = new Set<NodeId>();
   #claiming: Promise<void> = Promise.resolve();
 
   constructor(init: ClusterInit) {
@@ -102,6 +98,18 @@ export class Cluster {
     this.allocator = allocator;
     this.replica = new Replica({ tables, members, transport, environment, log });
     this.dialer = new Dialer({ self, transport, environment, log });
+    this.removal = new Removal({
+      tables,
+      view,
+      members,
+      transport,
+      allocator,
+      clock,
+      environment,
+      log,
+      isManager: () => this.isManager,
+      onRemoved: init.onRemoved,
+    });
     this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
     this.networks = new Networks({
       tables,
@@ -129,8 +137,7 @@ export class Cluster {
     const { transport, replica, dialer, view, tables } = this;
     await tables.load();
     view.start();
-    // Before the door is open: who was removed stays out.
-    for (const nodeId of view.removedNodes()) this.#members.remove(nodeId);
+    this.removal.start();
     await transport.start({
       gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
       request: (method, body, from) => this.#answer(method, body, from),
@@ -155,6 +162,7 @@ export class Cluster {
 
   async stop(): Promise<void> {
     for (const cancel of this.#timers) cancel();
+    this.removal.stop();
     this.dialer.stop();
     this.replica.stop();
     this.view.close();
@@ -186,32 +194,9 @@ export class Cluster {
     await this.tables.put(clusterTopic, 'node', node);
   }
 
-  /**
-   * Bars a node for ever and takes over what only it could hand out or change. @throws ControlPlaneError `not_manager`,
-   * `node_not_down`
-   */
-  async removeNode(nodeId: NodeId, force: boolean): Promise<void> {
-    const name = this.view.nodes.get(nodeId)?.hostname ?? nodeId;
-    if (!this.isManager) {
-      throw new ControlPlaneError('not_manager', 'only a manager can remove a node', 'run the command on a manager');
-    }
-    if (nodeId === this.self) {
-      throw new ControlPlaneError('node_is_self', 'a node cannot remove itself', 'run `weft leave` instead');
-    }
-    if (!force && this.transport.connections().has(nodeId)) {
-      throw new ControlPlaneError(
-        'node_not_down',
-        `node ${name} is not down and cannot be removed`,
-        `run \`weft leave\` on it, or use --force`,
-      );
-    }
-    await this.#takeOver(nodeId);
-    await this.tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...this.clock.next()] });
-  }
-
-  async #takeOver(nodeId: NodeId): Promise<void> {
-    for (const ring of [...ringPools, ...this.view.networks.keys()]) await this.allocator.reclaim(ring, nodeId);
-    for (const { key, value } of this.view.sharedBy(nodeId)) await this.tables.put(clusterTopic, key, value);
+  /** Bars a node for ever. @throws ControlPlaneError `not_manager`, `node_is_self`, `node_not_down` */
+  removeNode(nodeId: NodeId, force: boolean): Promise<void> {
+    return this.removal.remove(nodeId, force);
   }
 
   /**
@@ -277,7 +262,7 @@ export class Cluster {
 
   /** What follows from a change of the tables, besides the kernel. */
   #follow({ nodes, networks, rings, removed }: Touched): void {
-    for (const nodeId of removed) this.#bar(nodeId);
+    for (const nodeId of removed) this.removal.bar(nodeId);
     if (networks) this.#followNetworks();
     if (nodes || removed.length > 0) this.#redial();
     if (rings.size > 0) this.#claiming = this.#claiming.then(() => this.#claim(rings));
@@ -289,35 +274,6 @@ export class Cluster {
     } catch (error) {
       this.#init.log.error({ err: error }, 'claiming ranges failed; their givers still vouch for them');
     }
-  }
-
-  #bar(nodeId: NodeId): void {
-    if (this.#removedSeen.has(nodeId)) return;
-    this.#removedSeen.add(nodeId);
-    if (nodeId === this.self) {
-      this.#init.onRemoved();
-      return;
-    }
-    this.#members.remove(nodeId);
-    // Not from within the notification: dropping its streams notifies again.
-    this.#after(0, () => this.#dropOnceInherited(nodeId));
-    this.#after(removalGraceMs, () => this.#quietly(this.transport.disconnect(nodeId)));
-  }
-
-  /**
-   * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
-   * removed node had defined would be gone for a moment, and all endpoints on them.
-   */
-  #dropOnceInherited(nodeId: NodeId): void {
-    const { tables } = this;
-    const positions = tables.vector(clusterTopic);
-    const removals = [...tables.records(clusterTopic, `removed/${nodeId}`)];
-    const inherited = removals.some(({ record: { owner, epoch, seq } }) => {
-      const position = positions.get(owner);
-      return position?.epoch === epoch && position.seq >= seq;
-    });
-    if (inherited || removals.length === 0) this.#quietly(tables.dropOwner(nodeId));
-    else this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId));
   }
 
   #followNetworks(): void {
@@ -354,7 +310,7 @@ export class Cluster {
     for (const [id, { gossip }] of this.view.nodes) known.set(id, gossip);
     // The join answer counts only until the tables know anybody else.
     if (known.size <= 1) for (const [id, addresses] of this.#init.peers) known.set(id, addresses);
-    for (const id of this.#removedSeen) known.delete(id);
+    for (const id of known.keys()) if (this.removal.has(id)) known.delete(id);
     known.delete(this.self);
     this.dialer.set(known);
   }

@@ -25,6 +25,9 @@ export type Endpoint = EndpointValue & {
 /** A ring is either one of the cluster's pools or the addresses of a network. */
 export type RingId = Pool | NetworkId;
 
+/** The rings of the cluster topic. */
+export const ringPools: readonly Pool[] = ['subnet', 'vni'];
+
 /** Which parts of the view a batch of changes touched. */
 export interface Touched {
   readonly nodes: boolean;

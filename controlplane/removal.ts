@@ -1,0 +1,126 @@
+import type { Environment, Log } from './environment.ts';
+import { ControlPlaneError } from './errors.ts';
+import type { NodeId } from './ids.ts';
+import type { Transport } from './mesh/transport.ts';
+import type { Allocator } from './ring/allocator.ts';
+import type { HybridClock } from './tables/clock.ts';
+import type { Members } from './tables/members.ts';
+import { clusterTopic } from './tables/record.ts';
+import type { Tables } from './tables/tables.ts';
+import { ringPools, type View } from './tables/view.ts';
+
+// A removed node is told so by gossip before its connection is closed.
+const removalGraceMs = 1_000;
+// How often a removal is looked at again whose writer's stream still has a gap before it; gaps are pulled at once.
+const inheritanceCheckMs = 250;
+
+export interface RemovalInit {
+  readonly tables: Tables;
+  readonly view: View;
+  readonly members: Members;
+  readonly transport: Transport;
+  readonly allocator: Allocator;
+  readonly clock: HybridClock;
+  readonly environment: Environment;
+  readonly log: Log;
+  readonly isManager: () => boolean;
+  /** This node was removed by a manager. */
+  readonly onRemoved: () => void;
+}
+
+/** Nodes that are barred for ever: how a manager removes one, and what every node does about it. */
+export class Removal {
+  readonly #init: RemovalInit;
+  readonly #seen = new Set<NodeId>();
+  readonly #timers = new Set<() => void>();
+
+  constructor(init: RemovalInit) {
+    this.#init = init;
+  }
+
+  /** Before the door is open: who was removed stays out. */
+  start(): void {
+    for (const nodeId of this.#init.view.removedNodes()) this.#init.members.remove(nodeId);
+  }
+
+  stop(): void {
+    for (const cancel of this.#timers) cancel();
+  }
+
+  /** Whether this node has acted on the removal of that one. */
+  has(nodeId: NodeId): boolean {
+    return this.#seen.has(nodeId);
+  }
+
+  /**
+   * Bars a node for ever and takes over what only it could hand out or change. @throws ControlPlaneError `not_manager`,
+   * `node_not_down`
+   */
+  async remove(nodeId: NodeId, force: boolean): Promise<void> {
+    const { tables, view, clock, transport } = this.#init;
+    const name = view.nodes.get(nodeId)?.hostname ?? nodeId;
+    if (!this.#init.isManager()) {
+      throw new ControlPlaneError('not_manager', 'only a manager can remove a node', 'run the command on a manager');
+    }
+    if (nodeId === tables.self) {
+      throw new ControlPlaneError('node_is_self', 'a node cannot remove itself', 'run `weft leave` instead');
+    }
+    if (!force && transport.connections().has(nodeId)) {
+      throw new ControlPlaneError(
+        'node_not_down',
+        `node ${name} is not down and cannot be removed`,
+        `run \`weft leave\` on it, or use --force`,
+      );
+    }
+    await this.#takeOver(nodeId);
+    await tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...clock.next()] });
+  }
+
+  async #takeOver(nodeId: NodeId): Promise<void> {
+    const { allocator, tables, view } = this.#init;
+    for (const ring of [...ringPools, ...view.networks.keys()]) await allocator.reclaim(ring, nodeId);
+    for (const { key, value } of view.sharedBy(nodeId)) await tables.put(clusterTopic, key, value);
+  }
+
+  /** The tables say that a node was removed: its connections, its certificate and its records go. */
+  bar(nodeId: NodeId): void {
+    if (this.#seen.has(nodeId)) return;
+    this.#seen.add(nodeId);
+    if (nodeId === this.#init.tables.self) {
+      this.#init.onRemoved();
+      return;
+    }
+    this.#init.members.remove(nodeId);
+    // Not from within the notification: dropping its streams notifies again.
+    this.#after(0, () => this.#dropOnceInherited(nodeId));
+    this.#after(removalGraceMs, () => this.#quietly(this.#init.transport.disconnect(nodeId)));
+  }
+
+  /**
+   * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
+   * removed node had defined would be gone for a moment, and all endpoints on them.
+   */
+  #dropOnceInherited(nodeId: NodeId): void {
+    const { tables } = this.#init;
+    const positions = tables.vector(clusterTopic);
+    const removals = [...tables.records(clusterTopic, `removed/${nodeId}`)];
+    const inherited = removals.some(({ record: { owner, epoch, seq } }) => {
+      const position = positions.get(owner);
+      return position?.epoch === epoch && position.seq >= seq;
+    });
+    if (inherited || removals.length === 0) this.#quietly(tables.dropOwner(nodeId));
+    else this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId));
+  }
+
+  #after(delayMs: number, task: () => void): void {
+    const cancel = this.#init.environment.timer(delayMs, () => {
+      this.#timers.delete(cancel);
+      task();
+    });
+    this.#timers.add(cancel);
+  }
+
+  #quietly(work: Promise<unknown>): void {
+    work.catch((error: unknown) => this.#init.log.error({ err: error }, 'following a removal failed'));
+  }
+}
