@@ -3,19 +3,19 @@ import type { NodeId } from '../../controlplane/ids.ts';
 import { Host } from './host.ts';
 import { identityOf, seedRandomBytes } from './identities.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
+import { initCluster, join, removeNode } from './operations/membership.ts';
 import { Oracle, Violation } from './oracle.ts';
 import { Prng } from './prng.ts';
-import * as operations from './scenario.ts';
-import { running, type World } from './scenario.ts';
+import { invariants, nextOperation } from './scenario.ts';
 import { simulationStartMs, VirtualTime } from './time.ts';
 import { Trace } from './trace.ts';
+import { type Invariant, running, runningManagers, type World } from './world.ts';
 
 // Virtual durations.
 const chaosMs = 60_000;
 /** How long after the last fault all nodes must agree. */
 export const quietMs = 20_000;
 const maxSkewMs = 20_000;
-const maxNetworks = 5;
 
 export interface Outcome {
   readonly seed: string;
@@ -50,7 +50,6 @@ class Run {
   readonly #addresses = new Map<NodeId, string>();
   readonly #named = new Map<Host, KnownPeers>();
   #operation = 0;
-  #networks = 0;
   #violation: Error | null = null;
 
   constructor(seed: string, prng: Prng, print: ((line: string) => void) | null) {
@@ -65,6 +64,8 @@ class Run {
       busy: new Set(),
       joined: new Set(),
       start: (host) => this.#start(host),
+      do: (what, host, work) => this.#do(what, host, work),
+      isIdle: (host) => ![...this.#operations.values()].some((each) => each.host === host),
     };
   }
 
@@ -72,13 +73,11 @@ class Run {
     await this.#makeHosts();
     const first = this.#world.hosts[0];
     if (first === undefined) throw new Error('no hosts');
-    this.#do('init', first, () => operations.initCluster(this.#world, first, this.#prng.between(26, 29)));
+    this.#do('init', first, () => initCluster(this.#world, first, this.#prng.between(26, 29)));
     await this.#advance(500);
     this.#world.network.faults = someFaults(this.#world.prng);
     for (const host of this.#world.hosts.slice(1)) {
-      this.#time.after(this.#prng.between(0, 15_000), () =>
-        this.#do('join', host, () => operations.join(this.#world, host)),
-      );
+      this.#time.after(this.#prng.between(0, 15_000), () => this.#do('join', host, () => join(this.#world, host)));
     }
     this.#scheduleOperation();
     await this.#advance(chaosMs);
@@ -161,84 +160,25 @@ class Run {
   }
 
   async #advance(durationMs: number): Promise<void> {
-    for (let passed = 0; passed < durationMs && this.#violation === null; passed += 100) await this.#time.run(100);
+    for (let passed = 0; passed < durationMs && this.#violation === null; passed += 100) {
+      await this.#time.run(100);
+      this.#check('always');
+    }
+  }
+
+  #check(when: Invariant['when']): void {
+    for (const { name, when: due, check } of invariants) {
+      const wrong = due === when && this.#violation === null ? check(this.#world) : null;
+      if (wrong !== null) this.#fail(new Violation(`${name}: ${wrong}`));
+    }
   }
 
   #scheduleOperation(): void {
     this.#time.after(this.#prng.between(1, 400), () => {
       if (this.#time.now() >= simulationStartMs + chaosMs || this.#violation !== null) return;
-      this.#operate();
+      nextOperation(this.#world.prng).run(this.#world);
       this.#scheduleOperation();
     });
-  }
-
-  #operate(): void {
-    const world = this.#world;
-    const { prng, oracle, network } = world;
-    const host = prng.pick(running(world));
-    const manager = prng.pick(running(world).filter(({ isManager }) => isManager));
-    const ids = [...oracle.networks].flatMap(([id, { state }]) => (state === 'live' ? [id] : []));
-    const id = prng.pick(ids);
-    const dice = prng.between(0, 99);
-    if (host === undefined || dice < 12) {
-      this.#startOne();
-      return;
-    }
-    if (dice < 16) {
-      if (manager === undefined || ids.length >= maxNetworks) return;
-      this.#networks += 1;
-      this.#do('create', manager, () => operations.createNetwork(world, manager, `net-${this.#networks}`));
-    } else if (dice < 19) {
-      if (manager === undefined || id === undefined || oracle.networks.get(id)?.name === 'ingress') return;
-      this.#do('remove network', manager, () => operations.removeNetwork(world, manager, id));
-    } else if (dice < 56) {
-      if (id === undefined) return;
-      const burst = prng.chance(0.2) ? 4 : 1;
-      for (let i = 0; i < burst; i += 1) this.#do('attach', host, () => operations.attach(world, host, id));
-    } else if (dice < 74) this.#do('detach', host, () => operations.detach(world, host));
-    else if (dice < 79) operations.crash(world, host);
-    else if (dice < 82) this.#do('stop', host, () => operations.stop(world, host));
-    else if (dice < 86) this.#partition();
-    else if (dice < 92) network.heal();
-    else if (dice < 95) network.cut(...(prng.pick(network.pairs) ?? [host.nodeId, host.nodeId]));
-    else if (dice < 97) network.faults = someFaults(this.#world.prng);
-    else this.#remove(host, dice);
-  }
-
-  #startOne(): void {
-    const { prng, hosts, oracle, busy } = this.#world;
-    const down = hosts.filter((host) => this.#world.joined.has(host) && host.cluster === null && !busy.has(host));
-    const host = prng.pick(down.filter(({ nodeId }) => !oracle.removed.has(nodeId)));
-    if (host !== undefined) this.#do('restart', host, () => this.#world.start(host));
-  }
-
-  #partition(): void {
-    const { prng, hosts, network } = this.#world;
-    const shuffled = prng.shuffled(hosts.map(({ nodeId }) => nodeId));
-    const at = prng.between(1, shuffled.length - 1);
-    const [some, others] = [shuffled.slice(0, at), shuffled.slice(at)];
-    const both = prng.chance(0.6);
-    this.#trace.say(`partition: ${some.length} | ${others.length}${both ? '' : ', one way'}`);
-    network.block(some, others);
-    if (both) network.block(others, some);
-  }
-
-  /** At most two nodes go, and always a manager and another node stay. */
-  #remove(host: Host, dice: number): void {
-    const world = this.#world;
-    const { oracle, hosts, prng } = world;
-    const stay = running(world).filter((each) => each !== host);
-    if (oracle.removed.size >= 2 || stay.length < 2 || !stay.some(({ isManager }) => isManager)) return;
-    const idle = ![...this.#operations.values()].some((each) => each.host === host);
-    if (dice === 97 && idle) {
-      this.#do('leave', host, () => operations.leave(world, host));
-      return;
-    }
-    const down = hosts.filter((each) => world.joined.has(each) && each.cluster === null && !world.busy.has(each));
-    const gone = prng.chance(0.2) ? host : prng.pick(down.filter(({ nodeId }) => !oracle.removed.has(nodeId)));
-    const by = stay.find((each) => each.isManager && each !== gone);
-    if (gone === undefined || by === undefined) return;
-    this.#do('remove node', by, () => operations.removeNode(world, by, gone));
   }
 
   /** The last fault: everything is repaired, and whoever is down starts. */
@@ -260,12 +200,12 @@ class Run {
   /** Repeats the removals that a crash of the manager, or no manager at all, got in the way of. */
   #finishRemovals(): void {
     const { hosts, oracle } = this.#world;
-    const manager = running(this.#world).find(({ isManager }) => isManager);
+    const [manager] = runningManagers(this.#world);
     const view = manager?.cluster?.view;
     if (manager === undefined || view === undefined) return;
     for (const gone of hosts) {
       if (!oracle.removed.has(gone.nodeId) || view.isRemoved(gone.nodeId)) continue;
-      this.#do('remove', manager, () => operations.removeNode(this.#world, manager, gone));
+      this.#do('remove', manager, () => removeNode(this.#world, manager, gone));
     }
   }
 
@@ -284,6 +224,7 @@ class Run {
     }
     const difference = this.#violation === null ? oracle.difference(this.#members()) : null;
     if (difference !== null) this.#fail(new Violation(`after ${quietMs} ms of quiet: ${difference}`));
+    this.#check('agreed');
     for (const { what, host, incarnation } of this.#operations.values()) {
       const ended = host.incarnation !== incarnation || host.cluster === null || oracle.removed.has(host.nodeId);
       if (!ended && this.#violation === null) this.#fail(new Violation(`"${what}" on ${host.name} never ended`));

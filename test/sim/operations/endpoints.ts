@@ -1,0 +1,71 @@
+import { type NetworkId, newEndpointId } from '../../../controlplane/ids.ts';
+import { addressAt, offsetOf } from '../../../controlplane/networks.ts';
+import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import type { Host } from '../host.ts';
+import type { KnownEndpoint } from '../oracle.ts';
+import { tolerating } from '../refusals.ts';
+import { type Operation, running, say, type World } from '../world.ts';
+import { liveNetworks } from './networks.ts';
+
+function attach(world: World, host: Host, id: NetworkId): Promise<void> {
+  const { oracle } = world;
+  const { cluster } = host;
+  const network = cluster?.view.networks.get(id);
+  if (cluster === null || network === undefined) return Promise.resolve();
+  return tolerating(world, `${host.name} attaches to ${network.name}`, async () => {
+    const offset = await cluster.allocator.allocate(id);
+    const ip = addressAt(network, offset);
+    oracle.allocated(id, ip, host);
+    if (!cluster.view.networks.has(id)) {
+      cluster.allocator.release(id, offset, false);
+      oracle.freed(id, ip, host);
+      return;
+    }
+    const known: KnownEndpoint = { id: newEndpointId(), network: id, ip, owner: host.nodeId, state: 'announcing' };
+    oracle.endpoints.set(known.id, known);
+    const mac = '02:00:00:00:00:01';
+    const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
+    await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value);
+    cluster.allocator.release(id, offset, true);
+    known.state = 'live';
+    say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);
+  });
+}
+
+/** Detaches one of the host's endpoints. */
+async function detach(world: World, host: Host): Promise<void> {
+  const { oracle, prng } = world;
+  const mine = [...oracle.endpoints.values()].filter(({ owner, state }) => owner === host.nodeId && state === 'live');
+  const endpoint = prng.pick(mine);
+  const network = endpoint === undefined ? undefined : host.cluster?.view.networks.get(endpoint.network);
+  const { cluster } = host;
+  if (endpoint === undefined || network === undefined || cluster === null) return;
+  endpoint.state = 'withdrawing';
+  cluster.allocator.rest(network.id, offsetOf(network, endpoint.ip));
+  await cluster.tables.remove(networkTopic(network.id), `ep/${endpoint.id}`);
+  endpoint.state = 'gone';
+  oracle.freed(network.id, endpoint.ip, host);
+  say(world, `${host.name} detached ${endpoint.id.slice(0, 8)} from ${network.name}`);
+}
+
+export const endpointOperations: readonly Operation[] = [
+  {
+    name: 'attach',
+    weight: 37,
+    run: (world) => {
+      const host = world.prng.pick(running(world));
+      const id = world.prng.pick(liveNetworks(world));
+      if (host === undefined || id === undefined) return;
+      const burst = world.prng.chance(0.2) ? 4 : 1;
+      for (let i = 0; i < burst; i += 1) world.do('attach', host, () => attach(world, host, id));
+    },
+  },
+  {
+    name: 'detach',
+    weight: 18,
+    run: (world) => {
+      const host = world.prng.pick(running(world));
+      if (host !== undefined) world.do('detach', host, () => detach(world, host));
+    },
+  },
+];

@@ -1,0 +1,122 @@
+import { ControlPlaneError } from '../../../controlplane/errors.ts';
+import { ingressName } from '../../../controlplane/membership.ts';
+import { clusterTopic, decodeRecord } from '../../../controlplane/tables/record.ts';
+import type { Host } from '../host.ts';
+import { down, type Operation, running, say, type World } from '../world.ts';
+import { createNetwork } from './networks.ts';
+
+const joinTimeoutMs = 10_000;
+/** How many nodes go in a run: some have to stay. */
+const maxRemoved = 2;
+
+export async function initCluster(world: World, host: Host, subnetBits: number): Promise<void> {
+  await world.start(host);
+  world.joined.add(host);
+  const { cluster } = host;
+  if (cluster === null) return;
+  const pools = ['10.0.0.0/20'];
+  const value = { stamp: [...cluster.clock.next()], root: host.nodeId, pools, subnetBits, dataPathPort: 4789 };
+  await cluster.tables.put(clusterTopic, 'cluster', value);
+  await createNetwork(world, host, ingressName);
+}
+
+/** `weft join`: a member is whoever has compared itself with another one, as in controlplane/membership.ts. */
+export async function join(world: World, host: Host): Promise<void> {
+  const { network, joined } = world;
+  while (!joined.has(host)) {
+    await world.start(host);
+    world.busy.add(host);
+    for (let waitedMs = 0; waitedMs < joinTimeoutMs && !joined.has(host); waitedMs += 100) {
+      await network.time.sleep(100);
+      const { transport, replica } = host.cluster ?? {};
+      const peers = [...(transport?.connections().keys() ?? [])];
+      if (peers.some((peer) => (replica?.exchangesWith(peer) ?? 0) > 0)) joined.add(host);
+    }
+    if (!joined.has(host)) host.wipe();
+    say(world, `${host.name} ${joined.has(host) ? 'joined' : 'could not join'}`);
+    world.busy.delete(host);
+  }
+}
+
+const askedAnother = 'a manager did not take the leave; asking the next';
+
+/** `weft leave`, as controlplane/membership.ts does it. */
+async function leave(world: World, host: Host): Promise<void> {
+  const { oracle, busy } = world;
+  busy.add(host);
+  host.warned.delete(askedAnother);
+  // A manager may have done it long before the leaver hears so.
+  oracle.removed.add(host.nodeId);
+  try {
+    await host.cluster?.askToLeave();
+  } catch (error) {
+    busy.delete(host);
+    if (!(error instanceof ControlPlaneError)) throw error;
+    say(world, `${host.name} cannot leave: ${error.code}`);
+    if (host.warned.has(askedAnother)) {
+      // Whether a manager did it cannot be told: it is done again at the end.
+      oracle.nodeRemoved(host.nodeId, false);
+      host.crash(false);
+    } else oracle.removed.delete(host.nodeId);
+    return;
+  }
+  // A manager that did not answer may have done it too, and then two have taken the same ranges over.
+  const once = !host.warned.has(askedAnother);
+  say(world, `${host.name} left${once ? '' : ', asking more than one manager'}`);
+  oracle.nodeRemoved(host.nodeId, once);
+  await host.stop();
+}
+
+/** `weft node rm --force`. */
+export async function removeNode(world: World, by: Host, gone: Host): Promise<void> {
+  const { oracle } = world;
+  const { cluster } = by;
+  if (cluster === null) return;
+  // Who knows too little of the others could cut itself off from them for ever, as in life.
+  if ([...world.joined].some((each) => !oracle.removed.has(each.nodeId) && !cluster.view.nodes.has(each.nodeId)))
+    return;
+  // A second removal may come after the first has taken over a part.
+  const known = gone.cluster === null && !oracle.removed.has(gone.nodeId) && hasAll(cluster, gone);
+  say(world, `${by.name} removes ${gone.name}${known ? '' : ', of which it may not know all'}`);
+  oracle.nodeRemoved(gone.nodeId, known);
+  await cluster.removeNode(gone.nodeId, true);
+}
+
+/** Whether a node has every record that the host's disk could bring back. */
+function hasAll(cluster: Host['cluster'], gone: Host): boolean {
+  if (cluster === null) return false;
+  return [...gone.disk.entries(['own'])].every(([, wire]) => {
+    const record = decodeRecord(wire)?.record;
+    return record === undefined || !cluster.tables.lacks(record.topic, gone.nodeId, record);
+  });
+}
+
+/** Whether the cluster can spare the host: always a manager and another node stay. */
+function canSpare(world: World, host: Host): boolean {
+  const stay = running(world).filter((each) => each !== host);
+  return world.oracle.removed.size < maxRemoved && stay.length >= 2 && stay.some(({ isManager }) => isManager);
+}
+
+export const membershipOperations: readonly Operation[] = [
+  {
+    name: 'leave',
+    weight: 1,
+    run: (world) => {
+      const host = world.prng.pick(running(world));
+      if (host === undefined || !canSpare(world, host) || !world.isIdle(host)) return;
+      world.do('leave', host, () => leave(world, host));
+    },
+  },
+  {
+    name: 'remove node',
+    weight: 2,
+    run: (world) => {
+      const { prng } = world;
+      // Seldom one that is well.
+      const gone = prng.pick(prng.chance(0.2) ? running(world) : down(world));
+      if (gone === undefined || !canSpare(world, gone)) return;
+      const by = running(world).find((each) => each.isManager && each !== gone);
+      if (by !== undefined) world.do('remove node', by, () => removeNode(world, by, gone));
+    },
+  },
+];
