@@ -7,6 +7,7 @@ import type { NetworkId, NodeId } from './ids.ts';
 import { Dialer } from './mesh/dialer.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
+import { Offences } from './offences.ts';
 import { Removal } from './removal.ts';
 import { Allocator } from './ring/allocator.ts';
 import type { Store } from './store.ts';
@@ -54,6 +55,8 @@ export class Cluster {
   readonly removal: Removal;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
+  /** Who does what it must not do. */
+  readonly offences: Offences;
   readonly #members: Members;
   readonly #init: ClusterInit;
   readonly #timers = new Set<() => void>();
@@ -66,6 +69,7 @@ export class Cluster {
     this.identity = identity;
     const self = identity.key.nodeId;
     this.self = self;
+    this.offences = new Offences(() => environment.now());
     const clock = new HybridClock(() => environment.now());
     const members = new Members(identity.anchor, store, environment);
     members.admit(identity.certificate);
@@ -96,7 +100,7 @@ export class Cluster {
     this.tables = tables;
     this.view = view;
     this.allocator = allocator;
-    this.replica = new Replica({ tables, members, transport, environment, log });
+    this.replica = new Replica({ tables, members, transport, environment, offences: this.offences, log });
     this.dialer = new Dialer({ self, transport, environment, log });
     this.removal = new Removal({
       tables,

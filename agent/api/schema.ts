@@ -258,8 +258,10 @@ export const Status = z.strictObject({
   GatewayBridge: z.strictObject({ Name: z.string(), Subnet: z.string() }).nullable(),
   /** One line each: what a person should look at. */
   Warnings: z.array(z.string()),
-  /** Messages refused since start, by reason. */
-  Rejected: z.record(z.string(), z.int()),
+  /** What nodes did that they must not do, since the start of this agent; the latest first. */
+  Offenders: z.array(
+    z.strictObject({ ID: z.string(), Hostname: z.string(), What: z.string(), Count: z.int(), Last: isoTime }),
+  ),
 });
 
 export const WaitRequest = z.strictObject({

@@ -258,8 +258,18 @@ export function statusReply(agent: Agent): Status {
     },
     GatewayBridge: agent.gateway.address === null ? null : { Name: gatewayBridgeName, Subnet: agent.gateway.address },
     Warnings: [...agent.warnings(), ...(cluster === null ? [] : clusterWarnings(cluster))],
-    Rejected: Object.fromEntries(cluster?.replica.refused ?? []),
+    Offenders: cluster === null ? [] : offenders(cluster),
   };
+}
+
+function offenders(cluster: Cluster): Status['Offenders'] {
+  return cluster.offences.list().map(({ nodeId, what, count, lastMs }) => ({
+    ID: nodeId,
+    Hostname: hostnameOf(cluster, nodeId),
+    What: what,
+    Count: count,
+    Last: iso(lastMs),
+  }));
 }
 
 function clusterWarnings(cluster: Cluster): string[] {

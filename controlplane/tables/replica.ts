@@ -2,6 +2,7 @@ import { decode, encode } from '../encoding.ts';
 import { type Environment, jittered, type Log } from '../environment.ts';
 import { type NodeId, nodeIdOf } from '../ids.ts';
 import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.ts';
+import type { Offences } from '../offences.ts';
 import type { Members } from './members.ts';
 import {
   cutBatch,
@@ -29,6 +30,15 @@ const batchBytes = 524_288;
 /** What a pull asks for: everything, or the streams in which a gap was seen. */
 type Wanted = 'all' | Map<string, Set<NodeId>>;
 
+export interface ReplicaInit {
+  readonly tables: Tables;
+  readonly members: Members;
+  readonly transport: Transport;
+  readonly environment: Environment;
+  readonly offences: Offences;
+  readonly log: Log;
+}
+
 /**
  * Keeps the tables of this node equal to those of the others: publishes own records, takes what is gossiped, pulls
  * what is missing from whoever showed that it has it, and compares version vectors on connect and on a timer.
@@ -39,17 +49,17 @@ export class Replica {
   readonly #transport: Transport;
   readonly #environment: Environment;
   readonly #log: Log;
+  readonly #offences: Offences;
   readonly #wanted = new Map<NodeId, Wanted>();
   readonly #pulling = new Set<NodeId>();
   readonly #pulled = new Map<NodeId, number>();
   /** Called after every full exchange. */
   onExchange: () => void = () => {};
-  /** Records refused since start, by reason. */
-  readonly refused = new Map<string, number>();
   #cancelTimer: () => void = () => {};
   #stopped = false;
 
-  constructor(init: { tables: Tables; members: Members; transport: Transport; environment: Environment; log: Log }) {
+  constructor(init: ReplicaInit) {
+    this.#offences = init.offences;
     this.#tables = init.tables;
     this.#members = init.members;
     this.#transport = init.transport;
@@ -104,8 +114,10 @@ export class Replica {
       if (signed === null || signed.record.topic !== topic) return this.#refuse('malformed record', from, 'reject');
       const outcome = this.#tables.ingest(signed);
       if (outcome.result === 'refused') {
-        this.#refuse(outcome.reason, signed.record.owner, 'ignore');
-        forged ||= outcome.reason === badSignature;
+        // Whoever passes on a forgery is at fault, not the node whose name is on it.
+        const isForged = outcome.reason === badSignature;
+        this.#refuse(outcome.reason, isForged ? from : signed.record.owner, 'ignore');
+        forged ||= isForged;
       }
       if (outcome.result === 'applied') {
         if (outcome.objection === null) applied = true;
@@ -115,7 +127,6 @@ export class Replica {
         this.want(from, new Map([[topic, new Set([signed.record.owner])]]));
       }
     }
-    // Whoever passes on a forgery is at fault, whatever else is in the message.
     return forged ? 'reject' : applied ? 'accept' : 'ignore';
   }
 
@@ -198,7 +209,7 @@ export class Replica {
         if (outcome.objection !== null) this.#refuse(outcome.objection, owner, 'ignore');
       }
       if (outcome.result === 'refused') {
-        this.#refuse(outcome.reason, owner, 'ignore');
+        this.#refuse(outcome.reason, outcome.reason === badSignature ? peer : owner, 'ignore');
         clean = false;
       }
     }
@@ -281,10 +292,8 @@ export class Replica {
   }
 
   #refuse(reason: string, who: NodeId, verdict: Verdict): Verdict {
-    const count = (this.refused.get(reason) ?? 0) + 1;
-    this.refused.set(reason, count);
     // The first of a kind is said, the rest are counted (`weft status`).
-    if (count === 1) this.#log.warn({ reason, node: who }, 'refused records of a node');
+    if (this.#offences.report(who, reason)) this.#log.warn({ reason, node: who }, 'refused what came of a node');
     return verdict;
   }
 }

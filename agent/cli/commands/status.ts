@@ -26,10 +26,7 @@ function render(status: Status, nowMs: number): string {
       'Not in the kernel',
       status.Kernel.Failed.map(({ Object: object, Why: why }) => `${object}: ${why}`),
     ),
-    section(
-      'Messages refused',
-      Object.entries(status.Rejected).map(([reason, times]) => `${reason}: ${times}`),
-    ),
+    offenders(status, nowMs),
     section('Warnings', status.Warnings),
     status.State === 'inactive' ? '\nThis node is in no cluster: `weft init` makes one, `weft join` joins one.\n' : '',
   ].join('');
@@ -71,6 +68,12 @@ function kernel({ Kernel: state, GatewayBridge: bridge }: Status): Field[] {
     ['Kernel', parts.join(', ')],
     ['Gateway', bridge === null ? '-' : `${bridge.Name}, ${bridge.Subnet}`],
   ];
+}
+
+function offenders({ Offenders: all }: Status, nowMs: number): string {
+  if (all.length === 0) return '';
+  const rows = all.map((each) => [each.Hostname, each.What, String(each.Count), relative(each.Last, nowMs)]);
+  return `\n${table(['OFFENDER', 'WHAT', 'COUNT', 'LAST'], rows)}`;
 }
 
 function peers({ Peers: all }: Status, nowMs: number): string {

@@ -70,8 +70,8 @@ gamma   waiting     10 seconds ago       -           192.0.2.12:7946   in 4 seco
 Not in the kernel:
   fdb 02:42:0a:00:01:03 on wf-4097: File exists; retrying in 400 ms
 
-Messages refused:
-  bad_signature: 3
+OFFENDER   WHAT            COUNT   LAST
+beta       bad signature   3       About a minute ago
 
 Warnings:
   clock of gamma is 40 s behind
@@ -186,7 +186,7 @@ test('weft version --json', async () => {
 });
 
 test('status of a node in no cluster says what to do', async () => {
-  const inactive = { NodeID: '', ClusterID: '', Role: '', State: 'inactive', Peers: [], Warnings: [], Rejected: {} };
+  const inactive = { NodeID: '', ClusterID: '', Role: '', State: 'inactive', Peers: [], Warnings: [], Offenders: [] };
   const kernel = { State: 'ok', Pending: 0, Failed: [], Repairs: 0 };
   agent.answers.set('status', { status: 200, body: { ...status, ...inactive, Kernel: kernel, GatewayBridge: null } });
   assert.equal(

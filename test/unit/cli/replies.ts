@@ -149,7 +149,7 @@ export const status: Status = {
   },
   GatewayBridge: { Name: 'docker_gwbridge', Subnet: '172.18.0.0/16' },
   Warnings: ['clock of gamma is 40 s behind'],
-  Rejected: { bad_signature: 3 },
+  Offenders: [{ ID: ids.beta, Hostname: 'beta', What: 'bad signature', Count: 3, Last: ago(60) }],
 };
 
 /** What the agent answers to each call, unless a test says otherwise. */

@@ -1,6 +1,7 @@
 import { type Authority, issueCertificate, newAuthority } from '../../../controlplane/identity/authority.ts';
 import { type Role, TrustAnchor } from '../../../controlplane/identity/certificates.ts';
 import { type NodeKey, newNodeKey } from '../../../controlplane/identity/keys.ts';
+import { Offences } from '../../../controlplane/offences.ts';
 import { HybridClock } from '../../../controlplane/tables/clock.ts';
 import { objectionTo } from '../../../controlplane/tables/kinds.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
@@ -30,7 +31,8 @@ export async function makeNode(index: number, role: Role = 'worker', time = new 
   const view = new View(tables, clock);
   view.start();
   const transport = new FakeTransport();
-  const replica = new Replica({ tables, members, transport, environment, log: quietLog });
+  const offences = new Offences(() => environment.now());
+  const replica = new Replica({ tables, members, transport, environment, offences, log: quietLog });
   return {
     id: identity.key.nodeId,
     ...{ identity, environment, store, members, tables, clock, view, transport, replica },
