@@ -145,6 +145,7 @@ export class Cluster {
     await transport.start({
       gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
       request: (method, body, from) => this.#answer(method, body, from),
+      pinged: () => {},
       connected: (peer) => {
         dialer.connected(peer);
         replica.connected(peer);

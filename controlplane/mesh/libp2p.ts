@@ -24,7 +24,9 @@ import type { Log } from '../environment.ts';
 import type { NodeKey } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './address.ts';
+import { knock } from './knock.ts';
 import { type Admit, membersOnly } from './membership.ts';
+import { echoPings, maxPingStreams, Pings, pingProtocol } from './pings.ts';
 import { type Connection, maxFrameBytes, type Transport, type TransportEvents, type Verdict } from './transport.ts';
 
 const requestProtocol = '/weft/request/1';
@@ -63,6 +65,12 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
     if (node === null) throw new Error('the mesh is not started');
     return node;
   };
+
+  const pings = new Pings(async (peer, signal) => {
+    const connection = running().getConnections(peerIdFromString(peer))[0];
+    if (connection === undefined) throw new Error(`${peer} is not connected`);
+    return connection.newStream(pingProtocol, { signal });
+  });
 
   async function answer(stream: Stream, connection: Libp2pConnection): Promise<void> {
     const signal = AbortSignal.timeout(answerTimeoutMs);
@@ -125,6 +133,11 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
       await started.handle(requestProtocol, (stream, connection) => void answer(stream, connection), {
         maxInboundStreams,
       });
+      await started.handle(
+        pingProtocol,
+        (stream, { remotePeer }) => echoPings(stream, () => events?.pinged(remotePeer.toString() as NodeId)),
+        { maxInboundStreams: maxPingStreams },
+      );
       await started.start();
     },
     async stop() {
@@ -170,6 +183,8 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         throw error;
       }
     },
+    ping: (peer, signal) => pings.ping(peer, signal),
+    knock,
     async dial(peer, addresses, signal) {
       const targets = addresses.flatMap((address) => {
         const parsed = parseHostPort(address);

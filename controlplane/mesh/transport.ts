@@ -17,9 +17,14 @@ export interface TransportEvents {
   gossip(topic: string, bytes: Uint8Array, from: NodeId): Verdict;
   /** Answers a request; an exception becomes an error at the asker. */
   request(method: string, body: Uint8Array, from: NodeId): Promise<Uint8Array>;
+  /** A peer has asked for a round trip, and so is alive. */
+  pinged(peer: NodeId): void;
   connected(peer: NodeId): void;
   disconnected(peer: NodeId): void;
 }
+
+/** What the kernel at a peer's address says to a new connection; `silent` when nothing comes back in time. */
+export type Knock = 'accepted' | 'refused' | 'silent';
 
 /**
  * The mesh as the control plane sees it: authenticated members, gossip by topic, requests to one peer. libp2p
@@ -34,6 +39,10 @@ export interface Transport {
   unsubscribe(topic: string): void;
   /** @throws when the peer is not connected, refuses, or does not answer before the signal */
   request(peer: NodeId, method: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
+  /** One round trip on the connection to that peer. @throws when there is none, it ends, or the signal aborts first */
+  ping(peer: NodeId, signal: AbortSignal): Promise<void>;
+  /** Asks the kernel at these addresses, `IP:PORT`, whether an agent listens there. */
+  knock(addresses: readonly string[], signal: AbortSignal): Promise<Knock>;
   /** @param addresses `IP:PORT`, tried in order @throws when none leads to that peer */
   dial(peer: NodeId, addresses: readonly string[], signal: AbortSignal): Promise<void>;
   disconnect(peer: NodeId): Promise<void>;

@@ -54,6 +54,8 @@ export interface Wire {
 export const otherEnd = (wire: Wire, end: SimTransport): SimTransport =>
   wire.dialer === end ? wire.listener : wire.dialer;
 
+const ipOf = (address: string): string => address.replace(/:\d+$/, '');
+
 /** The underlay between simulated nodes: which links work, and what they do to frames. */
 export class SimNetwork {
   readonly time: VirtualTime;
@@ -64,6 +66,9 @@ export class SimNetwork {
   readonly #wires = new Set<Wire>();
   /** Directed links that carry nothing, `from>to`. */
   readonly #blocked = new Set<string>();
+  readonly #hosts = new Map<string, NodeId>();
+  /** IP addresses of hosts without power. */
+  readonly #down = new Set<string>();
   #messages = 0;
 
   constructor(time: VirtualTime, prng: Prng, trace: Trace) {
@@ -79,6 +84,34 @@ export class SimNetwork {
 
   listen(address: string, transport: SimTransport): void {
     this.#listening.set(address, transport);
+    this.#down.delete(ipOf(address));
+    this.#hosts.set(ipOf(address), transport.self);
+  }
+
+  /** Whose address it is, whether an agent runs there or not. */
+  hostAt(address: string): NodeId | null {
+    return this.#hosts.get(ipOf(address)) ?? null;
+  }
+
+  /** The host loses its power; it has it again when its agent listens. */
+  powerOff(address: string): void {
+    this.#down.add(ipOf(address));
+  }
+
+  isOff(address: string): boolean {
+    return this.#down.has(ipOf(address));
+  }
+
+  /** An ICMP echo: resolves when it is answered, or with false after `timeoutMs`. */
+  echo(from: NodeId, address: string, timeoutMs: number): Promise<boolean> {
+    const to = this.hostAt(address);
+    return new Promise((resolve) => {
+      this.time.after(timeoutMs, () => resolve(false));
+      if (to === null) return;
+      this.carry(from, to, () => {
+        if (!this.isOff(address)) this.carry(to, from, () => resolve(true));
+      });
+    });
   }
 
   close(address: string, transport: SimTransport): void {

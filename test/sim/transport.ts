@@ -1,5 +1,5 @@
 import type { NodeId } from '../../controlplane/ids.ts';
-import type { Connection, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
+import type { Connection, Knock, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
 import { otherEnd, type SimNetwork, type Wire } from './network.ts';
 
 // As in mesh/libp2p.ts and its callers: what their signals do in real time happens here in virtual time.
@@ -53,6 +53,7 @@ export class SimTransport implements Transport {
   kill(silent: boolean): void {
     this.#events = null;
     this.#pending.clear();
+    if (silent) this.#network.powerOff(this.address);
     this.#shut(silent);
   }
 
@@ -141,6 +142,42 @@ export class SimTransport implements Transport {
     if (this.#events !== null && !prng.chance(faults.requestLoss)) this.#network.along(wire, this, arrive);
   }
 
+  ping(peer: NodeId, signal: AbortSignal): Promise<void> {
+    const [wire] = this.#wires.get(peer) ?? [];
+    if (wire === undefined) return Promise.reject(new Error(`${peer} is not connected`));
+    return new Promise((resolve, reject) => {
+      const pending = this.#pending.get(wire) ?? new Set();
+      this.#pending.set(wire, pending);
+      const done = (finish: () => void): void => {
+        pending.delete(fail);
+        finish();
+      };
+      const fail = (error: Error): void => done(() => reject(error));
+      pending.add(fail);
+      signal.addEventListener('abort', () => fail(new Error('no answer in time')), { once: true });
+      const other = otherEnd(wire, this);
+      this.#network.along(wire, this, () => {
+        other.#events?.pinged(this.self);
+        this.#network.along(wire, other, () => done(resolve));
+      });
+    });
+  }
+
+  async knock(addresses: readonly string[], signal: AbortSignal): Promise<Knock> {
+    const [address] = addresses;
+    if (address === undefined) return 'silent';
+    const peer = this.#network.hostAt(address);
+    if (peer === null) return 'silent';
+    return new Promise((resolve) => {
+      signal.addEventListener('abort', () => resolve('silent'), { once: true });
+      this.#network.carry(this.self, peer, () => {
+        if (this.#network.isOff(address)) return;
+        const answer = this.#network.at(address) === null ? 'refused' : 'accepted';
+        this.#network.carry(peer, this.self, () => resolve(answer));
+      });
+    });
+  }
+
   async dial(peer: NodeId, addresses: readonly string[], _signal: AbortSignal): Promise<void> {
     const { time } = this.#network;
     if (this.#wires.has(peer)) return;
@@ -153,6 +190,7 @@ export class SimTransport implements Transport {
         resolve(result);
       };
       this.#network.carry(this.self, peer, () => {
+        if (this.#network.isOff(address)) return;
         const target = this.#network.at(address);
         this.#network.carry(peer, this.self, () => done(target === null ? `${address}: refused` : this.#meet(target)));
       });

@@ -6,7 +6,7 @@ import { encode } from '../../../controlplane/encoding.ts';
 import type { Environment, Log } from '../../../controlplane/environment.ts';
 import type { Identity } from '../../../controlplane/identity/state.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
-import type { Connection, Transport, TransportEvents, Verdict } from '../../../controlplane/mesh/transport.ts';
+import type { Connection, Knock, Transport, TransportEvents, Verdict } from '../../../controlplane/mesh/transport.ts';
 import type { Store } from '../../../controlplane/store.ts';
 import { type Record, type SignedRecord, signRecord, toWire } from '../../../controlplane/tables/record.ts';
 import { Disk } from '../../sim/disk.ts';
@@ -88,6 +88,14 @@ export class FakeTransport implements Transport {
 
   request(peer: NodeId, method: string, body: Uint8Array): Promise<Uint8Array> {
     return this.answer(peer, method, body);
+  }
+
+  async ping(peer: NodeId): Promise<void> {
+    if (!this.open.has(peer)) throw new Error(`${peer} is not connected`);
+  }
+
+  async knock(): Promise<Knock> {
+    return 'refused';
   }
 
   async dial(peer: NodeId): Promise<void> {

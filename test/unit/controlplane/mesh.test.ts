@@ -44,7 +44,7 @@ interface Node {
   readonly heard: string[];
   readonly asked: string[];
   readonly connects: NodeId[];
-  next(event: 'gossip' | 'connected' | 'disconnected'): Promise<void>;
+  next(event: 'gossip' | 'pinged' | 'connected' | 'disconnected'): Promise<void>;
 }
 
 async function start(options: { psk?: Uint8Array; by?: typeof authority; admitAll?: boolean } = {}): Promise<Node> {
@@ -88,6 +88,7 @@ async function start(options: { psk?: Uint8Array; by?: typeof authority; admitAl
       if (method === 'fail') throw new Error('cannot');
       return Buffer.concat([Buffer.from('echo '), body]);
     },
+    pinged: () => tell('pinged'),
     connected: (peer) => {
       connects.push(peer);
       tell('connected');
@@ -133,6 +134,44 @@ test('members connect, gossip to each other and answer requests', async () => {
   await a.transport.disconnect(b.nodeId);
   await lost;
   await assert.rejects(a.transport.request(b.nodeId, 'pull', Buffer.alloc(0), signal), /is not connected/);
+});
+
+test('pings go round on one stream, late answers do no harm, and a lost connection ends them', async () => {
+  const [a, b] = [await start(), await start()];
+  await assert.rejects(a.transport.ping(b.nodeId, AbortSignal.timeout(5_000)), /is not connected/);
+  const connected = b.next('connected');
+  await dial(a, b);
+  await connected;
+  const pinged = b.next('pinged');
+  await a.transport.ping(b.nodeId, AbortSignal.timeout(5_000));
+  await pinged;
+  const late = new AbortController();
+  const onItsWay = b.next('pinged');
+  const asked = a.transport.ping(b.nodeId, late.signal);
+  await onItsWay;
+  late.abort();
+  await assert.rejects(asked, /in time/);
+  for (let round = 0; round < 100; round += 1) await a.transport.ping(b.nodeId, AbortSignal.timeout(5_000));
+  await b.transport.ping(a.nodeId, AbortSignal.timeout(5_000));
+  const lost = b.next('disconnected');
+  await a.transport.disconnect(b.nodeId);
+  await lost;
+  await assert.rejects(b.transport.ping(a.nodeId, AbortSignal.timeout(5_000)));
+  const again = b.next('connected');
+  await dial(a, b);
+  await again;
+  await a.transport.ping(b.nodeId, AbortSignal.timeout(5_000));
+});
+
+test('a knock tells an agent that listens from a port where none does', async () => {
+  const [a, b] = [await start(), await start()];
+  const signal = AbortSignal.timeout(5_000);
+  assert.equal(await a.transport.knock([b.address], signal), 'accepted');
+  const closed = `127.0.0.1:${await freePort()}`;
+  assert.equal(await a.transport.knock([closed], signal), 'refused');
+  assert.equal(await a.transport.knock([closed, b.address], signal), 'accepted');
+  assert.equal(await a.transport.knock(['nonsense'], signal), 'silent');
+  assert.equal(await a.transport.knock([b.address], AbortSignal.abort()), 'silent');
 });
 
 /** Nothing of the stranger's reaches the member above the handshake, whoever dials. */
