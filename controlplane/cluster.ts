@@ -2,9 +2,10 @@ import { Convergence } from './convergence.ts';
 import { encode } from './encoding.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
+import type { Role } from './identity/certificates.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
 import type { NetworkId, NodeId } from './ids.ts';
-import { Dialer } from './mesh/dialer.ts';
+import { Mesh } from './mesh/mesh.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
 import { Offences } from './offences.ts';
@@ -39,6 +40,8 @@ export interface ClusterInit {
   readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
   /** This node was removed by a manager. */
   readonly onRemoved: () => void;
+  /** Above so many nodes the mesh is not full any more. @default 20 */
+  readonly fullMeshUpTo?: number | undefined;
 }
 
 /** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
@@ -47,9 +50,8 @@ export class Cluster {
   readonly identity: Identity;
   readonly tables: Tables;
   readonly view: View;
-  readonly transport: Transport;
+  readonly transport: Mesh;
   readonly replica: Replica;
-  readonly dialer: Dialer;
   readonly allocator: Allocator;
   readonly networks: Networks;
   readonly removal: Removal;
@@ -73,7 +75,18 @@ export class Cluster {
     const clock = new HybridClock(() => environment.now());
     const members = new Members(identity.anchor, store, environment);
     members.admit(identity.certificate);
-    const transport = init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId));
+    const transport = new Mesh({
+      self,
+      transport: init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId)),
+      environment,
+      log,
+      nodes: () => this.#nodes(),
+      addressesOf: (peer) =>
+        this.removal.has(peer) ? [] : (view.nodes.get(peer)?.gossip ?? init.peers.get(peer) ?? []),
+      networks: () => [],
+      isSuspended: () => false,
+      fullMeshUpTo: init.fullMeshUpTo,
+    });
     const tables = new Tables({
       key: identity.key,
       clusterId: identity.clusterId,
@@ -101,7 +114,6 @@ export class Cluster {
     this.view = view;
     this.allocator = allocator;
     this.replica = new Replica({ tables, members, transport, environment, offences: this.offences, log });
-    this.dialer = new Dialer({ self, transport, environment, log });
     this.removal = new Removal({
       tables,
       view,
@@ -138,7 +150,7 @@ export class Cluster {
 
   /** Loads the tables, opens a new epoch and starts the mesh. */
   async start(): Promise<void> {
-    const { transport, replica, dialer, view, tables } = this;
+    const { transport, replica, view, tables } = this;
     await tables.load();
     view.start();
     this.removal.start();
@@ -146,14 +158,8 @@ export class Cluster {
       gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
       request: (method, body, from) => this.#answer(method, body, from),
       pinged: () => {},
-      connected: (peer) => {
-        dialer.connected(peer);
-        replica.connected(peer);
-      },
-      disconnected: (peer) => {
-        dialer.disconnected(peer);
-        replica.disconnected(peer);
-      },
+      connected: (peer) => replica.connected(peer),
+      disconnected: (peer) => replica.disconnected(peer),
     });
     transport.subscribe(clusterTopic);
     replica.onExchange = () => {
@@ -163,12 +169,12 @@ export class Cluster {
     view.watch((touched) => this.#follow(touched));
     const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
     this.#follow({ nodes: true, networks: true, endpoints: new Set(), rings, removed: view.removedNodes() });
+    transport.reshape();
   }
 
   async stop(): Promise<void> {
     for (const cancel of this.#timers) cancel();
     this.removal.stop();
-    this.dialer.stop();
     this.replica.stop();
     this.view.close();
     await this.transport.stop();
@@ -220,7 +226,7 @@ export class Cluster {
       );
     }
     this.allocator.retired = true;
-    for (const manager of managers.filter((id) => this.transport.connections().has(id))) {
+    for (const manager of managers.filter((id) => this.transport.canReach(id))) {
       try {
         await this.transport.request(manager, 'leave', encode([]), AbortSignal.timeout(leaveTimeoutMs));
         return;
@@ -269,7 +275,7 @@ export class Cluster {
   #follow({ nodes, networks, rings, removed }: Touched): void {
     for (const nodeId of removed) this.removal.bar(nodeId);
     if (networks) this.#followNetworks();
-    if (nodes || removed.length > 0) this.#redial();
+    if (nodes || removed.length > 0) this.transport.wake();
     if (rings.size > 0) this.#claiming = this.#claiming.then(() => this.#claim(rings));
   }
 
@@ -310,14 +316,13 @@ export class Cluster {
     for (const peer of this.transport.connections().keys()) this.replica.want(peer, 'all');
   }
 
-  #redial(): void {
-    const known = new Map<NodeId, readonly string[]>();
-    for (const [id, { gossip }] of this.view.nodes) known.set(id, gossip);
+  /** All members that this node knows of, itself included, with their roles. */
+  #nodes(): Map<NodeId, Role> {
+    const ids = new Set([this.self, ...this.view.nodes.keys()]);
     // The join answer counts only until the tables know anybody else.
-    if (known.size <= 1) for (const [id, addresses] of this.#init.peers) known.set(id, addresses);
-    for (const id of known.keys()) if (this.removal.has(id)) known.delete(id);
-    known.delete(this.self);
-    this.dialer.set(known);
+    if (ids.size === 1) for (const id of this.#init.peers.keys()) ids.add(id);
+    const present = [...ids].filter((id) => !this.removal.has(id));
+    return new Map(present.map((id) => [id, this.#members.roleOf(id) ?? 'worker']));
   }
 
   #after(delayMs: number, task: () => void): void {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { decode, encode } from './encoding.ts';
 import { isNetworkId, type NetworkId, type NodeId } from './ids.ts';
-import type { Transport } from './mesh/transport.ts';
+import type { Requests } from './mesh/transport.ts';
 import { networkTopic } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
 import type { Tables } from './tables/tables.ts';
@@ -26,10 +26,10 @@ export interface Lag {
 export class Convergence {
   readonly #tables: Tables;
   readonly #view: View;
-  readonly #transport: Transport;
+  readonly #transport: Requests;
   readonly #pending: () => string;
 
-  constructor(init: { tables: Tables; view: View; transport: Transport; pending: () => string }) {
+  constructor(init: { tables: Tables; view: View; transport: Requests; pending: () => string }) {
     this.#tables = init.tables;
     this.#view = init.view;
     this.#transport = init.transport;
@@ -55,7 +55,7 @@ export class Convergence {
   }
 
   async #lagOf(nodeId: NodeId, network: NetworkId | null, mine: Digests): Promise<string> {
-    if (!this.#transport.connections().has(nodeId)) return 'not connected';
+    if (!this.#transport.canReach(nodeId)) return 'cannot be reached';
     try {
       const body = encode([network]);
       const reply = await this.#transport.request(nodeId, 'digest', body, AbortSignal.timeout(askTimeoutMs));

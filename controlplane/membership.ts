@@ -138,7 +138,7 @@ export async function joinCluster(
     try {
       await cluster.exchanged(AbortSignal.timeout(meshTimeoutMs));
     } catch {
-      const tried = [...cluster.dialer.states().values()]
+      const tried = [...cluster.transport.dialer.states().values()]
         .map(({ lastError }) => lastError)
         .filter((each) => each !== '');
       throw new ControlPlaneError(

@@ -190,7 +190,7 @@ function replyOf(
 
 function peersReply(agent: Agent, cluster: Cluster): Peer[] {
   const connections = cluster.transport.connections();
-  const dials = cluster.dialer.states();
+  const dials = cluster.transport.dialer.states();
   const ids = new Set([...cluster.view.nodes.keys(), ...connections.keys(), ...dials.keys()]);
   ids.delete(cluster.self);
   return [...ids].map((id) => {

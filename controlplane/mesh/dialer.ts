@@ -3,8 +3,13 @@ import type { NodeId } from '../ids.ts';
 import type { Transport } from './transport.ts';
 
 const firstRetryMs = 250;
-const maxRetryMs = 15_000;
-const dialTimeoutMs = 5_000;
+// After a partition heals, all tables are to be equal within ten seconds: a dial that was under way runs into its
+// timeout, then comes one pause, then the exchange.
+const maxRetryMs = 3_000;
+const dialTimeoutMs = 3_000;
+// Who is away for longer is more likely switched off than cut off.
+const latelyMs = 600_000;
+const maxRetryLaterMs = 30_000;
 // Two running nodes that learn of each other would dial at once and make two connections; the one with the greater id
 // lets the other go first. Not at its own start, when the others may not know of it or are far back in their back-off.
 const politenessMs = 1_000;
@@ -21,6 +26,7 @@ export interface DialState {
 
 interface Target {
   state: DialState;
+  addresses: readonly string[];
   cancel: () => void;
 }
 
@@ -31,7 +37,8 @@ export class Dialer {
   readonly #environment: Environment;
   readonly #log: Log;
   readonly #targets = new Map<NodeId, Target>();
-  #addresses: ReadonlyMap<NodeId, readonly string[]> = new Map();
+  readonly #dials = new Map<NodeId, Promise<void>>();
+  #wanted: ReadonlyMap<NodeId, readonly string[]> = new Map();
   #started = false;
   #stopped = false;
 
@@ -42,12 +49,16 @@ export class Dialer {
     this.#log = init.log;
   }
 
-  /** @param addresses all members to be connected to, with their `IP:PORT` addresses */
-  set(addresses: ReadonlyMap<NodeId, readonly string[]>): void {
-    this.#addresses = addresses;
-    for (const peer of this.#targets.keys()) if (!addresses.has(peer)) this.#forget(peer);
-    for (const peer of addresses.keys()) if (peer !== this.#self) this.#ensure(peer);
-    this.#started ||= addresses.size > 0;
+  /** @param wanted all members to be connected to, with their `IP:PORT` addresses */
+  set(wanted: ReadonlyMap<NodeId, readonly string[]>): void {
+    this.#wanted = wanted;
+    for (const [peer, { addresses }] of this.#targets) {
+      const now = wanted.get(peer);
+      // With another address it is another attempt altogether.
+      if (now === undefined || now.join() !== addresses.join()) this.#forget(peer);
+    }
+    for (const peer of wanted.keys()) if (peer !== this.#self) this.#ensure(peer);
+    this.#started ||= wanted.size > 0;
   }
 
   connected(peer: NodeId): void {
@@ -55,12 +66,29 @@ export class Dialer {
   }
 
   disconnected(peer: NodeId): void {
-    if (this.#addresses.has(peer)) this.#ensure(peer);
+    this.#ensure(peer);
   }
 
-  /** State of every member that is not connected. */
+  /** The member was heard of as alive: it is dialled soon, and the back-off begins anew. */
+  heard(peer: NodeId): void {
+    this.#forget(peer);
+    this.#ensure(peer);
+  }
+
+  /** State of every member that is wanted and not connected. */
   states(): ReadonlyMap<NodeId, DialState> {
     return new Map([...this.#targets].map(([peer, { state }]) => [peer, state]));
+  }
+
+  /** One dial, now; those who ask for the same peer at the same time share it. @throws when it fails */
+  dial(peer: NodeId, addresses: readonly string[]): Promise<void> {
+    const running = this.#dials.get(peer);
+    if (running !== undefined) return running;
+    const dialing = this.#transport
+      .dial(peer, addresses, AbortSignal.timeout(dialTimeoutMs))
+      .finally(() => this.#dials.delete(peer));
+    this.#dials.set(peer, dialing);
+    return dialing;
   }
 
   stop(): void {
@@ -74,25 +102,29 @@ export class Dialer {
   }
 
   #ensure(peer: NodeId): void {
-    if (this.#stopped || this.#targets.has(peer) || this.#transport.connections().has(peer)) return;
+    const addresses = this.#wanted.get(peer);
+    const needless = addresses === undefined || this.#targets.has(peer) || this.#transport.connections().has(peer);
+    if (this.#stopped || needless) return;
     const sinceMs = this.#environment.now();
     const idle = { attempts: 0, dialing: false, sinceMs, lastError: '', nextRetryMs: 0 };
-    const target: Target = { state: idle, cancel: () => {} };
+    const target: Target = { state: idle, addresses, cancel: () => {} };
     this.#targets.set(peer, target);
     this.#schedule(peer, target, this.#self < peer || !this.#started ? 0 : jittered(this.#environment, politenessMs));
   }
 
   #schedule(peer: NodeId, target: Target, delayMs: number): void {
     target.state = { ...target.state, dialing: false, nextRetryMs: this.#environment.now() + delayMs };
-    target.cancel = this.#environment.timer(delayMs, () => void this.#dial(peer, target));
+    target.cancel = this.#environment.timer(delayMs, () => void this.#attempt(peer, target));
   }
 
-  async #dial(peer: NodeId, target: Target): Promise<void> {
+  async #attempt(peer: NodeId, target: Target): Promise<void> {
     if (this.#transport.connections().has(peer)) return this.#forget(peer);
     const attempts = target.state.attempts + 1;
     target.state = { ...target.state, attempts, dialing: true, nextRetryMs: 0 };
     try {
-      await this.#transport.dial(peer, this.#addresses.get(peer) ?? [], AbortSignal.timeout(dialTimeoutMs));
+      // Each time another one first, since an address that swallows everything takes all the time that a dial has.
+      const at = (attempts - 1) % Math.max(1, target.addresses.length);
+      await this.dial(peer, [...target.addresses.slice(at), ...target.addresses.slice(0, at)]);
       // Success is only believed when `connected` comes: the other end may still refuse.
     } catch (error) {
       const lastError = error instanceof Error ? error.message : String(error);
@@ -100,6 +132,8 @@ export class Dialer {
       if (attempts === 1) this.#log.info({ peer, err: error }, 'cannot reach a member; retrying with back-off');
     }
     if (this.#targets.get(peer) !== target) return;
-    this.#schedule(peer, target, jittered(this.#environment, Math.min(maxRetryMs, firstRetryMs * 2 ** (attempts - 1))));
+    const lately = this.#environment.now() - target.state.sinceMs < latelyMs;
+    const pauseMs = Math.min(lately ? maxRetryMs : maxRetryLaterMs, firstRetryMs * 2 ** Math.min(attempts - 1, 16));
+    this.#schedule(peer, target, jittered(this.#environment, pauseMs));
   }
 }

@@ -49,6 +49,12 @@ export interface Transport {
   connections(): ReadonlyMap<NodeId, Connection>;
 }
 
+/** Requests to members, whether there is a connection to them already or not. */
+export interface Requests extends Pick<Transport, 'request'> {
+  /** Whether a request is worth a try. */
+  canReach(peer: NodeId): boolean;
+}
+
 /** Largest request, reply or gossip message: bounds what a peer can make us hold. */
 export const maxFrameBytes = 1_048_576;
 /** Gossip messages stay far below the frame bound, since one over the bound kills the stream it is on. */

@@ -2,7 +2,7 @@ import { decode, encode } from '../encoding.ts';
 import type { Environment, Log } from '../environment.ts';
 import { ControlPlaneError } from '../errors.ts';
 import { isNetworkId, type NodeId } from '../ids.ts';
-import type { Transport } from '../mesh/transport.ts';
+import type { Requests } from '../mesh/transport.ts';
 import { networkTopic, type RangeValue } from '../tables/kinds.ts';
 import { clusterTopic, decodeRecord, toWire } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
@@ -25,7 +25,7 @@ export interface RingSpace {
 export interface AllocatorInit {
   readonly tables: Tables;
   readonly view: View;
-  readonly transport: Transport;
+  readonly transport: Requests;
   readonly environment: Environment;
   readonly log: Log;
   /** null when there is no such ring (any more). */
@@ -155,8 +155,8 @@ export class Allocator {
     // Who owns most has most to spare.
     for (const [owner] of [...owners].sort(([, a], [, b]) => b - a)) {
       const name = view.nodes.get(owner)?.hostname ?? owner;
-      if (!transport.connections().has(owner)) {
-        refused('unreachable', `${name} is not connected`);
+      if (!transport.canReach(owner)) {
+        refused('unreachable', `${name} cannot be reached`);
         continue;
       }
       try {

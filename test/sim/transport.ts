@@ -3,7 +3,7 @@ import type { Connection, Knock, Transport, TransportEvents } from '../../contro
 import { otherEnd, type SimNetwork, type Wire } from './network.ts';
 
 // As in mesh/libp2p.ts and its callers: what their signals do in real time happens here in virtual time.
-const dialTimeoutMs = 5_000;
+const dialTimeoutMs = 3_000;
 const requestTimeoutMs: { readonly [method: string]: number } = { range: 3_000, digest: 2_000 };
 const otherTimeoutMs = 10_000;
 

@@ -122,6 +122,8 @@ test('a gap is pulled at once from whoever showed it, and so is the stream of a 
   const { cluster, transport, admit } = makeCluster(self, memoryStore());
   await cluster.start();
   admit(creator);
+  const connection = { direction: 'inbound' as const, address: '192.0.2.1:7946', sinceMs: 0 };
+  transport.open.set(remover.key.nodeId, connection);
   const asked: string[] = [];
   transport.answer = async (peer, method) => {
     asked.push(`${method} ${peer}`);
@@ -138,6 +140,7 @@ test('a gap is pulled at once from whoever showed it, and so is the stream of a 
   transport.gossip(clusterTopic, [third], remover.key.nodeId);
   await settled();
   assert.deepEqual(asked, [`pull ${remover.key.nodeId}`]);
+  transport.open.set(creator.key.nodeId, connection);
   const stranger = new Writer(await identityOf(3, 'worker')).write(clusterTopic, '', 1);
   transport.gossip(clusterTopic, [stranger], creator.key.nodeId);
   await settled();

@@ -32,18 +32,49 @@ async function dials({ time, transport }: ReturnType<typeof make>, durationMs: n
   return at;
 }
 
-test('the pause between dials doubles from 250 ms up to 15 s', async () => {
+test('the pause between dials doubles from 250 ms up to 3 s, and to 30 s for who is away for ten minutes', async () => {
   const made = make(low);
   made.dialer.set(addressesOf(high));
-  const at = await dials(made, 70_000);
+  const at = await dials(made, 20_000);
   const pauses = at.slice(1).map((ms, i) => ms - (at[i] ?? 0));
-  const wanted = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000];
+  const wanted = [250, 500, 1_000, 2_000, 3_000, 3_000, 3_000];
   for (const [i, pause] of wanted.entries())
     assert.ok(Math.abs((pauses[i] ?? 0) - pause) <= 1, `pause ${i} is ${pauses[i]}`);
   const state = made.dialer.states().get(high);
   assert.equal(state?.attempts, at.length);
   assert.equal(state?.lastError, 'refused');
+  await made.time.run(600_000);
+  const [first = 0, second = 0] = await dials(made, 61_000);
+  assert.ok(Math.abs(second - first - 30_000) <= 1, `${second - first}`);
   made.dialer.stop();
+});
+
+test('who is heard of as alive, or has another address, is dialled at once, and with the first pauses', async () => {
+  const made = make(low);
+  made.dialer.set(addressesOf(high));
+  await made.time.run(60_000);
+  for (const news of [
+    () => made.dialer.heard(high),
+    () => made.dialer.set(new Map([[high, ['192.0.2.9:7946', '192.0.2.1:7946']]])),
+  ]) {
+    news();
+    const [first = 99, second = 0] = await dials(made, 1_000);
+    assert.ok(first <= 1 && Math.abs(second - first - 250) <= 1, `${first}, ${second}`);
+    await made.time.run(60_000);
+  }
+  const tried = made.transport.dialledAt.slice(-4).map(([address]) => address);
+  assert.deepEqual(new Set(tried), new Set(['192.0.2.9:7946', '192.0.2.1:7946']));
+  assert.notEqual(tried[0], tried[1]);
+  made.dialer.stop();
+});
+
+test('those who ask for a dial to the same peer at the same time share it', async () => {
+  const made = make(low);
+  const both = [1, 2].map(() => made.dialer.dial(high, ['192.0.2.1:7946']));
+  await Promise.allSettled(both);
+  assert.equal(made.transport.dialled.length, 1);
+  await assert.rejects(made.dialer.dial(high, ['192.0.2.1:7946']), /refused/);
+  assert.equal(made.transport.dialled.length, 2);
 });
 
 test('pauses are spread by a quarter either way', async () => {

@@ -61,6 +61,9 @@ export class FakeTransport implements Transport {
   readonly open = new Map<NodeId, Connection>();
   readonly published: { topic: string; bytes: Uint8Array }[] = [];
   readonly dialled: NodeId[] = [];
+  readonly dialledAt: (readonly string[])[] = [];
+  /** Peers that take a connection when they are dialled. */
+  readonly listening = new Set<NodeId>();
   readonly topics = new Set<string>();
   answer: (peer: NodeId, method: string, body: Uint8Array) => Promise<Uint8Array> = async () => {
     throw new Error('nobody answers');
@@ -98,17 +101,29 @@ export class FakeTransport implements Transport {
     return 'refused';
   }
 
-  async dial(peer: NodeId): Promise<void> {
+  async dial(peer: NodeId, addresses: readonly string[]): Promise<void> {
     this.dialled.push(peer);
-    throw new Error('refused');
+    this.dialledAt.push(addresses);
+    if (!this.listening.has(peer)) throw new Error('refused');
+    this.connect(peer, 'outbound');
   }
 
   async disconnect(peer: NodeId): Promise<void> {
-    this.open.delete(peer);
+    if (this.open.delete(peer)) this.events?.disconnected(peer);
+  }
+
+  /** A connection comes to be, whoever dialled. */
+  connect(peer: NodeId, direction: Connection['direction'], address = '192.0.2.1:7946', sinceMs = 0): void {
+    this.open.set(peer, { direction, address, sinceMs });
+    this.events?.connected(peer);
   }
 
   connections(): ReadonlyMap<NodeId, Connection> {
     return this.open;
+  }
+
+  canReach(peer: NodeId): boolean {
+    return this.open.has(peer);
   }
 
   gossip(topic: string, records: readonly SignedRecord[], from: NodeId): Verdict | undefined {
