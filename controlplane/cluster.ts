@@ -2,8 +2,10 @@ import { Convergence } from './convergence.ts';
 import { encode } from './encoding.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
-import type { Role } from './identity/certificates.ts';
+import type { Role, RootDigest } from './identity/certificates.ts';
+import { Credentials } from './identity/credentials.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
+import type { Vault } from './identity/vault.ts';
 import type { NetworkId, NodeId } from './ids.ts';
 import { Mesh } from './mesh/mesh.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
@@ -32,7 +34,12 @@ export interface ClusterInit {
   readonly environment: Environment;
   readonly log: Log;
   /** @param admit decides on a certificate shown by a peer; returns why not, or null */
-  readonly makeTransport: (admit: (certificate: Uint8Array, peerId: string) => string | null) => Transport;
+  readonly makeTransport: (
+    admit: (certificate: Uint8Array, peerId: string) => string | null,
+    credentials: Credentials,
+  ) => Transport;
+  /** Seals the keys of the CA on disk. */
+  readonly vault: Vault;
   /** What is pending in this host's kernel, for others who ask; '' for nothing. */
   readonly pending: () => string;
   readonly avoid: () => readonly string[];
@@ -47,7 +54,7 @@ export interface ClusterInit {
 /** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
 export class Cluster {
   readonly self: NodeId;
-  readonly identity: Identity;
+  readonly credentials: Credentials;
   readonly tables: Tables;
   readonly view: View;
   readonly transport: Mesh;
@@ -68,16 +75,17 @@ export class Cluster {
   constructor(init: ClusterInit) {
     const { identity, store, environment, log } = init;
     this.#init = init;
-    this.identity = identity;
     const self = identity.key.nodeId;
     this.self = self;
     this.offences = new Offences(() => environment.now());
     const clock = new HybridClock(() => environment.now());
-    const members = new Members(identity.anchor, store, environment);
-    members.admit(identity.certificate);
+    const credentials = new Credentials({ identity, store, vault: init.vault });
+    this.credentials = credentials;
+    const members = new Members(() => credentials.identity.trust, store, environment);
+    members.recognise(identity.certificate);
     const transport = new Mesh({
       self,
-      transport: init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId)),
+      transport: init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId), credentials),
       environment,
       log,
       nodes: () => this.#nodes(),
@@ -137,6 +145,16 @@ export class Cluster {
       avoid: init.avoid,
       held: init.held,
     });
+  }
+
+  /** As it is now: renewals and rotations change it. */
+  get identity(): Identity {
+    return this.credentials.identity;
+  }
+
+  /** The root that this node's own certificate is of. */
+  get ownRoot(): RootDigest {
+    return this.#members.get(this.self)?.root ?? this.identity.trust.current.digest;
   }
 
   /** When this node's own certificate ends, milliseconds since the epoch. */

@@ -1,7 +1,6 @@
 import type { Cluster } from './cluster.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
-import { TrustAnchor } from './identity/certificates.ts';
 import type { Bootstrap } from './identity/join.ts';
 import { askToJoin, type JoinAnswer } from './identity/join-client.ts';
 import { type JoinVerdict, refuse } from './identity/join-listener.ts';
@@ -9,6 +8,7 @@ import type { JoinTokens } from './identity/join-tokens.ts';
 import { type NodeKey, newNodeKey } from './identity/keys.ts';
 import type { Addressing, Identity, KnownPeers } from './identity/state.ts';
 import { digestOf, type JoinToken, parseToken } from './identity/token.ts';
+import { type Link, Trust } from './identity/trust.ts';
 import { type NodeId, parseNodeId, publicKeyOf } from './ids.ts';
 import type { HostPort } from './mesh/address.ts';
 
@@ -65,7 +65,10 @@ function identityFrom(
   nowMs: number,
 ): Identity {
   const bytes = (text: string): Uint8Array => Buffer.from(text, 'base64');
-  const authority = bytes(bootstrap.authority);
+  const roots = bootstrap.roots.map(({ root, cross }) => ({
+    root: bytes(root),
+    cross: cross === null ? null : bytes(cross),
+  }));
   const certificate = bytes(bootstrap.certificate);
   const bad = (reason: string): ControlPlaneError =>
     new ControlPlaneError(
@@ -73,18 +76,22 @@ function identityFrom(
       `the manager's answer cannot be used: ${reason}`,
       'look at the manager: its log and its clock',
     );
-  if (!Buffer.from(digestOf(authority)).equals(token.caDigest)) throw bad('its authority is not the one of the token');
-  const anchor = new TrustAnchor(authority);
-  const checked = anchor.check(certificate, nowMs);
+  const pinned = roots[0] === undefined ? null : Buffer.from(digestOf(roots[0].root));
+  if (!pinned?.equals(token.caDigest)) throw bad('its authority is not the one of the token');
+  const trust = Trust.of(roots);
+  const checked = trust.check(certificate, nowMs);
   if (!checked.ok) throw bad(checked.reason);
   if (checked.member.nodeId !== key.nodeId) throw bad('the certificate is for another key');
   return {
     key,
     clusterId: checked.member.clusterId,
     certificate,
-    anchor,
-    authorityKey: bootstrap.authorityKey === null ? null : bytes(bootstrap.authorityKey),
-    networkKey: bytes(bootstrap.networkKey),
+    trust: trust.prefer(checked.member.root),
+    authorities: bootstrap.authorities.map((each) => ({
+      certificate: bytes(each.certificate),
+      pkcs8: bytes(each.pkcs8),
+    })),
+    networkKeys: bootstrap.networkKeys.map(bytes),
     role: checked.member.role,
     ...addressing,
     createdMs: nowMs,
@@ -106,10 +113,10 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
     const { nodeId } = checked;
     const { identity, view } = cluster;
     const publicKey = publicKeyOf(nodeId);
-    if (identity.authorityKey === null || publicKey === null || view.nodes.has(nodeId) || view.isRemoved(nodeId)) {
+    const [authority] = identity.authorities;
+    if (authority === undefined || publicKey === null || view.nodes.has(nodeId) || view.isRemoved(nodeId)) {
       return refuse(409, 'join_refused', 'this key was a member already; a join makes a new one');
     }
-    const authority = { certificate: identity.anchor.der, pkcs8: identity.authorityKey };
     const node = { nodeId, publicKey, role: token.role };
     const certificate = await issueCertificate(authority, identity.clusterId, node, init.now());
     init.log.info({ node: nodeId, role: token.role }, 'accepted a join');
@@ -118,13 +125,25 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
       clusterId: identity.clusterId,
       role: token.role,
       certificate: base64(certificate),
-      authority: base64(identity.anchor.der),
-      authorityKey: token.role === 'manager' ? base64(identity.authorityKey) : null,
-      networkKey: base64(identity.networkKey),
+      roots: rootsFor(cluster).map(({ root, cross }) => ({
+        root: base64(root),
+        cross: cross === null ? null : base64(cross),
+      })),
+      authorities:
+        token.role === 'manager'
+          ? identity.authorities.map((each) => ({ certificate: base64(each.certificate), pkcs8: base64(each.pkcs8) }))
+          : [],
+      networkKeys: identity.networkKeys.map(base64),
       peers: contacts(cluster),
     };
     return { ok: true, bootstrap };
   };
+}
+
+/** The root that the listener shows first: the joiner's token names it. */
+function rootsFor({ identity, ownRoot }: Cluster): Link[] {
+  const { active } = identity.trust.prefer(ownRoot);
+  return active;
 }
 
 /** This node first, then others that are connected. */

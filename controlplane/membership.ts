@@ -3,7 +3,6 @@ import { SubnetPool } from './addresses.ts';
 import { Cluster, type ClusterInit } from './cluster.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
-import { TrustAnchor } from './identity/certificates.ts';
 import { startJoinListener } from './identity/join-listener.ts';
 import { JoinTokens } from './identity/join-tokens.ts';
 import { newNodeKey } from './identity/keys.ts';
@@ -15,9 +14,12 @@ import {
   loadIdentity,
   loadPeers,
   markJoined,
+  migrateIdentity,
   saveIdentity,
   wipe,
 } from './identity/state.ts';
+import { Trust } from './identity/trust.ts';
+import type { Vault } from './identity/vault.ts';
 import { type NetworkId, randomBase36 } from './ids.ts';
 import { joinDecider, requestMembership } from './joining.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
@@ -35,6 +37,8 @@ const meshTimeoutMs = 10_000;
 
 export interface MembershipInit {
   readonly store: Store;
+  /** Seals the keys of the CA on disk. */
+  readonly vault: Vault;
   readonly environment: Environment;
   readonly log: Log;
   readonly hostname: string;
@@ -67,13 +71,15 @@ export interface Membership {
 
 /** Starts what was stored. @returns null when this host is no member */
 export async function resume(init: MembershipInit): Promise<Membership | null> {
-  const identity = loadIdentity(init.store);
+  const identity = loadIdentity(init.store, init.vault);
   if (identity !== null && !isJoined(init.store)) {
     init.log.warn({ node: identity.key.nodeId }, 'the last init or join was broken off; its traces are removed');
     await wipe(init.store);
     return null;
   }
-  return identity === null ? null : run(init, identity, loadPeers(init.store));
+  if (identity === null) return null;
+  await migrateIdentity(init.store, init.vault, identity);
+  return run(init, identity, loadPeers(init.store));
 }
 
 /** Makes a cluster with this node as its first manager. Nothing is left behind when it fails. */
@@ -100,9 +106,9 @@ export async function initCluster(
     key,
     clusterId,
     certificate: await issueCertificate(authority, clusterId, node, now),
-    anchor: new TrustAnchor(authority.certificate),
-    authorityKey: authority.pkcs8,
-    networkKey: randomBytes(32),
+    trust: Trust.of([{ root: authority.certificate, cross: null }]),
+    authorities: [authority],
+    networkKeys: [randomBytes(32)],
     role: 'manager',
     ...addressing,
     createdMs: now,
@@ -157,7 +163,7 @@ async function begin(
   peers: KnownPeers,
   firstSteps: (membership: Membership) => Promise<void>,
 ): Promise<Membership> {
-  await saveIdentity(init.store, identity, peers);
+  await saveIdentity(init.store, init.vault, identity, peers);
   let membership: Membership | null = null;
   try {
     membership = await run(init, identity, peers);
@@ -197,12 +203,13 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     store,
     environment,
     log,
-    makeTransport: (admit) =>
+    vault: init.vault,
+    makeTransport: (admit, credentials) =>
       libp2pTransport({
         key: identity.key,
-        networkKey: identity.networkKey,
+        networkKey: identity.networkKeys[0] ?? Buffer.alloc(0),
         listen,
-        certificate: () => identity.certificate,
+        certificate: () => credentials.identity.certificate,
         admit,
         log,
       }),
@@ -220,15 +227,19 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
   try {
     await cluster.start();
     let tokens: JoinTokens | null = null;
-    if (identity.authorityKey !== null) {
-      const { anchor, authorityKey } = identity;
-      const authority = { certificate: anchor.der, pkcs8: authorityKey };
-      tokens = new JoinTokens({ tables: cluster.tables, view: cluster.view, clock: cluster.clock, authority });
+    if (identity.role === 'manager') {
+      tokens = new JoinTokens({
+        tables: cluster.tables,
+        view: cluster.view,
+        clock: cluster.clock,
+        authorities: () => cluster.identity.authorities,
+        root: () => cluster.identity.trust.prefer(cluster.ownRoot).current.der,
+      });
       const decide = joinDecider({ now: () => environment.now(), log }, cluster, tokens);
       listener = await startJoinListener({
         listen: { host: init.listenHost, port: init.joinPort },
         certificate: identity.certificate,
-        authority: anchor.der,
+        authority: identity.trust.prefer(cluster.ownRoot).current.der,
         pkcs8: identity.key.pkcs8,
         decide,
         now: () => environment.now(),

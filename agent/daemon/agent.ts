@@ -1,5 +1,6 @@
 import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
+import type { Vault } from '../../controlplane/identity/vault.ts';
 import {
   defaultDataPathPort,
   defaultPools,
@@ -53,6 +54,7 @@ export class Agent {
   readonly #planner: Planner;
   readonly #log: Logger;
   readonly #store: Store;
+  readonly #vault: Vault;
   readonly #stop = new AbortController();
   readonly #timers = new Set<NodeJS.Timeout>();
   #state: AgentState = 'inactive';
@@ -64,10 +66,11 @@ export class Agent {
   /** Why the node is not in the state its operator wants, for `weft status`. */
   readonly #warnings = new Map<string, string>();
 
-  constructor(init: { config: AgentConfig; log: Logger; store: Store }) {
+  constructor(init: { config: AgentConfig; log: Logger; store: Store; vault: Vault }) {
     this.config = init.config;
     this.#log = init.log;
     this.#store = init.store;
+    this.#vault = init.vault;
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
     this.#planner = new Planner({
@@ -307,6 +310,7 @@ export class Agent {
   #membershipInit(): MembershipInit {
     return {
       store: this.#store,
+      vault: this.#vault,
       environment: systemEnvironment,
       log: this.#log,
       hostname: this.config.hostname,

@@ -13,6 +13,8 @@ const path = z.string().regex(/^\/[^\0\n]{0,255}$/, 'want an absolute path');
 const Config = z.strictObject({
   /** Identity, keys and tables. */
   'state-dir': path.default('/var/lib/weft'),
+  /** What the CA's keys on a manager's disk are sealed with; STATE-DIR.key when absent. */
+  'unlock-key-file': path.optional(),
   /** Socket and what a reboot should forget; a tmpfs. */
   'run-dir': path.default('/run/weft'),
   /** Local API; RUN-DIR/weft.sock when absent. */
@@ -40,6 +42,7 @@ type Keys = z.infer<typeof Config>;
 
 export interface AgentConfig {
   readonly stateDir: string;
+  readonly unlockKeyFile: string;
   readonly runDir: string;
   readonly socket: string;
   readonly socketGroup: string;
@@ -68,6 +71,7 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
   const keys = Config.parse(merged);
   return {
     stateDir: keys['state-dir'],
+    unlockKeyFile: keys['unlock-key-file'] ?? `${keys['state-dir']}.key`,
     runDir: keys['run-dir'],
     socket: keys.socket ?? `${keys['run-dir']}/weft.sock`,
     socketGroup: keys['socket-group'],

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Vault } from '../../controlplane/identity/vault.ts';
 import { openStore } from '../../controlplane/store.ts';
 import { makeApp, serve } from '../api/server.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
@@ -10,6 +11,7 @@ import { makeHandlers } from './handlers.ts';
 import { tryLock } from './libc.ts';
 import { makeLog } from './log.ts';
 import { ServiceNotifier } from './notify.ts';
+import { unlockKey } from './unlock-key.ts';
 
 /** Exit codes of `weft agent`: 0 stopped as asked, 1 failed, 2 the configuration cannot be used. */
 export async function runAgent(flags: AgentFlags): Promise<number> {
@@ -42,7 +44,8 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
   const stopped = stopSignal();
   const store = openStore(join(config.stateDir, 'store'));
   try {
-    const agent = new Agent({ config, log, store });
+    const vault = new Vault(unlockKey(config.unlockKeyFile, process.env));
+    const agent = new Agent({ config, log, store, vault });
     try {
       await agent.start();
       const group = groupId(config.socketGroup);

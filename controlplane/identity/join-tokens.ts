@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, hkdfSync, timingSafeEqual } from 'node:crypto';
 import type { HybridClock } from '../tables/clock.ts';
 import type { TokenValue } from '../tables/kinds.ts';
 import { clusterTopic } from '../tables/record.ts';
@@ -7,11 +7,10 @@ import type { View } from '../tables/view.ts';
 import type { Authority } from './authority.ts';
 import type { Role } from './certificates.ts';
 import { digestOf, formatToken, newSecret } from './token.ts';
+import { seal, unseal } from './vault.ts';
 
 const roles = ['worker', 'manager'] as const;
 const keptRetired = 16;
-const ivBytes = 12;
-const tagBytes = 16;
 
 export type TokenCheck = { readonly role: Role } | { readonly role: null; readonly reason: 'rotated' | 'unknown' };
 
@@ -23,21 +22,31 @@ export class JoinTokens {
   readonly #tables: Tables;
   readonly #view: View;
   readonly #clock: HybridClock;
-  readonly #authority: Authority;
-  readonly #key: Uint8Array;
+  readonly #authorities: () => readonly Authority[];
+  readonly #root: () => Uint8Array;
 
-  constructor(init: { tables: Tables; view: View; clock: HybridClock; authority: Authority }) {
+  /**
+   * @param init.authorities keys of the cluster's roots that this manager holds, the current one first
+   * @param init.root the root that this manager's own certificate is of, DER: what its join listener shows
+   */
+  constructor(init: {
+    tables: Tables;
+    view: View;
+    clock: HybridClock;
+    authorities: () => readonly Authority[];
+    root: () => Uint8Array;
+  }) {
     this.#tables = init.tables;
     this.#view = init.view;
     this.#clock = init.clock;
-    this.#authority = init.authority;
-    this.#key = Buffer.from(hkdfSync('sha256', init.authority.pkcs8, '', 'weft join tokens', 32));
+    this.#authorities = init.authorities;
+    this.#root = init.root;
   }
 
   /** The token of a role as text, or null before the tables have it. */
   token(role: Role): string | null {
     const secret = this.#secret(role);
-    return secret === null ? null : formatToken({ caDigest: digestOf(this.#authority.certificate), secret });
+    return secret === null ? null : formatToken({ caDigest: digestOf(this.#root()), secret });
   }
 
   /** Replaces the token of a role; joins with the old one are refused from now on. */
@@ -46,7 +55,7 @@ export class JoinTokens {
     const retired = this.#view.token(role)?.retired ?? [];
     const value: TokenValue = {
       stamp: [...this.#clock.next(this.#view.token(role)?.stamp)],
-      sealed: this.#seal(newSecret()),
+      sealed: Buffer.from(this.#seal(newSecret())),
       retired: [...retired, ...(old === null ? [] : [fingerprint(old)])].slice(-keptRetired),
     };
     await this.#tables.put(clusterTopic, `token/${role}`, value);
@@ -66,25 +75,24 @@ export class JoinTokens {
     return { role: null, reason: retired ? 'rotated' : 'unknown' };
   }
 
+  /** While roots change, a token may still be sealed with the key of the one before. */
   #secret(role: Role): Uint8Array | null {
     const sealed = this.#view.token(role)?.sealed;
-    if (sealed === undefined || sealed.length !== ivBytes + tagBytes + 16) return null;
-    try {
-      const decipher = createDecipheriv('aes-256-gcm', this.#key, sealed.subarray(0, ivBytes));
-      decipher.setAuthTag(sealed.subarray(ivBytes, ivBytes + tagBytes));
-      return Buffer.concat([decipher.update(sealed.subarray(ivBytes + tagBytes)), decipher.final()]);
-    } catch {
-      // Sealed by another CA, or garbled: no token of this cluster.
-      return null;
+    if (sealed === undefined) return null;
+    for (const authority of this.#authorities()) {
+      const secret = unseal(sealingKey(authority), sealed);
+      if (secret?.length === 16) return secret;
     }
+    return null;
   }
 
-  #seal(secret: Uint8Array): Buffer<ArrayBuffer> {
-    const iv = randomBytes(ivBytes);
-    const cipher = createCipheriv('aes-256-gcm', this.#key, iv);
-    const text = Buffer.concat([cipher.update(secret), cipher.final()]);
-    return Buffer.concat([iv, cipher.getAuthTag(), text]);
+  #seal(secret: Uint8Array): Uint8Array {
+    const [authority] = this.#authorities();
+    if (authority === undefined) throw new Error('a node without the key of the CA makes no join tokens');
+    return seal(sealingKey(authority), secret);
   }
 }
 
+const sealingKey = ({ pkcs8 }: Authority): Uint8Array =>
+  Buffer.from(hkdfSync('sha256', pkcs8, '', 'weft join tokens', 32));
 const fingerprint = (secret: Uint8Array) => createHash('sha256').update(secret).digest();

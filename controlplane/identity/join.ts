@@ -15,10 +15,14 @@ export const Bootstrap = z.strictObject({
   clusterId: z.string().max(64),
   role: z.enum(['worker', 'manager']),
   certificate: z.base64().max(8192),
-  authority: z.base64().max(8192),
-  /** Managers only: the CA's private key, PKCS#8. */
-  authorityKey: z.base64().max(1024).nullable(),
-  networkKey: z.base64().max(64),
+  /** Roots to trust, the one of the token first. */
+  roots: z
+    .array(z.strictObject({ root: z.base64().max(8192), cross: z.base64().max(8192).nullable() }))
+    .min(1)
+    .max(8),
+  /** Managers only: private keys of roots, PKCS#8. */
+  authorities: z.array(z.strictObject({ certificate: z.base64().max(8192), pkcs8: z.base64().max(1024) })).max(8),
+  networkKeys: z.array(z.base64().max(64)).min(1).max(8),
   peers: z
     .array(
       z.strictObject({

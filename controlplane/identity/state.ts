@@ -1,7 +1,11 @@
+import { ControlPlaneError } from '../errors.ts';
 import type { NodeId } from '../ids.ts';
-import type { Store } from '../store.ts';
-import { type Role, TrustAnchor } from './certificates.ts';
+import type { Store, Write } from '../store.ts';
+import type { Authority } from './authority.ts';
+import type { Role } from './certificates.ts';
 import { loadNodeKey, type NodeKey } from './keys.ts';
+import { type Link, Trust } from './trust.ts';
+import type { Vault } from './vault.ts';
 
 /** Where others reach a node. */
 export interface Addressing {
@@ -10,17 +14,18 @@ export interface Addressing {
   readonly vtep: string;
 }
 
-/** What makes this host a member: written by init or join in one commit, gone after leave. */
+/** What makes this host a member: written by init or join in one commit, changed by renewals, gone after leave. */
 export interface Identity {
   readonly key: NodeKey;
   readonly clusterId: string;
   /** Own X.509 certificate, DER. */
   readonly certificate: Uint8Array;
-  readonly anchor: TrustAnchor;
-  /** The CA's private key (PKCS#8): managers only. */
-  readonly authorityKey: Uint8Array | null;
-  /** Pre-shared key of the mesh, 32 bytes. */
-  readonly networkKey: Uint8Array;
+  /** The roots that members' certificates are checked against. */
+  readonly trust: Trust;
+  /** Keys of the cluster's roots, first the one that certificates are issued with: managers only. */
+  readonly authorities: readonly Authority[];
+  /** Pre-shared keys of the mesh, 32 bytes each; the first is the one to connect with. Never empty. */
+  readonly networkKeys: readonly Uint8Array[];
   readonly role: Role;
   /** VTEP: underlay address for VXLAN. */
   readonly vtep: string;
@@ -32,6 +37,23 @@ export interface Identity {
 const key = ['identity'];
 
 interface StoredIdentity {
+  format: 2;
+  pkcs8: Uint8Array;
+  clusterId: string;
+  certificate: Uint8Array;
+  anchors: Link[];
+  retired: Link[];
+  /** `sealed`: the private key, in the vault. */
+  authorities: { certificate: Uint8Array; sealed: Uint8Array }[];
+  networkKeys: Uint8Array[];
+  role: Role;
+  vtep: string;
+  advertise: string;
+  createdMs: number;
+}
+
+/** As written before there were several roots and keys, the CA's key unsealed. */
+interface Format1 {
   format: 1;
   pkcs8: Uint8Array;
   clusterId: string;
@@ -45,23 +67,66 @@ interface StoredIdentity {
   createdMs: number;
 }
 
-/** @returns null when this host is no member @throws when the stored identity cannot be read */
-export function loadIdentity(store: Store): Identity | null {
-  const stored = store.get(key) as StoredIdentity | undefined;
+/**
+ * @returns null when this host is no member
+ * @throws ControlPlaneError `sealed_state` when the vault does not open what is there; an error when it cannot be read
+ */
+export function loadIdentity(store: Store, vault: Vault): Identity | null {
+  const stored = store.get(key) as StoredIdentity | Format1 | undefined;
   if (stored === undefined) return null;
-  if (stored.format !== 1)
-    throw new Error(`the state is of format ${String(stored.format)}; this agent reads format 1`);
-  const { pkcs8, authority, format: _, ...rest } = stored;
-  return { ...rest, key: loadNodeKey(pkcs8), anchor: new TrustAnchor(authority) };
+  if (stored.format === 1) return fromFormat1(stored);
+  if (stored.format !== 2)
+    throw new Error(
+      `the state is of format ${String((stored as { format: unknown }).format)}; this agent reads 1 and 2`,
+    );
+  const { pkcs8, anchors, retired, authorities, format: _, ...rest } = stored;
+  const opened = authorities.map(({ certificate, sealed }) => ({ certificate, pkcs8: opening(vault, sealed) }));
+  return { ...rest, key: loadNodeKey(pkcs8), trust: Trust.of(anchors, retired), authorities: opened };
 }
 
-export async function saveIdentity(store: Store, identity: Identity, peers: KnownPeers): Promise<void> {
-  const { key: nodeKey, anchor, ...rest } = identity;
-  const stored: StoredIdentity = { format: 1, pkcs8: nodeKey.pkcs8, authority: anchor.der, ...rest };
-  await store.commit([
-    { key, value: stored },
-    { key: ['peers'], value: [...peers] },
-  ]);
+function fromFormat1(stored: Format1): Identity {
+  const { pkcs8, authority, authorityKey, networkKey, format: _, ...rest } = stored;
+  return {
+    ...rest,
+    key: loadNodeKey(pkcs8),
+    trust: Trust.of([{ root: authority, cross: null }]),
+    authorities: authorityKey === null ? [] : [{ certificate: authority, pkcs8: authorityKey }],
+    networkKeys: [networkKey],
+  };
+}
+
+function opening(vault: Vault, sealed: Uint8Array): Uint8Array {
+  const opened = vault.open(sealed);
+  if (opened !== null) return opened;
+  throw new ControlPlaneError(
+    'sealed_state',
+    "the cluster's CA key on this disk was sealed with another unlock key than the one that is here now",
+    'give the agent the unlock key that it had, or join again with `weft join` after moving the state directory away',
+  );
+}
+
+/** Stores an identity of an earlier format in the present one, which seals the keys of the CA. */
+export async function migrateIdentity(store: Store, vault: Vault, identity: Identity): Promise<void> {
+  if ((store.get(key) as { format?: unknown }).format !== 2) await store.commit([identityWrite(identity, vault)]);
+}
+
+/** The write that stores an identity. */
+export function identityWrite(identity: Identity, vault: Vault): Write {
+  const { key: nodeKey, trust, authorities, networkKeys, ...rest } = identity;
+  const stored: StoredIdentity = {
+    format: 2,
+    pkcs8: nodeKey.pkcs8,
+    ...rest,
+    anchors: trust.active,
+    retired: trust.dropped,
+    authorities: authorities.map(({ certificate, pkcs8 }) => ({ certificate, sealed: vault.seal(pkcs8) })),
+    networkKeys: [...networkKeys],
+  };
+  return { key, value: stored };
+}
+
+export async function saveIdentity(store: Store, vault: Vault, identity: Identity, peers: KnownPeers): Promise<void> {
+  await store.commit([identityWrite(identity, vault), { key: ['peers'], value: [...peers] }]);
 }
 
 /** Says that init or join was finished: an identity without this is what a crash in the middle left behind. */

@@ -1,5 +1,6 @@
 import type { Environment } from '../environment.ts';
-import type { Member, Role, TrustAnchor } from '../identity/certificates.ts';
+import type { Checked, Member, Role } from '../identity/certificates.ts';
+import type { Trust } from '../identity/trust.ts';
 import type { NodeId } from '../ids.ts';
 import type { Store } from '../store.ts';
 
@@ -11,36 +12,48 @@ const maxMembers = 20_000;
  * come with handshakes and with pulled streams, so a node vouches for itself also where it was never met.
  */
 export class Members {
-  readonly anchor: TrustAnchor;
+  readonly #trust: () => Trust;
   readonly #environment: Environment;
   readonly #store: Store;
   readonly #members = new Map<NodeId, Member>();
   readonly #removed = new Set<NodeId>();
 
-  constructor(anchor: TrustAnchor, store: Store, environment: Environment) {
-    this.anchor = anchor;
+  /** @param trust the roots of now */
+  constructor(trust: () => Trust, store: Store, environment: Environment) {
+    this.#trust = trust;
     this.#store = store;
     this.#environment = environment;
     for (const [, value] of store.entries(['member'])) {
       if (!(value instanceof Uint8Array)) continue;
       // It was valid when it was admitted. A node that lets nobody in any more because of its date is one thing, tables
       // that count for nothing after a restart, and a kernel that is cleared by them, another.
-      const checked = anchor.check(value, null);
+      const checked = trust().recall(value);
       if (checked.ok) this.#members.set(checked.member.nodeId, checked.member);
     }
   }
 
   /**
-   * Checks a certificate and remembers its node.
+   * Checks a certificate that a peer shows, and remembers its node.
    * @returns the member, or one line that says why it is none
    */
-  admit(certificate: Uint8Array): { ok: true; member: Member } | { ok: false; reason: string } {
-    const checked = this.anchor.check(certificate, this.#environment.now());
+  admit(certificate: Uint8Array): Checked {
+    return this.#keep(this.#trust().check(certificate, this.#environment.now()));
+  }
+
+  /**
+   * Same, of a certificate that came third-hand, with a record or a stream: its dates do not count. Records of a node
+   * that is away for longer than its certificate lasts are still its records.
+   */
+  recognise(certificate: Uint8Array): Checked {
+    return this.#keep(this.#trust().recognise(certificate));
+  }
+
+  #keep(checked: Checked): Checked {
     if (!checked.ok) return checked;
     const { member } = checked;
     if (this.#removed.has(member.nodeId)) return { ok: false, reason: 'the node was removed from the cluster' };
     const known = this.#members.get(member.nodeId);
-    if (known !== undefined && known.notAfterMs >= member.notAfterMs) return { ok: true, member: known };
+    if (known !== undefined && known.notBeforeMs >= member.notBeforeMs) return { ok: true, member: known };
     if (known === undefined && this.#members.size >= maxMembers) {
       return { ok: false, reason: `more than ${maxMembers} members` };
     }

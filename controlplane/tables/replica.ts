@@ -186,7 +186,7 @@ export class Replica {
     const owner = nodeIdOf(stream.owner);
     if (owner === this.#tables.self) return false;
     if (this.#members.get(owner) === null) {
-      const admitted = this.#members.admit(stream.certificate);
+      const admitted = this.#members.recognise(stream.certificate);
       if (!admitted.ok || admitted.member.nodeId !== owner) {
         this.#refuse(admitted.ok ? 'certificate of another node' : admitted.reason, owner, 'ignore');
         return false;

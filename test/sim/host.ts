@@ -3,6 +3,7 @@ import type { Environment, Log } from '../../controlplane/environment.ts';
 import type { Identity, KnownPeers } from '../../controlplane/identity/state.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { Disk, type DiskSpeed, DiskStore } from './disk.ts';
+import { testVault } from './identities.ts';
 import type { SimNetwork } from './network.ts';
 import type { Prng } from './prng.ts';
 import { SimTransport } from './transport.ts';
@@ -72,6 +73,7 @@ export class Host {
     let transport: SimTransport | null = null;
     const cluster = new Cluster({
       identity,
+      vault: testVault,
       peers,
       store,
       environment,

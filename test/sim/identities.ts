@@ -3,13 +3,18 @@ import crypto, { createHash, webcrypto } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { BasicConstraintsExtension, X509CertificateGenerator } from '@peculiar/x509';
 import { type Authority, issueCertificate } from '../../controlplane/identity/authority.ts';
-import { type Role, TrustAnchor } from '../../controlplane/identity/certificates.ts';
+import type { Role } from '../../controlplane/identity/certificates.ts';
 import { loadNodeKey, type NodeKey } from '../../controlplane/identity/keys.ts';
 import type { Identity } from '../../controlplane/identity/state.ts';
+import { Trust } from '../../controlplane/identity/trust.ts';
+import { Vault } from '../../controlplane/identity/vault.ts';
 import { Prng } from './prng.ts';
 import { simulationStartMs } from './time.ts';
 
 export const simulationClusterId = 'simulation000000000000000';
+
+/** What seals the keys of the CA in tests. */
+export const testVault = new Vault(Buffer.alloc(32, 7));
 
 // PrivateKeyInfo header of an Ed25519 key (RFC 8410, section 7).
 const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex');
@@ -78,9 +83,9 @@ export async function identityOf(index: number, role: Role): Promise<Identity> {
     key,
     clusterId: simulationClusterId,
     certificate: await certificate,
-    anchor: new TrustAnchor(ca.certificate),
-    authorityKey: null,
-    networkKey: Buffer.alloc(32),
+    trust: Trust.of([{ root: ca.certificate, cross: null }]),
+    authorities: role === 'manager' ? [ca] : [],
+    networkKeys: [Buffer.alloc(32)],
     role,
     vtep: `192.0.2.${index + 1}`,
     advertise: `192.0.2.${index + 1}:7946`,

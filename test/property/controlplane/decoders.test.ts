@@ -119,10 +119,10 @@ test('the answer to a pull is taken or dropped, and only what its owner signed s
 });
 
 test('a certificate that was changed is none, or says the same', () => {
-  const { anchor, certificate } = writerIdentity;
+  const { trust, certificate } = writerIdentity;
   fc.assert(
     fc.property(hostile(certificate), (bytes) => {
-      const checked = anchor.check(bytes, simulationStartMs);
+      const checked = trust.check(bytes, simulationStartMs);
       if (!checked.ok) return assert.ok(checked.reason.length > 0 && checked.reason.length < 200);
       assert.equal(checked.member.nodeId, writer.nodeId);
       assert.equal(checked.member.role, 'worker');

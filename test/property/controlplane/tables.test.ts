@@ -15,7 +15,7 @@ const writers = [await identityOf(1, 'worker'), await identityOf(2, 'worker')];
 const [one, two] = [await identityOf(3, 'worker'), await identityOf(4, 'worker')];
 
 async function open(identity: Identity, store = memoryStore()): Promise<Tables> {
-  const members = new Members(identity.anchor, store, virtualEnvironment(new VirtualTime()));
+  const members = new Members(() => identity.trust, store, virtualEnvironment(new VirtualTime()));
   for (const each of [...writers, one, two]) members.admit(each.certificate);
   const { key, clusterId } = identity;
   const tables = new Tables({ key, clusterId, store, members, validate: () => null, log: quietLog });

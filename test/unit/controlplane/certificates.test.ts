@@ -33,9 +33,9 @@ test('an issued certificate makes a member of its role', async () => {
     const certificate = await issue(authority, role);
     const checked = anchor.check(certificate, nowMs);
     assert.ok(checked.ok);
-    const { notAfterMs, ...member } = checked.member;
-    assert.deepEqual(member, { nodeId: key.nodeId, role, clusterId, certificate });
-    assert.equal(notAfterMs, nowMs + 90 * dayMs);
+    const { notBeforeMs, notAfterMs, ...member } = checked.member;
+    assert.deepEqual(member, { nodeId: key.nodeId, role, clusterId, certificate, root: anchor.digest });
+    assert.deepEqual([notBeforeMs, notAfterMs], [nowMs - 3_600_000, nowMs + 90 * dayMs]);
   }
 });
 

@@ -10,6 +10,7 @@ import type { Connection, Knock, Transport, TransportEvents, Verdict } from '../
 import type { Store } from '../../../controlplane/store.ts';
 import { type Record, type SignedRecord, signRecord, toWire } from '../../../controlplane/tables/record.ts';
 import { Disk } from '../../sim/disk.ts';
+import { testVault } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
 
 const nothing = (): void => {};
@@ -137,6 +138,7 @@ export function makeCluster(identity: Identity, store: Store, time = new Virtual
   let admit: (certificate: Uint8Array, peerId: string) => string | null = () => null;
   const cluster = new Cluster({
     identity,
+    vault: testVault,
     peers: new Map(),
     store,
     environment: virtualEnvironment(time),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { newAuthority } from '../../../controlplane/identity/authority.ts';
+import type { Cluster } from '../../../controlplane/cluster.ts';
+import { type Authority, newAuthority } from '../../../controlplane/identity/authority.ts';
 import { JoinTokens } from '../../../controlplane/identity/join-tokens.ts';
 import { digestOf, parseToken } from '../../../controlplane/identity/token.ts';
 import { identityOf } from '../../sim/identities.ts';
@@ -9,11 +10,14 @@ import { makeCluster, memoryStore } from './helpers.ts';
 
 const authority = await newAuthority('c'.repeat(25), simulationStartMs);
 
+function tokensOf({ tables, view, clock }: Cluster, holder: Authority): JoinTokens {
+  return new JoinTokens({ tables, view, clock, authorities: () => [holder], root: () => holder.certificate });
+}
+
 async function make(holder = authority) {
   const { cluster } = makeCluster(await identityOf(0, 'manager'), memoryStore());
   await cluster.start();
-  const { tables, view, clock } = cluster;
-  const tokens = new JoinTokens({ tables, view, clock, authority: holder });
+  const tokens = tokensOf(cluster, holder);
   return { cluster, tokens };
 }
 
@@ -56,9 +60,8 @@ test('the tables hold no secret in clear, and who lacks the key of the CA cannot
   const secret = Buffer.from(secretOf(tokens.token('worker')));
   const sealed = cluster.view.token('worker')?.sealed;
   assert.ok(sealed !== undefined && !Buffer.from(sealed).includes(secret));
-  const { tables, view, clock } = cluster;
   const other = await newAuthority('c'.repeat(25), simulationStartMs);
-  const stranger = new JoinTokens({ tables, view, clock, authority: other });
+  const stranger = tokensOf(cluster, other);
   assert.equal(stranger.token('worker'), null);
   assert.deepEqual(stranger.check(secret), { role: null, reason: 'unknown' });
 });

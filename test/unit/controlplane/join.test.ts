@@ -27,10 +27,15 @@ const csr = await newCertificateRequest(newNodeKey());
 const loopback = '127.0.0.1';
 const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
 const bootstrap: Bootstrap = {
-  ...{ clusterId, role: 'worker', certificate: base64(certificate), authority: base64(authority.certificate) },
   ...{
-    authorityKey: null,
-    networkKey: base64(Buffer.alloc(32)),
+    clusterId,
+    role: 'worker',
+    certificate: base64(certificate),
+    roots: [{ root: base64(authority.certificate), cross: null }],
+  },
+  ...{
+    authorities: [],
+    networkKeys: [base64(Buffer.alloc(32))],
     peers: [{ id: manager.nodeId, addresses: ['127.0.0.1:1'] }],
   },
 };

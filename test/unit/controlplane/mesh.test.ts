@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { issueCertificate, newAuthority } from '../../../controlplane/identity/authority.ts';
-import { TrustAnchor } from '../../../controlplane/identity/certificates.ts';
 import { newNodeKey } from '../../../controlplane/identity/keys.ts';
+import { Trust } from '../../../controlplane/identity/trust.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import { libp2pTransport } from '../../../controlplane/mesh/libp2p.ts';
 import type { Transport, Verdict } from '../../../controlplane/mesh/transport.ts';
@@ -52,7 +52,7 @@ async function start(options: { psk?: Uint8Array; by?: typeof authority; admitAl
   const port = await freePort();
   const certificate = await issueCertificate(options.by ?? authority, clusterId, { ...key, role: 'worker' }, nowMs);
   const members = new Members(
-    new TrustAnchor(authority.certificate),
+    () => Trust.of([{ root: authority.certificate, cross: null }]),
     memoryStore(),
     virtualEnvironment(new VirtualTime()),
   );

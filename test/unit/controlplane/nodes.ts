@@ -17,7 +17,7 @@ export async function makeNode(index: number, role: Role = 'worker', time = new 
   const identity = await identityOf(index, role);
   const environment = virtualEnvironment(time);
   const store = memoryStore();
-  const members = new Members(identity.anchor, store, environment);
+  const members = new Members(() => identity.trust, store, environment);
   members.admit(identity.certificate);
   const tables = new Tables({
     ...identity,

@@ -17,7 +17,7 @@ const older: Validate = ({ record }) => (record.key.startsWith('new/') ? 'unknow
 
 /** A node that does not know the kind `new/…`, as one of an older version. */
 async function open(store: Store, nowMs?: number, validate: Validate = older): Promise<Tables> {
-  const members = new Members(self.anchor, store, virtualEnvironment(new VirtualTime()));
+  const members = new Members(() => self.trust, store, virtualEnvironment(new VirtualTime()));
   for (const each of [self, other]) members.admit(each.certificate);
   const tables = new Tables({
     ...self,
@@ -92,9 +92,9 @@ test('skewed_clock_lost_writes: what is written over an object counts more, howe
 test('expired_certificate_cleared_the_kernel: who was a member when it was admitted stays one over a restart', async () => {
   const store = memoryStore();
   const years = { ...virtualEnvironment(new VirtualTime()) };
-  new Members(self.anchor, store, years).admit(other.certificate);
+  new Members(() => self.trust, store, years).admit(other.certificate);
   years.now = () => Date.UTC(2100, 0);
-  const restarted = new Members(self.anchor, store, years);
+  const restarted = new Members(() => self.trust, store, years);
   assert.equal(restarted.roleOf(other.key.nodeId), 'manager');
   assert.equal(restarted.admit(other.certificate).ok, false, 'but it is let in no more');
 });

@@ -15,7 +15,7 @@ const self = await identityOf(0, 'manager');
 const other = await identityOf(1, 'manager');
 
 async function open(store: Store, identity: Identity = self): Promise<Tables> {
-  const members = new Members(identity.anchor, store, virtualEnvironment(new VirtualTime()));
+  const members = new Members(() => identity.trust, store, virtualEnvironment(new VirtualTime()));
   for (const each of [self, other]) members.admit(each.certificate);
   const { key, clusterId } = identity;
   const tables = new Tables({ key, clusterId, store, members, validate: () => null, log: quietLog });

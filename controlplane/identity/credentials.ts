@@ -1,0 +1,48 @@
+import type { Store } from '../store.ts';
+import { type Identity, identityWrite } from './state.ts';
+import type { Vault } from './vault.ts';
+
+/** What a renewal or a rotation may change of an identity. */
+export type Change = Partial<Pick<Identity, 'certificate' | 'trust' | 'authorities' | 'networkKeys' | 'role'>>;
+
+/** This node's identity as it is now. Changed whole and on disk first, so that a crash leaves the old or the new one. */
+export class Credentials {
+  readonly #store: Store;
+  readonly #vault: Vault;
+  readonly #watchers = new Set<() => void>();
+  #identity: Identity;
+  #changing: Promise<void> = Promise.resolve();
+
+  constructor(init: { identity: Identity; store: Store; vault: Vault }) {
+    this.#identity = init.identity;
+    this.#store = init.store;
+    this.#vault = init.vault;
+  }
+
+  get identity(): Identity {
+    return this.#identity;
+  }
+
+  /**
+   * Makes a change, one after the other. Resolves when it is on disk and in force.
+   * @param decide is given the identity as it is by then; null for no change
+   */
+  change(decide: (identity: Identity) => Change | null): Promise<void> {
+    const changed = this.#changing.then(async () => {
+      const change = decide(this.#identity);
+      if (change === null) return;
+      const next = { ...this.#identity, ...change };
+      await this.#store.commit([identityWrite(next, this.#vault)]);
+      this.#identity = next;
+      for (const watcher of this.#watchers) watcher();
+    });
+    this.#changing = changed.catch(() => {});
+    return changed;
+  }
+
+  /** @param watcher is told after each change */
+  watch(watcher: () => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+}
