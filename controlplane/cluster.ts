@@ -13,6 +13,7 @@ import { Networks } from './networks.ts';
 import { Offences } from './offences.ts';
 import { Removal } from './removal.ts';
 import { Allocator } from './ring/allocator.ts';
+import { Roles } from './roles/roles.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
 import { type NodeValue, networkOfTopic, networkTopic, objectionTo } from './tables/kinds.ts';
@@ -62,6 +63,7 @@ export class Cluster {
   readonly allocator: Allocator;
   readonly networks: Networks;
   readonly removal: Removal;
+  readonly roles: Roles;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
   /** Who does what it must not do. */
@@ -100,7 +102,10 @@ export class Cluster {
       clusterId: identity.clusterId,
       store,
       members,
-      validate: (signed) => objectionTo(signed, members.roleOf(signed.record.owner)),
+      validate: (signed) => {
+        const { owner } = signed.record;
+        return objectionTo(signed, members.roleOf(owner), members.certifiedRoleOf(owner));
+      },
       now: () => environment.now(),
       log,
     });
@@ -122,6 +127,7 @@ export class Cluster {
     this.view = view;
     this.allocator = allocator;
     this.replica = new Replica({ tables, members, transport, environment, offences: this.offences, log });
+    this.roles = new Roles({ tables, members, environment, log });
     this.removal = new Removal({
       tables,
       view,
@@ -163,7 +169,7 @@ export class Cluster {
   }
 
   get isManager(): boolean {
-    return this.identity.role === 'manager';
+    return this.identity.role === 'manager' && !this.#members.demoted.has(this.self);
   }
 
   /** Loads the tables, opens a new epoch and starts the mesh. */
@@ -172,6 +178,7 @@ export class Cluster {
     await tables.load();
     view.start();
     this.removal.start();
+    this.roles.start();
     await transport.start({
       gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
       request: (method, body, from) => this.#answer(method, body, from),
@@ -184,15 +191,21 @@ export class Cluster {
       for (const waiter of this.#exchangeWaiters) waiter();
     };
     replica.start();
+    // The mesh gives every worker a few managers.
+    this.roles.watch(() => transport.wake());
     view.watch((touched) => this.#follow(touched));
     const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
-    this.#follow({ nodes: true, networks: true, endpoints: new Set(), rings, removed: view.removedNodes() });
+    const everything = { nodes: true, networks: true, endpoints: new Set<NetworkId>(), rings, roles: true };
+    const shown = [...tables.records(clusterTopic, 'certificate')];
+    const certificates = new Map(shown.map(({ record }) => [record.owner, record.value as Uint8Array]));
+    this.#follow({ ...everything, removed: view.removedNodes(), certificates });
     transport.reshape();
   }
 
   async stop(): Promise<void> {
     for (const cancel of this.#timers) cancel();
     this.removal.stop();
+    this.roles.stop();
     this.replica.stop();
     this.view.close();
     await this.transport.stop();
@@ -290,8 +303,10 @@ export class Cluster {
   }
 
   /** What follows from a change of the tables, besides the kernel. */
-  #follow({ nodes, networks, rings, removed }: Touched): void {
+  #follow({ nodes, networks, rings, removed, roles, certificates }: Touched): void {
     for (const nodeId of removed) this.removal.bar(nodeId);
+    for (const [nodeId, certificate] of certificates) this.#admit(certificate, nodeId);
+    if (roles || removed.length > 0) this.roles.follow();
     if (networks) this.#followNetworks();
     if (nodes || removed.length > 0) this.transport.wake();
     if (rings.size > 0) this.#claiming = this.#claiming.then(() => this.#claim(rings));

@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { isNetworkSubnet, parseSubnet } from '../addresses.ts';
-import type { Role } from '../identity/certificates.ts';
+import { maxCertificateBytes, type Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
 import { parseHostPort } from '../mesh/address.ts';
 import { maxCounter } from './clock.ts';
@@ -85,6 +85,14 @@ export const TokenValue = z.object({
 /** `removed/<node id>`: the node is barred for ever. */
 export const RemovedValue = z.object({ stamp: timestamp });
 
+/** `role/<node id>`: what a manager has decided that the node is to be. */
+export const RoleValue = z.object({ stamp: timestamp, role: z.enum(['worker', 'manager']) });
+
+/** `certificate`: the owner's newest, X.509 DER, so that a new role is known as soon as the records made by it. */
+export const CertificateValue = z.custom<Uint8Array>(
+  (value) => value instanceof Uint8Array && value.length <= maxCertificateBytes,
+);
+
 /** `ep/<endpoint id>` in the topic of its network. Its VTEP is that of its owner. */
 export const EndpointValue = z.object({
   name,
@@ -112,6 +120,7 @@ export type NodeValue = z.infer<typeof NodeValue>;
 export type ClusterValue = z.infer<typeof ClusterValue>;
 export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
+export type RoleValue = z.infer<typeof RoleValue>;
 export type EndpointValue = z.infer<typeof EndpointValue>;
 export type RangeValue = z.infer<typeof RangeValue>;
 
@@ -123,7 +132,8 @@ interface Kind {
   /** Whether what follows the table's name and a slash is a key; null when there is no slash. */
   readonly key: (rest: string | null) => boolean;
   readonly value: z.ZodType;
-  readonly managersOnly: boolean;
+  /** `certified`: judged by the certificate alone, since these records are what takes a role away. */
+  readonly managersOnly: boolean | 'certified';
   /** Whether key and value say the same. */
   readonly agree?: (rest: string, value: unknown) => boolean;
 }
@@ -152,6 +162,15 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
   removed: [
     { scope: 'cluster', key: named((rest) => parseNodeId(rest) !== null), value: RemovedValue, managersOnly: true },
   ],
+  role: [
+    {
+      scope: 'cluster',
+      key: named((rest) => parseNodeId(rest) !== null),
+      value: RoleValue,
+      managersOnly: 'certified',
+    },
+  ],
+  certificate: [{ scope: 'cluster', key: alone, value: CertificateValue, managersOnly: false }],
   range: [
     {
       scope: 'cluster',
@@ -181,16 +200,22 @@ export function networkOfTopic(topic: string): NetworkId | null {
 /**
  * Whether the record is of a known kind, in its place, written by one who may, and well-formed. Says nothing about
  * other records: what a record needs may still be on its way.
+ * @param writer role of the writer; `certified` is the one in its certificate, which a decision may have taken away
  * @returns the objection, or null
  */
-export function objectionTo({ record }: Pick<SignedRecord, 'record'>, writer: Role | null): string | null {
+export function objectionTo(
+  { record }: Pick<SignedRecord, 'record'>,
+  writer: Role | null,
+  certified: Role | null = writer,
+): string | null {
   if (record.key === '') return typeof record.value === 'number' ? null : 'opening record without a size';
   const slash = record.key.indexOf('/');
   const [prefix, rest] = slash < 0 ? [record.key, null] : [record.key.slice(0, slash), record.key.slice(slash + 1)];
   const scope = record.topic === clusterTopic ? 'cluster' : 'network';
   const kind = Object.hasOwn(kinds, prefix) ? kinds[prefix]?.find((each) => each.scope === scope) : undefined;
   if (kind === undefined || !kind.key(rest)) return `unknown key in ${scope} topic`;
-  if (kind.managersOnly && writer !== 'manager') return `${prefix} record from a worker`;
+  const role = kind.managersOnly === 'certified' ? certified : writer;
+  if (kind.managersOnly !== false && role !== 'manager') return `${prefix} record from a worker`;
   if (record.value === null) return null;
   const parsed = kind.value.safeParse(record.value);
   if (!parsed.success) return `malformed ${prefix} record`;

@@ -17,6 +17,10 @@ export class Members {
   readonly #store: Store;
   readonly #members = new Map<NodeId, Member>();
   readonly #removed = new Set<NodeId>();
+  /** Nodes whose certificate still says manager, and that are none any more. */
+  demoted: ReadonlySet<NodeId> = new Set();
+  /** A certificate made a node a member, or gave it another role. */
+  onRole: (nodeId: NodeId) => void = () => {};
 
   /** @param trust the roots of now */
   constructor(trust: () => Trust, store: Store, environment: Environment) {
@@ -58,6 +62,7 @@ export class Members {
       return { ok: false, reason: `more than ${maxMembers} members` };
     }
     this.#members.set(member.nodeId, member);
+    if (known?.role !== member.role) this.onRole(member.nodeId);
     // Not awaited: a certificate that is lost in a crash comes again with the next handshake or pull.
     this.#store.commit([{ key: ['member', member.nodeId], value: member.certificate }]).catch(() => {});
     return { ok: true, member };
@@ -67,8 +72,18 @@ export class Members {
     return this.#members.get(nodeId) ?? null;
   }
 
+  /** What the node may write: the role of its certificate, unless that was taken away. */
   roleOf(nodeId: NodeId): Role | null {
+    return this.demoted.has(nodeId) ? 'worker' : this.certifiedRoleOf(nodeId);
+  }
+
+  certifiedRoleOf(nodeId: NodeId): Role | null {
     return this.#members.get(nodeId)?.role ?? null;
+  }
+
+  /** Every member and the role of its certificate. */
+  *certified(): Generator<readonly [NodeId, Role]> {
+    for (const [nodeId, { role }] of this.#members) yield [nodeId, role];
   }
 
   isRemoved(nodeId: NodeId): boolean {

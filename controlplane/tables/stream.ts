@@ -195,6 +195,21 @@ export class Stream {
     return { epoch: newest.epoch, after, upTo: newest.contiguous, records };
   }
 
+  /** Looks at every record again, after what may be shown has changed. @returns what readers see of it */
+  revise(look: (signed: SignedRecord) => SignedRecord): Change[] {
+    const changes: Change[] = [];
+    for (const state of [this.#current, this.#incoming]) {
+      if (state === null) continue;
+      for (const [key, signed] of state.latest) {
+        const next = key === '' ? signed : look(signed);
+        if (isLive(next) === isLive(signed)) continue;
+        state.latest.set(key, next);
+        changes.push(...this.#visible(state, next, signed));
+      }
+    }
+    return changes;
+  }
+
   /** Every live key, as changes to absent: what readers see when the owner is removed. */
   removal(): Change[] {
     return [...this.live()].map((previous) => ({ key: previous.record.key, previous, current: null }));

@@ -261,6 +261,15 @@ export class Tables {
     );
   }
 
+  /** The owner's role is another one: what was hidden for lack of it shows, what counted by it goes. */
+  reconsider(topic: string, owner: NodeId): void {
+    const look = (signed: SignedRecord): SignedRecord => {
+      const whole = decodeRecord(toWire(signed)) ?? signed;
+      return this.#init.validate(whole) === null ? whole : hidden(whole);
+    };
+    this.#notify(topic, owner, this.#topics.get(topic)?.get(owner)?.revise(look) ?? []);
+  }
+
   /** Forgets all of one owner, in every topic. */
   async dropOwner(owner: NodeId): Promise<void> {
     await this.#drop([...this.#topics].filter(([, streams]) => streams.has(owner)).map(([topic]) => [topic, owner]));

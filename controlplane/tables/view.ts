@@ -35,6 +35,10 @@ export interface Touched {
   readonly endpoints: ReadonlySet<NetworkId>;
   readonly rings: ReadonlySet<RingId>;
   readonly removed: readonly NodeId[];
+  /** Decisions on roles changed. */
+  readonly roles: boolean;
+  /** Nodes that show a new certificate of their own. */
+  readonly certificates: ReadonlyMap<NodeId, Uint8Array>;
 }
 
 /** Shared objects have one record per writer; this is the value that counts. */
@@ -142,6 +146,8 @@ export class View {
     const endpoints = new Set<NetworkId>();
     const rings = new Set<RingId>();
     const removed: NodeId[] = [];
+    let roles = false;
+    const certificates = new Map<NodeId, Uint8Array>();
     for (const change of changes) {
       const { topic, owner, key } = change;
       const value = change.current?.record.value ?? null;
@@ -161,6 +167,11 @@ export class View {
         if (value === null) this.nodes.delete(owner);
         else this.nodes.set(owner, value as NodeValue);
         nodes = true;
+      } else if (prefix === 'certificate') {
+        if (value !== null) certificates.set(owner, value as Uint8Array);
+      } else if (prefix === 'role') {
+        roles = true;
+        if (value !== null) this.#clock.observe((value as Stamped).stamp);
       } else {
         setIn(this.#shared, key, owner, value as Stamped | null);
         if (value !== null && !this.#clock.observe((value as Stamped).stamp)) this.skewed += 1;
@@ -171,7 +182,7 @@ export class View {
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
       }
     }
-    const touched = { nodes, networks, endpoints, rings, removed };
+    const touched = { nodes, networks, endpoints, rings, removed, roles, certificates };
     for (const watcher of this.#watchers) watcher(touched);
   }
 
