@@ -7,6 +7,8 @@ import { Credentials } from './identity/credentials.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
 import type { Vault } from './identity/vault.ts';
 import type { NetworkId, NodeId } from './ids.ts';
+import { Liveness } from './liveness/liveness.ts';
+import { livenessTopic } from './liveness/statement.ts';
 import { Mesh } from './mesh/mesh.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
@@ -46,6 +48,8 @@ export interface ClusterInit {
   readonly avoid: () => readonly string[];
   /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
   readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
+  /** ICMP echo to a VTEP; resolves with null where it cannot be asked. @default it cannot */
+  readonly hostAnswers?: ((vtep: string, timeoutMs: number) => Promise<boolean | null>) | undefined;
   /** This node was removed by a manager. */
   readonly onRemoved: () => void;
   /** Above so many nodes the mesh is not full any more. @default 20 */
@@ -64,6 +68,7 @@ export class Cluster {
   readonly networks: Networks;
   readonly removal: Removal;
   readonly roles: Roles;
+  readonly liveness: Liveness;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
   /** Who does what it must not do. */
@@ -94,7 +99,7 @@ export class Cluster {
       addressesOf: (peer) =>
         this.removal.has(peer) ? [] : (view.nodes.get(peer)?.gossip ?? init.peers.get(peer) ?? []),
       networks: () => [],
-      isSuspended: () => false,
+      isSuspended: (peer) => this.liveness.isSuspended(peer),
       fullMeshUpTo: init.fullMeshUpTo,
     });
     const tables = new Tables({
@@ -138,7 +143,21 @@ export class Cluster {
       environment,
       log,
       isManager: () => this.isManager,
+      isSuspended: (nodeId) => this.liveness.isSuspended(nodeId),
       onRemoved: init.onRemoved,
+    });
+    this.liveness = new Liveness({
+      key: identity.key,
+      clusterId: identity.clusterId,
+      transport,
+      environment,
+      log,
+      epoch: () => tables.epoch,
+      isMember: (node) => members.get(node) !== null,
+      place: (peer) => view.nodes.get(peer) ?? null,
+      population: () => view.nodes.size,
+      missing: () => transport.dialer.states().keys(),
+      hostAnswers: init.hostAnswers ?? (async () => null),
     });
     this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
     this.networks = new Networks({
@@ -174,18 +193,31 @@ export class Cluster {
 
   /** Loads the tables, opens a new epoch and starts the mesh. */
   async start(): Promise<void> {
-    const { transport, replica, view, tables } = this;
+    const { transport, replica, liveness, view, tables } = this;
     await tables.load();
     view.start();
     this.removal.start();
     this.roles.start();
     await transport.start({
-      gossip: (topic, bytes, from): Verdict => replica.gossip(topic, bytes, from),
-      request: (method, body, from) => this.#answer(method, body, from),
-      pinged: () => {},
-      connected: (peer) => replica.connected(peer),
-      disconnected: (peer) => replica.disconnected(peer),
+      gossip: (topic, bytes, from): Verdict => {
+        liveness.heard(from);
+        return topic === livenessTopic ? liveness.gossip(bytes) : replica.gossip(topic, bytes, from);
+      },
+      request: (method, body, from) => {
+        liveness.heard(from);
+        return this.#answer(method, body, from);
+      },
+      pinged: (peer) => liveness.heard(peer),
+      connected: (peer) => {
+        replica.connected(peer);
+        liveness.connected(peer);
+      },
+      disconnected: (peer) => {
+        replica.disconnected(peer);
+        liveness.disconnected(peer);
+      },
     });
+    transport.subscribe(livenessTopic);
     transport.subscribe(clusterTopic);
     replica.onExchange = () => {
       for (const waiter of this.#exchangeWaiters) waiter();
@@ -193,6 +225,9 @@ export class Cluster {
     replica.start();
     // The mesh gives every worker a few managers.
     this.roles.watch(() => transport.wake());
+    liveness.start();
+    // Who is back is dialled at once, and who is suspended is bridged over.
+    liveness.watch((peer) => (liveness.stateOf(peer).status === 'alive' ? transport.heard(peer) : transport.wake()));
     view.watch((touched) => this.#follow(touched));
     const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
     const everything = { nodes: true, networks: true, endpoints: new Set<NetworkId>(), rings, roles: true };
@@ -206,6 +241,7 @@ export class Cluster {
     for (const cancel of this.#timers) cancel();
     this.removal.stop();
     this.roles.stop();
+    this.liveness.stop();
     this.replica.stop();
     this.view.close();
     await this.transport.stop();
@@ -285,6 +321,10 @@ export class Cluster {
         return this.allocator.answerAsk(body, from);
       case 'digest':
         return this.convergence.answer(body);
+      case 'look':
+        return this.liveness.prober.help(body);
+      case 'liveness':
+        return this.liveness.answer(body);
       case 'leave':
         // Everything the leaver wrote has to be here first: its grants say who owns what.
         await this.replica.pullNow(from);
@@ -304,7 +344,10 @@ export class Cluster {
 
   /** What follows from a change of the tables, besides the kernel. */
   #follow({ nodes, networks, rings, removed, roles, certificates }: Touched): void {
-    for (const nodeId of removed) this.removal.bar(nodeId);
+    for (const nodeId of removed) {
+      this.removal.bar(nodeId);
+      this.liveness.forget(nodeId);
+    }
     for (const [nodeId, certificate] of certificates) this.#admit(certificate, nodeId);
     if (roles || removed.length > 0) this.roles.follow();
     if (networks) this.#followNetworks();

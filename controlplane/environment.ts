@@ -5,6 +5,8 @@
 export interface Environment {
   /** Wall clock, milliseconds since the epoch. */
   now(): number;
+  /** Milliseconds on a clock that is never set and never jumps: for how long something takes. */
+  monotonicMs(): number;
   /** Runs `task` once after `delayMs`; the result cancels it. */
   timer(delayMs: number, task: () => void): () => void;
   /** Uniform in [0, 1). */
@@ -21,6 +23,7 @@ export interface Log {
 
 export const systemEnvironment: Environment = {
   now: () => Date.now(),
+  monotonicMs: () => performance.now(),
   timer: (delayMs, task) => {
     const handle = setTimeout(task, delayMs);
     return () => clearTimeout(handle);

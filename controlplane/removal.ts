@@ -24,6 +24,7 @@ export interface RemovalInit {
   readonly environment: Environment;
   readonly log: Log;
   readonly isManager: () => boolean;
+  readonly isSuspended: (nodeId: NodeId) => boolean;
   /** This node was removed by a manager. */
   readonly onRemoved: () => void;
 }
@@ -57,7 +58,7 @@ export class Removal {
    * `node_not_down`
    */
   async remove(nodeId: NodeId, force: boolean): Promise<void> {
-    const { tables, view, clock, transport } = this.#init;
+    const { tables, view, clock, isSuspended } = this.#init;
     const name = view.nodes.get(nodeId)?.hostname ?? nodeId;
     if (!this.#init.isManager()) {
       throw new ControlPlaneError('not_manager', 'only a manager can remove a node', 'run the command on a manager');
@@ -65,7 +66,7 @@ export class Removal {
     if (nodeId === tables.self) {
       throw new ControlPlaneError('node_is_self', 'a node cannot remove itself', 'run `weft leave` instead');
     }
-    if (!force && transport.connections().has(nodeId)) {
+    if (!force && !isSuspended(nodeId)) {
       throw new ControlPlaneError(
         'node_not_down',
         `node ${name} is not down and cannot be removed`,

@@ -33,8 +33,6 @@ const requestProtocol = '/weft/request/1';
 // One peer's requests that are answered at a time; more wait in the muxer.
 const maxInboundStreams = 64;
 const answerTimeoutMs = 10_000;
-// A lost peer is seen after one to two of these; each ping costs a stream, so not every second (SWIM comes later).
-const pingIntervalMs = 5_000;
 // The size of a mass join behind one address; libp2p's own defaults (5 a second, 10 pending) refuse it.
 const maxPendingInbound = 256;
 const maxConnections = 1024;
@@ -104,7 +102,9 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         transports: [tcp()],
         connectionProtector: preSharedKey({ psk: pskFile(init.networkKey) }),
         connectionEncrypters: [(components) => membersOnly(noise()(components), init.certificate, init.admit)],
-        streamMuxers: [yamux()],
+        // Dead connections are found by liveness, which tells a dead host from a busy one; pings of libp2p would not.
+        streamMuxers: [yamux({ enableKeepAlive: false })],
+        connectionMonitor: { enabled: false },
         connectionManager: {
           maxConnections,
           inboundConnectionThreshold: maxPendingInbound,
@@ -112,7 +112,6 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
           // Redialling is the dialer's job, which knows all members and their addresses.
           reconnectRetries: 0,
         },
-        connectionMonitor: { pingInterval: pingIntervalMs },
         services: {
           identify: identify(),
           pubsub: gossipsub({

@@ -58,6 +58,7 @@ export class Host {
     let alive = true;
     const environment: Environment = {
       now: () => network.time.now() + skewMs,
+      monotonicMs: () => network.time.now(),
       random: () => chance.next(),
       timer: (delayMs, task) => {
         if (!alive) return () => {};
@@ -85,6 +86,7 @@ export class Host {
       },
       pending: () => '',
       avoid: () => [],
+      hostAnswers: (vtep, timeoutMs) => network.echo(this.nodeId, vtep, timeoutMs),
       onRemoved: () => this.#init.onRemoved(this),
     });
     if (transport === null) throw new Error('the cluster made no transport');

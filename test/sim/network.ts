@@ -39,10 +39,6 @@ export function someFaults(prng: Prng): Faults {
   };
 }
 
-// A connection over a dead link is noticed by the pings of either end (mesh/libp2p.ts), each at its own time.
-const detectMinMs = 5_000;
-const detectMaxMs = 10_000;
-
 /** A connection, as both ends see it: each end closes on its own. */
 export interface Wire {
   readonly dialer: SimTransport;
@@ -129,11 +125,6 @@ export class SimNetwork {
   /** Nothing gets from the ones to the others any more, in that direction. */
   block(from: readonly NodeId[], to: readonly NodeId[]): void {
     for (const a of from) for (const b of to) if (a !== b) this.#blocked.add(`${a}>${b}`);
-    for (const wire of this.#wires) {
-      const [a, b] = [wire.dialer.self, wire.listener.self];
-      if (!this.isBlocked(a, b) && !this.isBlocked(b, a)) continue;
-      for (const end of [wire.dialer, wire.listener]) this.#detectLater(wire, end);
-    }
   }
 
   heal(): void {
@@ -160,23 +151,12 @@ export class SimNetwork {
     dialer.openWire(wire);
   }
 
-  /** One end is gone: the other end is told at once where it can be, or finds out by its pings. */
+  /** One end is gone: the other end is told where it can be, or finds out by its pings. */
   closed(wire: Wire, end: SimTransport, silent: boolean): void {
     const other = otherEnd(wire, end);
     if (wire.openAt.size === 0) this.#wires.delete(wire);
     if (!wire.openAt.has(other)) return;
-    if (silent) this.#detectLater(wire, other);
-    else this.carry(end.self, other.self, () => other.closeWire(wire, 'closed by the other end'));
-    if (this.isBlocked(end.self, other.self)) this.#detectLater(wire, other);
-  }
-
-  #detectLater(wire: Wire, end: SimTransport): void {
-    this.time.after(this.prng.between(detectMinMs, detectMaxMs), () => {
-      const other = otherEnd(wire, end);
-      const dead =
-        !wire.openAt.has(other) || this.isBlocked(end.self, other.self) || this.isBlocked(other.self, end.self);
-      if (dead) end.closeWire(wire, 'no answer to pings');
-    });
+    if (!silent) this.carry(end.self, other.self, () => other.closeWire(wire, 'closed by the other end'));
   }
 
   delayMs(): number {

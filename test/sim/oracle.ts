@@ -127,7 +127,7 @@ export class Oracle {
     for (const { host, cluster } of members) {
       const differing = differenceOf(first.cluster, cluster);
       if (differing !== null) return `${first.host.name} and ${host.name} differ: ${differing}`;
-      const wrong = this.#wrongIn(cluster);
+      const wrong = this.#wrongIn(cluster) ?? wronglySuspected(cluster, members);
       if (wrong !== null) return `${host.name}: ${wrong}`;
     }
     return null;
@@ -168,6 +168,15 @@ export class Oracle {
   #nameOf(network: NetworkId): string {
     return this.networks.get(network)?.name ?? network;
   }
+}
+
+/** Everybody runs, and has been quiet for a while: who came back often is held back, and nobody else. */
+function wronglySuspected({ self, liveness }: Cluster, members: readonly { host: Host }[]): string | null {
+  for (const { host } of members) {
+    const { status, why } = liveness.stateOf(host.nodeId);
+    if (host.nodeId !== self && status !== 'alive' && why !== 'flapping') return `${host.name} is ${status}: ${why}`;
+  }
+  return null;
 }
 
 const idsIn = (view: Cluster['view'], network: NetworkId): EndpointId[] =>

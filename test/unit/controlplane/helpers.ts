@@ -53,7 +53,8 @@ export function memoryStore(disk = new Disk()): Store & { held: boolean; release
 export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export function virtualEnvironment(time: VirtualTime, random: () => number = () => 0.5): Environment {
-  return { now: () => time.now(), random, timer: (delayMs, task) => time.after(delayMs, task) };
+  const now = (): number => time.now();
+  return { now, monotonicMs: now, random, timer: (delayMs, task) => time.after(delayMs, task) };
 }
 
 /** A mesh of one node: what it sends is kept, what it is sent is put in by the test. */
