@@ -31,7 +31,7 @@ const leaveTimeoutMs = 10_000;
 
 export interface ClusterInit {
   readonly identity: Identity;
-  /** Members from the join answer, for as long as the tables know none. */
+  /** Members from the join answer, to begin with. */
   readonly peers: KnownPeers;
   readonly store: Store;
   readonly environment: Environment;
@@ -394,9 +394,9 @@ export class Cluster {
 
   /** All members that this node knows of, itself included, with their roles. */
   #nodes(): Map<NodeId, Role> {
-    const ids = new Set([this.self, ...this.view.nodes.keys()]);
-    // The join answer counts only until the tables know anybody else.
-    if (ids.size === 1) for (const id of this.#init.peers.keys()) ids.add(id);
+    // Whom the join answer named counts also where the tables do not know it (yet): if nobody else is left who knows
+    // both sides, nothing else would bring them together.
+    const ids = new Set([this.self, ...this.view.nodes.keys(), ...this.#init.peers.keys()]);
     const present = [...ids].filter((id) => !this.removal.has(id));
     return new Map(present.map((id) => [id, this.#members.roleOf(id) ?? 'worker']));
   }

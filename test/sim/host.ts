@@ -14,6 +14,8 @@ export interface HostInit {
   /** What the join answer named. */
   readonly peers: () => KnownPeers;
   readonly network: SimNetwork;
+  /** Above so many nodes, not each is connected to each. */
+  readonly fullMeshUpTo: number | undefined;
   readonly prng: Prng;
   readonly diskSpeed: DiskSpeed;
   /** How far this host's clock is from the true one. */
@@ -50,7 +52,7 @@ export class Host {
 
   /** @param prepare sees the cluster before it starts */
   async start(prepare: (cluster: Cluster) => void): Promise<Cluster> {
-    const { identity, network, prng, diskSpeed, skewMs } = this.#init;
+    const { identity, network, prng, diskSpeed, skewMs, fullMeshUpTo } = this.#init;
     const peers = this.#init.peers();
     this.incarnation += 1;
     const timers = new Set<() => void>();
@@ -88,6 +90,7 @@ export class Host {
       avoid: () => [],
       hostAnswers: (vtep, timeoutMs) => network.echo(this.nodeId, vtep, timeoutMs),
       onRemoved: () => this.#init.onRemoved(this),
+      fullMeshUpTo,
     });
     if (transport === null) throw new Error('the cluster made no transport');
     const end = (): void => {

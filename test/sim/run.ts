@@ -95,7 +95,10 @@ class Run {
 
   async #makeHosts(): Promise<void> {
     const prng = this.#prng;
-    const count = prng.between(3, 8);
+    // A share of the runs has a mesh of bounded degree, and more nodes in it.
+    const shape = prng.fork('shape');
+    const fullMeshUpTo = shape.chance(0.3) ? shape.between(2, 5) : undefined;
+    const count = fullMeshUpTo === undefined ? prng.between(3, 8) : shape.between(6, 14);
     // Which keys take part decides the order of node ids, and so every tie.
     const indices = prng.shuffled([...Array(16).keys()]).slice(0, count);
     for (const [i, index] of indices.entries()) {
@@ -105,6 +108,7 @@ class Run {
         identity,
         peers: () => this.#contacts(host),
         network: this.#world.network,
+        fullMeshUpTo,
         prng: prng.fork(`host ${i}`),
         diskSpeed: {
           usualMs: prng.pick([1, 5, 30]) ?? 5,
