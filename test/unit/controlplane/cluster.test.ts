@@ -170,3 +170,24 @@ test('only managers remove nodes, not themselves, and not one that is there', as
   await assert.rejects(manager.cluster.askToLeave(), { code: 'last_manager' });
   await assert.rejects(worker.cluster.askToLeave(), { code: 'no_manager_reachable' });
 });
+
+test('members that the join answer named are dialled until they are removed, whoever else the tables know', async () => {
+  const peers = new Map([[creator.key.nodeId, [creator.advertise]]]);
+  const { cluster, transport, time, admit } = makeCluster(self, memoryStore(), undefined, peers);
+  await cluster.start();
+  admit(remover);
+  const other = new Writer(remover);
+  const node = { hostname: 'b', vtep: remover.vtep, gossip: [remover.advertise], version: '', createdMs: 0 };
+  const records = [other.write(clusterTopic, '', 1), other.write(clusterTopic, 'node', node)];
+  transport.gossip(clusterTopic, records, other.nodeId);
+  transport.dialled.length = 0;
+  await time.run(5_000);
+  assert.deepEqual(new Set(transport.dialled), new Set([creator.key.nodeId, remover.key.nodeId]));
+  const removal = { stamp: [simulationStartMs, 1] };
+  transport.gossip(clusterTopic, [other.write(clusterTopic, `removed/${creator.key.nodeId}`, removal)], other.nodeId);
+  await time.run(1_000);
+  transport.dialled.length = 0;
+  await time.run(30_000);
+  assert.deepEqual(new Set(transport.dialled), new Set([remover.key.nodeId]));
+  await cluster.stop();
+});

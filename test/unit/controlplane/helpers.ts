@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Cluster } from '../../../controlplane/cluster.ts';
 import { encode } from '../../../controlplane/encoding.ts';
 import type { Environment, Log } from '../../../controlplane/environment.ts';
-import type { Identity } from '../../../controlplane/identity/state.ts';
+import type { Identity, KnownPeers } from '../../../controlplane/identity/state.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import type { Connection, Knock, Transport, TransportEvents, Verdict } from '../../../controlplane/mesh/transport.ts';
 import type { Store } from '../../../controlplane/store.ts';
@@ -134,13 +134,13 @@ export class FakeTransport implements Transport {
 }
 
 /** A cluster of production code around one identity, under virtual time. */
-export function makeCluster(identity: Identity, store: Store, time = new VirtualTime()) {
+export function makeCluster(identity: Identity, store: Store, time = new VirtualTime(), peers: KnownPeers = new Map()) {
   const transport = new FakeTransport();
   let admit: (certificate: Uint8Array, peerId: string) => string | null = () => null;
   const cluster = new Cluster({
     identity,
     vault: testVault,
-    peers: new Map(),
+    peers,
     store,
     environment: virtualEnvironment(time),
     log: quietLog,
