@@ -1,10 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { LinkChanger } from './apply-links.ts';
 import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
-import { ENODEV, SystemError } from './rtnetlink/libc.ts';
+import { EEXIST, ENODEV, SystemError } from './rtnetlink/libc.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
 import { RtnetlinkSocket } from './rtnetlink/socket.ts';
-import { CommandError, runIpBatch, runIpNetns, runNft } from './run.ts';
-import { batchLines, batchWhere, type Step, type Where } from './steps.ts';
+import { CommandError, runIpNetns, runNft } from './run.ts';
+import { ipLines, type Step, stepWhere, type Where } from './steps.ts';
 import { quietenOverlayNetns, switchForwardingOn, switchIpv6On } from './sysctl.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
 
@@ -51,7 +52,7 @@ function endOfParallel(groups: readonly Group[], start: number): number {
     if (group?.kind === 'sandboxes') return index;
     const isSetUp =
       group?.kind === 'entries' ||
-      (group?.kind === 'batch' && group.steps.every(({ kind }) => kind === 'device-set')) ||
+      (group?.kind === 'links' && group.steps.every(({ kind }) => kind === 'device-set')) ||
       (group?.kind === 'single' && group.step.kind === 'ipv6-on');
     if (!isSetUp) return start;
   }
@@ -67,8 +68,8 @@ async function applyInOrder(groups: readonly Group[], runDir: string, outcome: O
           await applyEntries(runnable(group.steps.slice(from, from + ENTRIES_AT_ONCE), outcome), outcome);
         }
         break;
-      case 'batch':
-        await applyBatch(group.where, group.steps, outcome);
+      case 'links':
+        await applyLinks(group.where, group.steps, outcome);
         break;
       case 'sandboxes':
         await applySandboxes(group.steps, outcome);
@@ -81,26 +82,26 @@ async function applyInOrder(groups: readonly Group[], runDir: string, outcome: O
 
 type Group =
   | { readonly kind: 'entries' | 'sandboxes'; readonly steps: Step[] }
-  | { readonly kind: 'batch'; readonly where: Where; readonly steps: Step[] }
+  | { readonly kind: 'links'; readonly where: Where; readonly steps: Step[] }
   | { readonly kind: 'single'; readonly step: Step };
 
 function groupsOf(steps: readonly Step[]): Group[] {
   const groups: Group[] = [];
   for (const step of steps) {
     const last = groups.at(-1);
-    const where = batchWhere(step);
+    const where = stepWhere(step);
     if (step.kind === 'entry') {
       if (last?.kind === 'entries') last.steps.push(step);
       else groups.push({ kind: 'entries', steps: [step] });
-    } else if (batchLines(step) === null) {
+    } else if (ipLines(step) === null) {
       groups.push({ kind: 'single', step });
     } else if (where !== null && where !== OVERLAY_NETNS) {
       if (last?.kind === 'sandboxes') last.steps.push(step);
       else groups.push({ kind: 'sandboxes', steps: [step] });
-    } else if (last?.kind === 'batch' && last.where === where) {
+    } else if (last?.kind === 'links' && last.where === where) {
       last.steps.push(step);
     } else {
-      groups.push({ kind: 'batch', where, steps: [step] });
+      groups.push({ kind: 'links', where, steps: [step] });
     }
   }
   return groups;
@@ -114,69 +115,41 @@ function runnable(steps: readonly Step[], { failures }: Outcome): Step[] {
 async function applySandboxes(steps: readonly Step[], outcome: Outcome): Promise<void> {
   const byNetns = new Map<Where, Step[]>();
   for (const step of steps) {
-    const where = batchWhere(step);
+    const where = stepWhere(step);
     const known = byNetns.get(where);
     if (known) known.push(step);
     else byNetns.set(where, [step]);
   }
   const queue = [...byNetns];
   const worker = async (): Promise<void> => {
-    for (let next = queue.shift(); next; next = queue.shift()) await applyBatch(next[0], next[1], outcome);
+    for (let next = queue.shift(); next; next = queue.shift()) await applyLinks(next[0], next[1], outcome);
   };
   await Promise.all(Array.from({ length: Math.min(SANDBOXES_AT_ONCE, queue.length) }, worker));
 }
 
-/** Each round either ends the batch or takes at least one step out of it, so there are at most as many rounds as steps. */
-async function applyBatch(where: Where, steps: readonly Step[], outcome: Outcome): Promise<void> {
-  let left = runnable(steps, outcome);
-  while (left.length > 0) {
-    const owners: number[] = [];
-    const lines: string[] = [];
-    for (const [index, step] of left.entries()) {
-      for (const line of batchLines(step) ?? []) {
-        lines.push(line);
-        owners.push(index);
-      }
-    }
-    try {
-      await runIpBatch(where, lines);
-      for (const step of left) outcome.applied.push(step);
-      return;
-    } catch (error) {
-      if (!(error instanceof CommandError)) throw error;
-      const owner = error.line === null ? undefined : owners[error.line - 1];
-      const step = owner === undefined ? undefined : left[owner];
-      if (owner === undefined || step === undefined) {
-        await withoutLine(where, left, error, outcome);
-        return;
-      }
-      outcome.applied.push(...left.slice(0, owner));
-      if (alreadyGone(step, error)) outcome.applied.push(step);
-      else outcome.failures.set(step.object, await explain(step, error));
-      left = runnable(left.slice(owner + 1), outcome);
-    }
-  }
-}
-
-/** `ip` ended without saying at which line (it does so for words it cannot parse): each step alone shows whose it was. */
-async function withoutLine(where: Where, steps: readonly Step[], error: CommandError, outcome: Outcome): Promise<void> {
-  if (steps.length === 1 || error.hopeless) {
-    for (const step of steps)
-      outcome.failures.set(step.object, new Error(`${describe(step)}: ${error.stderr}`, { cause: error }));
+async function applyLinks(where: Where, steps: readonly Step[], outcome: Outcome): Promise<void> {
+  let changer: LinkChanger;
+  try {
+    changer = new LinkChanger(where);
+  } catch (error) {
+    for (const step of runnable(steps, outcome)) outcome.failures.set(step.object, await explain(step, error));
     return;
   }
-  for (const step of steps) await applyBatch(where, [step], outcome);
+  using open = changer;
+  for (const step of steps) {
+    if (runnable([step], outcome).length === 0) continue;
+    try {
+      await open.run(step);
+      outcome.applied.push(step);
+    } catch (error) {
+      outcome.failures.set(step.object, await explain(step, error));
+    }
+  }
 }
 
-function alreadyGone(step: Step, { stderr }: CommandError): boolean {
-  if (step.kind === 'device-delete') return stderr.includes('Cannot find device');
-  return step.kind === 'address-delete' && stderr.includes('Cannot assign requested address');
-}
-
-async function explain(step: Step, error: CommandError): Promise<Error> {
-  let words = error.stderr.replaceAll('\n', '; ');
-  // The second wording is that of kernels which explain themselves (extended acknowledgement).
-  if (step.kind === 'vxlan-add' && /File exists|VNI already exists/.test(words)) {
+async function explain(step: Step, error: unknown): Promise<Error> {
+  let words = messageOf(error);
+  if (step.kind === 'vxlan-add' && error instanceof SystemError && error.errno === EEXIST) {
     const holder = await vxlanHolder(step.vni, step.port);
     words += holder
       ? `; VNI ${step.vni} on UDP port ${step.port} is held by ${holder}`

@@ -79,10 +79,10 @@ const onOff = (on: boolean): string => (on ? 'on' : 'off');
 const namespaceName = (netns: string): string => netns.slice(netns.lastIndexOf('/') + 1);
 
 /**
- * The step's lines for `ip -batch` in the step's namespace; null when the step is not done by `ip -batch`. Only parsed
- * values and our own literals go in, so no line can hold a newline or an option of someone else's making.
+ * The step as `ip` commands in the step's namespace, without the word `ip`; null when it is no change of a link, address
+ * or route. For people: apply-links.ts sends the same to rtnetlink.
  */
-export function batchLines(step: Action): string[] | null {
+export function ipLines(step: Action): string[] | null {
   switch (step.kind) {
     case 'bridge-add': {
       const netns = step.where === null ? '' : ` netns ${step.where}`;
@@ -138,10 +138,10 @@ function deviceSetLines(name: IfName, set: DeviceChange): string[] {
 }
 
 /**
- * The namespace whose `ip` runs the step's lines. New devices are always asked for from the host's: the VXLAN device's
- * UDP socket must be there, and one batch can then make all devices of a pass.
+ * The namespace that the step is made from. New devices are always asked for from the host's: the VXLAN device's UDP
+ * socket must be there.
  */
-export function batchWhere(step: Action): Where {
+export function stepWhere(step: Action): Where {
   switch (step.kind) {
     case 'device-delete':
     case 'device-set':
@@ -156,9 +156,9 @@ export function batchWhere(step: Action): Where {
 
 /** The step as commands that a person with a root shell could run. */
 export function commands(step: Step): string[] {
-  const lines = batchLines(step);
+  const lines = ipLines(step);
   if (lines) {
-    const where = batchWhere(step);
+    const where = stepWhere(step);
     return lines.map((line) => `${where === null ? '' : `nsenter --net=${where} `}ip ${line}`);
   }
   switch (step.kind) {

@@ -90,11 +90,11 @@ export class Agent {
       cluster: () => this.membership.cluster,
       changed: () => this.#planner.wake(),
       applied: async (endpointId, signal) => {
-        this.#planner.planNow();
+        this.#planner.planIfDue();
         await this.dataPlane.whenApplied(endpointId, signal);
       },
       settled: async (signal) => {
-        this.#planner.planNow();
+        this.#planner.planIfDue();
         await this.dataPlane.settled(undefined, signal);
       },
     });

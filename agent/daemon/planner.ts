@@ -33,9 +33,12 @@ export class Planner {
   wake(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(() => {
-      if (this.#scheduled) this.planNow();
-    });
+    setImmediate(() => this.planIfDue());
+  }
+
+  /** Plans now what `wake` asked for, if it has not been planned yet. */
+  planIfDue(): void {
+    if (this.#scheduled) this.planNow();
   }
 
   planNow(): void {

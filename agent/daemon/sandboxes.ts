@@ -260,13 +260,14 @@ export class Sandboxes {
         };
         next = { ...next, gateway: leg };
       }
-      await this.#save(next);
+      const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
       saved = true;
       this.#unready.delete(next.id);
-      // Told to others before the kernel here is done: their entries are ready when the first packet leaves.
-      const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
+      // Side by side, so that both share a commit, and others are told before the kernel here is done: their entries are
+      // ready when the first packet leaves. What a crash lets through alone, `reconcile` takes back or announces.
+      const kept = Promise.all([this.#save(next), ...legs.map((leg) => this.#announce(next, leg))]);
       this.#init.changed();
-      await Promise.all(legs.map((leg) => this.#announce(next, leg)));
+      await kept;
       const parts = next.gateway === sandbox.gateway || next.gateway === null ? legs : [...legs, next.gateway];
       await this.#kernelFollows(async (signal) => {
         await Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal)));

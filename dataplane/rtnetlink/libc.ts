@@ -29,7 +29,9 @@ export const EAGAIN = 11;
 export const ENODEV = 19;
 export const ENETUNREACH = 101;
 export const ENOBUFS = 105;
+export const EADDRNOTAVAIL = 99;
 export const EHOSTUNREACH = 113;
+export const EEXIST = 17;
 export const ESRCH = 3;
 
 const ERRNO_TEXT: Readonly<Record<number, string>> = {
@@ -39,12 +41,13 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   [EAGAIN]: 'Resource temporarily unavailable',
   12: 'Out of memory',
   16: 'Device or resource busy',
-  17: 'File exists',
+  [EEXIST]: 'File exists',
   [ENODEV]: 'No such device',
   22: 'Invalid argument',
   28: 'No space left on device',
   93: 'Protocol not supported',
   95: 'Operation not supported',
+  [EADDRNOTAVAIL]: 'Cannot assign requested address',
   97: 'Address family not supported by protocol',
   [ENETUNREACH]: 'Network is unreachable',
   [ENOBUFS]: 'No buffer space available',
@@ -61,6 +64,8 @@ export interface RawSocket {
   readonly fd: number;
   /** Throws SystemError. */
   send(bytes: Buffer): void;
+  /** Sends on another thread, for requests that make the kernel wait; the bytes must stay as they are. Rejects with SystemError. */
+  sendAside(bytes: Buffer): Promise<void>;
   /** Bytes of the datagram, which may be more than fitted; null when there is none. Throws SystemError. */
   receive(into: Buffer): number | null;
   close(): void;
@@ -107,6 +112,14 @@ export function openRawSocket(): RawSocket {
     send(bytes) {
       if (cSend(fd, bytes, bytes.length, 0) < 0) throw new SystemError('send to rtnetlink', koffi.errno());
     },
+    sendAside: (bytes) =>
+      new Promise((resolve, reject) => {
+        cSend.async(fd, bytes, bytes.length, 0, (error: Error | null, sent: number | bigint) => {
+          if (error) reject(error);
+          else if (sent < 0) reject(new SystemError('send to rtnetlink', koffi.errno()));
+          else resolve();
+        });
+      }),
     receive(into) {
       const length = Number(cRecv(fd, into, into.length, MSG_TRUNC));
       if (length >= 0) return length;

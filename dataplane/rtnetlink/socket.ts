@@ -123,6 +123,27 @@ export class RtnetlinkSocket implements Disposable {
     throw new SystemError(what, ENOBUFS, 'no answer');
   }
 
+  /**
+   * One change, one acknowledgement. The kernel may wait inside it (for RCU, for its rtnl lock, which all of the host's
+   * namespaces share), so it is made on another thread. One at a time. Rejects with SystemError.
+   */
+  async change(what: string, encode: (writer: MessageWriter, seq: number) => void): Promise<void> {
+    const seq = this.#seq++;
+    this.#writer.reset();
+    encode(this.#writer, seq);
+    await this.#socket.sendAside(this.#writer.bytes);
+    const datagram = this.#receive(what);
+    if (datagram !== 'overrun') {
+      for (const message of messagesOf(datagram)) {
+        if (message.seq !== seq || message.type !== NLMSG_ERROR) continue;
+        const { errno, text } = decodeError(message);
+        if (errno === 0) return;
+        throw new SystemError(what, errno, text);
+      }
+    }
+    throw new SystemError(what, ENOBUFS, 'no acknowledgement');
+  }
+
   /** One link by name. Throws SystemError with ENODEV when there is none. */
   link(name: string): Link {
     return this.ask(`look up ${name}`, (writer, seq) => encodeLinkByName(writer, seq, name), decodeLink);

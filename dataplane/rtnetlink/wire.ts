@@ -7,14 +7,17 @@ export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_CAPPED = 0x100;
 export const NLM_F_ACK_TLVS = 0x200;
 export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_DUMP = 0x300;
 
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
 export const RTM_NEWADDR = 20;
+export const RTM_DELADDR = 21;
 export const RTM_GETADDR = 22;
 export const RTM_NEWROUTE = 24;
 export const RTM_GETROUTE = 26;
@@ -32,6 +35,7 @@ export const AF_INET6 = 10;
 export const NLMSG_HDRLEN = 16;
 const NLA_HDRLEN = 4;
 const NLA_TYPE_MASK = 0x3fff;
+const NLA_F_NESTED = 0x8000;
 
 const align4 = (length: number): number => (length + 3) & ~3;
 
@@ -110,6 +114,15 @@ export class MessageWriter {
   /** NUL-terminated text. */
   attributeText(type: number, text: string): void {
     this.attribute(type, Buffer.from(`${text}\0`));
+  }
+
+  /** An attribute that holds attributes. */
+  nest(type: number, inside: () => void): void {
+    const start = this.#length;
+    this.u16(0);
+    this.u16(NLA_F_NESTED | type);
+    inside();
+    this.#buffer.writeUInt16LE(this.#length - start, start);
   }
 
   #pad(): void {

@@ -6,7 +6,7 @@ import type { Desired } from '../../../dataplane/desired.ts';
 import { type DiffOptions, diff } from '../../../dataplane/diff.ts';
 import { OVERLAY_NETNS, parseOurName } from '../../../dataplane/names.ts';
 import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
-import { batchLines, type Step } from '../../../dataplane/steps.ts';
+import { ipLines, type Step } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
 import { GATEWAY, overlay, remote, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
 
@@ -215,11 +215,11 @@ test('every step can be taken twice', () => {
   );
 });
 
-test('no line of a batch holds a newline', () => {
+test('no command that a step is shown as holds a newline', () => {
   fc.assert(
     fc.property(desiredState, (desired) => {
       for (const step of diff(desired, emptyObserved(), options).steps) {
-        for (const line of batchLines(step) ?? []) assert.match(line, /^[a-z][\x20-\x7e]*$/);
+        for (const line of ipLines(step) ?? []) assert.match(line, /^[a-z][\x20-\x7e]*$/);
       }
     }),
   );

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { ipAt, ipBytes, macAt, macBytes } from '../../../dataplane/rtnetlink/address-bytes.ts';
+import { encodeAddressChange, encodeDefaultRoute, encodeVethAdd } from '../../../dataplane/rtnetlink/changes.ts';
 import { decodeLink, encodeLinkByName } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbour, type EntryWrite, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { decodeRoute, encodeRouteTo } from '../../../dataplane/rtnetlink/routes.ts';
@@ -201,4 +202,47 @@ test('an error carries the errno and the kernel’s own words', () => {
 
 test('a length that leaves the datagram is an error', () => {
   assert.throws(() => [...messagesOf(Buffer.from('ff000000100001000100000000000000', 'hex'))], /leaves its datagram/);
+});
+
+const change = (encode: (writer: MessageWriter, seq: number) => void): string => {
+  const writer = new MessageWriter();
+  encode(writer, 7);
+  return writer.bytes.toString('hex');
+};
+
+test('a veth pair: create and exclusive, the MTU on both ends, the peer nested with its namespace', () => {
+  const outer = { name: 'a', mtu: 1450, mac: null, netnsFd: 3 };
+  const inner = { name: 'b', mtu: 1450, mac: '02:42:0a:00:01:02', netnsFd: 4 };
+  assert.equal(
+    change((writer, seq) => encodeVethAdd(writer, seq, outer, inner)),
+    '84000000' + // 132 bytes
+      '1000' + // RTM_NEWLINK
+      '0506' + // NLM_F_REQUEST | NLM_F_ACK | NLM_F_EXCL | NLM_F_CREATE
+      '0700000000000000' +
+      '00'.repeat(16) + // ifinfomsg
+      '0600030061000000' + // IFLA_IFNAME, padded
+      '08000400aa050000' + // IFLA_MTU
+      '08001c0003000000' + // IFLA_NET_NS_FD
+      '4c001280' + // IFLA_LINKINFO, nested
+      '0900010076657468' + // IFLA_INFO_KIND "veth"
+      '00000000' +
+      '3c000280' + // IFLA_INFO_DATA, nested
+      '38000180' + // VETH_INFO_PEER, nested
+      '00'.repeat(16) +
+      '0600030062000000' +
+      '08000400aa050000' +
+      '0a00010002420a0001020000' + // IFLA_ADDRESS
+      '08001c0004000000',
+  );
+});
+
+test('an IPv6 address needs no duplicate address detection; a default route goes into the main table', () => {
+  assert.equal(
+    change((writer, seq) => encodeAddressChange(writer, seq, 'put', 5, 'fd00::2/64')).slice(8, 48),
+    '14000505' + '0700000000000000' + '0a400200' + '05000000',
+  );
+  assert.equal(
+    change((writer, seq) => encodeDefaultRoute(writer, seq, 5, '172.18.0.1')).slice(32),
+    '02000000fe030001' + '00000000' + '08000500ac120001' + '0800040005000000',
+  );
 });
