@@ -15,14 +15,28 @@ export type EndpointId = Branded<string, 'EndpointId'>;
 // (libp2p specs, peer-ids: keys of up to 42 bytes are inlined).
 const peerIdPrefix = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20);
 
+// Version vectors name every owner in every exchange, and base58 costs more than all else of reading them. More than the
+// nodes of any cluster; when full it starts anew.
+const maxKnownIds = 32_768;
+const idsByKey = new Map<string, NodeId>();
+const keysById = new Map<string, Uint8Array>();
+
 /** @param publicKey raw Ed25519 public key, 32 bytes */
 export function nodeIdOf(publicKey: Uint8Array): NodeId {
   if (publicKey.length !== 32) throw new Error(`an Ed25519 public key has 32 bytes, not ${publicKey.length}`);
-  return base58btc.baseEncode(Buffer.concat([peerIdPrefix, publicKey])) as NodeId;
+  const name = Buffer.from(publicKey.buffer, publicKey.byteOffset, 32).toString('latin1');
+  const known = idsByKey.get(name);
+  if (known !== undefined) return known;
+  const id = base58btc.baseEncode(Buffer.concat([peerIdPrefix, publicKey])) as NodeId;
+  if (idsByKey.size >= maxKnownIds) idsByKey.clear();
+  idsByKey.set(name, id);
+  return id;
 }
 
-/** The raw Ed25519 public key inside a node id, or null when the text is not such an id. */
+/** The raw Ed25519 public key inside a node id, or null when the text is not such an id. Not to be written to. */
 export function publicKeyOf(text: string): Uint8Array | null {
+  const known = keysById.get(text);
+  if (known !== undefined) return known;
   if (text.length < 50 || text.length > 56) return null;
   let bytes: Uint8Array;
   try {
@@ -31,7 +45,10 @@ export function publicKeyOf(text: string): Uint8Array | null {
     return null;
   }
   if (bytes.length !== 38 || peerIdPrefix.some((byte, i) => bytes[i] !== byte)) return null;
-  return bytes.subarray(6);
+  const key = bytes.subarray(6);
+  if (keysById.size >= maxKnownIds) keysById.clear();
+  keysById.set(text, key);
+  return key;
 }
 
 export function parseNodeId(text: string): NodeId | null {

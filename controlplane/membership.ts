@@ -24,6 +24,7 @@ import { type NetworkId, randomBase36 } from './ids.ts';
 import { joinDecider, requestMembership } from './joining.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 import { libp2pTransport } from './mesh/libp2p.ts';
+import { ingressName } from './networks.ts';
 import type { Store } from './store.ts';
 import type { ClusterValue } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
@@ -31,7 +32,6 @@ import { clusterTopic } from './tables/record.ts';
 export const defaultPools: readonly string[] = ['10.0.0.0/8'];
 export const defaultSubnetBits = 24;
 export const defaultDataPathPort = 4789;
-export const ingressName = 'ingress';
 
 const meshTimeoutMs = 10_000;
 

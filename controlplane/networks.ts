@@ -20,6 +20,8 @@ import type { Network, RingId, View } from './tables/view.ts';
 /** First VNI that is handed out, as Docker's overlay driver. */
 export const firstVni = 4096;
 const vniCount = 2 ** 24 - firstVni;
+/** The network that every cluster has, as in Swarm. */
+export const ingressName = 'ingress';
 
 export interface NetworkSpec {
   readonly name: string;

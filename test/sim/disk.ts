@@ -3,33 +3,73 @@ import type { Key, Store, Write } from '../../controlplane/store.ts';
 import type { Prng } from './prng.ts';
 import type { VirtualTime } from './time.ts';
 
+/** A row, and those whose keys go on from its own. */
 interface Row {
-  readonly key: Key;
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array | null;
+  readonly below: Map<string | number, Row>;
 }
+
+const emptyRow = (): Row => ({ bytes: null, below: new Map() });
 
 /** What survives a crash. */
 export class Disk {
-  readonly #rows = new Map<string, Row>();
+  readonly #root: Row;
+
+  constructor(root: Row = emptyRow()) {
+    this.#root = root;
+  }
 
   apply(writes: readonly { key: Key; bytes: Uint8Array | null }[]): void {
     for (const { key, bytes } of writes) {
-      if (bytes === null) this.#rows.delete(JSON.stringify(key));
-      else this.#rows.set(JSON.stringify(key), { key: [...key], bytes });
+      let row = this.#root;
+      for (const part of key) {
+        const next = row.below.get(part) ?? emptyRow();
+        row.below.set(part, next);
+        row = next;
+      }
+      row.bytes = bytes;
     }
   }
 
   get(key: Key): unknown {
-    const row = this.#rows.get(JSON.stringify(key));
-    return row === undefined ? undefined : decode(row.bytes);
+    const bytes = this.#row(key)?.bytes ?? null;
+    return bytes === null ? undefined : decode(bytes);
   }
 
+  /** In the order of LMDB's binary keys: a prefix before what it begins, numbers before strings. */
   entries(prefix: Key): (readonly [Key, unknown])[] {
-    return [...this.#rows.values()]
-      .filter(({ key }) => prefix.every((part, i) => key[i] === part))
-      .sort((a, b) => compareKeys(a.key, b.key))
-      .map(({ key, bytes }) => [key, decode(bytes)] as const);
+    const found: (readonly [Key, unknown])[] = [];
+    const walk = (row: Row, key: Key): void => {
+      if (row.bytes !== null) found.push([key, decode(row.bytes)]);
+      for (const part of [...row.below.keys()].sort(compareParts)) {
+        const next = row.below.get(part);
+        if (next !== undefined) walk(next, [...key, part]);
+      }
+    };
+    const top = this.#row(prefix);
+    if (top !== undefined) walk(top, prefix);
+    return found;
   }
+
+  /** What the disk holds now, as a disk of its own. */
+  copy(): Disk {
+    const copied = ({ bytes, below }: Row): Row => ({
+      bytes,
+      below: new Map([...below].map(([part, row]) => [part, copied(row)])),
+    });
+    return new Disk(copied(this.#root));
+  }
+
+  #row(key: Key): Row | undefined {
+    let row: Row | undefined = this.#root;
+    for (const part of key) row = row?.below.get(part);
+    return row;
+  }
+}
+
+function compareParts(a: string | number, b: string | number): number {
+  if (typeof a !== typeof b) return typeof a === 'number' ? -1 : 1;
+  return a < b ? -1 : 1;
 }
 
 interface Commit {
@@ -98,15 +138,4 @@ export class DiskStore implements Store {
     this.#disk.apply(commit.writes);
     return commit;
   }
-}
-
-/** As LMDB's ordered binary keys: numbers before strings, a prefix before what it begins. */
-function compareKeys(a: Key, b: Key): number {
-  for (let i = 0; i < Math.min(a.length, b.length); i += 1) {
-    const [x, y] = [a[i], b[i]];
-    if (x === undefined || y === undefined || x === y) continue;
-    if (typeof x !== typeof y) return typeof x === 'number' ? -1 : 1;
-    return x < y ? -1 : 1;
-  }
-  return a.length - b.length;
 }

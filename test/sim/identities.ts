@@ -1,6 +1,5 @@
 import 'reflect-metadata';
-import crypto, { createHash, webcrypto } from 'node:crypto';
-import { syncBuiltinESMExports } from 'node:module';
+import { createHash, webcrypto } from 'node:crypto';
 import { BasicConstraintsExtension, X509CertificateGenerator } from '@peculiar/x509';
 import { type Authority, issueCertificate } from '../../controlplane/identity/authority.ts';
 import type { Role } from '../../controlplane/identity/certificates.ts';
@@ -8,6 +7,7 @@ import { loadNodeKey, type NodeKey } from '../../controlplane/identity/keys.ts';
 import type { Identity } from '../../controlplane/identity/state.ts';
 import { Trust } from '../../controlplane/identity/trust.ts';
 import { Vault } from '../../controlplane/identity/vault.ts';
+import { simulateCrypto } from './crypto.ts';
 import { Prng } from './prng.ts';
 import { simulationStartMs } from './time.ts';
 
@@ -24,23 +24,8 @@ export function keyFrom(label: string): NodeKey {
   return loadNodeKey(Buffer.concat([pkcs8Prefix, createHash('sha256').update(label).digest()]));
 }
 
-/**
- * Makes `randomBytes` of node:crypto draw from the generator, for all modules, until the result is called. Ids and serial
- * numbers are made from it deep inside the code under test, and decide the order of things there.
- */
-export function seedRandomBytes(prng: Prng): () => void {
-  const original = crypto.randomBytes;
-  const seeded = (size: number): Buffer => prng.bytes(size);
-  crypto.randomBytes = seeded as typeof crypto.randomBytes;
-  syncBuiltinESMExports();
-  return () => {
-    crypto.randomBytes = original;
-    syncBuiltinESMExports();
-  };
-}
-
 let authority: Promise<Authority> | null = null;
-const certificates = new Map<string, Promise<Uint8Array>>();
+const identities = new Map<string, Promise<Identity>>();
 
 async function makeAuthority(): Promise<Authority> {
   const { pkcs8, publicKey } = keyFrom('certificate authority');
@@ -62,33 +47,33 @@ async function makeAuthority(): Promise<Authority> {
   return { certificate: Buffer.from(certificate.rawData), pkcs8 };
 }
 
-/** Identity number `index` of the simulated cluster; the same in every run. */
-export async function identityOf(index: number, role: Role): Promise<Identity> {
-  authority ??= makeAuthority();
-  const ca = await authority;
-  const key = keyFrom(`node ${index}`);
+/** Identity number `index` of the simulated cluster; the same in every run, and made once. */
+export function identityOf(index: number, role: Role): Promise<Identity> {
   const label = `${role} ${index}`;
-  const certificate =
-    certificates.get(label) ??
-    (async () => {
-      const restore = seedRandomBytes(new Prng(label));
-      try {
-        return await issueCertificate(ca, simulationClusterId, { ...key, role }, simulationStartMs);
-      } finally {
-        restore();
-      }
-    })();
-  certificates.set(label, certificate);
-  return {
-    key,
-    clusterId: simulationClusterId,
-    certificate: await certificate,
-    trust: Trust.of([{ root: ca.certificate, cross: null }]),
-    authorities: role === 'manager' ? [ca] : [],
-    networkKeys: [Buffer.alloc(32)],
-    role,
-    vtep: `192.0.2.${index + 1}`,
-    advertise: `192.0.2.${index + 1}:7946`,
-    createdMs: simulationStartMs,
-  };
+  const identity = identities.get(label) ?? makeIdentity(index, role, label);
+  identities.set(label, identity);
+  return identity;
+}
+
+async function makeIdentity(index: number, role: Role, label: string): Promise<Identity> {
+  const restore = simulateCrypto(new Prng(label));
+  try {
+    authority ??= makeAuthority();
+    const ca = await authority;
+    const key = keyFrom(`node ${index}`);
+    return {
+      key,
+      clusterId: simulationClusterId,
+      certificate: await issueCertificate(ca, simulationClusterId, { ...key, role }, simulationStartMs),
+      trust: Trust.of([{ root: ca.certificate, cross: null }]),
+      authorities: role === 'manager' ? [ca] : [],
+      networkKeys: [Buffer.alloc(32)],
+      role,
+      vtep: `192.0.2.${index + 1}`,
+      advertise: `192.0.2.${index + 1}:7946`,
+      createdMs: simulationStartMs,
+    };
+  } finally {
+    restore();
+  }
 }

@@ -99,13 +99,13 @@ export class Oracle {
     const gone = new Set<EndpointId>();
     cluster.view.watch(({ endpoints }) => {
       for (const network of endpoints) {
-        const before = shown.get(network) ?? new Set();
+        const before = shown.get(network);
         const now = new Set(idsIn(cluster.view, network));
         shown.set(network, now);
         for (const id of now) {
           if (gone.has(id)) this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
         }
-        for (const id of before) {
+        for (const id of before ?? []) {
           if (now.has(id)) continue;
           gone.add(id);
           const known = this.endpoints.get(id);
@@ -124,11 +124,24 @@ export class Oracle {
     const members = hosts.flatMap((host) => (host.cluster === null ? [] : [{ host, cluster: host.cluster }]));
     const [first] = members;
     if (first === undefined) return null;
+    const expected = knowledgeOf(first.cluster);
     for (const { host, cluster } of members) {
-      const differing = differenceOf(first.cluster, cluster);
+      const differing = cluster === first.cluster ? null : differenceOf(expected, knowledgeOf(cluster));
       if (differing !== null) return `${first.host.name} and ${host.name} differ: ${differing}`;
-      const wrong = this.#wrongIn(cluster) ?? wronglySuspected(cluster, members);
+      const wrong = this.#wrongIn(cluster);
       if (wrong !== null) return `${host.name}: ${wrong}`;
+    }
+    return null;
+  }
+
+  /** Everybody runs, and has been quiet for a while: who came back often is held back, and nobody else. */
+  suspicion(hosts: readonly Host[]): string | null {
+    for (const { cluster, name } of hosts) {
+      for (const other of hosts) {
+        const { status, why } = cluster?.liveness.stateOf(other.nodeId) ?? { status: 'alive', why: '' };
+        const wrong = other.nodeId !== cluster?.self && status !== 'alive' && why !== 'flapping';
+        if (wrong) return `${name}: ${other.name} is ${status}: ${why}`;
+      }
     }
     return null;
   }
@@ -140,7 +153,7 @@ export class Oracle {
       if (!excused && state === 'removed' && view.networks.has(id)) return `network ${name} is still there`;
     }
     for (const endpoint of this.endpoints.values()) {
-      const present = idsIn(view, endpoint.network).includes(endpoint.id);
+      const present = view.endpointsOf(endpoint.network).has(`${endpoint.owner} ${endpoint.id}`);
       if (present && (endpoint.state === 'gone' || this.removed.has(endpoint.owner))) {
         return `dead endpoint ${short(endpoint.id)} is there`;
       }
@@ -170,17 +183,9 @@ export class Oracle {
   }
 }
 
-/** Everybody runs, and has been quiet for a while: who came back often is held back, and nobody else. */
-function wronglySuspected({ self, liveness }: Cluster, members: readonly { host: Host }[]): string | null {
-  for (const { host } of members) {
-    const { status, why } = liveness.stateOf(host.nodeId);
-    if (host.nodeId !== self && status !== 'alive' && why !== 'flapping') return `${host.name} is ${status}: ${why}`;
-  }
-  return null;
+function* idsIn(view: Cluster['view'], network: NetworkId): Generator<EndpointId> {
+  for (const { id } of view.endpointsOf(network).values()) yield id;
 }
-
-const idsIn = (view: Cluster['view'], network: NetworkId): EndpointId[] =>
-  [...view.endpointsOf(network).values()].map(({ id }) => id);
 
 const short = (id: string): string => id.slice(0, 8);
 
@@ -201,9 +206,8 @@ function knowledgeOf({ tables, view }: Cluster): Set<string> {
 }
 
 /** The first thing that only one of the two knows. */
-function differenceOf(a: Cluster, b: Cluster): string | null {
-  const [ofA, ofB] = [knowledgeOf(a), knowledgeOf(b)];
-  for (const line of ofA) if (!ofB.has(line)) return `only the first has ${line}`;
-  for (const line of ofB) if (!ofA.has(line)) return `only the second has ${line}`;
+function differenceOf(first: ReadonlySet<string>, second: ReadonlySet<string>): string | null {
+  for (const line of first) if (!second.has(line)) return `only the first has ${line}`;
+  for (const line of second) if (!first.has(line)) return `only the second has ${line}`;
   return null;
 }

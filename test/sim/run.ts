@@ -1,20 +1,28 @@
 import type { KnownPeers } from '../../controlplane/identity/state.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
+import { simulateCrypto } from './crypto.ts';
 import { Host } from './host.ts';
-import { identityOf, seedRandomBytes } from './identities.ts';
+import { identityOf } from './identities.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
 import { initCluster, join, removeNode } from './operations/membership.ts';
 import { Oracle, Violation } from './oracle.ts';
 import { Prng } from './prng.ts';
 import { invariants, nextOperation } from './scenario.ts';
-import { simulationStartMs, VirtualTime } from './time.ts';
+import { simulateTimeouts, VirtualTime } from './time.ts';
 import { Trace } from './trace.ts';
-import { type Invariant, running, runningManagers, type World } from './world.ts';
+import { down, type Invariant, running, runningManagers, type World } from './world.ts';
 
-// Virtual durations.
-const chaosMs = 60_000;
+// Virtual durations. Long enough for freed numbers to be used again (30 s) in some runs; many short runs find more than
+// few long ones.
+const minChaosMs = 15_000;
+const maxChaosMs = 45_000;
+const joinsMs = 10_000;
 /** How long after the last fault all nodes must agree. */
-export const quietMs = 20_000;
+export const quietMs = 10_000;
+/** How long after it nobody may be suspected any more. */
+const calmMs = 20_000;
+/** How long what is under way at the last fault may take: a leave asks manager after manager. */
+const settleMs = 40_000;
 const maxSkewMs = 20_000;
 
 export interface Outcome {
@@ -26,35 +34,40 @@ export interface Outcome {
   /** Virtual time from the last fault until all nodes agreed. */
   readonly agreedAfterMs: number;
   readonly steps: number;
+  /** Operations and faults that were drawn. */
+  readonly operations: number;
   readonly endpoints: number;
 }
 
 /** One run of a cluster under faults: the same seed is the same run. @param print is given the story, line by line */
 export async function simulate(seed: string, print: ((line: string) => void) | null = null): Promise<Outcome> {
   const prng = new Prng(seed);
-  const restore = seedRandomBytes(prng.fork('random bytes'));
+  const time = new VirtualTime();
+  const restores = [simulateCrypto(prng.fork('random bytes')), simulateTimeouts(time)];
   try {
-    return await new Run(seed, prng, print).run();
+    return await new Run(seed, prng, time, print).run();
   } finally {
-    restore();
+    for (const restore of restores) restore();
   }
 }
 
 class Run {
   readonly #seed: string;
   readonly #prng: Prng;
-  readonly #time = new VirtualTime();
+  readonly #time: VirtualTime;
   readonly #trace: Trace;
   readonly #world: World;
   readonly #operations = new Map<number, { what: string; host: Host; incarnation: number }>();
   readonly #addresses = new Map<NodeId, string>();
   readonly #named = new Map<Host, KnownPeers>();
   #operation = 0;
+  #drawn = 0;
   #violation: Error | null = null;
 
-  constructor(seed: string, prng: Prng, print: ((line: string) => void) | null) {
+  constructor(seed: string, prng: Prng, time: VirtualTime, print: ((line: string) => void) | null) {
     this.#seed = seed;
     this.#prng = prng;
+    this.#time = time;
     this.#trace = new Trace(this.#time, print);
     this.#world = {
       network: new SimNetwork(this.#time, prng.fork('network'), this.#trace),
@@ -77,9 +90,10 @@ class Run {
     await this.#advance(500);
     this.#world.network.faults = someFaults(this.#world.prng);
     for (const host of this.#world.hosts.slice(1)) {
-      this.#time.after(this.#prng.between(0, 15_000), () => this.#do('join', host, () => join(this.#world, host)));
+      this.#time.after(this.#prng.between(0, joinsMs), () => this.#do('join', host, () => join(this.#world, host)));
     }
-    this.#scheduleOperation();
+    const chaosMs = this.#prng.between(minChaosMs, maxChaosMs);
+    this.#scheduleOperation(this.#time.now() + chaosMs);
     await this.#advance(chaosMs);
     this.#calm();
     const agreedAfterMs = await this.#agreement();
@@ -89,6 +103,7 @@ class Run {
       trace: this.#trace.digest(),
       agreedAfterMs,
       steps: this.#time.steps,
+      operations: this.#drawn,
       endpoints: this.#world.oracle.endpoints.size,
     };
   }
@@ -177,11 +192,12 @@ class Run {
     }
   }
 
-  #scheduleOperation(): void {
+  #scheduleOperation(untilMs: number): void {
     this.#time.after(this.#prng.between(1, 400), () => {
-      if (this.#time.now() >= simulationStartMs + chaosMs || this.#violation !== null) return;
+      if (this.#time.now() >= untilMs || this.#violation !== null) return;
+      this.#drawn += 1;
       nextOperation(this.#world.prng).run(this.#world);
-      this.#scheduleOperation();
+      this.#scheduleOperation(untilMs);
     });
   }
 
@@ -194,11 +210,7 @@ class Run {
   }
 
   #startAll(): void {
-    const { hosts, busy, joined } = this.#world;
-    for (const host of hosts) {
-      const down = joined.has(host) && host.cluster === null && !busy.has(host);
-      if (down) this.#do('restart', host, () => this.#world.start(host));
-    }
+    for (const host of down(this.#world)) this.#do('restart', host, () => this.#world.start(host));
   }
 
   /** Repeats the removals that a crash of the manager, or no manager at all, got in the way of. */
@@ -213,26 +225,50 @@ class Run {
     }
   }
 
+  /** Until what was under way has ended, and every removal that was asked for has happened. */
+  async #settle(): Promise<void> {
+    const { oracle, hosts } = this.#world;
+    const since = this.#time.now();
+    const outstanding = (): boolean => {
+      const view = runningManagers(this.#world)[0]?.cluster?.view;
+      return hosts.some(({ nodeId }) => oracle.removed.has(nodeId) && view?.isRemoved(nodeId) === false);
+    };
+    while (this.#violation === null && (this.#operations.size > 0 || outstanding())) {
+      await this.#advance(100);
+      for (const [id, { host, incarnation }] of this.#operations) {
+        // An operation whose agent is gone never ends, as in life.
+        const gone = host.incarnation !== incarnation || host.cluster === null || oracle.removed.has(host.nodeId);
+        if (gone && !this.#world.busy.has(host)) this.#operations.delete(id);
+      }
+      if (this.#operations.size === 0) this.#startAll();
+      // Once everybody has had the time to hear of the removals that did happen.
+      if (this.#operations.size === 0 && this.#time.now() >= since + 3_000) this.#finishRemovals();
+      if (this.#time.now() >= since + settleMs) {
+        const [stuck] = this.#operations.values();
+        this.#fail(new Violation(`"${stuck?.what ?? 'a removal'}" on ${stuck?.host.name ?? 'managers'} never ended`));
+      }
+    }
+  }
+
   async #agreement(): Promise<number> {
     const { oracle, hosts } = this.#world;
+    await this.#settle();
     const since = this.#time.now();
     let agreedAfterMs = -1;
     // Frames of before may take their delay still, and what was agreed has to stay so.
     while (this.#violation === null && this.#time.now() < since + quietMs) {
       await this.#advance(500);
-      // Who was still stopping when the quiet began.
-      if (this.#time.now() < since + 5_000) this.#startAll();
-      // Once everybody has had the time to hear of the removals that did happen.
-      if (this.#time.now() === since + 3_000) this.#finishRemovals();
       if (agreedAfterMs < 0 && oracle.difference(this.#members()) === null) agreedAfterMs = this.#time.now() - since;
     }
     const difference = this.#violation === null ? oracle.difference(this.#members()) : null;
     if (difference !== null) this.#fail(new Violation(`after ${quietMs} ms of quiet: ${difference}`));
-    this.#check('agreed');
-    for (const { what, host, incarnation } of this.#operations.values()) {
-      const ended = host.incarnation !== incarnation || host.cluster === null || oracle.removed.has(host.nodeId);
-      if (!ended && this.#violation === null) this.#fail(new Violation(`"${what}" on ${host.name} never ended`));
+    // Who was not heard when it came back is heard of by exchanges in turn.
+    while (this.#violation === null && oracle.suspicion(this.#members()) !== null) {
+      await this.#advance(500);
+      if (this.#time.now() < since + calmMs) continue;
+      this.#fail(new Violation(`after ${calmMs} ms of quiet: ${oracle.suspicion(this.#members())}`));
     }
+    this.#check('agreed');
     for (const host of hosts) host.crash(true);
     return agreedAfterMs;
   }

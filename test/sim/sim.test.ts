@@ -1,20 +1,31 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { z } from 'zod';
 import { simulate } from './run.ts';
+import { runSeeds } from './workers.ts';
 
 const kept = z
   .object({ seeds: z.array(z.int()) })
   .parse(JSON.parse(readFileSync(new URL('seeds.json', import.meta.url), 'utf8'))).seeds;
-const freshCount = 50;
-// A slow machine runs fewer seeds rather than failing.
-const budgetMs = 20_000;
+const jobs = availableParallelism();
+// About two minutes on two cores; a slow machine runs fewer rather than failing.
+const freshCount = 1_000;
+const budgetMs = 110_000;
 
-async function holds(seed: number): Promise<void> {
-  const { failure } = await simulate(String(seed));
-  assert.equal(failure, null, `replay with: node --import tsx test/sim/main.ts --seed ${seed} --verbose`);
+/** @returns how many runs held, and a line for each that did not */
+async function run(seeds: readonly number[], untilMs: number): Promise<{ held: number; failed: string[] }> {
+  let held = 0;
+  const failed: string[] = [];
+  const report = (seed: number, { failure }: { failure: string | null }): boolean => {
+    if (failure === null) held += 1;
+    else failed.push(`${failure}\n  replay with: npm run sim -- --seed ${seed} --verbose`);
+    return performance.now() < untilMs;
+  };
+  await runSeeds({ seeds, jobs, report });
+  return { held, failed };
 }
 
 test('the same seed is the same run, byte for byte', async () => {
@@ -30,13 +41,14 @@ test('a run is worth its name: endpoints come, and the nodes have work to agree'
 });
 
 test('seeds that once failed hold', async () => {
-  for (const seed of kept) await holds(seed);
+  const { failed } = await run(kept, Number.POSITIVE_INFINITY);
+  assert.deepEqual(failed, []);
 });
 
 test('fresh seeds hold', async (t) => {
   const base = randomInt(2 ** 40);
-  const untilMs = performance.now() + budgetMs;
-  let count = 0;
-  for (; count < freshCount && performance.now() < untilMs; count += 1) await holds(base + count);
-  t.diagnostic(`${count} fresh seeds from ${base} on`);
+  const seeds = Array.from({ length: freshCount }, (_, i) => base + i);
+  const { held, failed } = await run(seeds, performance.now() + budgetMs);
+  t.diagnostic(`${held + failed.length} fresh seeds from ${base} on`);
+  assert.deepEqual(failed, []);
 });

@@ -2,11 +2,6 @@ import type { NodeId } from '../../controlplane/ids.ts';
 import type { Connection, Knock, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
 import { otherEnd, type SimNetwork, type Wire } from './network.ts';
 
-// As in mesh/libp2p.ts and its callers: what their signals do in real time happens here in virtual time.
-const dialTimeoutMs = 3_000;
-const requestTimeoutMs: { readonly [method: string]: number } = { range: 3_000, digest: 2_000 };
-const otherTimeoutMs = 10_000;
-
 interface Message {
   readonly id: number;
   readonly topic: string;
@@ -102,25 +97,26 @@ export class SimTransport implements Transport {
     this.#topics.delete(topic);
   }
 
-  request(peer: NodeId, method: string, body: Uint8Array, _signal: AbortSignal): Promise<Uint8Array> {
+  request(peer: NodeId, method: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
     const [wire] = this.#wires.get(peer) ?? [];
     if (wire === undefined) return Promise.reject(new Error(`${peer} is not connected`));
-    const { trace, time } = this.#network;
+    const { trace } = this.#network;
     trace.frame(`${this.self} asks ${peer} ${method}`, body);
     return new Promise((resolve, reject) => {
       const pending = this.#pending.get(wire) ?? new Set();
       this.#pending.set(wire, pending);
       const fail = (error: Error): void => {
         if (!pending.delete(fail)) return;
-        cancel();
+        signal.removeEventListener('abort', abort);
         reject(error);
       };
-      const cancel = time.after(requestTimeoutMs[method] ?? otherTimeoutMs, () => fail(new Error('timed out')));
+      const abort = (): void => fail(reasonOf(signal));
+      signal.addEventListener('abort', abort);
       pending.add(fail);
       this.#send(wire, () => {
         otherEnd(wire, this).#answer(wire, method, Buffer.from(body), (reply) => {
           if (!pending.delete(fail)) return;
-          cancel();
+          signal.removeEventListener('abort', abort);
           if (reply instanceof Error) return reject(reply);
           trace.frame(`${this.self} hears from ${peer}`, reply);
           resolve(reply);
@@ -178,15 +174,15 @@ export class SimTransport implements Transport {
     });
   }
 
-  async dial(peer: NodeId, addresses: readonly string[], _signal: AbortSignal): Promise<void> {
-    const { time } = this.#network;
+  async dial(peer: NodeId, addresses: readonly string[], signal: AbortSignal): Promise<void> {
     if (this.#wires.has(peer)) return;
     const address = addresses[0];
     if (address === undefined) throw new Error('no address is known');
     const rejection = await new Promise<string | null>((resolve) => {
-      const cancel = time.after(dialTimeoutMs, () => resolve(`${address}: timed out`));
+      const abort = (): void => resolve(`${address}: ${reasonOf(signal).message}`);
+      signal.addEventListener('abort', abort);
       const done = (result: string | null): void => {
-        cancel();
+        signal.removeEventListener('abort', abort);
         resolve(result);
       };
       this.#network.carry(this.self, peer, () => {
@@ -250,3 +246,5 @@ export class SimTransport implements Transport {
     );
   }
 }
+
+const reasonOf = ({ reason }: AbortSignal): Error => (reason instanceof Error ? reason : new Error(String(reason)));

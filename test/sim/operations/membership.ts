@@ -1,5 +1,5 @@
 import { ControlPlaneError } from '../../../controlplane/errors.ts';
-import { ingressName } from '../../../controlplane/membership.ts';
+import { ingressName } from '../../../controlplane/networks.ts';
 import { clusterTopic, decodeRecord } from '../../../controlplane/tables/record.ts';
 import type { Host } from '../host.ts';
 import { down, type Operation, running, say, type World } from '../world.ts';

@@ -1,5 +1,5 @@
 import type { NetworkId } from '../../../controlplane/ids.ts';
-import { ingressName } from '../../../controlplane/membership.ts';
+import { ingressName } from '../../../controlplane/networks.ts';
 import type { Host } from '../host.ts';
 import { tolerating } from '../refusals.ts';
 import { type Operation, runningManagers, say, type World } from '../world.ts';

@@ -1,0 +1,132 @@
+import crypto, { KeyObject, webcrypto } from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
+import type { Prng } from './prng.ts';
+
+// What a run does to node:crypto from outside, for all modules: chance comes from the seed, what many simulated hosts
+// compute alike is computed once, and nothing waits for a thread. The results are those of the real functions.
+
+/** Entries of one memory; then it starts anew, which costs time and nothing else. */
+const maxEntries = 50_000;
+
+const { sign, verify, createPublicKey, X509Certificate } = crypto;
+
+class Memory<T> {
+  readonly #known = new Map<string, T>();
+
+  get(key: string, compute: () => T): T {
+    const known = this.#known.get(key);
+    return known === undefined ? this.set(key, compute()) : known;
+  }
+
+  set(key: string, value: T): T {
+    if (this.#known.size >= maxEntries) this.#known.clear();
+    this.#known.set(key, value);
+    return value;
+  }
+}
+
+const text = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+
+const publicKeys = new Memory<KeyObject>();
+const certificates = new Memory<crypto.X509Certificate>();
+const fingerprints = new WeakMap<KeyObject, string>();
+
+/** The public key, of either half of a pair. */
+function fingerprint(key: KeyObject): string {
+  const known = fingerprints.get(key) ?? key.export({ format: 'jwk' }).x ?? '';
+  fingerprints.set(key, known);
+  return known;
+}
+
+const signatureKey = (key: KeyObject, data: Uint8Array, signature: Uint8Array): string =>
+  `${fingerprint(key)} ${text(signature)} ${text(data)}`;
+
+/**
+ * A signature is valid when it was made here, by that key over those bytes: what Ed25519 promises, at the cost of a hash.
+ * Certificates are signed for real.
+ */
+class Signatures {
+  readonly #made = new Set<string>();
+
+  readonly sign = (_: null, data: Uint8Array, key: KeyObject): Buffer => {
+    const signature = crypto.createHash('sha512').update(fingerprint(key)).update(data).digest();
+    this.#made.add(signatureKey(key, data, signature));
+    return signature;
+  };
+
+  readonly verify = (_: null, data: Uint8Array, key: KeyObject, signature: Uint8Array): boolean =>
+    this.#made.has(signatureKey(key, data, signature));
+}
+
+const createPublicKeyOnce = (input: crypto.PublicKeyInput): KeyObject =>
+  input.key instanceof Uint8Array && input.type === 'spki'
+    ? publicKeys.get(text(input.key), () => createPublicKey(input))
+    : createPublicKey(input);
+
+/** Equal bytes give the same object, which remembers who has issued it. */
+class CertificateOnce extends X509Certificate {
+  readonly #issued = new Map<string, boolean>();
+  readonly #verified = new Map<string, boolean>();
+
+  override checkIssued(issuer: crypto.X509Certificate): boolean {
+    return remembered(this.#issued, issuer.fingerprint256, () => super.checkIssued(issuer));
+  }
+
+  override verify(key: KeyObject): boolean {
+    return remembered(this.#verified, fingerprint(key), () => super.verify(key));
+  }
+}
+
+function remembered(memory: Map<string, boolean>, key: string, compute: () => boolean): boolean {
+  const result = memory.get(key) ?? compute();
+  memory.set(key, result);
+  return result;
+}
+
+const certificateOnce = new Proxy(CertificateOnce, {
+  construct: (target, [bytes]: [Uint8Array]) => certificates.get(text(bytes), () => new target(bytes)),
+});
+
+/** WebCrypto for Ed25519 keys without its threads: their answers would come at no time that a seed decides. */
+const unthreaded = {
+  sign: async (_: unknown, key: webcrypto.CryptoKey, data: Uint8Array) =>
+    arrayBuffer(sign(null, new Uint8Array(data), KeyObject.from(key))),
+  verify: async (_: unknown, key: webcrypto.CryptoKey, signature: Uint8Array, data: Uint8Array) =>
+    verify(null, new Uint8Array(data), KeyObject.from(key), new Uint8Array(signature)),
+  exportKey: async (format: 'jwk' | 'pkcs8' | 'spki' | 'raw', key: webcrypto.CryptoKey) => {
+    const object = KeyObject.from(key);
+    if (format === 'jwk') return object.export({ format });
+    if (format === 'raw') return arrayBuffer(Buffer.from(fingerprint(object), 'base64url'));
+    return arrayBuffer(object.export({ format: 'der', type: format }));
+  },
+  digest: async (algorithm: string | { name: string }, data: Uint8Array) => {
+    const name = typeof algorithm === 'string' ? algorithm : algorithm.name;
+    return arrayBuffer(crypto.createHash(name.replace('-', '')).update(new Uint8Array(data)).digest());
+  },
+};
+
+const arrayBuffer = (bytes: Uint8Array): ArrayBuffer => new Uint8Array(bytes).buffer;
+
+Object.assign(webcrypto.subtle, unthreaded);
+Object.assign(crypto, { createPublicKey: createPublicKeyOnce, X509Certificate: certificateOnce });
+syncBuiltinESMExports();
+
+/**
+ * Chance and signatures of one run, for all modules, until the result is called. Ids and serial numbers are drawn deep
+ * inside the code under test, and decide the order of things there.
+ */
+export function simulateCrypto(prng: Prng): () => void {
+  const { randomBytes, sign, verify } = crypto;
+  const made = new Signatures();
+  Object.assign(crypto, {
+    randomBytes: (size: number): Buffer => prng.bytes(size),
+    sign: made.sign,
+    verify: made.verify,
+  });
+  syncBuiltinESMExports();
+  return () => {
+    Object.assign(crypto, { randomBytes, sign, verify });
+    syncBuiltinESMExports();
+  };
+}
