@@ -7,6 +7,7 @@ import { Credentials } from './identity/credentials.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
 import type { Vault } from './identity/vault.ts';
 import type { NetworkId, NodeId } from './ids.ts';
+import { Interests } from './interests.ts';
 import { Liveness } from './liveness/liveness.ts';
 import { livenessTopic } from './liveness/statement.ts';
 import { Mesh } from './mesh/mesh.ts';
@@ -18,15 +19,13 @@ import { Allocator } from './ring/allocator.ts';
 import { Roles } from './roles/roles.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
-import { type NodeValue, networkOfTopic, networkTopic, objectionTo } from './tables/kinds.ts';
+import { type NodeValue, objectionTo } from './tables/kinds.ts';
 import { Members } from './tables/members.ts';
 import { clusterTopic } from './tables/record.ts';
 import { Replica } from './tables/replica.ts';
 import { Tables } from './tables/tables.ts';
 import { type RingId, ringPools, type Touched, View } from './tables/view.ts';
 
-// A second look at a new network's topic: its first records may have been published before we were subscribed.
-const secondLookMs = 1_000;
 const leaveTimeoutMs = 10_000;
 
 export interface ClusterInit {
@@ -66,6 +65,7 @@ export class Cluster {
   readonly replica: Replica;
   readonly allocator: Allocator;
   readonly networks: Networks;
+  readonly interests: Interests;
   readonly removal: Removal;
   readonly roles: Roles;
   readonly liveness: Liveness;
@@ -75,7 +75,6 @@ export class Cluster {
   readonly offences: Offences;
   readonly #members: Members;
   readonly #init: ClusterInit;
-  readonly #timers = new Set<() => void>();
   readonly #exchangeWaiters = new Set<() => void>();
   #claiming: Promise<void> = Promise.resolve();
 
@@ -98,7 +97,7 @@ export class Cluster {
       nodes: () => this.#nodes(),
       addressesOf: (peer) =>
         this.removal.has(peer) ? [] : (view.nodes.get(peer)?.gossip ?? init.peers.get(peer) ?? []),
-      networks: () => [],
+      networks: () => this.interests.circles(),
       isSuspended: (peer) => this.liveness.isSuspended(peer),
       fullMeshUpTo: init.fullMeshUpTo,
     });
@@ -133,6 +132,16 @@ export class Cluster {
     this.allocator = allocator;
     this.replica = new Replica({ tables, members, transport, environment, offences: this.offences, log });
     this.roles = new Roles({ tables, members, environment, log });
+    this.interests = new Interests({
+      tables,
+      view,
+      transport,
+      replica: this.replica,
+      allocator,
+      environment,
+      log,
+      isManager: (node) => members.roleOf(node) === 'manager',
+    });
     this.removal = new Removal({
       tables,
       view,
@@ -198,6 +207,7 @@ export class Cluster {
     view.start();
     this.removal.start();
     this.roles.start();
+    this.interests.restore();
     await transport.start({
       gossip: (topic, bytes, from): Verdict => {
         liveness.heard(from);
@@ -218,19 +228,29 @@ export class Cluster {
       },
     });
     transport.subscribe(livenessTopic);
-    transport.subscribe(clusterTopic);
+    for (const topic of tables.topics) transport.subscribe(topic);
     replica.onExchange = () => {
       for (const waiter of this.#exchangeWaiters) waiter();
     };
     replica.start();
     // The mesh gives every worker a few managers.
-    this.roles.watch(() => transport.wake());
+    this.roles.watch(() => {
+      transport.wake();
+      this.interests.refresh();
+    });
     liveness.start();
     // Who is back is dialled at once, and who is suspended is bridged over.
     liveness.watch((peer) => (liveness.stateOf(peer).status === 'alive' ? transport.heard(peer) : transport.wake()));
     view.watch((touched) => this.#follow(touched));
     const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
-    const everything = { nodes: true, networks: true, endpoints: new Set<NetworkId>(), rings, roles: true };
+    const everything = {
+      nodes: true,
+      networks: true,
+      endpoints: new Set<NetworkId>(),
+      rings,
+      on: new Set<NetworkId>(),
+      roles: true,
+    };
     const shown = [...tables.records(clusterTopic, 'certificate')];
     const certificates = new Map(shown.map(({ record }) => [record.owner, record.value as Uint8Array]));
     this.#follow({ ...everything, removed: view.removedNodes(), certificates });
@@ -238,7 +258,7 @@ export class Cluster {
   }
 
   async stop(): Promise<void> {
-    for (const cancel of this.#timers) cancel();
+    this.interests.stop();
     this.removal.stop();
     this.roles.stop();
     this.liveness.stop();
@@ -315,6 +335,8 @@ export class Cluster {
 
   async #answer(method: string, body: Uint8Array, from: NodeId): Promise<Uint8Array> {
     switch (method) {
+      case 'compare':
+        return this.replica.answerCompare(body, from);
       case 'pull':
         return this.replica.answerPull(body, from);
       case 'range':
@@ -343,15 +365,16 @@ export class Cluster {
   }
 
   /** What follows from a change of the tables, besides the kernel. */
-  #follow({ nodes, networks, rings, removed, roles, certificates }: Touched): void {
+  #follow(touched: Touched): void {
+    const { nodes, rings, on, removed, roles, certificates } = touched;
     for (const nodeId of removed) {
       this.removal.bar(nodeId);
       this.liveness.forget(nodeId);
     }
     for (const [nodeId, certificate] of certificates) this.#admit(certificate, nodeId);
     if (roles || removed.length > 0) this.roles.follow();
-    if (networks) this.#followNetworks();
-    if (nodes || removed.length > 0) this.transport.wake();
+    this.interests.follow(touched);
+    if (nodes || on.size > 0 || removed.length > 0) this.transport.wake();
     if (rings.size > 0) this.#claiming = this.#claiming.then(() => this.#claim(rings));
   }
 
@@ -363,35 +386,6 @@ export class Cluster {
     }
   }
 
-  #followNetworks(): void {
-    const { tables, transport, view } = this;
-    let added = false;
-    for (const id of view.networks.keys()) {
-      const topic = networkTopic(id);
-      if (tables.hasInterest(topic)) continue;
-      tables.addInterest(topic);
-      transport.subscribe(topic);
-      added = true;
-    }
-    // Topics that are held without an interest were loaded: a crash came before the disk had forgotten them.
-    for (const topic of new Set([...tables.topics, ...tables.held])) {
-      const id = networkOfTopic(topic);
-      if (id === null || view.networks.has(id)) continue;
-      if (!tables.hasInterest(topic) && !view.isNetworkRemoved(id)) continue;
-      transport.unsubscribe(topic);
-      this.allocator.forget(id);
-      this.#after(0, () => this.#quietly(tables.dropTopic(topic)));
-    }
-    if (added) {
-      this.#pullFromAll();
-      this.#after(secondLookMs, () => this.#pullFromAll());
-    }
-  }
-
-  #pullFromAll(): void {
-    for (const peer of this.transport.connections().keys()) this.replica.want(peer, 'all');
-  }
-
   /** All members that this node knows of, itself included, with their roles. */
   #nodes(): Map<NodeId, Role> {
     // Whom the join answer named counts also where the tables do not know it (yet): if nobody else is left who knows
@@ -399,18 +393,6 @@ export class Cluster {
     const ids = new Set([this.self, ...this.view.nodes.keys(), ...this.#init.peers.keys()]);
     const present = [...ids].filter((id) => !this.removal.has(id));
     return new Map(present.map((id) => [id, this.#members.roleOf(id) ?? 'worker']));
-  }
-
-  #after(delayMs: number, task: () => void): void {
-    const cancel = this.#init.environment.timer(delayMs, () => {
-      this.#timers.delete(cancel);
-      task();
-    });
-    this.#timers.add(cancel);
-  }
-
-  #quietly(work: Promise<unknown>): void {
-    work.catch((error: unknown) => this.#init.log.error({ err: error }, 'following a change of the tables failed'));
   }
 }
 

@@ -106,7 +106,8 @@ export const Node = z.strictObject({
   GossipAddrs: z.array(z.string()),
   EngineVersion: z.string(),
   CreatedAt: isoTime,
-  Endpoints: z.int(),
+  /** null on a worker, of another node: it follows only the networks it is on. */
+  Endpoints: z.int().nullable(),
 });
 
 export const IpamConfig = z.strictObject({ Subnet: cidrText, Gateway: ipText.optional() });
@@ -152,12 +153,12 @@ export const Network = z.strictObject({
   Containers: z.record(z.string(), NetworkContainer),
   Options: z.record(z.string(), z.string()),
   Labels: z.record(z.string(), z.string()),
-  /** Nodes with an endpoint on the network. */
+  /** Nodes that are on the network. */
   Peers: z.array(z.strictObject({ Name: z.string(), IP: z.string() })),
   VNI: z.int(),
   MTU: z.int(),
-  /** Endpoints on all hosts. */
-  Endpoints: z.int(),
+  /** Endpoints on all hosts; null where a list shows a network that this worker does not follow. */
+  Endpoints: z.int().nullable(),
 });
 
 export const ConnectRequest = z.strictObject({

@@ -1,5 +1,7 @@
 import type { z } from 'zod';
+import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NetworkSpec } from '../../controlplane/networks.ts';
+import type { Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { RouteName } from '../api/request-lines.ts';
 import type { routes } from '../api/routes.ts';
 import type { NetworkCreateRequest, WaitReply, WaitRequest } from '../api/schema.ts';
@@ -98,7 +100,11 @@ export function makeHandlers(agent: Agent): Handlers {
     },
 
     networkList: () => [...cluster().view.networks.values()].map((network) => networkReply(agent, cluster(), network)),
-    networkInspect: ({ ref }) => networkReply(agent, cluster(), findNetwork(cluster(), ref)),
+    networkInspect: async ({ ref }) => {
+      const network = findNetwork(cluster(), ref);
+      await mustKnow(cluster(), [network]);
+      return networkReply(agent, cluster(), network);
+    },
     networkCreate: async ({ body }) => {
       const network = await cluster().networks.create(specOf(body));
       return { Id: network.id, Warning: '' };
@@ -137,11 +143,18 @@ export function makeHandlers(agent: Agent): Handlers {
       return {};
     },
 
-    endpointList: ({ query }) => {
+    endpointList: async ({ query }) => {
       const wanted = query.get('network');
       const node = query.get('node');
       const network = wanted === undefined ? null : findNetwork(cluster(), wanted).id;
       const owner = node === undefined ? null : findNode(cluster(), node);
+      const { networks } = cluster().view;
+      // Its own endpoints a node always knows.
+      if (owner !== cluster().self)
+        await mustKnow(
+          cluster(),
+          [...networks.values()].filter(({ id }) => network === null || id === network),
+        );
       return [...cluster().view.endpoints.values()]
         .flatMap((all) => [...all.values()])
         .filter(
@@ -152,6 +165,18 @@ export function makeHandlers(agent: Agent): Handlers {
     },
     wait: ({ body, signal }) => wait(agent, body, signal),
   };
+}
+
+/** A worker follows only the networks it is on; for a question about others it catches up with them first. */
+async function mustKnow(cluster: Cluster, networks: readonly TableNetwork[]): Promise<void> {
+  if (await cluster.interests.look(networks.map(({ id }) => id))) return;
+  const unknown = networks.filter(({ id }) => !cluster.interests.follows(id)).map(({ name }) => name);
+  throw new RequestError(
+    503,
+    'network_out_of_reach',
+    `this node is not on ${unknown.join(', ')}, and no node that follows it could be asked`,
+    'run the command on a manager, or see `weft status` for the connections of this node',
+  );
 }
 
 /** Asks all nodes again and again until none lags, or the time is up. */

@@ -36,6 +36,8 @@ export function nodeReply(cluster: Cluster, id: NodeId): Node {
   if (node === undefined) throw notFound('node', id);
   const self = id === cluster.self;
   let endpoints = 0;
+  // Of others this node knows only what is on the networks that it follows.
+  const known = self || [...cluster.view.networks.keys()].every((network) => cluster.interests.follows(network));
   for (const all of cluster.view.endpoints.values())
     for (const { owner } of all.values()) if (owner === id) endpoints += 1;
   return {
@@ -48,7 +50,7 @@ export function nodeReply(cluster: Cluster, id: NodeId): Node {
     GossipAddrs: node.gossip,
     EngineVersion: node.version,
     CreatedAt: iso(node.createdMs),
-    Endpoints: endpoints,
+    Endpoints: known ? endpoints : null,
   };
 }
 
@@ -80,7 +82,7 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
   const endpoints = [...cluster.view.endpointsOf(network.id).values()];
   const bits = prefixLengthOf(network);
   const local = endpoints.filter(({ owner }) => owner === cluster.self);
-  const peers = [...new Set(endpoints.map(({ owner }) => owner))];
+  const peers = [...cluster.view.nodesOn(network.id)];
   return {
     Name: network.name,
     Id: network.id,
@@ -109,7 +111,7 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
     VNI: network.vni,
     MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
-    Endpoints: endpoints.length,
+    Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
   };
 }
 

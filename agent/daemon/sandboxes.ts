@@ -228,12 +228,15 @@ export class Sandboxes {
     takeBack: (changed: StoredSandbox) => Promise<void>,
   ): Promise<StoredSandbox> {
     const { cluster, gateway } = this.#init;
-    const { allocator, view } = cluster();
+    const { allocator, view, interests } = cluster();
+    const entered: (() => void)[] = [];
     const claimed: { network: Network; offset: number }[] = [];
     let next = sandbox;
     let saved = false;
     try {
       const taken = sandbox.adopted ? await interfacesOf(sandbox) : [];
+      // What the others have there is known before anything is made there.
+      for (const { id } of networks) entered.push(await interests.enter(id));
       const offsets = await Promise.allSettled(networks.map(({ id }) => allocator.allocate(id)));
       for (const [i, network] of networks.entries()) {
         const offset = offsets[i];
@@ -289,6 +292,7 @@ export class Sandboxes {
     } finally {
       this.#unready.delete(sandbox.id);
       for (const { network, offset } of claimed) allocator.release(network.id, offset, saved);
+      for (const leave of entered) leave();
     }
   }
 

@@ -88,6 +88,18 @@ export class Allocator {
     this.#resting.set(ring, resting);
   }
 
+  /** Whether this node owns any number of the ring. */
+  owns(ring: RingId): boolean {
+    const space = this.#init.spaceOf(ring);
+    return space !== null && this.#mine(ring, space).length > 0;
+  }
+
+  /** Gives all that this node owns of the ring to another node. Only for who has nothing in use there. */
+  async handBack(ring: RingId, to: NodeId): Promise<void> {
+    const space = this.#init.spaceOf(ring);
+    if (space !== null) await this.#grantEach(ring, to, () => this.#mine(ring, space)[0]);
+  }
+
   forget(ring: RingId): void {
     this.#reserved.delete(ring);
     this.#resting.delete(ring);

@@ -92,6 +92,8 @@ export const RoleValue = z.object({ stamp: timestamp, role: z.enum(['worker', 'm
 export const CertificateValue = z.custom<Uint8Array>(
   (value) => value instanceof Uint8Array && value.length <= maxCertificateBytes,
 );
+/** `on/<network id>`: the owner takes part in that network, and wants to know all of its topic. */
+export const OnValue = z.object({});
 
 /** `ep/<endpoint id>` in the topic of its network. Its VTEP is that of its owner. */
 export const EndpointValue = z.object({
@@ -171,6 +173,7 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
     },
   ],
   certificate: [{ scope: 'cluster', key: alone, value: CertificateValue, managersOnly: false }],
+  on: [{ scope: 'cluster', key: named(isNetworkId), value: OnValue, managersOnly: false }],
   range: [
     {
       scope: 'cluster',

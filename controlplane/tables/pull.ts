@@ -1,14 +1,38 @@
 import { type NodeId, nodeIdOf } from '../ids.ts';
-import { isCount, isTopic, type SignedRecord, type WireRecord } from './record.ts';
-import type { Batch, Position } from './stream.ts';
+import { isCount, isTopic, ownerBytes, type SignedRecord, type WireRecord } from './record.ts';
+import { type Batch, nowhere, type Position } from './stream.ts';
 
-// The pull message, with which nodes compare and fetch: its shapes on the wire and their parsers.
+// The messages with which nodes compare their tables and fetch what they lack: shapes on the wire, and their parsers.
 
-// Owners a single request may name; a larger version vector is refused.
-const maxVectorEntries = 100_000;
+/** Streams that one request names: with their positions they take less than half of a frame. */
+export const maxRowsPerRequest = 8_192;
+// More topics than that are compared in several requests.
+export const maxTopicsPerRequest = 2_048;
 
-/** Version vector of each topic: owner key, epoch, seq. */
-export type WireVector = [topic: string, entries: [owner: Uint8Array, epoch: number, seq: number][]][];
+/** How far a reader is with one owner: its key, epoch, seq, and a hash over what it has beyond the next gap. */
+export type WireRow = [owner: Uint8Array, epoch: number, seq: number, ahead: number];
+
+/** Digests of the topics that the asker follows, and its positions in its own streams elsewhere. */
+export interface CompareRequest {
+  digests: [topic: string, digest: Uint8Array][];
+  /** Own streams in topics that the asker does not follow: topic, epoch, seq. */
+  own: [topic: string, epoch: number, seq: number][];
+}
+
+export interface CompareReply {
+  /** Topics in which the two differ. */
+  differing: string[];
+  /** Topics that the answerer does not follow. */
+  foreign: string[];
+}
+
+/** Part of a topic: all owners after `from` up to `until`, or, as null, those that are named. */
+export interface WireAsk {
+  topic: string;
+  /** Raw keys, in the order of node ids; null is the end. */
+  range: [from: Uint8Array | null, until: Uint8Array | null] | null;
+  rows: WireRow[];
+}
 
 /** Part of one owner's stream, with the owner's certificate. */
 export interface WireStream {
@@ -25,8 +49,50 @@ export interface PullReply {
   streams: WireStream[];
   /** The reply was cut at its size limit: ask again. */
   more: boolean;
-  /** The asker has something that the answerer lacks. */
-  behind: boolean;
+  /** Topics that the answerer does not follow. */
+  foreign: string[];
+}
+
+/** What one node asks another for, in one topic. */
+export interface Ask {
+  readonly topic: string;
+  /** Exclusive and inclusive ends; null is open. Absent: only the owners of `positions`. */
+  readonly range: { readonly from: NodeId | null; readonly until: NodeId | null } | null;
+  readonly positions: ReadonlyMap<NodeId, Position>;
+}
+
+export function toWireAsk({ topic, range, positions }: Ask): WireAsk {
+  const key = (id: NodeId | null): Uint8Array | null => (id === null ? null : ownerBytes(id));
+  return {
+    topic,
+    range: range === null ? null : [key(range.from), key(range.until)],
+    rows: [...positions].map(([owner, { epoch, seq, ahead }]) => [ownerBytes(owner), epoch, seq, ahead]),
+  };
+}
+
+/**
+ * The next part of a topic to compare: as many owners after `from` as one request may name.
+ * @param room rows
+ */
+export function nextAsk(topic: string, vector: ReadonlyMap<NodeId, Position>, from: NodeId | null, room: number): Ask {
+  const owners = [...vector.keys()].filter((owner) => from === null || owner > from).sort();
+  const part = owners.slice(0, room);
+  const until = part.length < owners.length ? (part.at(-1) ?? null) : null;
+  return {
+    topic,
+    range: { from, until },
+    positions: new Map(part.map((owner) => [owner, vector.get(owner) ?? nowhere])),
+  };
+}
+
+/** Owners that an ask is about, among those that the answerer knows. */
+export function ownersOf({ range, positions }: Ask, known: Iterable<NodeId>): Set<NodeId> {
+  const owners = new Set(positions.keys());
+  if (range === null) return owners;
+  const { from, until } = range;
+  for (const owner of known)
+    if ((from === null || owner > from) && (until === null || owner <= until)) owners.add(owner);
+  return owners;
 }
 
 /** Room for the fields of a `WireStream` besides certificate and records. */
@@ -39,7 +105,11 @@ const wireSize = ({ payload, signature }: SignedRecord): number => payload.lengt
  * knows how far its owner has come and takes no part for all of it.
  */
 export function cutBatch(batch: Batch, roomBytes: number): Batch & { readonly sizeBytes: number } {
-  const whole = batch.records.reduce((sum, signed) => sum + wireSize(signed), 0);
+  let whole = 0;
+  for (const signed of batch.records) {
+    whole += wireSize(signed);
+    if (whole > roomBytes) break;
+  }
   if (whole <= roomBytes) return { ...batch, sizeBytes: whole };
   const nothing = { ...batch, upTo: batch.after, records: [], sizeBytes: 0 };
   const last = batch.records.at(-1);
@@ -76,31 +146,60 @@ const isObject = (value: unknown): value is { [key: string]: unknown } =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 const isKey = (value: unknown): value is Uint8Array => value instanceof Uint8Array && value.length === 32;
 const isIndex = (value: unknown): value is number => value === 0 || isCount(value);
+const isTopicList = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.length <= maxTopicsPerRequest && value.every(isTopic);
+
+/** @returns null for anything that is not a request to compare */
+export function parseCompareRequest(value: unknown): CompareRequest | null {
+  if (!isObject(value)) return null;
+  const { digests, own } = value;
+  if (!Array.isArray(digests) || !Array.isArray(own)) return null;
+  if (digests.length > maxTopicsPerRequest || own.length > maxTopicsPerRequest) return null;
+  const isDigest = (row: unknown): boolean =>
+    Array.isArray(row) && row.length === 2 && isTopic(row[0]) && row[1] instanceof Uint8Array && row[1].length <= 32;
+  const isOwn = (row: unknown): boolean =>
+    Array.isArray(row) && row.length === 3 && isTopic(row[0]) && isIndex(row[1]) && isIndex(row[2]);
+  return digests.every(isDigest) && own.every(isOwn) ? { digests, own } : null;
+}
+
+/** @returns null for anything that is not an answer to it */
+export function parseCompareReply(value: unknown): CompareReply | null {
+  if (!isObject(value)) return null;
+  const { differing, foreign } = value;
+  return isTopicList(differing) && isTopicList(foreign) ? { differing, foreign } : null;
+}
 
 /** @returns null for anything that is not a pull request */
-export function parsePullRequest(value: unknown): { all: boolean; vector: Map<string, Map<NodeId, Position>> } | null {
-  if (!isObject(value) || typeof value['all'] !== 'boolean' || !Array.isArray(value['vector'])) return null;
-  const vector = new Map<string, Map<NodeId, Position>>();
-  let entries = 0;
-  for (const pair of value['vector'] as unknown[]) {
-    if (!Array.isArray(pair) || !isTopic(pair[0]) || !Array.isArray(pair[1])) return null;
-    const owners = new Map<NodeId, Position>();
-    for (const row of pair[1] as unknown[]) {
-      if (!Array.isArray(row) || !isKey(row[0]) || !isIndex(row[1]) || !isIndex(row[2])) return null;
-      entries += 1;
-      if (entries > maxVectorEntries) return null;
-      owners.set(nodeIdOf(row[0]), { epoch: row[1], seq: row[2] });
+export function parsePullRequest(value: unknown): Ask[] | null {
+  if (!Array.isArray(value) || value.length > maxTopicsPerRequest) return null;
+  const asks: Ask[] = [];
+  let rows = 0;
+  for (const ask of value as unknown[]) {
+    if (!isObject(ask) || !isTopic(ask['topic']) || !Array.isArray(ask['rows'])) return null;
+    const { topic, range } = ask;
+    const positions = new Map<NodeId, Position>();
+    for (const row of ask['rows'] as unknown[]) {
+      if (!Array.isArray(row) || !isKey(row[0]) || !row.slice(1).every(isIndex) || row.length !== 4) return null;
+      rows += 1;
+      if (rows > maxRowsPerRequest) return null;
+      positions.set(nodeIdOf(row[0]), { epoch: row[1], seq: row[2], ahead: row[3] });
     }
-    vector.set(pair[0], owners);
+    if (range === null) asks.push({ topic, range, positions });
+    else {
+      if (!Array.isArray(range) || range.length !== 2) return null;
+      const [from, until] = range.map((end: unknown) => (end === null ? null : isKey(end) ? nodeIdOf(end) : undefined));
+      if (from === undefined || until === undefined) return null;
+      asks.push({ topic, range: { from, until }, positions });
+    }
   }
-  return { all: value['all'], vector };
+  return asks;
 }
 
 /** @returns null for anything that is not a pull reply; its records are not looked at */
 export function parsePullReply(value: unknown): PullReply | null {
   if (!isObject(value) || !Array.isArray(value['streams'])) return null;
-  const { more, behind } = value;
-  if (typeof more !== 'boolean' || typeof behind !== 'boolean') return null;
+  const { more, foreign } = value;
+  if (typeof more !== 'boolean' || !isTopicList(foreign)) return null;
   const streams: WireStream[] = [];
   for (const stream of value['streams'] as unknown[]) {
     if (!isObject(stream) || !isTopic(stream['topic']) || !isKey(stream['owner'])) return null;
@@ -109,5 +208,5 @@ export function parsePullReply(value: unknown): PullReply | null {
     if (!isCount(epoch) || !isIndex(after) || !isIndex(upTo)) return null;
     streams.push({ topic: stream['topic'], owner: stream['owner'], certificate, epoch, after, upTo, records });
   }
-  return { streams, more, behind };
+  return { streams, more, foreign };
 }

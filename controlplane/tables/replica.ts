@@ -1,34 +1,31 @@
 import { decode, encode } from '../encoding.ts';
 import { type Environment, jittered, type Log } from '../environment.ts';
-import { type NodeId, nodeIdOf } from '../ids.ts';
+import type { NodeId } from '../ids.ts';
 import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.ts';
 import type { Offences } from '../offences.ts';
 import type { Members } from './members.ts';
 import {
+  type CompareReply,
   cutBatch,
   inFrames,
+  ownersOf,
   type PullReply,
-  parsePullReply,
+  parseCompareRequest,
   parsePullRequest,
   streamOverheadBytes,
-  type WireStream,
-  type WireVector,
 } from './pull.ts';
+import { Puller, type Wanted } from './puller.ts';
 import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
-import { isBehind, nowhere, type Position } from './stream.ts';
+import { nowhere } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
 
 // How often a node compares itself with a random neighbour. Gossip and gap pulls do the work; this finds what both
 // missed, so seconds are enough.
 const comparePeriodMs = 5_000;
-const requestTimeoutMs = 10_000;
-// Streams asked for one by one while an earlier pull is not answered; beyond that everything is compared.
-const maxWantedStreams = 256;
 // Half of maxFrameBytes: room for the certificates and the msgpack framing around the records.
 const batchBytes = 524_288;
-
-/** What a pull asks for: everything, or the streams in which a gap was seen. */
-type Wanted = 'all' | Map<string, Set<NodeId>>;
+// More own records at once than that are not flooded: readers are told how far they go, and pull.
+const maxFlooded = 512;
 
 export interface ReplicaInit {
   readonly tables: Tables;
@@ -40,8 +37,8 @@ export interface ReplicaInit {
 }
 
 /**
- * Keeps the tables of this node equal to those of the others: publishes own records, takes what is gossiped, pulls
- * what is missing from whoever showed that it has it, and compares version vectors on connect and on a timer.
+ * Keeps the tables of this node equal to those of the others: publishes own records, takes what is gossiped, has what
+ * is missing pulled from whoever showed that it has it, and compares digests on connect and on a timer.
  */
 export class Replica {
   readonly #tables: Tables;
@@ -50,13 +47,8 @@ export class Replica {
   readonly #environment: Environment;
   readonly #log: Log;
   readonly #offences: Offences;
-  readonly #wanted = new Map<NodeId, Wanted>();
-  readonly #pulling = new Set<NodeId>();
-  readonly #pulled = new Map<NodeId, number>();
-  /** Called after every full exchange. */
-  onExchange: () => void = () => {};
+  readonly #puller: Puller;
   #cancelTimer: () => void = () => {};
-  #stopped = false;
 
   constructor(init: ReplicaInit) {
     this.#offences = init.offences;
@@ -65,6 +57,12 @@ export class Replica {
     this.#transport = init.transport;
     this.#environment = init.environment;
     this.#log = init.log;
+    this.#puller = new Puller(init);
+  }
+
+  /** Called after every full exchange. */
+  set onExchange(told: () => void) {
+    this.#puller.onExchange = told;
   }
 
   start(): void {
@@ -73,32 +71,50 @@ export class Replica {
   }
 
   stop(): void {
-    this.#stopped = true;
     this.#cancelTimer();
+    this.#puller.stop();
     this.#tables.onOwnRecords = () => {};
   }
 
   connected(peer: NodeId): void {
-    this.want(peer, 'all');
+    this.#puller.want(peer, 'all');
   }
 
   disconnected(peer: NodeId): void {
-    this.#wanted.delete(peer);
-    this.#pulled.delete(peer);
+    this.#puller.disconnected(peer);
   }
 
   /** How many full exchanges with that peer were finished since it connected. */
   exchangesWith(peer: NodeId): number {
-    return this.#pulled.get(peer) ?? 0;
+    return this.#puller.exchangesWith(peer);
+  }
+
+  /** Pulls from that peer as soon as possible. */
+  want(peer: NodeId, wanted: Wanted): void {
+    this.#puller.want(peer, wanted);
+  }
+
+  /** One full exchange with that peer, finished when it resolves. */
+  pullNow(peer: NodeId): Promise<void> {
+    return this.#puller.pullNow(peer);
+  }
+
+  /** All of one topic. @returns false when that peer does not follow it */
+  pullTopic(peer: NodeId, topic: string): Promise<boolean> {
+    return this.#puller.pullTopic(peer, topic);
   }
 
   #publish(records: readonly SignedRecord[]): void {
-    const byTopic = new Map<string, WireRecord[]>();
+    const byTopic = new Map<string, SignedRecord[]>();
     for (const signed of records) {
       const { topic } = signed.record;
-      byTopic.set(topic, [...(byTopic.get(topic) ?? []), toWire(signed)]);
+      const same = byTopic.get(topic);
+      if (same === undefined) byTopic.set(topic, [signed]);
+      else same.push(signed);
     }
-    for (const [topic, wire] of byTopic) {
+    for (const [topic, all] of byTopic) {
+      const told = all.length > maxFlooded ? ends(all) : all;
+      const wire = told.map(toWire);
       for (const frame of inFrames(wire, maxGossipBytes)) this.#transport.publish(topic, encode(frame));
     }
   }
@@ -109,168 +125,77 @@ export class Replica {
     if (!Array.isArray(frame) || frame.length === 0) return this.#refuse('malformed gossip', from, 'reject');
     let applied = false;
     let forged = false;
-    for (const wire of frame) {
+    const seen = new Set<NodeId>();
+    for (const wire of frame as WireRecord[]) {
       const signed = decodeRecord(wire);
       if (signed === null || signed.record.topic !== topic) return this.#refuse('malformed record', from, 'reject');
+      const { owner } = signed.record;
       const outcome = this.#tables.ingest(signed);
       if (outcome.result === 'refused') {
         // Whoever passes on a forgery is at fault, not the node whose name is on it.
         const isForged = outcome.reason === badSignature;
-        this.#refuse(outcome.reason, isForged ? from : signed.record.owner, 'ignore');
+        this.#refuse(outcome.reason, isForged ? from : owner, 'ignore');
         forged ||= isForged;
       }
       if (outcome.result === 'applied') {
         if (outcome.objection === null) applied = true;
-        else this.#refuse(outcome.objection, signed.record.owner, 'ignore');
+        else this.#refuse(outcome.objection, owner, 'ignore');
       }
-      if (outcome.result === 'unknown-owner' || (outcome.result === 'applied' && outcome.gap)) {
-        this.want(from, new Map([[topic, new Set([signed.record.owner])]]));
-      }
+      if (outcome.result === 'unknown-owner' || outcome.result === 'applied') seen.add(owner);
     }
+    const lacking = [...seen].filter((owner) => this.#tables.isLacking(topic, owner));
+    if (lacking.length > 0) this.#puller.fill(new Map([[topic, new Set(lacking)]]), from);
     return forged ? 'reject' : applied ? 'accept' : 'ignore';
   }
 
-  /** Pulls from that peer as soon as possible; requests that come while one is under way are put together. */
-  want(peer: NodeId, wanted: Wanted): void {
-    const known = this.#wanted.get(peer);
-    if (known === 'all' || wanted === 'all' || known === undefined) {
-      this.#wanted.set(peer, known === 'all' ? known : wanted);
-    } else {
-      for (const [topic, owners] of wanted) known.set(topic, new Set([...(known.get(topic) ?? []), ...owners]));
-      if ([...known.values()].reduce((sum, { size }) => sum + size, 0) > maxWantedStreams)
-        this.#wanted.set(peer, 'all');
+  /** Answers a comparison: the topics in which the two differ. */
+  answerCompare(body: Uint8Array, from: NodeId): Uint8Array {
+    const request = parseCompareRequest(this.#decode(body));
+    if (request === null) throw new Error('malformed request to compare');
+    const reply: CompareReply = { differing: [], foreign: [] };
+    for (const [topic, digest] of request.digests) {
+      if (!this.#tables.hasInterest(topic)) reply.foreign.push(topic);
+      else if (Buffer.compare(digest, Buffer.from(this.#tables.digest(topic), 'hex')) !== 0)
+        reply.differing.push(topic);
     }
-    if (this.#pulling.has(peer)) return;
-    this.#pulling.add(peer);
-    this.#pullAll(peer)
-      .catch((error: unknown) => this.#log.debug({ err: error, peer }, 'pull failed; the next exchange repeats it'))
-      .finally(() => this.#pulling.delete(peer));
-  }
-
-  /** One full exchange with that peer, finished when it resolves. */
-  async pullNow(peer: NodeId): Promise<void> {
-    while (await this.#pull(peer, 'all'));
-  }
-
-  async #pullAll(peer: NodeId): Promise<void> {
-    for (;;) {
-      const wanted = this.#wanted.get(peer);
-      if (wanted === undefined || this.#stopped) return;
-      this.#wanted.delete(peer);
-      let more = true;
-      while (more && !this.#stopped) more = await this.#pull(peer, wanted);
-      if (wanted === 'all') {
-        this.#pulled.set(peer, this.exchangesWith(peer) + 1);
-        this.onExchange();
-      }
-    }
-  }
-
-  async #pull(peer: NodeId, wanted: Wanted): Promise<boolean> {
-    const request = { all: wanted === 'all', vector: this.#vectorFor(wanted) };
-    const reply = this.#decode(
-      await this.#transport.request(peer, 'pull', encode(request), AbortSignal.timeout(requestTimeoutMs)),
+    const lacking = request.own.filter(
+      ([topic, epoch, seq]) =>
+        this.#tables.hasInterest(topic) && this.#tables.lacks(topic, from, { epoch, seq, ahead: 0 }),
     );
-    const parsed = parsePullReply(reply);
-    if (parsed === null) {
-      this.#refuse('malformed pull reply', peer, 'reject');
-      return false;
-    }
-    let progress = false;
-    for (const stream of parsed.streams) progress = this.#take(stream, peer) || progress;
-    // A peer that says "more" and brings nothing new would keep us asking for ever.
-    return parsed.more && progress;
+    if (lacking.length > 0) this.want(from, new Map(lacking.map(([topic]) => [topic, new Set([from])])));
+    return encode(reply);
   }
 
-  #take(stream: WireStream, peer: NodeId): boolean {
-    const owner = nodeIdOf(stream.owner);
-    if (owner === this.#tables.self) return false;
-    if (this.#members.get(owner) === null) {
-      const admitted = this.#members.recognise(stream.certificate);
-      if (!admitted.ok || admitted.member.nodeId !== owner) {
-        this.#refuse(admitted.ok ? 'certificate of another node' : admitted.reason, owner, 'ignore');
-        return false;
-      }
-    }
-    let clean = true;
-    let progress = false;
-    for (const wire of stream.records) {
-      const signed = decodeRecord(wire);
-      if (signed === null || signed.record.owner !== owner || signed.record.topic !== stream.topic) {
-        this.#refuse('malformed record', peer, 'reject');
-        return progress;
-      }
-      const outcome = this.#tables.ingest(signed);
-      const { epoch, seq } = signed.record;
-      // A part begins with the last record of the whole (pull.ts).
-      if (seq > stream.upTo) this.#tables.expect(stream.topic, owner, epoch, seq);
-      if (outcome.result === 'applied') {
-        progress = true;
-        if (outcome.objection !== null) this.#refuse(outcome.objection, owner, 'ignore');
-      }
-      if (outcome.result === 'refused') {
-        this.#refuse(outcome.reason, outcome.reason === badSignature ? peer : owner, 'ignore');
-        clean = false;
-      }
-    }
-    // A record that was not taken leaves a gap, and the next exchange brings it again.
-    const known = this.#tables.vector(stream.topic).get(owner);
-    const joins = stream.after === 0 || (known?.epoch === stream.epoch && known.seq >= stream.after);
-    if (clean && joins) {
-      this.#tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
-      const now = this.#tables.vector(stream.topic).get(owner);
-      progress ||= now !== undefined && isBehind(known ?? nowhere, now);
-    }
-    return progress;
-  }
-
-  #vectorFor(wanted: Wanted): WireVector {
-    const row = (owner: NodeId, { epoch, seq }: Position): [Uint8Array, number, number] => [
-      ownerBytes(owner),
-      epoch,
-      seq,
-    ];
-    if (wanted === 'all') {
-      return this.#tables.topics.map((topic) => [
-        topic,
-        [...this.#tables.vector(topic)].map(([owner, position]) => row(owner, position)),
-      ]);
-    }
-    return [...wanted].map(([topic, owners]) => {
-      const vector = this.#tables.vector(topic);
-      return [topic, [...owners].map((owner) => row(owner, vector.get(owner) ?? nowhere))];
-    });
-  }
-
-  /** Answers a pull: whatever the asker's version vector lacks, up to the size of one frame. */
+  /** Answers a pull: whatever the asker's positions lack, up to the size of one frame. */
   answerPull(body: Uint8Array, from: NodeId): Uint8Array {
-    const request = parsePullRequest(this.#decode(body));
-    if (request === null) throw new Error('malformed pull request');
-    const reply: PullReply = { streams: [], more: false, behind: false };
+    const asks = parsePullRequest(this.#decode(body));
+    if (asks === null) throw new Error('malformed pull request');
+    const reply: PullReply = { streams: [], more: false, foreign: [] };
+    const behind = new Map<string, Set<NodeId>>();
     let room = batchBytes;
-    for (const [topic, asked] of request.vector) {
-      const owners = request.all ? new Set([...asked.keys(), ...this.#tables.vector(topic).keys()]) : asked.keys();
-      for (const owner of owners) {
-        const position = asked.get(owner) ?? nowhere;
-        if (this.#tables.lacks(topic, owner, position)) reply.behind = true;
-        const batch = this.#tables.after(topic, owner, position);
+    for (const ask of asks) {
+      const { topic, positions } = ask;
+      const follows = this.#tables.hasInterest(topic);
+      if (!follows) reply.foreign.push(topic);
+      for (const owner of ownersOf(ask, this.#tables.owners(topic))) {
+        const position = positions.get(owner) ?? nowhere;
+        if (follows && this.#tables.lacks(topic, owner, position))
+          behind.set(topic, (behind.get(topic) ?? new Set()).add(owner));
         const certificate = this.#members.get(owner)?.certificate;
-        if (batch === null || certificate === undefined) continue;
+        if (reply.more || certificate === undefined) continue;
+        const batch = this.#tables.after(topic, owner, position);
+        if (batch === null) continue;
         const cut = cutBatch(batch, room - certificate.length - streamOverheadBytes);
-        reply.more = cut.upTo < batch.upTo;
+        reply.more = cut.upTo < batch.upTo || cut.records.length < batch.records.length;
         room -= cut.sizeBytes + certificate.length + streamOverheadBytes;
-        if (cut.records.length > 0) {
-          const { epoch, after, upTo } = cut;
-          const wire = cut.records.map(toWire);
-          reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records: wire });
-        }
-        if (reply.more) break;
+        if (cut.records.length === 0 && cut.upTo === cut.after) continue;
+        const { epoch, after, upTo } = cut;
+        const records = cut.records.map(toWire);
+        reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records });
       }
-      if (reply.more) break;
     }
     // Whoever asks shows what it has: what we lack of it we pull in turn.
-    if (reply.behind)
-      this.want(from, request.all ? 'all' : new Map([...request.vector].map(([t, o]) => [t, new Set(o.keys())])));
+    if (behind.size > 0) this.want(from, behind);
     return encode(reply);
   }
 
@@ -296,4 +221,10 @@ export class Replica {
     if (this.#offences.report(who, reason)) this.#log.warn({ reason, node: who }, 'refused what came of a node');
     return verdict;
   }
+}
+
+/** The first and the last of them: what shows a reader that there is a gap, and how far it goes. */
+function ends(records: readonly SignedRecord[]): SignedRecord[] {
+  const [first, last] = [records[0], records.at(-1)];
+  return first === undefined || last === undefined ? [] : [first, last];
 }

@@ -4,12 +4,23 @@ import type { SignedRecord } from './record.ts';
 export interface Position {
   readonly epoch: number;
   readonly seq: number;
+  /** Hash over the seqs of what is here beyond the next gap; 0 when there is no gap. */
+  readonly ahead: number;
 }
 
-export const nowhere: Position = { epoch: 0, seq: 0 };
+export const nowhere: Position = { epoch: 0, seq: 0, ahead: 0 };
 
-export function isBehind(mine: Position, theirs: Position): boolean {
+type Place = Pick<Position, 'epoch' | 'seq'>;
+
+export function isBehind(mine: Place, theirs: Place): boolean {
   return mine.epoch < theirs.epoch || (mine.epoch === theirs.epoch && mine.seq < theirs.seq);
+}
+
+/** Whether who is at `theirs` may have something that who is at `mine` lacks. */
+export function mayLack(mine: Position, theirs: Position): boolean {
+  if (isBehind(mine, theirs)) return true;
+  const same = mine.epoch === theirs.epoch && mine.seq === theirs.seq;
+  return same && theirs.ahead !== 0 && theirs.ahead !== mine.ahead;
 }
 
 /** A key of a stream took another value; null is absent. */
@@ -52,6 +63,8 @@ class EpochState {
   contiguous = 0;
   #highest = 0;
   #expected = 0;
+  /** `latest` by seq, until it changes: a large stream is handed out in many parts. */
+  #sorted: readonly SignedRecord[] | null = null;
 
   constructor(epoch: number) {
     this.epoch = epoch;
@@ -82,7 +95,21 @@ class EpochState {
     const previous = this.latest.get(key) ?? null;
     if (previous !== null && previous.record.seq >= seq) return undefined;
     this.latest.set(key, signed);
+    this.#sorted = null;
     return previous;
+  }
+
+  /** Latest records with a greater seq, oldest first. */
+  after(seq: number): readonly SignedRecord[] {
+    this.#sorted ??= [...this.latest.values()].sort((a, b) => a.record.seq - b.record.seq);
+    const sorted = this.#sorted;
+    let [from, to] = [0, sorted.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if ((sorted[middle]?.record.seq ?? 0) > seq) to = middle;
+      else from = middle + 1;
+    }
+    return from === 0 ? sorted : sorted.slice(from);
   }
 
   /**
@@ -108,6 +135,16 @@ class EpochState {
   #closeGap(): void {
     while (this.#seenAhead.delete(this.contiguous + 1)) this.contiguous += 1;
   }
+
+  get hasGap(): boolean {
+    return this.#highest > this.contiguous;
+  }
+
+  get position(): Position {
+    let ahead = 0;
+    if (this.#seenAhead.size > 0) for (const { record } of this.after(this.contiguous)) ahead ^= mixed(record.seq);
+    return { epoch: this.epoch, seq: this.contiguous, ahead: ahead >>> 0 };
+  }
 }
 
 /**
@@ -121,7 +158,13 @@ export class Stream {
   /** Position in the newest epoch that is known of: what to ask others to continue from. */
   get position(): Position {
     const newest = this.#incoming ?? this.#current;
-    return newest === null ? nowhere : { epoch: newest.epoch, seq: newest.contiguous };
+    return newest?.position ?? nowhere;
+  }
+
+  /** Whether records are known to be missing: there is a gap, or an epoch that is not whole yet. */
+  get isLacking(): boolean {
+    const newest = this.#incoming ?? this.#current;
+    return newest !== null && (this.#incoming !== null || newest.hasGap);
   }
 
   /** Live records as readers see them: no tombstones, no opening record. */
@@ -187,12 +230,9 @@ export class Stream {
    */
   after(position: Position): Batch | null {
     const newest = this.#incoming ?? this.#current;
-    if (newest === null || !isBehind(position, { epoch: newest.epoch, seq: newest.contiguous })) return null;
+    if (newest === null || !mayLack(position, newest.position)) return null;
     const after = position.epoch === newest.epoch ? position.seq : 0;
-    const records = [...newest.latest.values()]
-      .filter(({ record }) => record.seq > after)
-      .sort((a, b) => a.record.seq - b.record.seq);
-    return { epoch: newest.epoch, after, upTo: newest.contiguous, records };
+    return { epoch: newest.epoch, after, upTo: newest.contiguous, records: newest.after(after) };
   }
 
   /** Looks at every record again, after what may be shown has changed. @returns what readers see of it */
@@ -251,3 +291,10 @@ export class Stream {
 }
 
 const isLive = ({ record }: SignedRecord): boolean => record.key !== '' && record.value !== null;
+
+/** Spreads a seq over 32 bits (the finalizer of MurmurHash3), so that the hash over several is their exclusive or. */
+function mixed(seq: number): number {
+  let hash = Math.imul(seq ^ (seq >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return hash ^ (hash >>> 16);
+}

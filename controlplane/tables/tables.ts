@@ -5,7 +5,7 @@ import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
 import type { Members } from './members.ts';
 import { clusterTopic, decodeRecord, type SignedRecord, signRecord, toWire, verifyRecord } from './record.ts';
-import { type Batch, type Change, isBehind, nowhere, type Position, Stream } from './stream.ts';
+import { type Batch, type Change, mayLack, nowhere, type Position, Stream } from './stream.ts';
 
 /** A change of one owner's record in one topic. */
 export interface TableChange extends Change {
@@ -49,6 +49,8 @@ export class Tables {
   readonly #verifier = new SignatureVerifier();
   readonly #topics = new Map<string, Map<NodeId, Stream>>();
   readonly #interests = new Set<string>([clusterTopic]);
+  /** Of the topics that have not changed since they were asked for. */
+  readonly #digests = new Map<string, string>();
   readonly #watchers = new Set<(changes: readonly TableChange[]) => void>();
   readonly #outbox: SignedRecord[] = [];
   #epoch = 0;
@@ -144,6 +146,14 @@ export class Tables {
     return this.#topics.get(topic)?.get(this.self)?.get(key) ?? null;
   }
 
+  /** Whether there is an own live record whose key starts with `prefix`. */
+  hasOwn(topic: string, prefix: string): boolean {
+    for (const { record } of this.#topics.get(topic)?.get(this.self)?.live() ?? []) {
+      if (record.key.startsWith(prefix)) return true;
+    }
+    return false;
+  }
+
   async #write(topic: string, key: string, value: unknown): Promise<SignedRecord> {
     if (this.#streamOf(topic, this.self).position.epoch !== this.#epoch) this.#append(topic, '', 1);
     const signed = this.#append(topic, key, value);
@@ -228,6 +238,7 @@ export class Tables {
   advance(topic: string, owner: NodeId, epoch: number, seq: number): void {
     const stream = this.#topics.get(topic)?.get(owner);
     if (stream === undefined || owner === this.self) return;
+    this.#digests.delete(topic);
     const before = stream.epochs;
     const changes = stream.advanceTo(epoch, seq);
     this.#persist(topic, owner, stream, before, []);
@@ -275,6 +286,13 @@ export class Tables {
     await this.#drop([...this.#topics].filter(([, streams]) => streams.has(owner)).map(([topic]) => [topic, owner]));
   }
 
+  /** Ends the interest in a topic: what others wrote is forgotten, what this node wrote stays for those who ask. */
+  async abandonTopic(topic: string): Promise<void> {
+    this.#interests.delete(topic);
+    const others = [...(this.#topics.get(topic)?.keys() ?? [])].filter((owner) => owner !== this.self);
+    await this.#drop(others.map((owner) => [topic, owner]));
+  }
+
   /** Forgets a topic, own records included. */
   async dropTopic(topic: string): Promise<void> {
     this.#interests.delete(topic);
@@ -287,6 +305,7 @@ export class Tables {
       const streams = this.#topics.get(topic);
       const stream = streams?.get(owner);
       if (streams === undefined || stream === undefined) continue;
+      this.#digests.delete(topic);
       streams.delete(owner);
       if (streams.size === 0) this.#topics.delete(topic);
       if (owner === this.self) this.#published.delete(topic);
@@ -321,6 +340,34 @@ export class Tables {
     this.#interests.add(topic);
   }
 
+  /** Positions of own streams in topics that this node does not follow: nobody else may know their end. */
+  ownElsewhere(): (readonly [topic: string, position: Position])[] {
+    return [...this.#published].flatMap(([topic, stream]) =>
+      this.#interests.has(topic) ? [] : [[topic, stream.position] as const],
+    );
+  }
+
+  /** Whether records of that owner are known to be missing here, its first ones included. */
+  isLacking(topic: string, owner: NodeId): boolean {
+    if (owner === this.self || !this.#interests.has(topic) || this.#init.members.isRemoved(owner)) return false;
+    return this.#topics.get(topic)?.get(owner)?.isLacking ?? true;
+  }
+
+  /** Owners of whom records are known to be missing here. */
+  lacking(topic: string): NodeId[] {
+    return [...this.owners(topic)].filter((owner) => this.isLacking(topic, owner));
+  }
+
+  /** How far this node is with one owner. */
+  position(topic: string, owner: NodeId): Position {
+    return this.#topics.get(topic)?.get(owner)?.position ?? nowhere;
+  }
+
+  /** Owners of whom this node has records in the topic. */
+  owners(topic: string): Iterable<NodeId> {
+    return this.#topics.get(topic)?.keys() ?? [];
+  }
+
   /** Version vector of a topic: how far this node is with each owner. */
   vector(topic: string): Map<NodeId, Position> {
     return new Map([...(this.#topics.get(topic) ?? [])].map(([owner, stream]) => [owner, stream.position]));
@@ -335,16 +382,24 @@ export class Tables {
 
   /** Whether `position` of that stream is ahead of what is here. */
   lacks(topic: string, owner: NodeId, position: Position): boolean {
-    return isBehind(this.#topics.get(topic)?.get(owner)?.position ?? nowhere, position);
+    return mayLack(this.#topics.get(topic)?.get(owner)?.position ?? nowhere, position);
   }
 
-  /** Two nodes with the same digest of a topic hold the same records of it. SHA-256 over the version vector, hex. */
+  /**
+   * Two nodes with the same digest of a topic hold the same records of it, also behind gaps; what they show is the same
+   * unless a stream is not whole (`lacking`). SHA-256, hex.
+   */
   digest(topic: string): string {
+    const known = this.#digests.get(topic);
+    if (known !== undefined) return known;
     const hash = createHash('sha256');
-    for (const [owner, { epoch, seq }] of [...this.vector(topic)].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      hash.update(`${owner} ${epoch} ${seq}\n`);
+    for (const [owner, stream] of [...(this.#topics.get(topic) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const { epoch, seq, ahead } = stream.position;
+      if (epoch > 0) hash.update(`${owner} ${epoch} ${seq} ${ahead}\n`);
     }
-    return hash.digest('hex');
+    const digest = hash.digest('hex');
+    this.#digests.set(topic, digest);
+    return digest;
   }
 
   /** @param watcher is told of every change from now on, and at once of everything that is there */
@@ -367,7 +422,9 @@ export class Tables {
     for (const watcher of this.#watchers) watcher(told);
   }
 
+  /** The stream, to be changed. */
   #streamOf(topic: string, owner: NodeId): Stream {
+    this.#digests.delete(topic);
     const streams = this.#topics.get(topic) ?? new Map<NodeId, Stream>();
     this.#topics.set(topic, streams);
     const stream = streams.get(owner) ?? new Stream();

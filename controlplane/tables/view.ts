@@ -34,6 +34,8 @@ export interface Touched {
   readonly networks: boolean;
   readonly endpoints: ReadonlySet<NetworkId>;
   readonly rings: ReadonlySet<RingId>;
+  /** Networks that a node came to be on, or is on no more. */
+  readonly on: ReadonlySet<NetworkId>;
   readonly removed: readonly NodeId[];
   /** Decisions on roles changed. */
   readonly roles: boolean;
@@ -53,6 +55,7 @@ export class View {
   /** By owner and id: a node cannot touch what another announced by using its id. */
   readonly endpoints = new Map<NetworkId, Map<string, Endpoint>>();
   readonly #grants = new Map<RingId, Map<string, Grant>>();
+  readonly #on = new Map<NetworkId, Map<NodeId, true>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
   readonly #clock: HybridClock;
@@ -126,6 +129,14 @@ export class View {
     return this.endpoints.get(network) ?? new Map();
   }
 
+  /**
+   * Nodes that are on a network: they have endpoints there, or addresses to hand out. Its topic is followed by these and
+   * by all managers.
+   */
+  nodesOn(network: NetworkId): ReadonlySet<NodeId> {
+    return new Set(this.#on.get(network)?.keys());
+  }
+
   grants(ring: RingId): Iterable<Grant> {
     return this.#grants.get(ring)?.values() ?? [];
   }
@@ -145,6 +156,7 @@ export class View {
     let networks = false;
     const endpoints = new Set<NetworkId>();
     const rings = new Set<RingId>();
+    const on = new Set<NetworkId>();
     const removed: NodeId[] = [];
     let roles = false;
     const certificates = new Map<NodeId, Uint8Array>();
@@ -172,6 +184,10 @@ export class View {
       } else if (prefix === 'role') {
         roles = true;
         if (value !== null) this.#clock.observe((value as Stamped).stamp);
+      } else if (prefix === 'on') {
+        const network = first as NetworkId;
+        setIn(this.#on, network, owner, value === null ? null : true);
+        on.add(network);
       } else {
         setIn(this.#shared, key, owner, value as Stamped | null);
         if (value !== null && !this.#clock.observe((value as Stamped).stamp)) this.skewed += 1;
@@ -182,7 +198,7 @@ export class View {
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
       }
     }
-    const touched = { nodes, networks, endpoints, rings, removed, roles, certificates };
+    const touched = { nodes, networks, endpoints, rings, on, removed, roles, certificates };
     for (const watcher of this.#watchers) watcher(touched);
   }
 

@@ -1,6 +1,7 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../controlplane/ids.ts';
 import { networkTopic } from '../../controlplane/tables/kinds.ts';
+import { clusterTopic } from '../../controlplane/tables/record.ts';
 import type { Host } from './host.ts';
 
 /** The code under test did what it must never do. */
@@ -96,18 +97,26 @@ export class Oracle {
   /** Follows what one run of a node's agent shows of the endpoints. */
   observe(host: Host, cluster: Cluster): void {
     const shown = new Map<NetworkId, Set<EndpointId>>();
-    const gone = new Set<EndpointId>();
+    const gone = new Map<NetworkId, Set<EndpointId>>();
     cluster.view.watch(({ endpoints }) => {
       for (const network of endpoints) {
+        // An interest that is over: what is known of the network is forgotten, and learned anew with the next one.
+        if (!cluster.tables.hasInterest(networkTopic(network))) {
+          shown.delete(network);
+          gone.delete(network);
+          continue;
+        }
         const before = shown.get(network);
         const now = new Set(idsIn(cluster.view, network));
         shown.set(network, now);
+        const dead = gone.get(network) ?? new Set<EndpointId>();
+        gone.set(network, dead);
         for (const id of now) {
-          if (gone.has(id)) this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
+          if (dead.has(id)) this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
         }
         for (const id of before ?? []) {
           if (now.has(id)) continue;
-          gone.add(id);
+          dead.add(id);
           const known = this.endpoints.get(id);
           if (known?.state === 'live' && !this.#isLost(known)) {
             this.#fail(
@@ -122,11 +131,11 @@ export class Oracle {
   /** @returns how the nodes differ from each other or from what was acknowledged, or null when all is well */
   difference(hosts: readonly Host[]): string | null {
     const members = hosts.flatMap((host) => (host.cluster === null ? [] : [{ host, cluster: host.cluster }]));
-    const [first] = members;
+    // A manager follows every network.
+    const first = members.find(({ host }) => host.isManager) ?? members[0];
     if (first === undefined) return null;
-    const expected = knowledgeOf(first.cluster);
     for (const { host, cluster } of members) {
-      const differing = cluster === first.cluster ? null : differenceOf(expected, knowledgeOf(cluster));
+      const differing = cluster === first.cluster ? null : differenceOf(first.cluster, cluster);
       if (differing !== null) return `${first.host.name} and ${host.name} differ: ${differing}`;
       const wrong = this.#wrongIn(cluster);
       if (wrong !== null) return `${host.name}: ${wrong}`;
@@ -146,7 +155,7 @@ export class Oracle {
     return null;
   }
 
-  #wrongIn({ view }: Cluster): string | null {
+  #wrongIn({ view, tables }: Cluster): string | null {
     for (const nodeId of this.removed) if (view.nodes.has(nodeId)) return `removed node ${nodeId} is still there`;
     for (const [id, { name, state, excused }] of this.networks) {
       if (!excused && state === 'live' && !view.networks.has(id)) return `network ${name} is missing`;
@@ -157,7 +166,8 @@ export class Oracle {
       if (present && (endpoint.state === 'gone' || this.removed.has(endpoint.owner))) {
         return `dead endpoint ${short(endpoint.id)} is there`;
       }
-      if (!present && endpoint.state === 'live' && !this.#isLost(endpoint)) {
+      const wanted = tables.hasInterest(networkTopic(endpoint.network));
+      if (!present && wanted && endpoint.state === 'live' && !this.#isLost(endpoint)) {
         return `endpoint ${short(endpoint.id)} of ${this.#nameOf(endpoint.network)} is missing`;
       }
     }
@@ -189,25 +199,30 @@ function* idsIn(view: Cluster['view'], network: NetworkId): Generator<EndpointId
 
 const short = (id: string): string => id.slice(0, 8);
 
-/** Everything a node knows, as lines that are equal on nodes that know the same. */
-function knowledgeOf({ tables, view }: Cluster): Set<string> {
-  const rings = ['subnet' as const, 'vni' as const, ...view.networks.keys()];
+/** Everything a node knows of the cluster and of some networks, as lines that are equal on nodes that know the same. */
+function knowledgeOf({ tables, view }: Cluster, networks: readonly NetworkId[]): Set<string> {
+  const rings = ['subnet' as const, 'vni' as const, ...networks];
+  const topics = [clusterTopic, ...networks.map(networkTopic)];
   const parts: [string, Iterable<unknown>][] = [
     ['node', view.nodes],
     ['network', view.networks],
     ['cluster', [view.cluster]],
-    // Of a network that was lost with its writer a disk may still hold endpoints; nobody can say that it is gone.
-    ['endpoint', [...view.networks.keys()].flatMap((id) => [...view.endpointsOf(id).values()])],
+    ['on', [...view.networks.keys()].map((id) => [id, [...view.nodesOn(id)].sort()])],
+    ['endpoint', networks.flatMap((id) => [...view.endpointsOf(id).values()])],
     ['grant', rings.flatMap((ring) => [...view.grants(ring)].map((grant) => [ring, grant]))],
-    ['position', tables.topics.flatMap((topic) => [...tables.vector(topic)].map((entry) => [topic, entry]))],
-    ['digest', tables.topics.map((topic) => [topic, tables.digest(topic)])],
+    ['position', topics.flatMap((topic) => [...tables.vector(topic)].map((entry) => [topic, entry]))],
+    ['digest', topics.map((topic) => [topic, tables.digest(topic)])],
   ];
   return new Set(parts.flatMap(([part, values]) => [...values].map((value) => `${part} ${JSON.stringify(value)}`)));
 }
 
 /** The first thing that only one of the two knows. */
-function differenceOf(first: ReadonlySet<string>, second: ReadonlySet<string>): string | null {
-  for (const line of first) if (!second.has(line)) return `only the first has ${line}`;
-  for (const line of second) if (!first.has(line)) return `only the second has ${line}`;
+function differenceOf(a: Cluster, b: Cluster): string | null {
+  // Of a network that was lost with its writer a disk may still hold endpoints; nobody can say that it is gone.
+  const followed = ({ tables }: Cluster, id: NetworkId): boolean => tables.hasInterest(networkTopic(id));
+  const both = [...a.view.networks.keys()].filter((id) => followed(a, id) && followed(b, id));
+  const [ofA, ofB] = [knowledgeOf(a, both), knowledgeOf(b, both)];
+  for (const line of ofA) if (!ofB.has(line)) return `only the first has ${line}`;
+  for (const line of ofB) if (!ofA.has(line)) return `only the second has ${line}`;
   return null;
 }

@@ -2,7 +2,14 @@ import { ControlPlaneError } from '../../controlplane/errors.ts';
 import { say, type World } from './world.ts';
 
 /** Refusals that a person would see; anything else that is thrown is a bug. */
-const expected = new Set(['exhausted', 'no_owner_reachable', 'network_exists', 'network_in_use', 'network_not_found']);
+const expected = new Set([
+  'exhausted',
+  'no_owner_reachable',
+  'network_exists',
+  'network_in_use',
+  'network_not_found',
+  'network_out_of_reach',
+]);
 
 /** Does the work; a refusal that the faults of a run explain is part of the story. */
 export async function tolerating(world: World, what: string, work: () => Promise<void>): Promise<void> {

@@ -260,6 +260,8 @@ class Run {
       await this.#advance(500);
       if (agreedAfterMs < 0 && oracle.difference(this.#members()) === null) agreedAfterMs = this.#time.now() - since;
     }
+    // An interest that outlives its reason may end just now: that is a change like any other, and takes its time.
+    for (let i = 0; i < 6 && oracle.difference(this.#members()) !== null; i += 1) await this.#advance(500);
     const difference = this.#violation === null ? oracle.difference(this.#members()) : null;
     if (difference !== null) this.#fail(new Violation(`after ${quietMs} ms of quiet: ${difference}`));
     // Who was not heard when it came back is heard of by exchanges in turn.

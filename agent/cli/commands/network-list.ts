@@ -45,7 +45,7 @@ function render(networks: readonly Network[], { quiet, trunc }: Flags): string {
     network.Scope,
     network.IPAM.Config.map(({ Subnet: subnet }) => subnet).join(','),
     String(network.VNI),
-    String(network.Endpoints),
+    String(network.Endpoints ?? '-'),
   ]);
   return table(['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE', 'SUBNET', 'VNI', 'ENDPOINTS'], rows);
 }

@@ -42,7 +42,7 @@ function render(nodes: readonly Node[], trunc: boolean): string {
     node.Status === 'ready' ? 'Ready' : 'Down',
     node.Role,
     node.DataPathAddr,
-    String(node.Endpoints),
+    String(node.Endpoints ?? '-'),
     node.EngineVersion,
   ]);
   return table(['ID', 'HOSTNAME', 'STATUS', 'ROLE', 'VTEP', 'ENDPOINTS', 'VERSION'], rows);

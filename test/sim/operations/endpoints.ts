@@ -1,6 +1,8 @@
+import type { Cluster } from '../../../controlplane/cluster.ts';
 import { type NetworkId, newEndpointId } from '../../../controlplane/ids.ts';
 import { addressAt, offsetOf } from '../../../controlplane/networks.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import type { Network } from '../../../controlplane/tables/view.ts';
 import type { Host } from '../host.ts';
 import type { KnownEndpoint } from '../oracle.ts';
 import { tolerating } from '../refusals.ts';
@@ -8,28 +10,38 @@ import { type Operation, running, say, type World } from '../world.ts';
 import { liveNetworks } from './networks.ts';
 
 function attach(world: World, host: Host, id: NetworkId): Promise<void> {
-  const { oracle } = world;
   const { cluster } = host;
   const network = cluster?.view.networks.get(id);
   if (cluster === null || network === undefined) return Promise.resolve();
   return tolerating(world, `${host.name} attaches to ${network.name}`, async () => {
-    const offset = await cluster.allocator.allocate(id);
-    const ip = addressAt(network, offset);
-    oracle.allocated(id, ip, host);
-    if (!cluster.view.networks.has(id)) {
-      cluster.allocator.release(id, offset, false);
-      oracle.freed(id, ip, host);
-      return;
+    const done = await cluster.interests.enter(id);
+    try {
+      await allocateAndAnnounce(world, host, cluster, network);
+    } finally {
+      done();
     }
-    const known: KnownEndpoint = { id: newEndpointId(), network: id, ip, owner: host.nodeId, state: 'announcing' };
-    oracle.endpoints.set(known.id, known);
-    const mac = '02:00:00:00:00:01';
-    const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
-    await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value);
-    cluster.allocator.release(id, offset, true);
-    known.state = 'live';
-    say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);
   });
+}
+
+async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, network: Network): Promise<void> {
+  const { oracle } = world;
+  const { id } = network;
+  const offset = await cluster.allocator.allocate(id);
+  const ip = addressAt(network, offset);
+  oracle.allocated(id, ip, host);
+  if (!cluster.view.networks.has(id)) {
+    cluster.allocator.release(id, offset, false);
+    oracle.freed(id, ip, host);
+    return;
+  }
+  const known: KnownEndpoint = { id: newEndpointId(), network: id, ip, owner: host.nodeId, state: 'announcing' };
+  oracle.endpoints.set(known.id, known);
+  const mac = '02:00:00:00:00:01';
+  const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
+  await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value);
+  cluster.allocator.release(id, offset, true);
+  known.state = 'live';
+  say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);
 }
 
 /** Detaches one of the host's endpoints. */

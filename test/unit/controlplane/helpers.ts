@@ -52,6 +52,17 @@ export function memoryStore(disk = new Disk()): Store & { held: boolean; release
 /** Resolves when all that can run has run. */
 export const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+/** Waits for work that waits for virtual time. */
+export async function whileTimePasses<T>(time: VirtualTime, work: Promise<T>): Promise<T> {
+  let over = false;
+  const done = (): void => {
+    over = true;
+  };
+  work.then(done, done);
+  while (!over) await time.run(1);
+  return work;
+}
+
 export function virtualEnvironment(time: VirtualTime, random: () => number = () => 0.5): Environment {
   const now = (): number => time.now();
   return { now, monotonicMs: now, random, timer: (delayMs, task) => time.after(delayMs, task) };

@@ -6,7 +6,7 @@ import { maxFrameBytes } from '../../../controlplane/mesh/transport.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, ownerBytes, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
-import { settled, Writer } from './helpers.ts';
+import { settled, Writer, whileTimePasses } from './helpers.ts';
 import { connect, makeAuthority, makeNode, makeParty, type Node } from './nodes.ts';
 
 const topic = networkTopic('n'.repeat(25) as NetworkId);
@@ -30,10 +30,12 @@ const endpoint = (n: number) => ({
 function mesh(...nodes: Node[]): void {
   for (const node of nodes) {
     for (const other of nodes) if (other !== node) connect(node, other);
-    node.transport.answer = async (peer, _, body) => {
+    node.transport.answer = async (peer, method, body) => {
       const other = nodes.find(({ id }) => id === peer);
       if (other === undefined) throw new Error('not connected');
-      return other.replica.answerPull(body, node.id);
+      return method === 'compare'
+        ? other.replica.answerCompare(body, node.id)
+        : other.replica.answerPull(body, node.id);
     };
   }
 }
@@ -67,7 +69,7 @@ test('more than a frame holds comes in several answers', async () => {
     answers += 1;
     return reply;
   };
-  await a.replica.pullNow(b.id);
+  await whileTimePasses(a.time, a.replica.pullNow(b.id));
   assert.ok(answers > 1);
   assert.equal([...a.tables.records(topic)].length, 600);
   assert.equal(a.tables.digest(topic), b.tables.digest(topic));
@@ -87,12 +89,15 @@ test('an answer fits into a frame also when there are many streams with little i
       a.tables.ingest(writer.write(each, `range/${i}/2`, range));
     }
   }
-  const reply = a.replica.answerPull(encode({ all: true, vector: topics.map((each) => [each, []]) }), a.id);
+  const reply = a.replica.answerPull(
+    encode(topics.map((each) => ({ topic: each, range: [null, null], rows: [] }))),
+    a.id,
+  );
   assert.ok(reply.length <= maxFrameBytes, `${reply.length} bytes; the other end reads ${maxFrameBytes}`);
 });
 
 /** A reply in which `streams` stand for whatever a neighbour makes up. */
-const reply = (streams: readonly object[], more: boolean): Uint8Array => encode({ streams, more, behind: false });
+const reply = (streams: readonly object[], more: boolean): Uint8Array => encode({ streams, more, foreign: [] });
 
 test('a neighbour that always says "more" and brings nothing is not asked for ever', async () => {
   const [a, b] = [await makeNode(0), await makeNode(1)];
@@ -217,9 +222,16 @@ test('gossip: a frame with a forged record is not passed on, wherever in it that
 test('a request that is malformed is an error, and one for what is unknown an empty answer', async () => {
   const a = await makeNode(0);
   const from = 'x' as NodeId;
-  for (const bad of [null, [], {}, { all: true, vector: [['nonsense', []]] }, { all: 1, vector: [] }]) {
+  for (const bad of [
+    null,
+    {},
+    [1],
+    [{ topic: 'nonsense', range: null, rows: [] }],
+    [{ topic, range: 1, rows: [] }],
+    [{ topic, range: null, rows: [[1]] }],
+  ]) {
     assert.throws(() => a.replica.answerPull(encode(bad), from), /malformed pull request/);
   }
-  const empty = decode(a.replica.answerPull(encode({ all: true, vector: [[topic, []]] }), from));
-  assert.deepEqual(empty, { streams: [], more: false, behind: false });
+  const empty = decode(a.replica.answerPull(encode([{ topic, range: [null, null], rows: [] }]), from));
+  assert.deepEqual(empty, { streams: [], more: false, foreign: [topic] });
 });

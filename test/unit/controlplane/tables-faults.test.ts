@@ -41,7 +41,7 @@ test('one_refused_record_froze_its_owner: what is not understood is hidden, kept
   const records = [writer.write(topic, '', 1), writer.write(topic, 'new/a', 1), writer.write(topic, 'b', 1)];
   for (const signed of records) tables.ingest(signed);
   assert.deepEqual(keysOf(tables), ['b']);
-  assert.deepEqual(tables.vector(topic).get(other.key.nodeId), { epoch: 1, seq: 3 });
+  assert.deepEqual(tables.vector(topic).get(other.key.nodeId), { epoch: 1, seq: 3, ahead: 0 });
   const passedOn = tables.after(topic, other.key.nodeId, nowhere)?.records.map(({ payload }) => payload);
   assert.deepEqual(
     passedOn,

@@ -1,0 +1,313 @@
+import { decode, encode } from '../encoding.ts';
+import { type Environment, jittered, type Log } from '../environment.ts';
+import { type NodeId, nodeIdOf } from '../ids.ts';
+import type { Transport } from '../mesh/transport.ts';
+import type { Offences } from '../offences.ts';
+import type { Members } from './members.ts';
+import {
+  type Ask,
+  maxRowsPerRequest,
+  maxTopicsPerRequest,
+  nextAsk,
+  parseCompareReply,
+  parsePullReply,
+  toWireAsk,
+  type WireStream,
+} from './pull.ts';
+import { decodeRecord } from './record.ts';
+import { isBehind } from './stream.ts';
+import { badSignature, type Tables } from './tables.ts';
+
+const compareTimeoutMs = 3_000;
+const pullTimeoutMs = 10_000;
+// Streams asked for one by one while an earlier pull is not answered; beyond that everything is compared.
+const maxWantedStreams = 256;
+// Neighbours that are compared with at a time: after a partition has healed the first brings what all of them have.
+const maxExchanges = 3;
+// A signature takes 0.1 ms to check: after so many the loop gets to do something else.
+const recordsPerSlice = 100;
+// A stream that still has a gap after it was asked for is asked for again, elsewhere: the first to show it may have had
+// no more than we.
+const retryMs = 100;
+const maxRetries = 5;
+
+/** What to pull: whatever differs, or in each topic every stream or some. */
+export type Wanted = 'all' | Map<string, 'every' | Set<NodeId>>;
+
+export interface PullerInit {
+  readonly tables: Tables;
+  readonly members: Members;
+  readonly transport: Transport;
+  readonly environment: Environment;
+  readonly offences: Offences;
+  readonly log: Log;
+}
+
+/** Fetches what this node lacks from those who showed that they have it. */
+export class Puller {
+  readonly #init: PullerInit;
+  readonly #wanted = new Map<NodeId, Wanted>();
+  readonly #pulling = new Set<NodeId>();
+  readonly #exchanged = new Map<NodeId, number>();
+  readonly #waitingForTurn: (() => void)[] = [];
+  readonly #timers = new Set<() => void>();
+  readonly #pauses = new Set<() => void>();
+  #exchanges = 0;
+  #retrying = 0;
+  #stopped = false;
+  /** Called after every full exchange. */
+  onExchange: () => void = () => {};
+
+  constructor(init: PullerInit) {
+    this.#init = init;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const cancel of this.#timers) cancel();
+    for (const go of [...this.#pauses, ...this.#waitingForTurn]) go();
+  }
+
+  disconnected(peer: NodeId): void {
+    this.#wanted.delete(peer);
+    this.#exchanged.delete(peer);
+  }
+
+  /** How many full exchanges with that peer were finished since it connected. */
+  exchangesWith(peer: NodeId): number {
+    return this.#exchanged.get(peer) ?? 0;
+  }
+
+  /** Pulls from that peer as soon as possible; requests that come while one is under way are put together. */
+  want(peer: NodeId, wanted: Wanted): void {
+    const known = this.#wanted.get(peer);
+    this.#wanted.set(peer, known === undefined ? wanted : together(known, wanted));
+    if (this.#pulling.has(peer)) return;
+    this.#pulling.add(peer);
+    this.#serve(peer)
+      .catch((error: unknown) => this.#init.log.debug({ err: error, peer }, 'pull failed; the next one repeats it'))
+      .finally(() => this.#pulling.delete(peer));
+  }
+
+  /** Pulls streams that have a gap: from their owners where they are connected, else from `peer`, who showed them. */
+  fill(streams: ReadonlyMap<string, ReadonlySet<NodeId>>, peer: NodeId): void {
+    const connected = this.#init.transport.connections();
+    for (const [topic, owners] of streams) {
+      for (const owner of owners) {
+        this.want(connected.has(owner) ? owner : peer, new Map([[topic, new Set([owner])]]));
+      }
+    }
+  }
+
+  /** One full exchange with that peer, finished when it resolves. */
+  async pullNow(peer: NodeId): Promise<void> {
+    const { tables } = this.#init;
+    await this.#pull(peer, new Map(tables.topics.map((topic) => [topic, 'every'])));
+  }
+
+  /** All of one topic. @returns false when that peer does not follow it */
+  async pullTopic(peer: NodeId, topic: string): Promise<boolean> {
+    const foreign = await this.#pull(peer, new Map([[topic, 'every']]));
+    return !foreign.has(topic);
+  }
+
+  async #serve(peer: NodeId): Promise<void> {
+    for (;;) {
+      const wanted = this.#wanted.get(peer);
+      if (wanted === undefined || this.#stopped) return;
+      this.#wanted.delete(peer);
+      if (wanted === 'all') await this.#inTurn(() => this.#exchange(peer));
+      else {
+        try {
+          await this.#pull(peer, wanted);
+        } finally {
+          this.#retryLater(wanted);
+        }
+      }
+    }
+  }
+
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    if (this.#exchanges >= maxExchanges) await new Promise<void>((resolve) => this.#waitingForTurn.push(resolve));
+    else this.#exchanges += 1;
+    try {
+      await work();
+    } finally {
+      // The turn is handed on, or given back.
+      const next = this.#waitingForTurn.shift();
+      if (next === undefined) this.#exchanges -= 1;
+      else next();
+    }
+  }
+
+  /** Compares digests, and pulls the topics in which the two differ. */
+  async #exchange(peer: NodeId): Promise<void> {
+    const { tables, transport } = this.#init;
+    // Its turn came when it was gone.
+    if (this.#stopped || !transport.connections().has(peer)) return;
+    const [topics, own] = [tables.topics, tables.ownElsewhere()];
+    for (let from = 0; from < Math.max(topics.length, own.length); from += maxTopicsPerRequest) {
+      const digests = topics
+        .slice(from, from + maxTopicsPerRequest)
+        .map((topic) => [topic, Buffer.from(tables.digest(topic), 'hex')]);
+      const mine = own.slice(from, from + maxTopicsPerRequest).map(([topic, { epoch, seq }]) => [topic, epoch, seq]);
+      const reply = parseCompareReply(await this.#ask(peer, 'compare', { digests, own: mine }, compareTimeoutMs));
+      if (reply === null) return this.#refuse('malformed answer to a comparison', peer);
+      const differing = reply.differing.filter((topic) => tables.hasInterest(topic));
+      if (differing.length > 0) await this.#pull(peer, new Map(differing.map((topic) => [topic, 'every'])));
+    }
+    this.#exchanged.set(peer, this.exchangesWith(peer) + 1);
+    this.onExchange();
+  }
+
+  /** @returns topics that the peer does not follow */
+  async #pull(peer: NodeId, wanted: Exclude<Wanted, 'all'>): Promise<Set<string>> {
+    const { tables } = this.#init;
+    const foreign = new Set<string>();
+    let pending = [...wanted].map(([topic, owners]) => ({ topic, owners, from: null as NodeId | null }));
+    while (pending.length > 0 && !this.#stopped) {
+      const asks: Ask[] = [];
+      let room = maxRowsPerRequest;
+      for (const { topic, owners, from } of pending) {
+        if (room <= 0 || asks.length === maxTopicsPerRequest) break;
+        const ask =
+          owners === 'every'
+            ? nextAsk(topic, tables.vector(topic), from, room)
+            : {
+                topic,
+                range: null,
+                positions: new Map([...owners].map((owner) => [owner, tables.position(topic, owner)])),
+              };
+        room -= ask.positions.size;
+        asks.push(ask);
+      }
+      const reply = parsePullReply(await this.#ask(peer, 'pull', asks.map(toWireAsk), pullTimeoutMs));
+      if (reply === null) {
+        this.#refuse('malformed pull reply', peer);
+        return foreign;
+      }
+      for (const topic of reply.foreign) foreign.add(topic);
+      let progress = false;
+      for (const stream of reply.streams) progress = (await this.#take(stream, peer)) || progress;
+      // A peer that says "more" and brings nothing new would keep us asking for ever.
+      if (reply.more && progress) continue;
+      pending = pending.flatMap((each, i) => {
+        const ask = asks[i];
+        if (ask === undefined) return [each];
+        const from = ask.range?.until ?? null;
+        return from === null ? [] : [{ ...each, from }];
+      });
+    }
+    return foreign;
+  }
+
+  async #take(stream: WireStream, peer: NodeId): Promise<boolean> {
+    const { tables, members } = this.#init;
+    const owner = nodeIdOf(stream.owner);
+    if (owner === tables.self) return false;
+    if (members.get(owner) === null) {
+      const admitted = members.recognise(stream.certificate);
+      if (!admitted.ok || admitted.member.nodeId !== owner) {
+        this.#refuse(admitted.ok ? 'certificate of another node' : admitted.reason, owner);
+        return false;
+      }
+    }
+    const before = tables.position(stream.topic, owner);
+    let clean = true;
+    let progress = false;
+    for (const [i, wire] of stream.records.entries()) {
+      if (i > 0 && i % recordsPerSlice === 0 && !this.#stopped) await this.#pause();
+      const signed = decodeRecord(wire);
+      if (signed === null || signed.record.owner !== owner || signed.record.topic !== stream.topic) {
+        this.#refuse('malformed record', peer);
+        return progress;
+      }
+      const outcome = tables.ingest(signed);
+      const { epoch, seq } = signed.record;
+      // A part begins with the last record of the whole (pull.ts).
+      if (seq > stream.upTo) tables.expect(stream.topic, owner, epoch, seq);
+      if (outcome.result === 'applied') {
+        progress = true;
+        if (outcome.objection !== null) this.#refuse(outcome.objection, owner);
+      }
+      if (outcome.result === 'refused') {
+        this.#refuse(outcome.reason, outcome.reason === badSignature ? peer : owner);
+        clean = false;
+      }
+    }
+    // A record that was not taken leaves a gap, and the next exchange brings it again.
+    const known = tables.position(stream.topic, owner);
+    const joins = stream.after === 0 || (known.epoch === stream.epoch && known.seq >= stream.after);
+    if (clean && joins) tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
+    return progress || isBehind(before, tables.position(stream.topic, owner));
+  }
+
+  /** Streams that are not whole yet after they were asked for: again, of somebody else. */
+  #retryLater(wanted: Exclude<Wanted, 'all'>, attempt = 1): void {
+    const { tables, transport, environment } = this.#init;
+    const lacking = new Map<string, Set<NodeId>>();
+    for (const [topic, owners] of wanted) {
+      const still = owners === 'every' ? [] : [...owners].filter((owner) => tables.isLacking(topic, owner));
+      if (still.length > 0) lacking.set(topic, new Set(still));
+    }
+    if (lacking.size === 0 || attempt > maxRetries || this.#stopped || this.#retrying >= maxWantedStreams) return;
+    this.#retrying += 1;
+    this.#after(jittered(environment, retryMs * 2 ** (attempt - 1)), () => {
+      this.#retrying -= 1;
+      const peers = [...transport.connections().keys()];
+      const peer = peers[Math.floor(environment.random() * peers.length)];
+      if (peer === undefined) return;
+      this.#pull(peer, lacking)
+        .catch((error: unknown) => this.#init.log.debug({ err: error, peer }, 'a gap could not be pulled here either'))
+        .finally(() => this.#retryLater(lacking, attempt + 1));
+    });
+  }
+
+  async #ask(peer: NodeId, method: string, body: unknown, timeoutMs: number): Promise<unknown> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const reply = await this.#init.transport.request(peer, method, encode(body), signal);
+    try {
+      return decode(reply);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The first of a kind is said, the rest are counted (`weft status`). */
+  #refuse(reason: string, who: NodeId): void {
+    if (this.#init.offences.report(who, reason))
+      this.#init.log.warn({ reason, node: who }, 'refused what came of a node');
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const go = (): void => {
+        this.#pauses.delete(go);
+        resolve();
+      };
+      this.#pauses.add(go);
+      this.#after(0, go);
+    });
+  }
+
+  #after(delayMs: number, task: () => void): void {
+    const cancel = this.#init.environment.timer(delayMs, () => {
+      this.#timers.delete(cancel);
+      task();
+    });
+    this.#timers.add(cancel);
+  }
+}
+
+/** Two wishes in one; too many streams one by one are as good as all. */
+function together(a: Wanted, b: Wanted): Wanted {
+  if (a === 'all' || b === 'all') return 'all';
+  const both = new Map(a);
+  for (const [topic, owners] of b) {
+    const known = both.get(topic);
+    const every = known === 'every' || owners === 'every';
+    both.set(topic, every ? 'every' : new Set([...(known ?? []), ...owners]));
+  }
+  const streams = [...both.values()].reduce((sum, owners) => sum + (owners === 'every' ? 1 : owners.size), 0);
+  return streams > maxWantedStreams ? 'all' : both;
+}
