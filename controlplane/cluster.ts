@@ -16,6 +16,7 @@ import { Networks } from './networks.ts';
 import { Offences } from './offences.ts';
 import { Removal } from './removal.ts';
 import { Allocator } from './ring/allocator.ts';
+import { RoleChange } from './roles/change.ts';
 import { Roles } from './roles/roles.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
@@ -69,6 +70,7 @@ export class Cluster {
   readonly removal: Removal;
   readonly roles: Roles;
   readonly liveness: Liveness;
+  readonly roleChange: RoleChange;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
   /** Who does what it must not do. */
@@ -148,6 +150,7 @@ export class Cluster {
       members,
       transport,
       allocator,
+      roles: this.roles,
       clock,
       environment,
       log,
@@ -167,6 +170,20 @@ export class Cluster {
       population: () => view.nodes.size,
       missing: () => transport.dialer.states().keys(),
       hostAnswers: init.hostAnswers ?? (async () => null),
+    });
+    this.roleChange = new RoleChange({
+      tables,
+      view,
+      roles: this.roles,
+      clock,
+      transport,
+      environment,
+      log,
+      isManager: () => this.isManager,
+      catchUp: (node) => this.replica.pullNow(node),
+      handOver: async () => {},
+      // Numbers of one that may still hand them out rest with it until it is heard of, or removed.
+      takeOver: (from, stoodDown) => this.removal.takeOver(from, stoodDown ? ringPools : []),
     });
     this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
     this.networks = new Networks({
@@ -197,7 +214,8 @@ export class Cluster {
   }
 
   get isManager(): boolean {
-    return this.identity.role === 'manager' && !this.#members.demoted.has(this.self);
+    const { role } = this.identity;
+    return role === 'manager' && !this.#members.demoted.has(this.self) && !this.roleChange.isStandingDown;
   }
 
   /** Loads the tables, opens a new epoch and starts the mesh. */
@@ -262,6 +280,7 @@ export class Cluster {
     this.removal.stop();
     this.roles.stop();
     this.liveness.stop();
+    this.roleChange.stop();
     this.replica.stop();
     this.view.close();
     await this.transport.stop();
@@ -347,6 +366,10 @@ export class Cluster {
         return this.liveness.prober.help(body);
       case 'liveness':
         return this.liveness.answer(body);
+      case 'stand-down':
+        return this.roleChange.answerStandDown(from);
+      case 'step-down':
+        return this.roleChange.answerStepDown(from);
       case 'leave':
         // Everything the leaver wrote has to be here first: its grants say who owns what.
         await this.replica.pullNow(from);

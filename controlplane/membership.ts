@@ -3,8 +3,6 @@ import { SubnetPool } from './addresses.ts';
 import { Cluster, type ClusterInit } from './cluster.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
-import { startJoinListener } from './identity/join-listener.ts';
-import { JoinTokens } from './identity/join-tokens.ts';
 import { newNodeKey } from './identity/keys.ts';
 import {
   type Addressing,
@@ -21,10 +19,11 @@ import {
 import { Trust } from './identity/trust.ts';
 import type { Vault } from './identity/vault.ts';
 import { type NetworkId, randomBase36 } from './ids.ts';
-import { joinDecider, requestMembership } from './joining.ts';
-import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
+import { requestMembership } from './joining.ts';
+import type { HostPort } from './mesh/address.ts';
 import { libp2pTransport } from './mesh/libp2p.ts';
 import { ingressName } from './networks.ts';
+import { Reception } from './reception.ts';
 import type { Store } from './store.ts';
 import type { ClusterValue } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
@@ -59,13 +58,10 @@ export interface ClusterSettings {
   readonly dataPathPort: number;
 }
 
-/** A running membership: the cluster, and on managers the tokens and the join listener. */
+/** A running membership: the cluster, and what a manager keeps for those who want to join. */
 export interface Membership {
   readonly cluster: Cluster;
-  /** null on workers. */
-  readonly tokens: JoinTokens | null;
-  /** Where this manager takes joins, `IP:PORT`. */
-  readonly joinAddress: string | null;
+  readonly reception: Reception;
   stop(): Promise<void>;
 }
 
@@ -113,7 +109,7 @@ export async function initCluster(
     ...addressing,
     createdMs: now,
   };
-  return begin(init, identity, new Map(), async ({ cluster, tokens }) => {
+  return begin(init, identity, new Map(), async ({ cluster, reception }) => {
     const value: ClusterValue = {
       stamp: [...cluster.clock.next()],
       root: cluster.self,
@@ -122,8 +118,8 @@ export async function initCluster(
       dataPathPort: settings.dataPathPort,
     };
     await cluster.tables.put(clusterTopic, 'cluster', value);
-    await tokens?.rotate('worker');
-    await tokens?.rotate('manager');
+    await reception.tokens?.rotate('worker');
+    await reception.tokens?.rotate('manager');
     const plain = { internal: false, attachable: false, options: {}, labels: {} };
     await cluster.networks.create({ ...plain, name: ingressName, ingress: true });
   });
@@ -219,33 +215,19 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     onRemoved: init.onRemoved,
   };
   const cluster = new Cluster(clusterInit);
-  let listener: { close(): Promise<void> } | null = null;
+  const reception = new Reception({
+    cluster,
+    listen: { host: init.listenHost, port: init.joinPort },
+    environment,
+    log,
+  });
   const stop = async (): Promise<void> => {
-    await listener?.close();
+    await reception.stop();
     await cluster.stop();
   };
   try {
     await cluster.start();
-    let tokens: JoinTokens | null = null;
-    if (identity.role === 'manager') {
-      tokens = new JoinTokens({
-        tables: cluster.tables,
-        view: cluster.view,
-        clock: cluster.clock,
-        authorities: () => cluster.identity.authorities,
-        root: () => cluster.identity.trust.prefer(cluster.ownRoot).current.der,
-      });
-      const decide = joinDecider({ now: () => environment.now(), log }, cluster, tokens);
-      listener = await startJoinListener({
-        listen: { host: init.listenHost, port: init.joinPort },
-        certificate: identity.certificate,
-        authority: identity.trust.prefer(cluster.ownRoot).current.der,
-        pkcs8: identity.key.pkcs8,
-        decide,
-        now: () => environment.now(),
-        log,
-      });
-    }
+    await reception.start();
     await cluster.announce({
       hostname: init.hostname,
       vtep: identity.vtep,
@@ -253,9 +235,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
       version: init.version,
       createdMs: identity.createdMs,
     });
-    const host = parseHostPort(identity.advertise)?.host ?? init.listenHost;
-    const joinAddress = tokens === null ? null : formatHostPort({ host, port: init.joinPort });
-    return { cluster, tokens, joinAddress, stop };
+    return { cluster, reception, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -3,11 +3,12 @@ import { ControlPlaneError } from './errors.ts';
 import type { NodeId } from './ids.ts';
 import type { Transport } from './mesh/transport.ts';
 import type { Allocator } from './ring/allocator.ts';
+import type { Roles } from './roles/roles.ts';
 import type { HybridClock } from './tables/clock.ts';
 import type { Members } from './tables/members.ts';
 import { clusterTopic } from './tables/record.ts';
 import type { Tables } from './tables/tables.ts';
-import { ringPools, type View } from './tables/view.ts';
+import { type RingId, ringPools, type View } from './tables/view.ts';
 
 // A removed node is told so by gossip before its connection is closed.
 const removalGraceMs = 1_000;
@@ -20,6 +21,7 @@ export interface RemovalInit {
   readonly members: Members;
   readonly transport: Transport;
   readonly allocator: Allocator;
+  readonly roles: Roles;
   readonly clock: HybridClock;
   readonly environment: Environment;
   readonly log: Log;
@@ -73,14 +75,18 @@ export class Removal {
         `run \`weft leave\` on it, or use --force`,
       );
     }
-    await this.#takeOver(nodeId);
+    await this.takeOver(nodeId, [...ringPools, ...view.networks.keys()]);
     await tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...clock.next()] });
   }
 
-  async #takeOver(nodeId: NodeId): Promise<void> {
-    const { allocator, tables, view } = this.#init;
-    for (const ring of [...ringPools, ...view.networks.keys()]) await allocator.reclaim(ring, nodeId);
+  /** Writes again, in this node's name, what that node wrote as a manager, and takes the numbers it owns of `rings`. */
+  async takeOver(nodeId: NodeId, rings: readonly RingId[]): Promise<void> {
+    const { allocator, roles, tables, view } = this.#init;
+    for (const ring of rings) await allocator.reclaim(ring, nodeId);
     for (const { key, value } of view.sharedBy(nodeId)) await tables.put(clusterTopic, key, value);
+    for (const { subject, role, stamp } of roles.decisionsBy(nodeId)) {
+      if (subject !== tables.self) await tables.put(clusterTopic, `role/${subject}`, { stamp: [...stamp], role });
+    }
   }
 
   /** The tables say that a node was removed: its connections, its certificate and its records go. */

@@ -46,7 +46,7 @@ const reserved = (): RequestError =>
 export function makeHandlers(agent: Agent): Handlers {
   const cluster = () => agent.membership.cluster;
   const joinToken = async (ref: string, rotate: boolean) => {
-    const { tokens, joinAddress } = agent.membership;
+    const { tokens, joinAddress } = agent.membership.reception;
     if (ref !== 'worker' && ref !== 'manager') throw notFound('join token', ref);
     if (tokens === null || joinAddress === null) {
       throw new RequestError(
@@ -73,7 +73,7 @@ export function makeHandlers(agent: Agent): Handlers {
     status: () => statusReply(agent),
     init: async ({ body }) => {
       const membership = await agent.init(body);
-      const { tokens, joinAddress } = membership;
+      const { tokens, joinAddress } = membership.reception;
       return {
         NodeID: membership.cluster.self,
         ClusterID: membership.cluster.identity.clusterId,

@@ -242,7 +242,7 @@ export function statusReply(agent: Agent): Status {
     NodeID: cluster?.self ?? '',
     ClusterID: cluster?.identity.clusterId ?? '',
     Role: cluster?.identity.role ?? '',
-    JoinAddr: membership?.joinAddress ?? '',
+    JoinAddr: membership?.reception.joinAddress ?? '',
     GossipAddrs: cluster === null ? [] : [cluster.identity.advertise],
     DataPathAddr: cluster?.identity.vtep ?? '',
     DataPathPort: cluster?.view.cluster?.dataPathPort ?? 0,

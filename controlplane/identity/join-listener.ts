@@ -25,15 +25,22 @@ export interface JoinListenerInit {
   readonly log: Log;
 }
 
+export interface JoinListener {
+  readonly port: number;
+  /** From now on shows these: new connections get them. */
+  show(chain: Pick<JoinListenerInit, 'certificate' | 'authority'>): void;
+  close(): Promise<void>;
+}
+
 /** The HTTPS listener of a manager that takes joins (2377/tcp). Resolves when it listens. */
-export async function startJoinListener(init: JoinListenerInit): Promise<{ port: number; close: () => Promise<void> }> {
+export async function startJoinListener(init: JoinListenerInit): Promise<JoinListener> {
   const attempts = new Map<string, { since: number; count: number }>();
   const key = `-----BEGIN PRIVATE KEY-----\n${Buffer.from(init.pkcs8).toString('base64')}\n-----END PRIVATE KEY-----\n`;
+  const shown = ({ certificate, authority }: Pick<JoinListenerInit, 'certificate' | 'authority'>) =>
+    ({ key, cert: toPem(certificate) + toPem(authority), minVersion: 'TLSv1.3' }) as const;
   const server: Server = createServer(
     {
-      key,
-      cert: toPem(init.certificate) + toPem(init.authority),
-      minVersion: 'TLSv1.3',
+      ...shown(init),
       handshakeTimeout: 5_000,
       requestTimeout: 10_000,
       headersTimeout: 5_000,
@@ -93,6 +100,7 @@ export async function startJoinListener(init: JoinListenerInit): Promise<{ port:
   server.on('error', (error) => init.log.error({ err: error }, 'the join listener failed'));
   return {
     port: (server.address() as AddressInfo).port,
+    show: (chain) => server.setSecureContext(shown(chain)),
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
