@@ -12,6 +12,7 @@ export const requestLines = {
   rotateJoinToken: 'POST /v1/join-tokens/:ref/rotate',
   nodeList: 'GET /v1/nodes',
   nodeInspect: 'GET /v1/nodes/:ref',
+  nodeUpdate: 'POST /v1/nodes/:ref/update',
   nodeRemove: 'DELETE /v1/nodes/:ref',
   networkList: 'GET /v1/networks',
   networkCreate: 'POST /v1/networks',

@@ -35,6 +35,7 @@ export const routes = {
   rotateJoinToken: route('rotateJoinToken', 'Replace the join token of a role', Empty, schema.JoinTokenReply),
   nodeList: route('nodeList', 'All nodes', Empty, schema.Node.array()),
   nodeInspect: route('nodeInspect', 'One node', Empty, schema.Node),
+  nodeUpdate: route('nodeUpdate', 'Change the role of a node', schema.NodeUpdateRequest, schema.NodeUpdateReply),
   nodeRemove: route('nodeRemove', 'Remove a node that is down from the cluster', Empty, Empty, ['force']),
   networkList: route('networkList', 'All networks', Empty, schema.Network.array()),
   networkCreate: route('networkCreate', 'Create a network', schema.NetworkCreateRequest, schema.NetworkCreateReply),

@@ -100,6 +100,8 @@ export const Node = z.strictObject({
   /** `ready`: connected here; `down`: no connection; `self` is told by Self. */
   Status: z.enum(['ready', 'down']),
   Self: z.boolean(),
+  /** Of managers whether this node reaches them; `promoted`: is to be one and has no certificate for it yet. */
+  ManagerStatus: z.enum(['', 'reachable', 'unreachable', 'promoted']),
   /** VTEP. */
   DataPathAddr: z.string(),
   /** `IP:PORT` gossip addresses. */
@@ -108,6 +110,12 @@ export const Node = z.strictObject({
   CreatedAt: isoTime,
   /** null on a worker, of another node: it follows only the networks it is on. */
   Endpoints: z.int().nullable(),
+});
+
+export const NodeUpdateRequest = z.strictObject({ Role });
+export const NodeUpdateReply = z.strictObject({
+  /** False when the node had that role already. */
+  Changed: z.boolean(),
 });
 
 export const IpamConfig = z.strictObject({ Subnet: cidrText, Gateway: ipText.optional() });
@@ -288,6 +296,8 @@ export type LeaveRequest = z.infer<typeof LeaveRequest>;
 export type Role = z.infer<typeof Role>;
 export type JoinTokenReply = z.infer<typeof JoinTokenReply>;
 export type Node = z.infer<typeof Node>;
+export type NodeUpdateRequest = z.infer<typeof NodeUpdateRequest>;
+export type NodeUpdateReply = z.infer<typeof NodeUpdateReply>;
 export type NetworkCreateRequest = z.infer<typeof NetworkCreateRequest>;
 export type NetworkCreateReply = z.infer<typeof NetworkCreateReply>;
 export type Network = z.infer<typeof Network>;

@@ -94,6 +94,9 @@ export function makeHandlers(agent: Agent): Handlers {
 
     nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(cluster(), id)),
     nodeInspect: ({ ref }) => nodeReply(cluster(), findNode(cluster(), ref)),
+    nodeUpdate: async ({ ref, body }) => ({
+      Changed: await cluster().roleChange.set(findNode(cluster(), ref), body.Role),
+    }),
     nodeRemove: async ({ ref, query }) => {
       await cluster().removeNode(findNode(cluster(), ref), query.get('force') === 'true');
       return {};

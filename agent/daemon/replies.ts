@@ -46,12 +46,18 @@ export function nodeReply(cluster: Cluster, id: NodeId): Node {
     Role: cluster.roleOf(id) ?? 'worker',
     Status: self || cluster.transport.connections().has(id) ? 'ready' : 'down',
     Self: self,
+    ManagerStatus: managerStatusOf(cluster, id),
     DataPathAddr: node.vtep,
     GossipAddrs: node.gossip,
     EngineVersion: node.version,
     CreatedAt: iso(node.createdMs),
     Endpoints: known ? endpoints : null,
   };
+}
+
+function managerStatusOf(cluster: Cluster, id: NodeId): Node['ManagerStatus'] {
+  if (cluster.roleOf(id) === 'manager') return cluster.liveness.isSuspended(id) ? 'unreachable' : 'reachable';
+  return cluster.roles.wanted(id) === 'manager' ? 'promoted' : '';
 }
 
 /** @param ref id, start of an id, hostname, or `self` */
@@ -241,7 +247,7 @@ export function statusReply(agent: Agent): Status {
     StartedAt: iso(agent.startedMs),
     NodeID: cluster?.self ?? '',
     ClusterID: cluster?.identity.clusterId ?? '',
-    Role: cluster?.identity.role ?? '',
+    Role: cluster?.roleOf(cluster.self) ?? '',
     JoinAddr: membership?.reception.joinAddress ?? '',
     GossipAddrs: cluster === null ? [] : [cluster.identity.advertise],
     DataPathAddr: cluster?.identity.vtep ?? '',

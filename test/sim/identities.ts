@@ -47,15 +47,18 @@ async function makeAuthority(): Promise<Authority> {
   return { certificate: Buffer.from(certificate.rawData), pkcs8 };
 }
 
-/** Identity number `index` of the simulated cluster; the same in every run, and made once. */
-export function identityOf(index: number, role: Role): Promise<Identity> {
-  const label = `${role} ${index}`;
-  const identity = identities.get(label) ?? makeIdentity(index, role, label);
+/**
+ * Identity number `index` of the simulated cluster; the same in every run, and made once.
+ * @param laterMs so much after the start of the simulation its certificate was made
+ */
+export function identityOf(index: number, role: Role, laterMs = 0): Promise<Identity> {
+  const label = `${role} ${index}${laterMs === 0 ? '' : ` ${laterMs}`}`;
+  const identity = identities.get(label) ?? makeIdentity(index, role, laterMs, label);
   identities.set(label, identity);
   return identity;
 }
 
-async function makeIdentity(index: number, role: Role, label: string): Promise<Identity> {
+async function makeIdentity(index: number, role: Role, laterMs: number, label: string): Promise<Identity> {
   const restore = simulateCrypto(new Prng(label));
   try {
     authority ??= makeAuthority();
@@ -64,7 +67,7 @@ async function makeIdentity(index: number, role: Role, label: string): Promise<I
     return {
       key,
       clusterId: simulationClusterId,
-      certificate: await issueCertificate(ca, simulationClusterId, { ...key, role }, simulationStartMs),
+      certificate: await issueCertificate(ca, simulationClusterId, { ...key, role }, simulationStartMs + laterMs),
       trust: Trust.of([{ root: ca.certificate, cross: null }]),
       authorities: role === 'manager' ? [ca] : [],
       networkKeys: [Buffer.alloc(32)],

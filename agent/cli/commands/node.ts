@@ -1,24 +1,29 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Node } from '../../api/schema.ts';
 import { define } from '../define.ts';
 import { type Context, each, type Session, writeJson } from '../session.ts';
 import { shortNodeId, table } from '../text.ts';
+import { membershipMs } from './addressing.ts';
 
 /** `weft node`. */
 export function addNode(parent: Command, session: Session): void {
   const node = define(parent, 'node', {
-    summary: 'Look at the nodes of the cluster, or remove one',
-    examples: ['weft node ls', 'weft node rm host3'],
+    summary: 'Look at the nodes of the cluster, change the role of one, or remove it',
+    examples: ['weft node ls', 'weft node promote host2', 'weft node rm host3'],
   }).helpCommand(false);
   addList(node, session);
   addInspect(node, session);
+  addPromote(node, session);
+  addDemote(node, session);
+  addUpdate(node, session);
   addRemove(node, session);
 }
 
 function addList(parent: Command, session: Session): void {
   define(parent, 'ls', {
     summary: 'List the nodes',
-    details: 'An asterisk marks this node.',
+    details: `An asterisk marks this node. MANAGER STATUS is empty for workers; Promoted: the node is to be a manager and has no
+certificate for it yet.`,
     examples: ['weft node ls', 'weft node ls -q'],
   })
     .alias('list')
@@ -40,13 +45,15 @@ function render(nodes: readonly Node[], trunc: boolean): string {
     `${trunc ? shortNodeId(node.ID) : node.ID}${node.Self ? ' *' : ''}`,
     node.Hostname,
     node.Status === 'ready' ? 'Ready' : 'Down',
-    node.Role,
+    managerStatus[node.ManagerStatus],
     node.DataPathAddr,
     String(node.Endpoints ?? '-'),
     node.EngineVersion,
   ]);
-  return table(['ID', 'HOSTNAME', 'STATUS', 'ROLE', 'VTEP', 'ENDPOINTS', 'VERSION'], rows);
+  return table(['ID', 'HOSTNAME', 'STATUS', 'MANAGER STATUS', 'VTEP', 'ENDPOINTS', 'VERSION'], rows);
 }
+
+const managerStatus = { '': '', reachable: 'Reachable', unreachable: 'Unreachable', promoted: 'Promoted' } as const;
 
 function addInspect(parent: Command, session: Session): void {
   define(parent, 'inspect', {
@@ -67,6 +74,52 @@ function addInspect(parent: Command, session: Session): void {
 async function ownId({ client }: Context): Promise<string> {
   const { NodeID: id } = await client.call('status');
   return id === '' ? 'self' : id;
+}
+
+function addPromote(parent: Command, session: Session): void {
+  define(parent, 'promote', {
+    summary: 'Make managers of workers',
+    details: 'Each gets a certificate and the CA key from a manager by itself, and then takes joins.',
+    examples: ['weft node promote host2', 'weft node promote host2 host3'],
+  })
+    .argument('<node...>', 'hostnames, ids or starts of ids')
+    .action(session.action(async (context, _flags, refs) => setRole(context, refs, 'manager')));
+}
+
+function addDemote(parent: Command, session: Session): void {
+  define(parent, 'demote', {
+    summary: 'Make workers of managers',
+    details: `From then on no node takes a manager's word from them. A host that is no longer trusted had the CA key: remove it,
+and rotate the CA.`,
+    examples: ['weft node demote host2'],
+  })
+    .argument('<node...>', 'hostnames, ids or starts of ids')
+    .action(session.action(async (context, _flags, refs) => setRole(context, refs, 'worker')));
+}
+
+function addUpdate(parent: Command, session: Session): void {
+  define(parent, 'update', {
+    summary: 'Change a node',
+    examples: ['weft node update --role manager host2'],
+  })
+    .argument('<node>', 'hostname, id or start of an id')
+    .addOption(
+      new Option('--role <role>', 'what the node is to be').choices(['worker', 'manager']).makeOptionMandatory(),
+    )
+    .action(
+      session.action<{ role: 'worker' | 'manager' }>(async (context, { role }, refs) => setRole(context, refs, role)),
+    );
+}
+
+async function setRole(context: Context, refs: readonly string[], role: 'worker' | 'manager'): Promise<void> {
+  const changed = await each(context, refs, async (ref) => {
+    const { Changed } = await context.client.call('nodeUpdate', { ref, body: { Role: role }, timeoutMs: membershipMs });
+    if (!Changed) context.print(`Node ${ref} is already a ${role}.\n`);
+    else if (role === 'manager') context.print(`Node ${ref} promoted to a manager in the cluster.\n`);
+    else context.print(`Manager ${ref} demoted in the cluster.\n`);
+    return { Node: ref, Role: role, Changed };
+  });
+  context.document(changed);
 }
 
 function addRemove(parent: Command, session: Session): void {

@@ -79,11 +79,13 @@ Warnings:
   ],
   [
     'node ls',
-    `ID                       HOSTNAME   STATUS   ROLE      VTEP         ENDPOINTS   VERSION
-12D3KooWAlphaAlphaAl *   alpha      Ready    manager   192.0.2.10   2           0.1.0
-12D3KooWBetaBetaBeta     beta       Down     worker    192.0.2.11   0           0.1.0
+    `ID                       HOSTNAME   STATUS   MANAGER STATUS   VTEP         ENDPOINTS   VERSION
+12D3KooWAlphaAlphaAl *   alpha      Ready    Reachable        192.0.2.10   2           0.1.0
+12D3KooWBetaBetaBeta     beta       Down                      192.0.2.11   0           0.1.0
 `,
   ],
+  ['node promote beta', 'Node beta promoted to a manager in the cluster.\n'],
+  ['node demote alpha', 'Manager alpha demoted in the cluster.\n'],
   ['node ls -q', `${ids.alpha}\n${ids.beta}\n`],
   ['node rm alpha beta', 'alpha\nbeta\n'],
   ['network create frontend', `${ids.frontend}\n`],

@@ -53,6 +53,13 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
   ['node ls', ['GET /v1/nodes']],
   ['node inspect beta alpha', ['GET /v1/nodes/beta'], ['GET /v1/nodes/alpha']],
   ['node inspect self', ['GET /v1/status'], [`GET /v1/nodes/${ids.alpha}`]],
+  [
+    'node promote beta gamma',
+    ['POST /v1/nodes/beta/update', { Role: 'manager' }],
+    ['POST /v1/nodes/gamma/update', { Role: 'manager' }],
+  ],
+  ['node demote alpha', ['POST /v1/nodes/alpha/update', { Role: 'worker' }]],
+  ['node update --role worker alpha', ['POST /v1/nodes/alpha/update', { Role: 'worker' }]],
   ['node rm beta', ['DELETE /v1/nodes/beta']],
   ['node rm -f beta gamma', ['DELETE /v1/nodes/beta?force=true'], ['DELETE /v1/nodes/gamma?force=true']],
   ['network create frontend', ['POST /v1/networks', { Name: 'frontend' }]],
