@@ -2,12 +2,13 @@ import { Convergence } from './convergence.ts';
 import { encode } from './encoding.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
-import type { Role, RootDigest } from './identity/certificates.ts';
+import type { Role } from './identity/certificates.ts';
 import { Credentials } from './identity/credentials.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
 import type { Vault } from './identity/vault.ts';
 import type { NetworkId, NodeId } from './ids.ts';
 import { Interests } from './interests.ts';
+import { Keys } from './keys/keys.ts';
 import { Liveness } from './liveness/liveness.ts';
 import { livenessTopic } from './liveness/statement.ts';
 import { Mesh } from './mesh/mesh.ts';
@@ -71,6 +72,7 @@ export class Cluster {
   readonly roles: Roles;
   readonly liveness: Liveness;
   readonly roleChange: RoleChange;
+  readonly keys: Keys;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
   /** Who does what it must not do. */
@@ -185,6 +187,11 @@ export class Cluster {
       // Numbers of one that may still hand them out rest with it until it is heard of, or removed.
       takeOver: (from, stoodDown) => this.removal.takeOver(from, stoodDown ? ringPools : []),
     });
+    this.keys = new Keys({
+      ...{ credentials, members, tables, view, clock, transport, environment, log },
+      wantedRole: (nodeId) => this.roles.wanted(nodeId),
+      askDoor: null,
+    });
     this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
     this.networks = new Networks({
       tables,
@@ -203,9 +210,10 @@ export class Cluster {
     return this.credentials.identity;
   }
 
-  /** The root that this node's own certificate is of. */
-  get ownRoot(): RootDigest {
-    return this.#members.get(this.self)?.root ?? this.identity.trust.current.digest;
+  /** The root that this node's own certificate is of, DER. */
+  get ownRootCertificate(): Uint8Array {
+    const { trust, certificate } = this.identity;
+    return (trust.anchors.find((anchor) => anchor.issued(certificate)) ?? trust.current).der;
   }
 
   /** When this node's own certificate ends, milliseconds since the epoch. */
@@ -268,10 +276,11 @@ export class Cluster {
       rings,
       on: new Set<NetworkId>(),
       roles: true,
+      keys: false,
     };
-    const shown = [...tables.records(clusterTopic, 'certificate')];
-    const certificates = new Map(shown.map(({ record }) => [record.owner, record.value as Uint8Array]));
-    this.#follow({ ...everything, removed: view.removedNodes(), certificates });
+    const shown = new Map([...view.holdings].map(([id, { certificate }]) => [id, certificate]));
+    this.#follow({ ...everything, removed: view.removedNodes(), certificates: shown });
+    this.keys.start();
     transport.reshape();
   }
 
@@ -281,6 +290,7 @@ export class Cluster {
     this.roles.stop();
     this.liveness.stop();
     this.roleChange.stop();
+    await this.keys.stop();
     this.replica.stop();
     this.view.close();
     await this.transport.stop();
@@ -370,6 +380,10 @@ export class Cluster {
         return this.roleChange.answerStandDown(from);
       case 'step-down':
         return this.roleChange.answerStepDown(from);
+      case 'renew':
+        return this.keys.issuer.answer(body, from);
+      case 'mesh-key':
+        return this.keys.meshKeys.answer(body);
       case 'leave':
         // Everything the leaver wrote has to be here first: its grants say who owns what.
         await this.replica.pullNow(from);
@@ -389,12 +403,14 @@ export class Cluster {
 
   /** What follows from a change of the tables, besides the kernel. */
   #follow(touched: Touched): void {
-    const { nodes, rings, on, removed, roles, certificates } = touched;
+    const { nodes, rings, on, removed, roles, keys, certificates } = touched;
     for (const nodeId of removed) {
       this.removal.bar(nodeId);
       this.liveness.forget(nodeId);
     }
-    for (const [nodeId, certificate] of certificates) this.#admit(certificate, nodeId);
+    // Before anything that a node writes in its new role is looked at.
+    for (const certificate of certificates.values()) this.#members.recognise(certificate);
+    if (keys) this.keys.follow();
     if (roles || removed.length > 0) this.roles.follow();
     this.interests.follow(touched);
     if (nodes || on.size > 0 || removed.length > 0) this.transport.wake();

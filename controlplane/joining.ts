@@ -1,6 +1,7 @@
 import type { Cluster } from './cluster.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
+import { TrustAnchor } from './identity/certificates.ts';
 import type { Bootstrap } from './identity/join.ts';
 import { askToJoin, type JoinAnswer } from './identity/join-client.ts';
 import { type JoinVerdict, refuse } from './identity/join-listener.ts';
@@ -107,7 +108,7 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
         ? refuse(403, 'join_token_rotated', 'the join token was rotated and is no longer valid')
         : refuse(403, 'join_token_invalid', 'the join token is not one of this cluster');
     }
-    const { checkCertificateRequest, issueCertificate } = await import('./identity/authority.ts');
+    const { checkCertificateRequest, defaultLifetimeMs, issueCertificate } = await import('./identity/authority.ts');
     const checked = await checkCertificateRequest(request);
     if (!checked.ok) return refuse(400, 'join_malformed', checked.reason);
     const { nodeId } = checked;
@@ -118,7 +119,8 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
       return refuse(409, 'join_refused', 'this key was a member already; a join makes a new one');
     }
     const node = { nodeId, publicKey, role: token.role };
-    const certificate = await issueCertificate(authority, identity.clusterId, node, init.now());
+    const lifetimeMs = view.cluster?.certExpiryMs ?? defaultLifetimeMs;
+    const certificate = await issueCertificate(authority, identity.clusterId, node, init.now(), { lifetimeMs });
     init.log.info({ node: nodeId, role: token.role }, 'accepted a join');
     const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
     const bootstrap: Bootstrap = {
@@ -141,9 +143,8 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
 }
 
 /** The root that the listener shows first: the joiner's token names it. */
-function rootsFor({ identity, ownRoot }: Cluster): Link[] {
-  const { active } = identity.trust.prefer(ownRoot);
-  return active;
+function rootsFor({ identity, ownRootCertificate }: Cluster): Link[] {
+  return identity.trust.prefer(new TrustAnchor(ownRootCertificate).digest).active;
 }
 
 /** This node first, then others that are connected. */

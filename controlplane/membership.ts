@@ -31,6 +31,8 @@ import { clusterTopic } from './tables/record.ts';
 export const defaultPools: readonly string[] = ['10.0.0.0/8'];
 export const defaultSubnetBits = 24;
 export const defaultDataPathPort = 4789;
+/** As Docker's `--cert-expiry`. */
+export const defaultCertExpiryMs = 90 * 86_400_000;
 
 const meshTimeoutMs = 10_000;
 
@@ -56,6 +58,8 @@ export interface ClusterSettings {
   readonly pools: readonly string[];
   readonly subnetBits: number;
   readonly dataPathPort: number;
+  /** How long a certificate of a node lasts. */
+  readonly certExpiryMs: number;
 }
 
 /** A running membership: the cluster, and what a manager keeps for those who want to join. */
@@ -101,7 +105,7 @@ export async function initCluster(
   const identity: Identity = {
     key,
     clusterId,
-    certificate: await issueCertificate(authority, clusterId, node, now),
+    certificate: await issueCertificate(authority, clusterId, node, now, { lifetimeMs: settings.certExpiryMs }),
     trust: Trust.of([{ root: authority.certificate, cross: null }]),
     authorities: [authority],
     networkKeys: [randomBytes(32)],
@@ -116,6 +120,7 @@ export async function initCluster(
       pools: [...settings.pools],
       subnetBits: settings.subnetBits,
       dataPathPort: settings.dataPathPort,
+      certExpiryMs: settings.certExpiryMs,
     };
     await cluster.tables.put(clusterTopic, 'cluster', value);
     await reception.tokens?.rotate('worker');

@@ -91,8 +91,9 @@ export class Reception {
       view: cluster.view,
       clock: cluster.clock,
       authorities: () => cluster.identity.authorities,
-      root: () => cluster.identity.trust.prefer(cluster.ownRoot).current.der,
+      root: () => cluster.ownRootCertificate,
     });
+    cluster.keys.sealTokens = () => tokens.reseal();
     const now = (): number => environment.now();
     const decide = joinDecider({ now, log }, cluster, tokens);
     const { pkcs8 } = cluster.identity.key;
@@ -101,8 +102,8 @@ export class Reception {
 
   /** What the listener shows: own certificate, and the root that it is of. */
   #chain(): { certificate: Uint8Array; authority: Uint8Array } {
-    const { identity, ownRoot } = this.#init.cluster;
-    return { certificate: identity.certificate, authority: identity.trust.prefer(ownRoot).current.der };
+    const { identity, ownRootCertificate } = this.#init.cluster;
+    return { certificate: identity.certificate, authority: ownRootCertificate };
   }
 
   async #close(): Promise<void> {

@@ -60,6 +60,12 @@ export const InitRequest = z.strictObject({
   /** Prefix length of each subnet taken from the pool. */
   SubnetSize: z.int().min(16).max(29).optional(),
   DataPathPort: port.optional(),
+  /** How long a certificate of a node lasts, milliseconds; 90 days when absent. */
+  NodeCertExpiryMs: z
+    .int()
+    .min(10_000)
+    .max(10 * 365 * 86_400_000)
+    .optional(),
 });
 
 export const InitReply = z.strictObject({

@@ -21,6 +21,17 @@ export function seconds(text: string): number {
   throw new InvalidArgumentError('Want a number of seconds from 0 to 3600.');
 }
 
+const unitMs: { readonly [unit: string]: number } = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+
+/** A span of time as Docker writes it (Go's ParseDuration): `2160h`, `1h30m`, `90s`. In milliseconds. */
+export function duration(text: string): number {
+  const parts = [...text.matchAll(/(\d{1,9}(?:\.\d{1,3})?)(ms|h|m|s)/g)];
+  const whole = parts.map(([part]) => part).join('');
+  if (text !== '' && whole === text)
+    return parts.reduce((sum, [, value, unit = '']) => sum + Number(value) * (unitMs[unit] ?? 0), 0);
+  throw new InvalidArgumentError('Want a span of time such as 2160h, 1h30m or 90s.');
+}
+
 /** Collects the values of a repeatable option. */
 export function collect(text: string, previous: readonly string[] = []): string[] {
   return [...previous, text];

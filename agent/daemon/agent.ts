@@ -2,6 +2,7 @@ import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
 import type { Vault } from '../../controlplane/identity/vault.ts';
 import {
+  defaultCertExpiryMs,
   defaultDataPathPort,
   defaultPools,
   defaultSubnetBits,
@@ -160,6 +161,7 @@ export class Agent {
       pools: request.DefaultAddrPool ?? defaultPools,
       subnetBits: request.SubnetSize ?? defaultSubnetBits,
       dataPathPort: request.DataPathPort ?? defaultDataPathPort,
+      certExpiryMs: request.NodeCertExpiryMs ?? defaultCertExpiryMs,
     };
     return this.#become(() => initCluster(this.#membershipInit(), addressing, settings));
   }

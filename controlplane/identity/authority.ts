@@ -21,10 +21,10 @@ const algorithm = { name: 'Ed25519' };
 const dayMs = 86_400_000;
 // As SwarmKit's root CA: it outlives the hosts; rotation, not expiry, replaces it.
 const authorityLifetimeMs = 20 * 365 * dayMs;
-// As SwarmKit's node certificates.
-const nodeLifetimeMs = 90 * dayMs;
+/** As SwarmKit's node certificates; `weft init --cert-expiry` says otherwise. */
+export const defaultLifetimeMs = 90 * dayMs;
 // SwarmKit's CertBackdate: the clocks of two hosts may differ.
-const backdateMs = 3_600_000;
+const maxBackdateMs = 3_600_000;
 
 /** The cluster's certificate authority: only managers hold one. */
 export interface Authority {
@@ -38,18 +38,38 @@ export async function newAuthority(clusterId: string, nowMs: number): Promise<Au
   const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: newSerial(),
-    name: [{ O: [clusterId] }, { CN: ['weft-ca'] }],
-    notBefore: new Date(nowMs - backdateMs),
+    // A name of its own for each root: TLS finds the issuer of a certificate by name.
+    name: [{ O: [clusterId] }, { CN: [`weft-ca-${randomBytes(4).toString('hex')}`] }],
+    notBefore: new Date(nowMs - maxBackdateMs),
     notAfter: new Date(nowMs + authorityLifetimeMs),
     keys,
     signingAlgorithm: algorithm,
-    extensions: [
-      new BasicConstraintsExtension(true, 0, true),
-      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-    ],
+    extensions: authorityExtensions(),
   });
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
   return { certificate: Buffer.from(certificate.rawData), pkcs8 };
+}
+
+const authorityExtensions = () => [
+  new BasicConstraintsExtension(true, 0, true),
+  new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+];
+
+/** The cross-certificate with which `old` vouches for `next`: the name, key and dates of `next`, signed by `old`. DER. */
+export async function crossSign(old: Authority, next: Authority): Promise<Uint8Array> {
+  const root = new X509Certificate(Buffer.from(next.certificate));
+  const cross = await X509CertificateGenerator.create({
+    serialNumber: newSerial(),
+    subject: root.subject,
+    issuer: new X509Certificate(Buffer.from(old.certificate)).subject,
+    notBefore: root.notBefore,
+    notAfter: root.notAfter,
+    signingKey: await importPrivate(old.pkcs8),
+    publicKey: await root.publicKey.export(algorithm, ['verify']),
+    signingAlgorithm: algorithm,
+    extensions: authorityExtensions(),
+  });
+  return Buffer.from(cross.rawData);
 }
 
 /** PKCS#10 request (RFC 2986) for the node's own key, DER. */
@@ -81,21 +101,39 @@ export async function checkCertificateRequest(
   }
 }
 
-/** @param nodeId whose certificate; the public key is taken from it, so the subject and the key always agree */
+export interface Validity {
+  /** @default 90 days */
+  readonly lifetimeMs?: number;
+  /** Beginning of the node's certificate so far: the new one begins later, whatever the clocks say. */
+  readonly afterMs?: number;
+}
+
+/**
+ * Whole seconds, as in a certificate. Begins some time ago: an hour, or a tenth of a life that is shorter than ten
+ * hours, so that half of the life still lies ahead.
+ */
+export function validityAt(nowMs: number, { lifetimeMs = defaultLifetimeMs, afterMs = 0 }: Validity): [Date, Date] {
+  const begin = Math.max(nowMs - Math.min(maxBackdateMs, lifetimeMs / 10), afterMs + 1000);
+  return [new Date(Math.floor(begin / 1000) * 1000), new Date(nowMs + lifetimeMs)];
+}
+
+/** @param node whose certificate; subject and key agree when its id is that of its public key */
 export async function issueCertificate(
   authority: Authority,
   clusterId: string,
   node: { nodeId: NodeId; publicKey: Uint8Array; role: Role },
   nowMs: number,
+  validity: Validity = {},
 ): Promise<Uint8Array> {
+  const [notBefore, notAfter] = validityAt(nowMs, validity);
   const issuer = new X509Certificate(Buffer.from(authority.certificate));
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(node.publicKey).toString('base64url') };
   const certificate = await X509CertificateGenerator.create({
     serialNumber: newSerial(),
     subject: [{ O: [clusterId] }, { OU: [organizationalUnit[node.role]] }, { CN: [node.nodeId] }],
     issuer: issuer.subject,
-    notBefore: new Date(nowMs - backdateMs),
-    notAfter: new Date(nowMs + nodeLifetimeMs),
+    notBefore,
+    notAfter,
     signingKey: await importPrivate(authority.pkcs8),
     publicKey: await webcrypto.subtle.importKey('jwk', jwk, algorithm, true, ['verify']),
     signingAlgorithm: algorithm,

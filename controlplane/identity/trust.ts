@@ -11,7 +11,7 @@ export interface Link {
 /** Links shown in a handshake or an answer: nobody is further behind than this many rotations and still follows. */
 export const maxLinks = 8;
 /** Roots that are accepted at a time: the current one, the next, and what rotations at the same moment added. */
-const maxAnchors = 4;
+export const maxAnchors = 4;
 
 /**
  * The roots of the cluster as one node knows them: during a rotation several. A value: following a link or dropping
@@ -129,11 +129,11 @@ export class Trust {
     return new Trust([first, ...others], this.retired, this.#crosses);
   }
 
-  /** Drops all roots but one, which has to be among them. */
-  only(digest: RootDigest): Trust {
-    const kept = this.anchors.filter((anchor) => anchor.digest === digest);
-    if (kept.length === 0 || this.anchors.length === 1) return this;
-    const dropped = this.anchors.filter((anchor) => anchor.digest !== digest);
+  /** Drops roots; never the last one. */
+  without(digests: ReadonlySet<RootDigest>): Trust {
+    const kept = this.anchors.filter(({ digest }) => !digests.has(digest));
+    if (kept.length === 0 || kept.length === this.anchors.length) return this;
+    const dropped = this.anchors.filter(({ digest }) => digests.has(digest));
     return new Trust(kept, [...dropped, ...this.retired].slice(0, maxLinks), this.#crosses);
   }
 }

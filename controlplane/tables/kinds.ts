@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { isNetworkSubnet, parseSubnet } from '../addresses.ts';
-import { maxCertificateBytes, type Role } from '../identity/certificates.ts';
+import type { Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
 import { parseHostPort } from '../mesh/address.ts';
 import { maxCounter } from './clock.ts';
@@ -47,6 +48,10 @@ export const NodeValue = z.object({
   createdMs: count,
 });
 
+// Docker's least is an hour. A node renews at half of it, so that less only serves to try this out.
+export const minCertExpiryMs = 10_000;
+export const maxCertExpiryMs = 10 * 365 * 86_400_000;
+
 /** `cluster`: settings chosen at init, the same for all. */
 export const ClusterValue = z.object({
   stamp: timestamp,
@@ -55,6 +60,8 @@ export const ClusterValue = z.object({
   pools: z.array(pool).min(1).max(16),
   subnetBits: z.int().min(16).max(29),
   dataPathPort: z.int().min(1).max(65535),
+  /** How long a certificate of a node lasts; 90 days when absent. */
+  certExpiryMs: z.int().min(minCertExpiryMs).max(maxCertExpiryMs).optional(),
 });
 
 /** `network/<id>`: one record per writer; the highest stamp wins, removal included. */
@@ -82,16 +89,51 @@ export const TokenValue = z.object({
   retired: bytes.array().max(16),
 });
 
+const der = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= 1024);
+const digest = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length === 32);
+const generation = z
+  .int()
+  .min(1)
+  .max(2 ** 31);
+
+/** `keys`: what the owner has; a new role is known by its certificate as soon as the records made by it. */
+export const HoldingValue = z.object({
+  /** Its newest certificate, DER. */
+  certificate: der,
+  /** Digest of the newest mesh key it has. */
+  meshKey: digest,
+});
+
+/** `ca/<digest>`: a root of the cluster after the first; the digest is the SHA-256 of its DER, hex. */
+export const RootValue = z.object({
+  stamp: timestamp,
+  /** One more than that of the root before. The highest counts, and of two the lower digest. */
+  generation,
+  /** Self-signed, DER. */
+  root: der,
+  /** The same name and key, signed by the root before; DER. */
+  cross: der,
+  /** Every member has a certificate of this root: those before it are dropped. */
+  done: z.boolean(),
+});
+
+/** `mesh-key/<digest>`: a private-network key after the first. Members ask each other for the key itself. */
+export const MeshKeyValue = z.object({
+  stamp: timestamp,
+  generation,
+  /** Every member has this key: those before it are dropped. */
+  done: z.boolean(),
+});
+
+/** `reissued/<node id>`: a certificate that a manager made for a node that was away while the roots changed. */
+export const ReissuedValue = z.object({ stamp: timestamp, certificate: der });
+
 /** `removed/<node id>`: the node is barred for ever. */
 export const RemovedValue = z.object({ stamp: timestamp });
 
 /** `role/<node id>`: what a manager has decided that the node is to be. */
 export const RoleValue = z.object({ stamp: timestamp, role: z.enum(['worker', 'manager']) });
 
-/** `certificate`: the owner's newest, X.509 DER, so that a new role is known as soon as the records made by it. */
-export const CertificateValue = z.custom<Uint8Array>(
-  (value) => value instanceof Uint8Array && value.length <= maxCertificateBytes,
-);
 /** `on/<network id>`: the owner takes part in that network, and wants to know all of its topic. */
 export const OnValue = z.object({});
 
@@ -123,6 +165,11 @@ export type ClusterValue = z.infer<typeof ClusterValue>;
 export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
 export type RoleValue = z.infer<typeof RoleValue>;
+export type HoldingValue = z.infer<typeof HoldingValue>;
+export type RootValue = z.infer<typeof RootValue>;
+export type RemovedValue = z.infer<typeof RemovedValue>;
+export type MeshKeyValue = z.infer<typeof MeshKeyValue>;
+export type ReissuedValue = z.infer<typeof ReissuedValue>;
 export type EndpointValue = z.infer<typeof EndpointValue>;
 export type RangeValue = z.infer<typeof RangeValue>;
 
@@ -154,12 +201,24 @@ function grantAgrees(rest: string, value: unknown): boolean {
   return start < end && match?.[1] === String(start) && match[2] === String(generation);
 }
 
+const isDigest = (rest: string): boolean => /^[0-9a-f]{64}$/.test(rest);
+const rootAgrees = (rest: string, value: unknown): boolean =>
+  createHash('sha256')
+    .update((value as RootValue).root)
+    .digest('hex') === rest;
+
 const kinds: { readonly [prefix: string]: readonly Kind[] } = {
   node: [{ scope: 'cluster', key: alone, value: NodeValue, managersOnly: false }],
   cluster: [{ scope: 'cluster', key: alone, value: ClusterValue, managersOnly: true }],
   network: [{ scope: 'cluster', key: named(isNetworkId), value: NetworkValue, managersOnly: true }],
   token: [
     { scope: 'cluster', key: (rest) => rest === 'worker' || rest === 'manager', value: TokenValue, managersOnly: true },
+  ],
+  keys: [{ scope: 'cluster', key: alone, value: HoldingValue, managersOnly: false }],
+  ca: [{ scope: 'cluster', key: named(isDigest), value: RootValue, managersOnly: true, agree: rootAgrees }],
+  'mesh-key': [{ scope: 'cluster', key: named(isDigest), value: MeshKeyValue, managersOnly: true }],
+  reissued: [
+    { scope: 'cluster', key: named((rest) => parseNodeId(rest) !== null), value: ReissuedValue, managersOnly: true },
   ],
   removed: [
     { scope: 'cluster', key: named((rest) => parseNodeId(rest) !== null), value: RemovedValue, managersOnly: true },
@@ -172,7 +231,6 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
       managersOnly: 'certified',
     },
   ],
-  certificate: [{ scope: 'cluster', key: alone, value: CertificateValue, managersOnly: false }],
   on: [{ scope: 'cluster', key: named(isNetworkId), value: OnValue, managersOnly: false }],
   range: [
     {

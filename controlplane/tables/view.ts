@@ -5,6 +5,7 @@ import { compareTimestamps, type HybridClock, type Timestamp } from './clock.ts'
 import {
   type ClusterValue,
   type EndpointValue,
+  type HoldingValue,
   type NetworkValue,
   type NodeValue,
   networkOfTopic,
@@ -28,6 +29,9 @@ export type RingId = Pool | NetworkId;
 /** The rings of the cluster topic. */
 export const ringPools: readonly Pool[] = ['subnet', 'vni'];
 
+/** Kinds of shared objects that certificates and keys hang on. */
+const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 'removed', 'cluster']);
+
 /** Which parts of the view a batch of changes touched. */
 export interface Touched {
   readonly nodes: boolean;
@@ -39,7 +43,9 @@ export interface Touched {
   readonly removed: readonly NodeId[];
   /** Decisions on roles changed. */
   readonly roles: boolean;
-  /** Nodes that show a new certificate of their own. */
+  /** Roots, mesh keys or what nodes have of them. */
+  readonly keys: boolean;
+  /** Nodes that show a certificate of their own. */
   readonly certificates: ReadonlyMap<NodeId, Uint8Array>;
 }
 
@@ -52,6 +58,8 @@ interface Stamped {
 export class View {
   readonly nodes = new Map<NodeId, NodeValue>();
   readonly networks = new Map<NetworkId, Network>();
+  /** Which keys each node says it has. */
+  readonly holdings = new Map<NodeId, HoldingValue>();
   /** By owner and id: a node cannot touch what another announced by using its id. */
   readonly endpoints = new Map<NetworkId, Map<string, Endpoint>>();
   readonly #grants = new Map<RingId, Map<string, Grant>>();
@@ -114,6 +122,17 @@ export class View {
     return [...this.#shared.keys()].flatMap((key) => (key.startsWith('removed/') ? [key.slice(8) as NodeId] : []));
   }
 
+  /** Shared objects whose key starts with `prefix/`, by the rest of it. */
+  shared<T extends Stamped>(prefix: string): Map<string, T> {
+    const found = new Map<string, T>();
+    for (const key of this.#shared.keys()) {
+      if (!key.startsWith(`${prefix}/`)) continue;
+      const value = this.#winner<T>(key);
+      if (value !== null) found.set(key.slice(prefix.length + 1), value);
+    }
+    return found;
+  }
+
   /** Networks by name; a name that two halves of a partition both took leads to the older network. */
   networkByName(name: string): Network | null {
     let found: Network | null = null;
@@ -154,12 +173,13 @@ export class View {
   #apply(changes: readonly TableChange[]): void {
     let nodes = false;
     let networks = false;
+    let keys = false;
+    const certificates = new Map<NodeId, Uint8Array>();
     const endpoints = new Set<NetworkId>();
     const rings = new Set<RingId>();
     const on = new Set<NetworkId>();
     const removed: NodeId[] = [];
     let roles = false;
-    const certificates = new Map<NodeId, Uint8Array>();
     for (const change of changes) {
       const { topic, owner, key } = change;
       const value = change.current?.record.value ?? null;
@@ -179,8 +199,6 @@ export class View {
         if (value === null) this.nodes.delete(owner);
         else this.nodes.set(owner, value as NodeValue);
         nodes = true;
-      } else if (prefix === 'certificate') {
-        if (value !== null) certificates.set(owner, value as Uint8Array);
       } else if (prefix === 'role') {
         roles = true;
         if (value !== null) this.#clock.observe((value as Stamped).stamp);
@@ -188,6 +206,13 @@ export class View {
         const network = first as NetworkId;
         setIn(this.#on, network, owner, value === null ? null : true);
         on.add(network);
+      } else if (prefix === 'keys') {
+        if (value === null) this.holdings.delete(owner);
+        else {
+          this.holdings.set(owner, value as HoldingValue);
+          certificates.set(owner, (value as HoldingValue).certificate);
+        }
+        keys = true;
       } else {
         setIn(this.#shared, key, owner, value as Stamped | null);
         if (value !== null && !this.#clock.observe((value as Stamped).stamp)) this.skewed += 1;
@@ -195,10 +220,11 @@ export class View {
           this.#mergeNetwork(first as NetworkId);
           networks = true;
         }
+        keys ||= keyKinds.has(prefix);
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
       }
     }
-    const touched = { nodes, networks, endpoints, rings, on, removed, roles, certificates };
+    const touched = { nodes, networks, endpoints, rings, on, removed, roles, keys, certificates };
     for (const watcher of this.#watchers) watcher(touched);
   }
 

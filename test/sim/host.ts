@@ -1,6 +1,6 @@
 import { Cluster } from '../../controlplane/cluster.ts';
 import type { Environment, Log } from '../../controlplane/environment.ts';
-import type { Identity, KnownPeers } from '../../controlplane/identity/state.ts';
+import { type Identity, type KnownPeers, loadIdentity } from '../../controlplane/identity/state.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { Disk, type DiskSpeed, DiskStore } from './disk.ts';
 import { testVault } from './identities.ts';
@@ -52,7 +52,7 @@ export class Host {
 
   /** @param prepare sees the cluster before it starts */
   async start(prepare: (cluster: Cluster) => void): Promise<Cluster> {
-    const { identity, network, prng, diskSpeed, skewMs, fullMeshUpTo } = this.#init;
+    const { network, prng, diskSpeed, skewMs, fullMeshUpTo } = this.#init;
     const peers = this.#init.peers();
     this.incarnation += 1;
     const timers = new Set<() => void>();
@@ -73,6 +73,8 @@ export class Host {
       },
     };
     const store = new DiskStore(this.disk, network.time, prng.fork('disk'), diskSpeed);
+    // As a renewal or a rotation left it; the first start has it from the join.
+    const identity = loadIdentity(store, testVault) ?? this.#init.identity;
     let transport: SimTransport | null = null;
     const cluster = new Cluster({
       identity,
@@ -81,8 +83,9 @@ export class Host {
       store,
       environment,
       log: this.#log(() => alive),
-      makeTransport: (admit) => {
-        const { certificate, advertise } = identity;
+      makeTransport: (admit, credentials) => {
+        const { advertise } = identity;
+        const certificate = (): Uint8Array => credentials.identity.certificate;
         transport = new SimTransport({ self: this.nodeId, address: advertise, network, certificate, admit });
         return transport;
       },

@@ -13,7 +13,7 @@ export class SimTransport implements Transport {
   readonly self: NodeId;
   readonly address: string;
   readonly #network: SimNetwork;
-  readonly #certificate: Uint8Array;
+  readonly #certificate: () => Uint8Array;
   readonly #admit: (certificate: Uint8Array, peerId: string) => string | null;
   readonly #wires = new Map<NodeId, Set<Wire>>();
   readonly #topics = new Set<string>();
@@ -25,7 +25,7 @@ export class SimTransport implements Transport {
     self: NodeId;
     address: string;
     network: SimNetwork;
-    certificate: Uint8Array;
+    certificate: () => Uint8Array;
     admit: (certificate: Uint8Array, peerId: string) => string | null;
   }) {
     this.self = init.self;
@@ -197,7 +197,7 @@ export class SimTransport implements Transport {
   /** The handshake: both ends show their certificates. @returns why there is no connection, or null */
   #meet(target: SimTransport): string | null {
     if (this.#events === null || target.#events === null) return 'stopped meanwhile';
-    const objection = this.#admit(target.#certificate, target.self) ?? target.#admit(this.#certificate, this.self);
+    const objection = this.#admit(target.#certificate(), target.self) ?? target.#admit(this.#certificate(), this.self);
     if (objection === null) this.#network.connect(this, target);
     return objection;
   }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { define } from '../define.ts';
-import { collect, port, whole } from '../parse.ts';
+import { collect, duration, port, whole } from '../parse.ts';
 import type { Session } from '../session.ts';
 import { type AddressFlags, addAddressing, addressing, membershipMs } from './addressing.ts';
 import { joinCommand } from './join-token.ts';
@@ -9,6 +9,7 @@ interface Flags extends AddressFlags {
   readonly dataPathPort?: number;
   readonly defaultAddrPool?: string[];
   readonly defaultAddrPoolMaskLength?: number;
+  readonly certExpiry?: number;
 }
 
 /** `weft init`. */
@@ -24,6 +25,7 @@ export function addInit(parent: Command, session: Session): void {
     .option('--data-path-port <port>', 'UDP port of VXLAN', port)
     .option('--default-addr-pool <cidr>', 'block that new networks get their subnets from (repeatable)', collect)
     .option('--default-addr-pool-mask-length <n>', 'prefix length of those subnets', whole(1, 32))
+    .option('--cert-expiry <duration>', 'how long a certificate of a node lasts (default: 2160h, 90 days)', duration)
     .action(
       session.action<Flags>(async (context, flags) => {
         const reply = await context.progress(
@@ -34,6 +36,7 @@ export function addInit(parent: Command, session: Session): void {
               DataPathPort: flags.dataPathPort,
               DefaultAddrPool: flags.defaultAddrPool,
               SubnetSize: flags.defaultAddrPoolMaskLength,
+              NodeCertExpiryMs: flags.certExpiry,
             },
             timeoutMs: membershipMs,
           }),

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, webcrypto } from 'node:crypto';
 import { test } from 'node:test';
-import { Pkcs10CertificateRequestGenerator, X509CertificateGenerator } from '@peculiar/x509';
+import { Pkcs10CertificateRequestGenerator, X509Certificate, X509CertificateGenerator } from '@peculiar/x509';
 import {
   type Authority,
   checkCertificateRequest,
@@ -63,7 +63,7 @@ test('the CA itself is no node, nor is what has no role or another key', async (
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
   const ec = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
   const base = {
-    issuer: `O=${clusterId}, CN=weft-ca`,
+    issuer: new X509Certificate(authority.certificate).subject,
     notBefore: new Date(nowMs),
     notAfter: new Date(nowMs + dayMs),
     signingKey,

@@ -1,0 +1,146 @@
+import { type Environment, jittered, type Log } from '../environment.ts';
+import type { Role } from '../identity/certificates.ts';
+import type { Credentials } from '../identity/credentials.ts';
+import type { NodeId } from '../ids.ts';
+import type { Requests, Transport } from '../mesh/transport.ts';
+import type { HybridClock } from '../tables/clock.ts';
+import type { HoldingValue } from '../tables/kinds.ts';
+import type { Members } from '../tables/members.ts';
+import { clusterTopic } from '../tables/record.ts';
+import type { Tables } from '../tables/tables.ts';
+import type { View } from '../tables/view.ts';
+import { Issuer } from './issuer.ts';
+import { MeshKeys, meshKeyDigest } from './mesh-keys.ts';
+import { type AskDoor, Renewal } from './renewal.ts';
+import { Roots } from './roots.ts';
+
+// Managers look whether a rotation can be finished, each at its own pace: the first one says it for all.
+const managePeriodMs = 2_000;
+
+export interface KeysInit {
+  readonly credentials: Credentials;
+  readonly members: Members;
+  readonly tables: Tables;
+  readonly view: View;
+  readonly clock: HybridClock;
+  readonly transport: Requests & Pick<Transport, 'connections'>;
+  readonly environment: Environment;
+  readonly log: Log;
+  /** Which role a member's next certificate gives it. */
+  readonly wantedRole: (nodeId: NodeId) => Role | null;
+  readonly askDoor: AskDoor | null;
+}
+
+/** Certificates, roots and mesh keys of a member: renewed and changed while it runs. */
+export class Keys {
+  readonly issuer: Issuer;
+  readonly renewal: Renewal;
+  readonly roots: Roots;
+  readonly meshKeys: MeshKeys;
+  /** Seals the join tokens with the key of the current root; set on managers. */
+  sealTokens: () => Promise<void> = async () => {};
+  readonly #init: KeysInit;
+  #cancel: () => void = () => {};
+  #following: Promise<void> = Promise.resolve();
+  #followQueued = false;
+  #stopped = false;
+
+  constructor(init: KeysInit) {
+    const { credentials, members, view, transport, environment, log, wantedRole } = init;
+    this.#init = init;
+    this.issuer = new Issuer({ credentials, members, view, environment, log, wantedRole });
+    const { issuer } = this;
+    this.renewal = new Renewal({
+      ...{ credentials, members, issuer, transport, environment, log, wantedRole },
+      managers: () => this.#managers(),
+      nodeCount: () => view.nodes.size,
+      askDoor: init.askDoor,
+    });
+    this.roots = new Roots({ ...init, issuer, sealTokens: () => this.sealTokens() });
+    this.meshKeys = new MeshKeys({ ...init, isManager: () => this.#isManager });
+  }
+
+  /** To be called when the tables are loaded. */
+  start(): void {
+    this.#init.credentials.watch(() => this.follow());
+    this.renewal.start();
+    this.#scheduleManaging();
+    this.follow();
+  }
+
+  /** Ends all of it; what is being written is written when it resolves. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel();
+    this.renewal.stop();
+    this.meshKeys.stop();
+    await this.#following;
+  }
+
+  /** Something of certificates, roots or keys may have changed in the tables or here. */
+  follow(): void {
+    if (this.#followQueued || this.#stopped) return;
+    this.#followQueued = true;
+    this.#following = this.#following
+      .then(() => {
+        this.#followQueued = false;
+        return this.#follow();
+      })
+      .catch((error: unknown) => {
+        if (!this.#stopped) this.#init.log.error({ err: error }, 'following a change of keys failed');
+      });
+  }
+
+  async #follow(): Promise<void> {
+    if (this.#stopped) return;
+    const { tables, credentials } = this.#init;
+    await this.roots.follow();
+    await this.meshKeys.follow();
+    const { certificate, networkKeys } = credentials.identity;
+    const [meshKey] = networkKeys;
+    const held = tables.own(clusterTopic, 'keys')?.record.value as HoldingValue | undefined;
+    const value = { certificate, meshKey: meshKeyDigest(meshKey ?? Buffer.alloc(0)) };
+    if (!this.#stopped && (held === undefined || !sameHolding(held, value)))
+      await tables.put(clusterTopic, 'keys', value);
+    this.renewal.wake();
+  }
+
+  get #isManager(): boolean {
+    return this.#init.credentials.identity.role === 'manager';
+  }
+
+  /** Managers other than this node: those that are connected first, each half in an order of chance. */
+  #managers(): NodeId[] {
+    const { view, members, transport, environment, credentials } = this.#init;
+    const open = transport.connections();
+    return [...view.nodes.keys()]
+      .filter(
+        (id) => id !== credentials.identity.key.nodeId && members.roleOf(id) === 'manager' && transport.canReach(id),
+      )
+      .map((id) => ({ id, order: environment.random() - (open.has(id) ? 1 : 0) }))
+      .sort((a, b) => a.order - b.order)
+      .map(({ id }) => id);
+  }
+
+  #scheduleManaging(): void {
+    if (this.#stopped) return;
+    this.#cancel = this.#init.environment.timer(jittered(this.#init.environment, managePeriodMs), () => {
+      this.#manage()
+        .catch((error: unknown) => this.#init.log.warn({ err: error }, 'a rotation of keys cannot go on yet'))
+        .finally(() => this.#scheduleManaging());
+    });
+  }
+
+  /** What the tables ask a manager to do, whichever of them comes first. */
+  async #manage(): Promise<void> {
+    if (!this.#isManager) return;
+    const { roots, meshKeys } = this;
+    if (roots.canFinish) await roots.finish();
+    if (meshKeys.canFinish) await meshKeys.finish();
+    const wantedMs = meshKeys.wantedMs;
+    if (wantedMs !== null && this.#init.environment.now() >= wantedMs) await meshKeys.rotate(true);
+  }
+}
+
+const sameHolding = (a: HoldingValue, b: HoldingValue): boolean =>
+  Buffer.from(a.certificate).equals(b.certificate) && Buffer.from(a.meshKey).equals(b.meshKey);
