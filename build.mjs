@@ -15,7 +15,7 @@ await build({
   format: 'esm',
   target: 'node20.19',
   sourcemap: true,
-  external: ['koffi', 'lmdb', 'msgpackr-extract'],
+  external: ['koffi', 'lmdb', 'msgpackr-extract', 'raw-socket'],
   define: { WEFT_VERSION: JSON.stringify(version) },
   // CommonJS dependencies inside an ES module bundle still call require().
   banner: {

@@ -51,6 +51,8 @@ export interface MembershipInit {
   readonly avoid: () => readonly string[];
   /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
   readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
+  /** ICMP echo to a VTEP; resolves with null where it cannot be asked. @default it cannot */
+  readonly hostAnswers?: ((vtep: string, timeoutMs: number) => Promise<boolean | null>) | undefined;
   readonly onRemoved: () => void;
 }
 
@@ -217,6 +219,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     pending: init.pending,
     avoid: init.avoid,
     held: init.held,
+    hostAnswers: init.hostAnswers,
     onRemoved: init.onRemoved,
   };
   const cluster = new Cluster(clusterInit);

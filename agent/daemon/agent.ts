@@ -21,6 +21,7 @@ import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
+import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { version } from '../version.ts';
 import { addressingAt, ownAddressing } from './addressing.ts';
@@ -53,6 +54,7 @@ export class Agent {
   readonly gateway: Gateway;
   readonly dataPlane: DataPlane;
   readonly #planner: Planner;
+  readonly #hostProbe: HostProbe;
   readonly #log: Logger;
   readonly #store: Store;
   readonly #vault: Vault;
@@ -74,6 +76,7 @@ export class Agent {
     this.#vault = init.vault;
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
+    this.#hostProbe = new HostProbe(init.log);
     this.#planner = new Planner({
       dataPlane: this.dataPlane,
       log: init.log,
@@ -323,6 +326,7 @@ export class Agent {
       pending: () => this.pending(),
       avoid: () => this.#avoid,
       held: (network) => this.sandboxes.addressesOn(network),
+      hostAnswers: (vtep, timeoutMs) => this.#hostProbe.answers(vtep, timeoutMs),
       onRemoved: () => this.#later(0, () => this.#removed()),
     };
   }
