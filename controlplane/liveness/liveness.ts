@@ -99,6 +99,9 @@ export class Liveness {
       self: key.nodeId,
       isSuspended: (peer) => this.#members.get(peer)?.status === 'suspended',
       onVerdict: (peer, verdict) => this.#onVerdict(peer, verdict),
+      onUnwatched: (peer) => {
+        if (this.#members.has(peer)) this.#step(peer, { type: 'withdrawn' });
+      },
     });
   }
 
@@ -137,9 +140,12 @@ export class Liveness {
   }
 
   connected(peer: NodeId): void {
+    // Taken before they are forgotten: those who are not connected to it wait for its refutation.
+    const accusations = [...(this.#said.get(peer)?.accusations.values() ?? [])];
     this.prober.connected(peer);
     // One of the two is enough: what is asked for is answered in kind.
-    if (this.#init.transport.connections().get(peer)?.direction === 'outbound') this.#exchange(peer);
+    const first = this.#init.transport.connections().get(peer)?.direction === 'outbound';
+    if (first || accusations.length > 0) this.#exchange(peer, [...accusations, ...(first ? this.#toTell() : [])]);
   }
 
   disconnected(peer: NodeId): void {
@@ -307,18 +313,21 @@ export class Liveness {
     return [this.#ownWord(), ...others].slice(0, maxStatements);
   }
 
-  #exchange(peer: NodeId): void {
+  #exchange(peer: NodeId, statements: readonly SignedStatement[]): void {
     const { transport, environment, log } = this.#init;
     const timeUp = new AbortController();
     const cancel = environment.timer(exchangeTimeoutMs, () => timeUp.abort());
     transport
-      .request(peer, 'liveness', statementsToWire(this.#toTell()), timeUp.signal)
+      .request(peer, 'liveness', statementsToWire(statements.slice(0, maxStatements)), timeUp.signal)
       .then((reply) => this.#learn(reply))
       .catch((error: unknown) => log.debug({ err: error, peer }, 'statements could not be exchanged'))
       .finally(cancel);
   }
 
-  /** Takes statements that came by request; what is news is passed on, since gossip may have gone by others too. */
+  /**
+   * Takes statements that came by request. Gossip may have gone by others as well: the word of somebody back is passed on,
+   * and an accusation of somebody who lives goes to the accused, who alone can end it everywhere.
+   */
   #learn(bytes: Uint8Array): boolean {
     const statements = decodeStatements(bytes);
     if (statements === null) return false;
@@ -326,7 +335,9 @@ export class Liveness {
     for (const signed of statements) {
       const { subject, claim } = signed.statement;
       const wasAlive = this.#members.get(subject)?.status === 'alive' || subject === this.self;
-      if (this.#take(signed) === 'new' && claim === null && !wasAlive) this.#publish([signed]);
+      if (this.#take(signed) !== 'new' || (claim === null) === wasAlive || subject === this.self) continue;
+      if (claim !== null && this.#init.transport.connections().has(subject)) this.#exchange(subject, [signed]);
+      else this.#publish([signed]);
     }
     return true;
   }
@@ -340,7 +351,7 @@ export class Liveness {
       const calm = [...this.#members.values()].every(
         ({ status, accusers }) => status === 'alive' && accusers.size === 0,
       );
-      if (peer !== undefined && !calm) this.#exchange(peer);
+      if (peer !== undefined && !calm) this.#exchange(peer, this.#toTell());
       this.#scheduleExchange();
     });
   }

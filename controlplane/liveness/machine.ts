@@ -38,6 +38,8 @@ export type Event =
   /** It was heard here, or a helper has heard it. */
   | { readonly type: 'seen' }
   | { readonly type: 'accused'; readonly by: NodeId; readonly claim: Claim; readonly incarnation: Incarnation }
+  /** We have nothing to do with it any more, and cannot say whether what we suspected was so. */
+  | { readonly type: 'withdrawn' }
   /** The subject has said so itself. */
   | { readonly type: 'refuted'; readonly incarnation: Incarnation }
   /** Nothing but time. */
@@ -109,6 +111,8 @@ export function step(member: Member, event: Event, context: Context): Member {
       return passed(acquitted({ ...member, incarnation: event.incarnation }, context), context);
     case 'accused':
       return passed(accused(member, event.by, event.claim, event.incarnation, context), context);
+    case 'withdrawn':
+      return passed(withdrawn(member, context), context);
     case 'passed':
       return passed(member, context);
   }
@@ -169,6 +173,14 @@ function acquitted(member: Member, context: Context): Member {
   }
   if (member.status === 'suspect') return alive(member, context);
   return member.accusers.size === 0 ? member : { ...member, accusers: new Map() };
+}
+
+/** A suspension stands: what was said of it was said to others, and ends by the word of the subject. */
+function withdrawn(member: Member, context: Context): Member {
+  if (member.status === 'suspended' || !member.accusers.has(context.self)) return member;
+  const accusers = new Map(member.accusers);
+  accusers.delete(context.self);
+  return accusers.size === 0 ? alive(member, context) : { ...member, accusers };
 }
 
 function passed(member: Member, context: Context): Member {

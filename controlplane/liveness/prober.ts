@@ -49,6 +49,8 @@ export interface ProberInit {
   readonly hostAnswers: (vtep: string, timeoutMs: number) => Promise<boolean | null>;
   readonly isSuspended: (peer: NodeId) => boolean;
   readonly onVerdict: (peer: NodeId, verdict: Verdict) => void;
+  /** The node is not watched any more: what was suspected of it stays unanswered. */
+  readonly onUnwatched: (peer: NodeId) => void;
 }
 
 /** What is known of the way to one node. */
@@ -127,7 +129,7 @@ export class Prober {
     const path = this.#paths.get(peer);
     path?.pinging?.abort();
     if (this.isWatched(peer)) void this.look(peer);
-    else this.forget(peer);
+    else this.#unwatch(peer);
   }
 
   /** Something of it has arrived. */
@@ -180,7 +182,7 @@ export class Prober {
     if (connected && isCut(evidence) && (verdict === 'silent' || path.doubts > 1)) this.#close(peer);
     // A single late answer, or a connection that has just been lost, is no reason to doubt an agent.
     if (verdict !== 'slow' || path.doubts > 1) this.#init.onVerdict(peer, verdict);
-    if (verdict === 'answers' || !this.isWatched(peer)) return;
+    if (verdict === 'answers') return;
     const patient = verdict === 'silent' || verdict === 'refused' ? againMs : againSlowMs;
     this.#again(peer, this.#init.isSuspended(peer) ? againSuspendedMs : patient);
   }
@@ -320,8 +322,13 @@ export class Prober {
     path.cancelAgain();
     path.cancelAgain = this.#init.environment.timer(delayMs, () => {
       if (this.isWatched(peer)) void this.look(peer);
-      else this.forget(peer);
+      else this.#unwatch(peer);
     });
+  }
+
+  #unwatch(peer: NodeId): void {
+    this.forget(peer);
+    this.#init.onUnwatched(peer);
   }
 
   #close(peer: NodeId): void {

@@ -26,6 +26,7 @@ const incarnation = fc.record({ epoch: fc.nat({ max: 3 }), count: fc.nat({ max: 
 const event: fc.Arbitrary<Event> = fc.oneof(
   fc.constant<Event>({ type: 'seen' }),
   fc.constant<Event>({ type: 'passed' }),
+  fc.constant<Event>({ type: 'withdrawn' }),
   fc.record({ type: fc.constant('refuted' as const), incarnation }),
   fc.record({
     type: fc.constant('accused' as const),
