@@ -89,7 +89,8 @@ test('records of a new manager that came before its certificate show when it com
   );
   assert.ok(!cluster.view.networks.has(id));
   const later = await identityOf(2, 'manager', 1_000);
-  transport.gossip(clusterTopic, [writer.write(clusterTopic, 'certificate', later.certificate)], writer.nodeId);
+  const holding = { certificate: later.certificate, meshKey: Buffer.alloc(32) };
+  transport.gossip(clusterTopic, [writer.write(clusterTopic, 'keys', holding)], writer.nodeId);
   await time.run(100);
   assert.equal(cluster.roleOf(writer.nodeId), 'manager');
   assert.ok(cluster.view.networks.has(id));
