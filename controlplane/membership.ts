@@ -210,9 +210,11 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     makeTransport: (admit, credentials) =>
       libp2pTransport({
         key: identity.key,
-        networkKey: identity.networkKeys[0] ?? Buffer.alloc(0),
+        meshKeys: () => credentials.meshKeys,
         listen,
         certificate: () => credentials.identity.certificate,
+        links: () => credentials.identity.trust.links,
+        learn: (links) => credentials.learn(links),
         admit,
         log,
       }),

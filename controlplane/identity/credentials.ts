@@ -1,6 +1,13 @@
+import { createHash } from 'node:crypto';
 import type { Store } from '../store.ts';
 import { type Identity, identityWrite } from './state.ts';
+import type { Link } from './trust.ts';
 import type { Vault } from './vault.ts';
+
+/** How a mesh key is named: in the tables in full, in front of a connection by its first eight bytes. */
+export function meshKeyDigest(key: Uint8Array): Buffer {
+  return createHash('sha256').update('weft mesh key\0').update(key).digest();
+}
 
 /** What a renewal or a rotation may change of an identity. */
 export type Change = Partial<Pick<Identity, 'certificate' | 'trust' | 'authorities' | 'networkKeys' | 'role'>>;
@@ -23,6 +30,14 @@ export class Credentials {
     return this.#identity;
   }
 
+  /** The mesh's keys by their names, the one to connect with first. */
+  get meshKeys(): { readonly id: Uint8Array; readonly digest: string; readonly key: Uint8Array }[] {
+    return this.#identity.networkKeys.map((key) => {
+      const digest = meshKeyDigest(key);
+      return { id: digest.subarray(0, 8), digest: digest.toString('hex'), key };
+    });
+  }
+
   /**
    * Makes a change, one after the other. Resolves when it is on disk and in force.
    * @param decide is given the identity as it is by then; null for no change
@@ -38,6 +53,13 @@ export class Credentials {
     });
     this.#changing = changed.catch(() => {});
     return changed;
+  }
+
+  /** Takes up roots that one of those trusted here vouches for. */
+  async learn(links: readonly Link[]): Promise<void> {
+    const { trust } = this.#identity;
+    if (trust.follow(links) === trust) return;
+    await this.change((before) => ({ trust: before.trust.follow(links) }));
   }
 
   /** @param watcher is told after each change */

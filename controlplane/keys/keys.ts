@@ -1,6 +1,6 @@
 import { type Environment, jittered, type Log } from '../environment.ts';
 import type { Role } from '../identity/certificates.ts';
-import type { Credentials } from '../identity/credentials.ts';
+import { type Credentials, meshKeyDigest } from '../identity/credentials.ts';
 import type { NodeId } from '../ids.ts';
 import type { Requests, Transport } from '../mesh/transport.ts';
 import type { HybridClock } from '../tables/clock.ts';
@@ -10,7 +10,7 @@ import { clusterTopic } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { View } from '../tables/view.ts';
 import { Issuer } from './issuer.ts';
-import { MeshKeys, meshKeyDigest } from './mesh-keys.ts';
+import { MeshKeys } from './mesh-keys.ts';
 import { type AskDoor, Renewal } from './renewal.ts';
 import { Roots } from './roots.ts';
 

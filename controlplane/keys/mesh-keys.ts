@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { type Environment, jittered, type Log } from '../environment.ts';
 import { ControlPlaneError } from '../errors.ts';
-import type { Credentials } from '../identity/credentials.ts';
+import { type Credentials, meshKeyDigest } from '../identity/credentials.ts';
 import type { NodeId } from '../ids.ts';
 import type { Requests, Transport } from '../mesh/transport.ts';
 import type { HybridClock } from '../tables/clock.ts';
@@ -20,11 +20,6 @@ const fetchRetryMs = 2_000;
 const askTimeoutMs = 5_000;
 // Peers asked for a key in one round; the next round asks others.
 const askedAtOnce = 4;
-
-/** How a key is named: in the tables in full, in front of a connection by its first eight bytes. */
-export function meshKeyDigest(key: Uint8Array): Buffer {
-  return createHash('sha256').update('weft mesh key\0').update(key).digest();
-}
 
 export interface MeshKeysInit {
   readonly credentials: Credentials;
@@ -165,7 +160,7 @@ export class MeshKeys {
   }
 
   #held(): string[] {
-    return this.#init.credentials.identity.networkKeys.map((key) => meshKeyDigest(key).toString('hex'));
+    return this.#init.credentials.meshKeys.map(({ digest }) => digest);
   }
 
   #missing(digest: string): NodeId[] {

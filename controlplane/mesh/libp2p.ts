@@ -13,7 +13,6 @@ import { identify } from '@libp2p/identify';
 import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
 import { noise } from '@libp2p/noise';
 import { peerIdFromString } from '@libp2p/peer-id';
-import { preSharedKey } from '@libp2p/pnet';
 import { tcp } from '@libp2p/tcp';
 import { lpStream } from '@libp2p/utils';
 import { yamux } from '@libp2p/yamux';
@@ -25,8 +24,9 @@ import type { NodeKey } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './address.ts';
 import { knock } from './knock.ts';
-import { type Admit, membersOnly } from './membership.ts';
+import { type Membership, membersOnly } from './membership.ts';
 import { echoPings, maxPingStreams, Pings, pingProtocol } from './pings.ts';
+import { type MeshKey, meshProtector } from './protector.ts';
 import { type Connection, maxFrameBytes, type Transport, type TransportEvents, type Verdict } from './transport.ts';
 
 const requestProtocol = '/weft/request/1';
@@ -43,13 +43,11 @@ const verdicts: { readonly [verdict in Verdict]: TopicValidatorResult } = {
   reject: TopicValidatorResult.Reject,
 };
 
-export interface Libp2pTransportInit {
+export interface Libp2pTransportInit extends Membership {
   readonly key: NodeKey;
-  /** 32 bytes; keeps strangers out before anything of theirs is parsed. */
-  readonly networkKey: Uint8Array;
+  /** Keep strangers out before anything of theirs is parsed; the best first. */
+  readonly meshKeys: () => readonly MeshKey[];
   readonly listen: HostPort;
-  readonly certificate: () => Uint8Array;
-  readonly admit: Admit;
   readonly log: Log;
 }
 
@@ -100,8 +98,8 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         privateKey: privateKeyFromRaw(Buffer.concat([key.seed, key.publicKey])),
         addresses: { listen: [toMultiaddr(init.listen)] },
         transports: [tcp()],
-        connectionProtector: preSharedKey({ psk: pskFile(init.networkKey) }),
-        connectionEncrypters: [(components) => membersOnly(noise()(components), init.certificate, init.admit)],
+        connectionProtector: meshProtector(init.meshKeys),
+        connectionEncrypters: [(components) => membersOnly(noise()(components), init)],
         // Dead connections are found by liveness, which tells a dead host from a busy one; pings of libp2p would not.
         streamMuxers: [yamux({ enableKeepAlive: false })],
         connectionMonitor: { enabled: false },
@@ -220,9 +218,4 @@ function toMultiaddr({ host, port }: HostPort): string {
 function fromMultiaddr(text: string): string {
   const match = /^\/ip[46]\/([^/]+)\/tcp\/(\d+)/.exec(text);
   return match?.[1] && match[2] ? formatHostPort({ host: match[1], port: Number(match[2]) }) : text;
-}
-
-/** Key file format of libp2p's private networks (libp2p specs, pnet/Private-Networks-PSK-V1). */
-function pskFile(networkKey: Uint8Array): Uint8Array {
-  return Buffer.from(`/key/swarm/psk/1.0.0/\n/base16/\n${Buffer.from(networkKey).toString('hex')}`);
 }

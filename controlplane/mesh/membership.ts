@@ -1,6 +1,9 @@
 import type { ConnectionEncrypter, MessageStream, SecureConnectionOptions, SecuredConnection } from '@libp2p/interface';
 import { lpStream } from '@libp2p/utils';
+import { z } from 'zod';
+import { decode, encode } from '../encoding.ts';
 import { maxCertificateBytes } from '../identity/certificates.ts';
+import { type Link, maxLinks } from '../identity/trust.ts';
 
 /**
  * Decides whether the node that proved to hold the key of `peerId` may connect.
@@ -8,28 +11,57 @@ import { maxCertificateBytes } from '../identity/certificates.ts';
  */
 export type Admit = (certificate: Uint8Array, peerId: string) => string | null;
 
+/** What a node shows of itself, and what it makes of others. */
+export interface Membership {
+  /** Own certificate, DER. */
+  readonly certificate: () => Uint8Array;
+  /** How others who only know an earlier root come to trust those of now. */
+  readonly links: () => readonly Link[];
+  /** Takes up roots that one of those trusted here vouches for. */
+  readonly learn: (links: readonly Link[]) => Promise<void>;
+  readonly admit: Admit;
+}
+
+const maxShownBytes = 2 * maxCertificateBytes * maxLinks;
+const der = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= maxCertificateBytes);
+const Shown = z.tuple([der, z.array(z.tuple([der, der])).max(maxLinks)]);
+
+/** @returns null for anything that is not what a node shows; certificates are not looked at */
+export function parseShown(bytes: Uint8Array): { certificate: Uint8Array; links: Link[] } | null {
+  try {
+    const parsed = Shown.safeParse(decode(bytes));
+    if (!parsed.success) return null;
+    const [certificate, links] = parsed.data;
+    return { certificate, links: links.map(([root, cross]) => ({ root, cross })) };
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Wraps a connection encrypter: after its handshake both ends show their node certificates, still before any muxer or
  * protocol. So whatever runs above, gossipsub included, only ever sees members.
  */
-export function membersOnly(
-  inner: ConnectionEncrypter,
-  ownCertificate: () => Uint8Array,
-  admit: Admit,
-): ConnectionEncrypter {
+export function membersOnly(inner: ConnectionEncrypter, membership: Membership): ConnectionEncrypter {
   const exchange = async (
     secured: SecuredConnection,
     options: SecureConnectionOptions | undefined,
   ): Promise<SecuredConnection> => {
-    const frames = lpStream(secured.connection as MessageStream, { maxDataLength: maxCertificateBytes });
-    const [, theirs] = await Promise.all([frames.write(ownCertificate(), options), frames.read(options)]);
-    const objection = admit(theirs.subarray(), secured.remotePeer.toString());
-    if (objection !== null) throw new Error(`${secured.remotePeer.toString()} is not admitted: ${objection}`);
+    const frames = lpStream(secured.connection as MessageStream, { maxDataLength: maxShownBytes });
+    const links = membership.links().flatMap(({ root, cross }) => (cross === null ? [] : [[root, cross]]));
+    const own = encode([membership.certificate(), links]);
+    const [, theirs] = await Promise.all([frames.write(own, options), frames.read(options)]);
+    const shown = parseShown(theirs.subarray());
+    const peer = secured.remotePeer.toString();
+    if (shown === null) throw new Error(`${peer} is not admitted: it shows no certificate`);
+    await membership.learn(shown.links);
+    const objection = membership.admit(shown.certificate, peer);
+    if (objection !== null) throw new Error(`${peer} is not admitted: ${objection}`);
     return { ...secured, connection: frames.unwrap() };
   };
   return {
     // A name of its own: a peer that would skip the exchange does not find a protocol in common.
-    protocol: '/weft/noise-member/1',
+    protocol: '/weft/noise-member/2',
     secureOutbound: async (connection, options) => exchange(await inner.secureOutbound(connection, options), options),
     secureInbound: async (connection, options) => exchange(await inner.secureInbound(connection, options), options),
   };

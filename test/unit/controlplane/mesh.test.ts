@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { issueCertificate, newAuthority } from '../../../controlplane/identity/authority.ts';
+import { meshKeyDigest } from '../../../controlplane/identity/credentials.ts';
 import { newNodeKey } from '../../../controlplane/identity/keys.ts';
 import { Trust } from '../../../controlplane/identity/trust.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
@@ -47,7 +48,7 @@ interface Node {
   next(event: 'gossip' | 'pinged' | 'connected' | 'disconnected'): Promise<void>;
 }
 
-async function start(options: { psk?: Uint8Array; by?: typeof authority; admitAll?: boolean } = {}): Promise<Node> {
+async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admitAll?: boolean } = {}): Promise<Node> {
   const key = newNodeKey();
   const port = await freePort();
   const certificate = await issueCertificate(options.by ?? authority, clusterId, { ...key, role: 'worker' }, nowMs);
@@ -66,7 +67,10 @@ async function start(options: { psk?: Uint8Array; by?: typeof authority; admitAl
   const [heard, asked, connects]: [string[], string[], NodeId[]] = [[], [], []];
   const transport = libp2pTransport({
     key,
-    networkKey: options.psk ?? networkKey,
+    meshKeys: () =>
+      (options.psk ?? [networkKey]).map((each) => ({ id: meshKeyDigest(each).subarray(0, 8), key: each })),
+    links: () => [],
+    learn: async () => {},
     listen: { host: '127.0.0.1', port },
     certificate: () => certificate,
     admit: (shown, peerId) => {
@@ -196,7 +200,26 @@ async function assertKeptOut(member: Node, stranger: Node): Promise<void> {
 }
 
 test('a stranger without the private-network key is kept out', async () => {
-  await assertKeptOut(await start(), await start({ psk: randomBytes(32), admitAll: true }));
+  await assertKeptOut(await start(), await start({ psk: [randomBytes(32)], admitAll: true }));
+});
+
+test('while the mesh key changes, whoever has one key in common connects, whichever it is', async () => {
+  const next = randomBytes(32);
+  const [before, both, after] = [
+    await start(),
+    await start({ psk: [next, networkKey] }),
+    await start({ psk: [next, randomBytes(32)] }),
+  ];
+  for (const [from, to] of [
+    [before, both],
+    [both, after],
+  ] as const) {
+    const connected = to.next('connected');
+    await dial(from, to);
+    await connected;
+  }
+  assert.deepEqual([...both.transport.connections().keys()].sort(), [before.nodeId, after.nodeId].sort());
+  await assertKeptOut(before, after);
 });
 
 test('a stranger who has the key and a certificate of another CA is kept out', async () => {
