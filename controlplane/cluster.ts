@@ -23,6 +23,7 @@ import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
 import { type NodeValue, objectionTo } from './tables/kinds.ts';
 import { Members } from './tables/members.ts';
+import type { Reaping } from './tables/own.ts';
 import { clusterTopic } from './tables/record.ts';
 import { Replica } from './tables/replica.ts';
 import { Tables } from './tables/tables.ts';
@@ -55,6 +56,8 @@ export interface ClusterInit {
   readonly onRemoved: () => void;
   /** Above so many nodes the mesh is not full any more. @default 20 */
   readonly fullMeshUpTo?: number | undefined;
+  /** When an own stream is freed of its tombstones. @default 300 of them, a minute after the last time */
+  readonly reaping?: Reaping | undefined;
 }
 
 /** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
@@ -115,6 +118,8 @@ export class Cluster {
         return objectionTo(signed, members.roleOf(owner), members.certifiedRoleOf(owner));
       },
       now: () => environment.now(),
+      pause: () => new Promise((resolve) => environment.timer(0, resolve)),
+      reaping: init.reaping,
       log,
     });
     const view = new View(tables, clock);

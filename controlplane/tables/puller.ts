@@ -204,7 +204,10 @@ export class Puller {
   async #take(stream: WireStream, peer: NodeId): Promise<boolean> {
     const { tables, members } = this.#init;
     const owner = nodeIdOf(stream.owner);
-    if (owner === tables.self) return false;
+    if (owner === tables.self) {
+      if (stream.after === 0) this.#recover(stream);
+      return false;
+    }
     if (members.get(owner) === null) {
       const admitted = members.recognise(stream.certificate);
       if (!admitted.ok || admitted.member.nodeId !== owner) {
@@ -240,6 +243,15 @@ export class Puller {
     const joins = stream.after === 0 || (known.epoch === stream.epoch && known.seq >= stream.after);
     if (clean && joins) tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
     return progress || isBehind(before, tables.position(stream.topic, owner));
+  }
+
+  /** A peer has a later epoch of an own stream than this node. A part begins with the last record of the whole. */
+  #recover({ topic, records, upTo }: WireStream): void {
+    const { tables, log } = this.#init;
+    const isWhole = (decodeRecord(records[0])?.record.seq ?? 0) <= upTo;
+    tables
+      .recover(topic, records, isWhole)
+      .catch((error: unknown) => log.error({ err: error, topic }, 'taking over own records failed'));
   }
 
   /** Streams that are not whole yet after they were asked for: again, of somebody else. */

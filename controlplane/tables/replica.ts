@@ -204,6 +204,7 @@ export class Replica {
       const peers = [...this.#transport.connections().keys()];
       const peer = peers[Math.floor(this.#environment.random() * peers.length)];
       if (peer !== undefined) this.want(peer, 'all');
+      this.#tables.reap().catch((error: unknown) => this.#log.error({ err: error }, 'reaping tombstones failed'));
       this.#scheduleCompare();
     });
   }

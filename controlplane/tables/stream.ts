@@ -250,6 +250,41 @@ export class Stream {
     return changes;
   }
 
+  /** How many keys of what readers see are live, and how many are tombstones. */
+  get weight(): { readonly live: number; readonly tombstones: number } {
+    let live = 0;
+    for (const signed of this.#current?.latest.values() ?? []) if (isLive(signed)) live += 1;
+    return { live, tombstones: Math.max(0, (this.#current?.latest.size ?? 0) - 1 - live) };
+  }
+
+  /** How many records of the present epoch repeat the state at its start. */
+  get openedWith(): number {
+    return Number(this.#current?.latest.get('')?.record.value ?? 0);
+  }
+
+  /** Seq of the latest record of a key, a tombstone too; 0 when there is none. */
+  seqOf(key: string): number {
+    return this.#current?.latest.get(key)?.record.seq ?? 0;
+  }
+
+  /** Keys that are held of an epoch, tombstones and the opening record included. */
+  keys(epoch: number): readonly string[] {
+    return [...(this.#stateOf(epoch)?.latest.keys() ?? [])];
+  }
+
+  /**
+   * The owner itself: a new epoch that is whole takes the place of the present one. @returns what changed by it, values
+   * that were only repeated left out
+   */
+  replace(epoch: number, records: readonly SignedRecord[], upTo: number): readonly Change[] {
+    const state = new EpochState(epoch);
+    for (const signed of records) state.put(signed);
+    state.advanceTo(upTo);
+    this.#incoming = state;
+    const changes = this.#promote() ?? [];
+    return changes.filter(({ previous, current }) => previous?.record.value !== current?.record.value);
+  }
+
   /** Every live key, as changes to absent: what readers see when the owner is removed. */
   removal(): Change[] {
     return [...this.live()].map((previous) => ({ key: previous.record.key, previous, current: null }));

@@ -4,7 +4,8 @@ import { type NodeKey, SignatureVerifier } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
 import type { Members } from './members.ts';
-import { clusterTopic, decodeRecord, type SignedRecord, signRecord, toWire, verifyRecord } from './record.ts';
+import { OwnStreams, type Reaping } from './own.ts';
+import { clusterTopic, decodeRecord, type SignedRecord, toWire, verifyRecord, type WireRecord } from './record.ts';
 import { type Batch, type Change, mayLack, nowhere, type Position, Stream } from './stream.ts';
 
 /** A change of one owner's record in one topic. */
@@ -36,6 +37,9 @@ export interface TablesInit {
   readonly validate: Validate;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Lets the event loop do something else. @default nothing */
+  readonly pause?: () => Promise<void>;
+  readonly reaping?: Reaping | undefined;
   readonly log: Log;
 }
 
@@ -52,19 +56,23 @@ export class Tables {
   /** Of the topics that have not changed since they were asked for. */
   readonly #digests = new Map<string, string>();
   readonly #watchers = new Set<(changes: readonly TableChange[]) => void>();
-  readonly #outbox: SignedRecord[] = [];
-  #epoch = 0;
-  /** The commit that is under way, and the one that takes what is written meanwhile. */
-  #flushing: Promise<void> = Promise.resolve();
-  #nextFlush: Promise<void> | null = null;
-  /** Own streams as far as they are on disk: what others may have of them. */
-  readonly #published = new Map<string, Stream>();
-  /** Own records, once they are on disk: the mesh takes them from here. */
-  onOwnRecords: (records: readonly SignedRecord[]) => void = () => {};
+  readonly #own: OwnStreams;
 
   constructor(init: TablesInit) {
     this.#init = init;
     this.self = init.key.nodeId;
+    this.#own = new OwnStreams({
+      ...init,
+      now: init.now ?? (() => 0),
+      pause: init.pause ?? (() => Promise.resolve()),
+      streamOf: (topic) => this.#streamOf(topic, this.self),
+      notify: (topic, changes) => this.#notify(topic, this.self, changes),
+    });
+  }
+
+  /** Own records, once they are on disk: the mesh takes them from here. */
+  set onOwnRecords(told: (records: readonly SignedRecord[]) => void) {
+    this.#own.onRecords = told;
   }
 
   /** Reads what was stored and opens a new epoch with all own live records. Resolves when the epoch is on disk. */
@@ -78,49 +86,12 @@ export class Tables {
       }
       stream.advanceTo(Number(epoch), Number(seq));
     }
-    // Only this identity's: another one's rows may be left from an earlier membership.
-    const mine = [...store.entries(['own'])]
-      .flatMap(([, wire]) => decodeRecord(wire) ?? [])
-      .filter(({ record }) => record.owner === this.self);
-    await this.#openEpoch(mine);
+    await this.#own.load();
   }
 
-  /** Every start is a new epoch: whatever a crash may have cost, no (owner, epoch, seq) is ever used twice. */
-  async #openEpoch(stored: readonly SignedRecord[]): Promise<void> {
-    const { store } = this.#init;
-    // By the wall clock where there is one: a state directory that was restored from a copy has an old number.
-    const seconds = Math.floor((this.#init.now?.() ?? 0) / 1000);
-    this.#epoch = Math.max(Number(store.get(['epoch']) ?? 0) + 1, seconds);
-    const writes: Write[] = [{ key: ['epoch'], value: this.#epoch }];
-    const latest = new Map<string, SignedRecord>();
-    for (const signed of stored) {
-      writes.push({ key: ownKey(signed), value: null });
-      const name = `${signed.record.topic} ${signed.record.key}`;
-      const known = latest.get(name)?.record;
-      const { epoch, seq } = signed.record;
-      if (known === undefined || known.epoch < epoch || (known.epoch === epoch && known.seq < seq))
-        latest.set(name, signed);
-    }
-    const byTopic = new Map<string, SignedRecord[]>();
-    for (const signed of latest.values()) {
-      const { topic, key, value } = signed.record;
-      // A topic whose own records are all tombstones opens too: a reader that missed them has no other way to learn.
-      const live = byTopic.get(topic) ?? [];
-      byTopic.set(topic, key === '' || value === null ? live : [...live, signed]);
-    }
-    for (const [topic, records] of byTopic) {
-      this.#append(topic, '', records.length + 1);
-      for (const { record } of records) this.#append(topic, record.key, record.value);
-    }
-    // The old epoch's rows go in the same commit that brings the new ones.
-    const opening = this.#outbox.splice(0);
-    for (const signed of opening) writes.push({ key: ownKey(signed), value: toWire(signed) });
-    await store.commit(writes);
-    this.#onDisk(opening);
-  }
-
+  /** Epoch of this run of the agent. */
   get epoch(): number {
-    return this.#epoch;
+    return this.#own.startEpoch;
   }
 
   /**
@@ -130,15 +101,15 @@ export class Tables {
   async put(topic: string, key: string, value: unknown): Promise<SignedRecord> {
     if (value === null || value === undefined) throw new Error(`${key}: use remove()`);
     // Only what is new is held to the rules: an agent has to start also with what a stricter version would not write.
-    const draft = { topic, owner: this.self, epoch: this.#epoch, seq: 2, key, value };
+    const draft = { topic, owner: this.self, epoch: this.epoch, seq: 2, key, value };
     const objection = this.#init.validate({ record: draft });
     if (objection !== null) throw new Error(`own record ${key} would be refused by others: ${objection}`);
-    return this.#write(topic, key, value);
+    return this.#own.write(topic, key, value);
   }
 
   /** Writes a tombstone for an own record; nothing to do when there is no such record. */
   async remove(topic: string, key: string): Promise<void> {
-    if (this.own(topic, key) !== null) await this.#write(topic, key, null);
+    if (this.own(topic, key) !== null) await this.#own.write(topic, key, null);
   }
 
   /** Own live record of that key. */
@@ -154,59 +125,24 @@ export class Tables {
     return false;
   }
 
-  async #write(topic: string, key: string, value: unknown): Promise<SignedRecord> {
-    if (this.#streamOf(topic, this.self).position.epoch !== this.#epoch) this.#append(topic, '', 1);
-    const signed = this.#append(topic, key, value);
-    await this.#flush();
-    return signed;
-  }
-
-  #append(topic: string, key: string, value: unknown): SignedRecord {
-    const stream = this.#streamOf(topic, this.self);
-    const { epoch, seq } = stream.position;
-    const next = epoch === this.#epoch ? seq + 1 : 1;
-    const record = { topic, owner: this.self, epoch: this.#epoch, seq: next, key, value };
-    const signed = signRecord(this.#init.key, this.#init.clusterId, record);
-    const offer = stream.offer(signed);
-    if (offer.result !== 'applied') throw new Error(`own record ${key} was not taken: ${JSON.stringify(offer)}`);
-    this.#outbox.push(signed);
-    this.#notify(topic, this.self, offer.changes);
-    return signed;
-  }
-
-  /** One commit at a time; what is written meanwhile shares the next one. */
-  #flush(): Promise<void> {
-    this.#nextFlush ??= this.#flushing.then(() => {
-      this.#nextFlush = null;
-      const records = this.#outbox.splice(0);
-      const writes = records.map((signed) => ({ key: ownKey(signed), value: toWire(signed) }));
-      const written = this.#init.store.commit(writes).then(
-        () => this.#onDisk(records),
-        (error: unknown) => {
-          // Others would wait for these for ever; the next commit takes them along.
-          this.#outbox.unshift(...records);
-          throw error;
-        },
-      );
-      this.#flushing = written.catch(() => {});
-      return written;
-    });
-    return this.#nextFlush;
-  }
-
-  #onDisk(records: readonly SignedRecord[]): void {
-    for (const signed of records) {
-      const { topic } = signed.record;
-      const stream = this.#published.get(topic) ?? new Stream();
-      this.#published.set(topic, stream);
-      stream.offer(signed);
-    }
-    this.onOwnRecords(records);
-  }
-
   /** Resolves when nothing own is waiting for the disk. */
-  async flushed(): Promise<void> {
-    await (this.#nextFlush ?? this.#flushing);
+  flushed(): Promise<void> {
+    return this.#own.flushed();
+  }
+
+  /** Opens own streams anew in which tombstones outweigh what lives. */
+  reap(): Promise<void> {
+    return this.#own.reap();
+  }
+
+  /** Others hold a later epoch of an own stream than this node; `wire` is all of it, or the beginning. */
+  async recover(topic: string, wire: readonly WireRecord[], whole: boolean): Promise<void> {
+    const held = wire.flatMap((each) => {
+      const signed = decodeRecord(each);
+      const isOwn = signed !== null && signed.record.owner === this.self && signed.record.topic === topic;
+      return isOwn && verifyRecord(this.#verifier, this.#init.clusterId, signed) ? [signed] : [];
+    });
+    if (held.length === wire.length) await this.#own.recover(topic, held, whole);
   }
 
   /** Takes a record from another node. The only door for everything that comes from outside. */
@@ -264,8 +200,7 @@ export class Tables {
   }
 
   #erasure(topic: string, owner: NodeId, epoch?: number): Write[] {
-    if (owner === this.self)
-      return [...this.#init.store.entries(['own', topic])].map(([key]) => ({ key, value: null }));
+    if (owner === this.self) return this.#own.drop(topic);
     const under = (table: string): Key => (epoch === undefined ? [table, topic, owner] : [table, topic, owner, epoch]);
     return ['record', 'position'].flatMap((table) =>
       [...this.#init.store.entries(under(table))].map(([key]) => ({ key, value: null })),
@@ -308,7 +243,6 @@ export class Tables {
       this.#digests.delete(topic);
       streams.delete(owner);
       if (streams.size === 0) this.#topics.delete(topic);
-      if (owner === this.self) this.#published.delete(topic);
       writes.push(...this.#erasure(topic, owner));
       this.#notify(topic, owner, stream.removal());
     }
@@ -342,9 +276,7 @@ export class Tables {
 
   /** Positions of own streams in topics that this node does not follow: nobody else may know their end. */
   ownElsewhere(): (readonly [topic: string, position: Position])[] {
-    return [...this.#published].flatMap(([topic, stream]) =>
-      this.#interests.has(topic) ? [] : [[topic, stream.position] as const],
-    );
+    return this.#own.positions().filter(([topic]) => !this.#interests.has(topic));
   }
 
   /** Whether records of that owner are known to be missing here, its first ones included. */
@@ -375,9 +307,8 @@ export class Tables {
 
   /** What a reader at `position` lacks of a stream. */
   after(topic: string, owner: NodeId, position: Position): Batch | null {
-    // A record that a crash may still take back must not be acted on by others: a grant, above all.
-    const stream = owner === this.self ? this.#published.get(topic) : this.#topics.get(topic)?.get(owner);
-    return stream?.after(position) ?? null;
+    if (owner === this.self) return this.#own.after(topic, position);
+    return this.#topics.get(topic)?.get(owner)?.after(position) ?? null;
   }
 
   /** Whether `position` of that stream is ahead of what is here. */
@@ -433,7 +364,6 @@ export class Tables {
   }
 }
 
-const ownKey = ({ record }: SignedRecord): Key => ['own', record.topic, record.epoch, record.key];
 const recordKey = ({ record }: SignedRecord): Key => ['record', record.topic, record.owner, record.epoch, record.key];
 
 /** As it travels and rests, but a tombstone to the readers of this node. */

@@ -94,6 +94,8 @@ export class Host {
       hostAnswers: (vtep, timeoutMs) => network.echo(this.nodeId, vtep, timeoutMs),
       onRemoved: () => this.#init.onRemoved(this),
       fullMeshUpTo,
+      // A run has few tombstones, and little time.
+      reaping: { minTombstones: 3, minAgeMs: 5_000 },
     });
     if (transport === null) throw new Error('the cluster made no transport');
     const end = (): void => {
