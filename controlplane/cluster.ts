@@ -268,6 +268,8 @@ export class Cluster {
     this.roles.watch(() => {
       transport.wake();
       this.interests.refresh();
+      // Another role is another certificate.
+      this.keys.follow();
     });
     liveness.start();
     // Who is back is dialled at once, and who is suspended is bridged over.

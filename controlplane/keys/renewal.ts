@@ -222,6 +222,8 @@ export class Renewal {
     const ofEarlierRoot = member.root !== identity.trust.current.digest && identity.trust.anchor(member.root) !== null;
     if (ofEarlierRoot && own !== null && own.root !== identity.trust.current.digest && !this.#isOld(own))
       throw new Error('the manager has not got the key of the new root yet');
+    if (member.role !== (this.#init.wantedRole(this.#self) ?? member.role))
+      throw new Error('the manager does not know of the new role yet');
     if (own !== null && member.notBeforeMs <= own.notBeforeMs)
       throw new Error('the manager answered with a certificate that is not newer than the one of this node');
     await credentials.change((before) => ({
