@@ -17,7 +17,7 @@ export async function bundleWorker(mutant: Mutant | null): Promise<string> {
   const folder = join(root, '.cache', 'simulation');
   mkdirSync(folder, { recursive: true });
   const outfile = join(folder, `${mutant?.name ?? 'worker'}-${process.pid}.mjs`);
-  let mutated = mutant === null;
+  const missing = new Set(mutant?.edits);
   await build({
     entryPoints: [fileURLToPath(new URL('worker.ts', import.meta.url))],
     outfile,
@@ -33,19 +33,25 @@ export async function bundleWorker(mutant: Mutant | null): Promise<string> {
         name: 'mutant',
         setup: ({ onLoad }) => {
           onLoad({ filter: /controlplane\/.*\.ts$/ }, async ({ path }) => {
-            const source = await readFile(path, 'utf8');
-            if (mutant === null || relative(root, path) !== mutant.file) return { contents: source, loader: 'ts' };
-            const parts = source.split(mutant.replace);
-            if (parts.length !== 2) {
-              throw new Error(`mutant ${mutant.name}: ${mutant.file} has its text ${parts.length - 1} times, not once`);
+            let contents = await readFile(path, 'utf8');
+            for (const edit of mutant?.edits ?? []) {
+              if (relative(join(root, 'controlplane'), path) !== edit.file) continue;
+              const parts = contents.split(edit.replace);
+              if (parts.length !== 2) {
+                throw new Error(
+                  `mutant ${mutant?.name}: ${edit.file} has its text ${parts.length - 1} times, not once`,
+                );
+              }
+              contents = parts.join(edit.by);
+              missing.delete(edit);
             }
-            mutated = true;
-            return { contents: parts.join(mutant.by), loader: 'ts' };
+            return { contents, loader: 'ts' };
           });
         },
       },
     ],
   });
-  if (!mutated) throw new Error(`mutant ${mutant?.name}: the simulation does not run ${mutant?.file}`);
+  const [edit] = missing;
+  if (edit !== undefined) throw new Error(`mutant ${mutant?.name}: the simulation does not run ${edit.file}`);
   return outfile;
 }

@@ -18,7 +18,7 @@ export interface HostInit {
   readonly fullMeshUpTo: number | undefined;
   readonly prng: Prng;
   readonly diskSpeed: DiskSpeed;
-  /** How far this host's clock is from the true one. */
+  /** How far this host's clock is from the true one when it is right. */
   readonly skewMs: number;
   readonly onRemoved: (host: Host) => void;
   /** Code under test logged an error: none of the simulated faults should make it do so. */
@@ -31,6 +31,8 @@ export class Host {
   readonly nodeId: NodeId;
   readonly isManager: boolean;
   disk = new Disk();
+  /** How far the clock is from the true one now. */
+  skewMs: number;
   readonly #init: HostInit;
   #running: { cluster: Cluster; transport: SimTransport; store: DiskStore; end: () => void } | null = null;
   /** How many agents have run here. */
@@ -40,6 +42,7 @@ export class Host {
 
   constructor(init: HostInit) {
     this.#init = init;
+    this.skewMs = init.skewMs;
     this.name = init.name;
     this.nodeId = init.identity.key.nodeId;
     this.isManager = init.identity.role === 'manager';
@@ -52,19 +55,19 @@ export class Host {
 
   /** @param prepare sees the cluster before it starts */
   async start(prepare: (cluster: Cluster) => void): Promise<Cluster> {
-    const { network, prng, diskSpeed, skewMs, fullMeshUpTo } = this.#init;
+    const { network, prng, diskSpeed, fullMeshUpTo } = this.#init;
     const peers = this.#init.peers();
     this.incarnation += 1;
     const timers = new Set<() => void>();
     const chance = prng.fork('environment');
     let alive = true;
     const environment: Environment = {
-      now: () => network.time.now() + skewMs,
+      now: () => network.time.now() + this.skewMs,
       monotonicMs: () => network.time.now(),
       random: () => chance.next(),
       timer: (delayMs, task) => {
         if (!alive) return () => {};
-        const cancel = network.time.after(delayMs, () => {
+        const cancel = network.time.after(delayMs + network.lagOf(this.nodeId), () => {
           timers.delete(cancel);
           task();
         });
@@ -108,6 +111,11 @@ export class Host {
     const { vtep, advertise, createdMs } = identity;
     await cluster.announce({ hostname: this.name, vtep, gossip: [advertise], version: 'simulated', createdMs });
     return cluster;
+  }
+
+  /** Sets the clock as right as it ever is. */
+  setClock(): void {
+    this.skewMs = this.#init.skewMs;
   }
 
   /** `kill -9` of the agent, or, silent, the power of the host. */

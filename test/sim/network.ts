@@ -60,6 +60,8 @@ export class SimNetwork {
   faults: Faults = { ...noFaults };
   readonly #listening = new Map<string, SimTransport>();
   readonly #wires = new Set<Wire>();
+  /** How long slow hosts take at most to handle a frame or a timer. */
+  readonly lagMs = new Map<NodeId, number>();
   /** Directed links that carry nothing, `from>to`. */
   readonly #blocked = new Set<string>();
   readonly #hosts = new Map<string, NodeId>();
@@ -165,6 +167,11 @@ export class SimNetwork {
     return this.prng.next() * (spike ? spikeMs : maxDelayMs);
   }
 
+  lagOf(host: NodeId): number {
+    const lagMs = this.lagMs.get(host);
+    return lagMs === undefined ? 0 : this.prng.next() * lagMs;
+  }
+
   /** Takes a frame along a connection. A host that runs again since, and knows nothing of the connection, resets it. */
   along(wire: Wire, from: SimTransport, arrive: () => void): void {
     const to = otherEnd(wire, from);
@@ -177,7 +184,7 @@ export class SimNetwork {
   /** Takes a frame over a link, unless the link is dead when it leaves or when it arrives. */
   carry(from: NodeId, to: NodeId, arrive: () => void): void {
     if (this.isBlocked(from, to)) return;
-    this.time.after(this.delayMs(), () => {
+    this.time.after(this.delayMs() + this.lagOf(to), () => {
       if (!this.isBlocked(from, to)) arrive();
     });
   }

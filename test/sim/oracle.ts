@@ -37,6 +37,10 @@ export class Oracle {
   readonly #holders = new Map<string, NodeId>();
   /** Rings where a range may have been given twice: what its giver had signed was not known when it was removed. */
   readonly #forked = new Set<NetworkId>();
+  readonly #lost = new Set<NodeId>();
+  #vnisForked = false;
+  /** Endpoints that may come back after they were gone. */
+  readonly #revived = new Set<EndpointId>();
   readonly #fail: (message: string) => void;
 
   constructor(fail: (message: string) => void) {
@@ -60,7 +64,7 @@ export class Oracle {
 
   created(id: NetworkId, name: string, vni: number, by: NodeId): void {
     for (const other of this.networks.values()) {
-      if (other.vni === vni && other.state === 'live' && !other.excused) {
+      if (other.vni === vni && other.state === 'live' && !other.excused && !this.#vnisForked) {
         this.#fail(`networks ${other.name} and ${name} both have VNI ${vni}`);
       }
     }
@@ -71,11 +75,35 @@ export class Oracle {
   nodeRemoved(nodeId: NodeId, known: boolean): void {
     this.removed.add(nodeId);
     if (known) return;
-    for (const [id, network] of this.networks) {
-      this.#forked.add(id);
+    this.#forkAll();
+    for (const network of this.networks.values()) {
       // What an earlier leaver had written may have passed to this one, and be lost with it.
       if (this.removed.has(network.writer)) network.excused = true;
     }
+  }
+
+  /** The node's disk is gone: nothing is promised of what it wrote, since nobody else may have had it. */
+  lost(nodeId: NodeId): void {
+    this.#lost.add(nodeId);
+    this.#forkAll();
+    for (const network of this.networks.values()) if (network.writer === nodeId) network.excused = true;
+  }
+
+  /** The node's disk is an old one: what it has done since then is undone, or not if it had gone through before. */
+  turnedBack(nodeId: NodeId): void {
+    this.#forkAll();
+    for (const network of this.networks.values()) if (network.writer === nodeId) network.excused = true;
+    for (const endpoint of this.endpoints.values()) {
+      if (endpoint.owner !== nodeId) continue;
+      endpoint.state = endpoint.state === 'gone' ? 'withdrawing' : 'announcing';
+      this.#revived.add(endpoint.id);
+    }
+  }
+
+  /** A range may be given twice: what its giver had signed is forgotten. */
+  #forkAll(): void {
+    for (const id of this.networks.keys()) this.#forked.add(id);
+    this.#vnisForked = true;
   }
 
   /** After a restart: what was acknowledged must be there, what was not may be or not, and now we know. */
@@ -112,7 +140,8 @@ export class Oracle {
         const dead = gone.get(network) ?? new Set<EndpointId>();
         gone.set(network, dead);
         for (const id of now) {
-          if (dead.has(id)) this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
+          if (dead.has(id) && !this.#revived.has(id))
+            this.#fail(`${host.name} shows endpoint ${short(id)} again, which was gone there`);
         }
         for (const id of before ?? []) {
           if (now.has(id)) continue;
@@ -163,7 +192,8 @@ export class Oracle {
     }
     for (const endpoint of this.endpoints.values()) {
       const present = view.endpointsOf(endpoint.network).has(`${endpoint.owner} ${endpoint.id}`);
-      if (present && (endpoint.state === 'gone' || this.removed.has(endpoint.owner))) {
+      const dead = endpoint.state === 'gone' && !this.#lost.has(endpoint.owner);
+      if (present && (dead || this.removed.has(endpoint.owner))) {
         return `dead endpoint ${short(endpoint.id)} is there`;
       }
       const wanted = tables.hasInterest(networkTopic(endpoint.network));
@@ -185,7 +215,9 @@ export class Oracle {
 
   #isLost({ owner, network }: KnownEndpoint): boolean {
     const known = this.networks.get(network);
-    return this.removed.has(owner) || known === undefined || known.state !== 'live' || known.excused;
+    return (
+      this.removed.has(owner) || this.#lost.has(owner) || known === undefined || known.state !== 'live' || known.excused
+    );
   }
 
   #nameOf(network: NetworkId): string {

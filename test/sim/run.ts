@@ -1,16 +1,15 @@
-import type { KnownPeers } from '../../controlplane/identity/state.ts';
-import type { NodeId } from '../../controlplane/ids.ts';
 import { simulateCrypto } from './crypto.ts';
-import { Host } from './host.ts';
-import { identityOf } from './identities.ts';
+import type { Host } from './host.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
+import { partition } from './operations/faults.ts';
 import { initCluster, join, removeNode } from './operations/membership.ts';
 import { Oracle, Violation } from './oracle.ts';
+import { Population } from './population.ts';
 import { Prng } from './prng.ts';
 import { invariants, nextOperation } from './scenario.ts';
 import { simulateTimeouts, VirtualTime } from './time.ts';
 import { Trace } from './trace.ts';
-import { down, type Invariant, running, runningManagers, type World } from './world.ts';
+import { down, type Invariant, runningManagers, type World } from './world.ts';
 
 // Virtual durations. Long enough for freed numbers to be used again (30 s) in some runs; many short runs find more than
 // few long ones.
@@ -23,7 +22,6 @@ export const quietMs = 10_000;
 const calmMs = 20_000;
 /** How long what is under way at the last fault may take: a leave asks manager after manager. */
 const settleMs = 40_000;
-const maxSkewMs = 20_000;
 
 export interface Outcome {
   readonly seed: string;
@@ -58,8 +56,7 @@ class Run {
   readonly #trace: Trace;
   readonly #world: World;
   readonly #operations = new Map<number, { what: string; host: Host; incarnation: number }>();
-  readonly #addresses = new Map<NodeId, string>();
-  readonly #named = new Map<Host, KnownPeers>();
+  readonly #population: Population;
   #operation = 0;
   #drawn = 0;
   #violation: Error | null = null;
@@ -76,19 +73,24 @@ class Run {
       hosts: [],
       busy: new Set(),
       joined: new Set(),
+      lost: new Set(),
+      replace: (host) => this.#population.replace(host),
       start: (host) => this.#start(host),
       do: (what, host, work) => this.#do(what, host, work),
       isIdle: (host) => ![...this.#operations.values()].some((each) => each.host === host),
     };
+    this.#population = new Population({ prng, world: this.#world, fail: (error) => this.#fail(error) });
   }
 
   async run(): Promise<Outcome> {
-    await this.#makeHosts();
+    await this.#population.found();
     const first = this.#world.hosts[0];
     if (first === undefined) throw new Error('no hosts');
     this.#do('init', first, () => initCluster(this.#world, first, this.#prng.between(26, 29)));
     await this.#advance(500);
     this.#world.network.faults = someFaults(this.#world.prng);
+    // Some clusters are cut in two before anybody has joined.
+    if (this.#prng.chance(0.15)) partition(this.#world);
     for (const host of this.#world.hosts.slice(1)) {
       this.#time.after(this.#prng.between(0, joinsMs), () => this.#do('join', host, () => join(this.#world, host)));
     }
@@ -108,51 +110,9 @@ class Run {
     };
   }
 
-  async #makeHosts(): Promise<void> {
-    const prng = this.#prng;
-    // A share of the runs has a mesh of bounded degree, and more nodes in it.
-    const shape = prng.fork('shape');
-    const fullMeshUpTo = shape.chance(0.3) ? shape.between(2, 5) : undefined;
-    const count = fullMeshUpTo === undefined ? prng.between(3, 8) : shape.between(6, 14);
-    // Which keys take part decides the order of node ids, and so every tie.
-    const indices = prng.shuffled([...Array(16).keys()]).slice(0, count);
-    for (const [i, index] of indices.entries()) {
-      const identity = await identityOf(index, i === 0 || prng.chance(0.4) ? 'manager' : 'worker');
-      const host: Host = new Host({
-        name: `${identity.role}-${i}`,
-        identity,
-        peers: () => this.#contacts(host),
-        network: this.#world.network,
-        fullMeshUpTo,
-        prng: prng.fork(`host ${i}`),
-        diskSpeed: {
-          usualMs: prng.pick([1, 5, 30]) ?? 5,
-          stallChance: 0.05,
-          stallMs: prng.pick([50, 500, 2_000]) ?? 50,
-        },
-        skewMs: prng.between(-maxSkewMs, maxSkewMs),
-        onRemoved: (removed) => this.#time.after(0, () => removed.crash(false)),
-        onError: (where, message, error) => this.#fail(new Error(`${where.name} logged: ${message}`, { cause: error })),
-      });
-      this.#world.hosts.push(host);
-      this.#trace.name(host.nodeId, host.name);
-      this.#addresses.set(host.nodeId, identity.advertise);
-    }
-  }
-
-  /** Members that a manager would name to a joiner, who keeps what it was told. */
-  #contacts(joiner: Host): KnownPeers {
-    const kept = this.#named.get(joiner);
-    if (kept !== undefined && this.#world.joined.has(joiner)) return kept;
-    const others = running(this.#world).filter((host) => host !== joiner && this.#world.joined.has(host));
-    const named = new Map(others.slice(0, 8).map(({ nodeId }) => [nodeId, [this.#addresses.get(nodeId) ?? '']]));
-    this.#named.set(joiner, named);
-    return named;
-  }
-
   async #start(host: Host): Promise<void> {
     const { oracle } = this.#world;
-    if (host.cluster !== null || oracle.removed.has(host.nodeId)) return;
+    if (host.cluster !== null || oracle.removed.has(host.nodeId) || this.#world.lost.has(host)) return;
     this.#trace.say(`${host.name} starts`);
     this.#world.busy.add(host);
     try {
@@ -206,6 +166,8 @@ class Run {
     this.#trace.say('quiet from now on');
     this.#world.network.faults = { ...noFaults };
     this.#world.network.heal();
+    this.#world.network.lagMs.clear();
+    for (const host of this.#world.hosts) host.setClock();
     this.#startAll();
   }
 
@@ -276,7 +238,7 @@ class Run {
   }
 
   #members(): Host[] {
-    const { hosts, oracle } = this.#world;
-    return hosts.filter(({ nodeId }) => !oracle.removed.has(nodeId));
+    const { hosts, oracle, lost } = this.#world;
+    return hosts.filter((host) => !oracle.removed.has(host.nodeId) && !lost.has(host));
   }
 }

@@ -1,5 +1,6 @@
 import { endpointOperations } from './operations/endpoints.ts';
 import { faultOperations } from './operations/faults.ts';
+import { hostOperations } from './operations/hosts.ts';
 import { membershipOperations } from './operations/membership.ts';
 import { networkOperations } from './operations/networks.ts';
 import type { Prng } from './prng.ts';
@@ -11,6 +12,7 @@ export const operations: readonly Operation[] = [
   ...networkOperations,
   ...membershipOperations,
   ...faultOperations,
+  ...hostOperations,
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */

@@ -13,6 +13,10 @@ export interface World {
   readonly busy: Set<Host>;
   /** Hosts that are members, or were. */
   readonly joined: Set<Host>;
+  /** Hosts whose disk is gone, and with it what made them members. */
+  readonly lost: Set<Host>;
+  /** A new host in the place of one that has lost its disk. @returns null when there were enough of them */
+  replace(lost: Host): Host | null;
   /** Starts the host's agent, unless it runs or was removed. */
   start(host: Host): Promise<void>;
   /** Follows work on a host to its end: it must end, unless the agent does first, and must not throw. */
@@ -46,7 +50,10 @@ export const running = ({ hosts, busy, oracle }: World): Host[] =>
 export const runningManagers = (world: World): Host[] => running(world).filter(({ isManager }) => isManager);
 
 /** Hosts of members whose agent is down and may be started. */
-export const down = ({ hosts, busy, oracle, joined }: World): Host[] =>
+export const down = (world: World): Host[] => stopped(world).filter((host) => !world.lost.has(host));
+
+/** Hosts of members whose agent is down, those included that have lost their disk. */
+export const stopped = ({ hosts, busy, oracle, joined }: World): Host[] =>
   hosts.filter(
     (host) => joined.has(host) && host.cluster === null && !busy.has(host) && !oracle.removed.has(host.nodeId),
   );

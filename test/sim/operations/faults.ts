@@ -15,7 +15,7 @@ async function stop(world: World, host: Host): Promise<void> {
   world.busy.delete(host);
 }
 
-function partition({ prng, hosts, network }: World): void {
+export function partition({ prng, hosts, network }: World): void {
   const shuffled = prng.shuffled(hosts.map(({ nodeId }) => nodeId));
   const at = prng.between(1, shuffled.length - 1);
   const [some, others] = [shuffled.slice(0, at), shuffled.slice(at)];

@@ -2,7 +2,7 @@ import { ControlPlaneError } from '../../../controlplane/errors.ts';
 import { ingressName } from '../../../controlplane/networks.ts';
 import { clusterTopic, decodeRecord } from '../../../controlplane/tables/record.ts';
 import type { Host } from '../host.ts';
-import { down, type Operation, running, say, type World } from '../world.ts';
+import { type Operation, running, say, stopped, type World } from '../world.ts';
 import { createNetwork } from './networks.ts';
 
 const joinTimeoutMs = 10_000;
@@ -92,9 +92,13 @@ function hasAll(cluster: Host['cluster'], gone: Host): boolean {
 }
 
 /** Whether the cluster can spare the host: always a manager and another node stay. */
-function canSpare(world: World, host: Host): boolean {
+export function canSpare(world: World, host: Host): boolean {
   const stay = running(world).filter((each) => each !== host);
-  return world.oracle.removed.size < maxRemoved && stay.length >= 2 && stay.some(({ isManager }) => isManager);
+  return (
+    world.oracle.removed.size + world.lost.size < maxRemoved + 1 &&
+    stay.length >= 2 &&
+    stay.some(({ isManager }) => isManager)
+  );
 }
 
 export const membershipOperations: readonly Operation[] = [
@@ -113,7 +117,7 @@ export const membershipOperations: readonly Operation[] = [
     run: (world) => {
       const { prng } = world;
       // Seldom one that is well.
-      const gone = prng.pick(prng.chance(0.2) ? running(world) : down(world));
+      const gone = prng.pick(prng.chance(0.2) ? running(world) : stopped(world));
       if (gone === undefined || !canSpare(world, gone)) return;
       const by = running(world).find((each) => each.isManager && each !== gone);
       if (by !== undefined) world.do('remove node', by, () => removeNode(world, by, gone));
