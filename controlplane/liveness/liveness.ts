@@ -273,7 +273,8 @@ export class Liveness {
   #step(peer: NodeId, event: Event): void {
     const before = this.#member(peer);
     const after = step(before, event, this.#context(peer));
-    if (after === before) return;
+    // A deadline that has moved away meanwhile, since this node has become slower, is waited for again.
+    if (after === before && event.type !== 'passed') return;
     this.#members.set(peer, after);
     if (after.accusers.size === 0) this.#said.get(peer)?.accusations.clear();
     this.#deadlines.get(peer)?.();
