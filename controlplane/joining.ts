@@ -25,7 +25,7 @@ const peersInAnswer = 8;
 export async function requestMembership(
   managers: readonly HostPort[],
   tokenText: string,
-  addressing: (localAddress: string) => Addressing,
+  addressing: (localAddress: string) => Promise<Addressing>,
   nowMs: number,
 ): Promise<{ identity: Identity; peers: KnownPeers }> {
   const parsed = parseToken(tokenText);
@@ -39,7 +39,7 @@ export async function requestMembership(
   const { newCertificateRequest } = await import('./identity/authority.ts');
   const key = newNodeKey();
   const { bootstrap, localAddress } = await askAny(managers, parsed.token, await newCertificateRequest(key));
-  const identity = identityFrom(bootstrap, key, parsed.token, addressing(localAddress), nowMs);
+  const identity = identityFrom(bootstrap, key, parsed.token, await addressing(localAddress), nowMs);
   const peers: KnownPeers = new Map(bootstrap.peers.map(({ id, addresses }) => [id as NodeId, addresses]));
   return { identity, peers };
 }

@@ -7,6 +7,7 @@ import { newNodeKey } from './identity/keys.ts';
 import {
   type Addressing,
   type Identity,
+  identityWrite,
   isJoined,
   type KnownPeers,
   loadIdentity,
@@ -71,8 +72,14 @@ export interface Membership {
   stop(): Promise<void>;
 }
 
-/** Starts what was stored. @returns null when this host is no member */
-export async function resume(init: MembershipInit): Promise<Membership | null> {
+/**
+ * Starts what was stored. `addressing` says where others reach this host now, given what it was told and found at first.
+ * @returns null when this host is no member
+ */
+export async function resume(
+  init: MembershipInit,
+  addressing: (stored: Addressing) => Promise<Addressing>,
+): Promise<Membership | null> {
   const identity = loadIdentity(init.store, init.vault);
   if (identity !== null && !isJoined(init.store)) {
     init.log.warn({ node: identity.key.nodeId }, 'the last init or join was broken off; its traces are removed');
@@ -81,7 +88,22 @@ export async function resume(init: MembershipInit): Promise<Membership | null> {
   }
   if (identity === null) return null;
   await migrateIdentity(init.store, init.vault, identity);
-  return run(init, identity, loadPeers(init.store));
+  return run(init, await readdressed(init, identity, addressing), loadPeers(init.store));
+}
+
+/** The identity with the addresses of now, on disk before anybody is told of them. */
+async function readdressed(
+  init: MembershipInit,
+  identity: Identity,
+  addressing: (stored: Addressing) => Promise<Addressing>,
+): Promise<Identity> {
+  const { advertise, vtep, device } = identity;
+  const now = await addressing({ advertise, vtep, device });
+  if (now.advertise === advertise && now.vtep === vtep && now.device === device) return identity;
+  init.log.info({ was: { advertise, vtep }, now }, 'this node has another address');
+  const next = { ...identity, ...now };
+  await init.store.commit([identityWrite(next, init.vault)]);
+  return next;
 }
 
 /** Makes a cluster with this node as its first manager. Nothing is left behind when it fails. */
@@ -140,7 +162,7 @@ export async function joinCluster(
   init: MembershipInit,
   managers: readonly HostPort[],
   tokenText: string,
-  addressing: (localAddress: string) => Addressing,
+  addressing: (localAddress: string) => Promise<Addressing>,
 ): Promise<Membership> {
   const { identity, peers } = await requestMembership(managers, tokenText, addressing, init.environment.now());
   return begin(init, identity, peers, async ({ cluster }) => {

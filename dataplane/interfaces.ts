@@ -1,7 +1,7 @@
 import { decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
 import { decodeAddress, encodeAddressDump } from './rtnetlink/routes.ts';
 import { RtnetlinkSocket } from './rtnetlink/socket.ts';
-import { type Cidr, type IfName, must, type NetnsPath, parseCidr, parseIfName } from './values.ts';
+import { type Cidr, type IfName, type Ip, must, type NetnsPath, parseCidr, parseIfName, parseIp } from './values.ts';
 
 const linksOf = (socket: RtnetlinkSocket): Promise<Link[]> => socket.dump('links', encodeLinkDump, decodeLink);
 
@@ -19,6 +19,17 @@ export async function bridgeAddress(name: IfName): Promise<Cidr | null> {
   const addresses = await socket.dump('addresses', encodeAddressDump, decodeAddress);
   const found = addresses.find(({ ifindex, ip }) => ifindex === link.ifindex && !ip.includes(':'));
   return found === undefined ? null : must(parseCidr(`${found.ip}/${found.prefixLength}`));
+}
+
+/** First address of global scope that a device of the host has, IPv6 or IPv4; null without the device or an address. */
+export async function addressOf(name: IfName, ipv6: boolean): Promise<Ip | null> {
+  using socket = RtnetlinkSocket.open(null);
+  const link = (await linksOf(socket)).find((each) => each.name === name);
+  const addresses = await socket.dump('addresses', encodeAddressDump, decodeAddress);
+  const found = addresses.find(
+    ({ ifindex, ip, scope }) => ifindex === link?.ifindex && scope === 0 && ip.includes(':') === ipv6,
+  );
+  return found === undefined ? null : must(parseIp(found.ip));
 }
 
 /** The device of the host that carries an address, and its MTU in bytes; null when none does. */

@@ -7,6 +7,8 @@ export interface AgentFlags {
   readonly socketGroup?: string;
   readonly hostname?: string;
   readonly listenAddr?: string;
+  readonly advertiseAddr?: string;
+  readonly dataPathAddr?: string;
   readonly gossipPort?: number;
   readonly joinPort?: number;
   readonly gatewaySubnet?: string;

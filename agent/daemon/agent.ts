@@ -24,7 +24,7 @@ import { deviceWith } from '../../dataplane/interfaces.ts';
 import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { version } from '../version.ts';
-import { addressingAt, ownAddressing } from './addressing.ts';
+import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
@@ -138,7 +138,9 @@ export class Agent {
   async start(): Promise<void> {
     this.dataPlane.start(this.#stop.signal);
     await this.#lookAtHost();
-    const membership = await resume(this.#membershipInit());
+    const membership = await resume(this.#membershipInit(), (stored) =>
+      addressingNow(stored, this.#configured, this.config.gossipPort),
+    );
     if (membership === null) this.#planner.planNow();
     else {
       await this.#activate(membership);
@@ -159,7 +161,7 @@ export class Agent {
   }
 
   async init(request: InitRequest): Promise<Membership> {
-    const addressing = await ownAddressing(request, this.config.gossipPort);
+    const addressing = await ownAddressing(this.#given(request), this.config.gossipPort);
     const settings = {
       pools: request.DefaultAddrPool ?? defaultPools,
       subnetBits: request.SubnetSize ?? defaultSubnetBits,
@@ -177,12 +179,26 @@ export class Agent {
     });
     const { gossipPort } = this.config;
     // Checked before anything is asked of a manager; without one, the address that reached the manager is ours.
-    if (request.AdvertiseAddr !== undefined) addressingAt(request, '', gossipPort);
+    const given = this.#given(request);
+    if (given.AdvertiseAddr !== undefined) addressingAt(given, '', gossipPort);
     return this.#become(() =>
       joinCluster(this.#membershipInit(), managers, request.JoinToken, (local) =>
-        addressingAt(request, local, gossipPort),
+        addressingFrom(given, local, gossipPort),
       ),
     );
+  }
+
+  get #configured(): Given {
+    return { AdvertiseAddr: this.config.advertiseAddr, DataPathAddr: this.config.dataPathAddr };
+  }
+
+  /** What the command says, and for the rest the configuration. */
+  #given({ AdvertiseAddr, DataPathAddr }: Given): Given {
+    const configured = this.#configured;
+    return {
+      AdvertiseAddr: AdvertiseAddr ?? configured.AdvertiseAddr,
+      DataPathAddr: DataPathAddr ?? configured.DataPathAddr,
+    };
   }
 
   async leave(force: boolean): Promise<void> {
@@ -301,7 +317,12 @@ export class Agent {
     if (vtep === undefined) return;
     const device = await deviceWith(vtep);
     if (device === null) {
-      this.#warnings.set('vtep', `no interface of this host has the VTEP address ${vtep}`);
+      const found = this.#membership?.cluster.identity.device ?? null;
+      const next =
+        found === null
+          ? 'set advertise-addr in the configuration of the agent and restart it'
+          : `restart the agent to take the address that ${found} has now`;
+      this.#warnings.set('vtep', `no interface of this host has the VTEP address ${vtep}: ${next}`);
       return;
     }
     this.#warnings.delete('vtep');

@@ -2,11 +2,16 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { parseHostPort } from '../../controlplane/mesh/address.ts';
+import { parseIp } from '../../dataplane/values.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
 
 export const defaultConfigPath = '/etc/weft/agent.yaml';
 
 const port = z.int().min(1).max(65535);
+const isIp = (text: string): boolean => parseIp(text).ok;
+// Any port will do for the check.
+const isIpPort = (text: string): boolean => isIp(parseHostPort(text, 1)?.host ?? '');
 const path = z.string().regex(/^\/[^\0\n]{0,255}$/, 'want an absolute path');
 
 /** Keys of the config file; the environment has the same as WEFT_STATE_DIR and so on. */
@@ -30,6 +35,10 @@ const Config = z.strictObject({
     .optional(),
   /** Address that gossip and joins are taken at. */
   'listen-addr': z.union([z.ipv4(), z.ipv6()]).default('0.0.0.0'),
+  /** Address that other nodes reach this one at; as init or join found it when absent. */
+  'advertise-addr': z.string().max(64).refine(isIpPort, 'want IP or IP:PORT').optional(),
+  /** VTEP; the advertise address when absent. */
+  'data-path-addr': z.string().max(45).refine(isIp, 'want an IP address').optional(),
   'gossip-port': port.default(7946),
   'join-port': port.default(2377),
   /** Subnet of docker_gwbridge; the first that collides with no route when absent. */
@@ -48,6 +57,8 @@ export interface AgentConfig {
   readonly socketGroup: string;
   readonly hostname: string;
   readonly listenHost: string;
+  readonly advertiseAddr: string | undefined;
+  readonly dataPathAddr: string | undefined;
   readonly gossipPort: number;
   readonly joinPort: number;
   readonly gatewaySubnet: string | null;
@@ -77,6 +88,8 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
     socketGroup: keys['socket-group'],
     hostname: keys.hostname ?? hostname(),
     listenHost: keys['listen-addr'],
+    advertiseAddr: keys['advertise-addr'],
+    dataPathAddr: keys['data-path-addr'],
     gossipPort: keys['gossip-port'],
     joinPort: keys['join-port'],
     gatewaySubnet: keys['gateway-subnet'] ?? null,

@@ -12,6 +12,8 @@ export interface Addressing {
   /** `IP:PORT` that others reach this node's gossip at. */
   readonly advertise: string;
   readonly vtep: string;
+  /** The interface that the advertised address was found on; null where the operator gave the address. */
+  readonly device: string | null;
 }
 
 /** What makes this host a member: written by init or join in one commit, changed by renewals, gone after leave. */
@@ -31,6 +33,8 @@ export interface Identity {
   readonly vtep: string;
   /** Gossip address that others are told, `IP:PORT`. */
   readonly advertise: string;
+  /** The interface that it was found on; null where the operator gave it. */
+  readonly device: string | null;
   readonly createdMs: number;
 }
 
@@ -49,6 +53,7 @@ interface StoredIdentity {
   role: Role;
   vtep: string;
   advertise: string;
+  device?: string | null;
   createdMs: number;
 }
 
@@ -81,13 +86,20 @@ export function loadIdentity(store: Store, vault: Vault): Identity | null {
     );
   const { pkcs8, anchors, retired, authorities, format: _, ...rest } = stored;
   const opened = authorities.map(({ certificate, sealed }) => ({ certificate, pkcs8: opening(vault, sealed) }));
-  return { ...rest, key: loadNodeKey(pkcs8), trust: Trust.of(anchors, retired), authorities: opened };
+  return {
+    ...rest,
+    device: rest.device ?? null,
+    key: loadNodeKey(pkcs8),
+    trust: Trust.of(anchors, retired),
+    authorities: opened,
+  };
 }
 
 function fromFormat1(stored: Format1): Identity {
   const { pkcs8, authority, authorityKey, networkKey, format: _, ...rest } = stored;
   return {
     ...rest,
+    device: null,
     key: loadNodeKey(pkcs8),
     trust: Trust.of([{ root: authority, cross: null }]),
     authorities: authorityKey === null ? [] : [{ certificate: authority, pkcs8: authorityKey }],

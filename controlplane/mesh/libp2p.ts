@@ -36,6 +36,9 @@ const answerTimeoutMs = 10_000;
 // The size of a mass join behind one address; libp2p's own defaults (5 a second, 10 pending) refuse it.
 const maxPendingInbound = 256;
 const maxConnections = 1024;
+// A member dials when it has no connection: an older one is dead, and this end has not noticed. Two that dial each other
+// at the same time have connections of the same age.
+const staleAfterMs = 5_000;
 
 const verdicts: { readonly [verdict in Verdict]: TopicValidatorResult } = {
   accept: TopicValidatorResult.Accept,
@@ -68,6 +71,14 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
     return connection.newStream(pingProtocol, { signal });
   });
 
+  // Before the new connection is in use: gossipsub keeps to the first that it has, and a request would take it too.
+  function closeStale(peer: string): void {
+    for (const connection of node?.getConnections(peerIdFromString(peer)) ?? []) {
+      const stale = Date.now() - connection.timeline.open > staleAfterMs;
+      if (stale) connection.abort(new Error('the peer has connected anew'));
+    }
+  }
+
   async function answer(stream: Stream, connection: Libp2pConnection): Promise<void> {
     const signal = AbortSignal.timeout(answerTimeoutMs);
     const frames = lpStream(stream, { maxDataLength: maxFrameBytes });
@@ -99,7 +110,7 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         addresses: { listen: [toMultiaddr(init.listen)] },
         transports: [tcp()],
         connectionProtector: meshProtector(init.meshKeys),
-        connectionEncrypters: [(components) => membersOnly(noise()(components), init)],
+        connectionEncrypters: [(components) => membersOnly(noise()(components), init, closeStale)],
         // Dead connections are found by liveness, which tells a dead host from a busy one; pings of libp2p would not.
         streamMuxers: [yamux({ enableKeepAlive: false })],
         connectionMonitor: { enabled: false },

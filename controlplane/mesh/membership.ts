@@ -41,8 +41,13 @@ export function parseShown(bytes: Uint8Array): { certificate: Uint8Array; links:
 /**
  * Wraps a connection encrypter: after its handshake both ends show their node certificates, still before any muxer or
  * protocol. So whatever runs above, gossipsub included, only ever sees members.
+ * @param admitted is told of each member that has dialled this node, before its connection is in use
  */
-export function membersOnly(inner: ConnectionEncrypter, membership: Membership): ConnectionEncrypter {
+export function membersOnly(
+  inner: ConnectionEncrypter,
+  membership: Membership,
+  admitted: (peerId: string) => void,
+): ConnectionEncrypter {
   const exchange = async (
     secured: SecuredConnection,
     options: SecureConnectionOptions | undefined,
@@ -63,6 +68,10 @@ export function membersOnly(inner: ConnectionEncrypter, membership: Membership):
     // A name of its own: a peer that would skip the exchange does not find a protocol in common.
     protocol: '/weft/noise-member/2',
     secureOutbound: async (connection, options) => exchange(await inner.secureOutbound(connection, options), options),
-    secureInbound: async (connection, options) => exchange(await inner.secureInbound(connection, options), options),
+    secureInbound: async (connection, options) => {
+      const secured = await exchange(await inner.secureInbound(connection, options), options);
+      admitted(secured.remotePeer.toString());
+      return secured;
+    },
   };
 }

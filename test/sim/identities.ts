@@ -74,6 +74,7 @@ async function makeIdentity(index: number, role: Role, laterMs: number, label: s
       role,
       vtep: `192.0.2.${index + 1}`,
       advertise: `192.0.2.${index + 1}:7946`,
+      device: null,
       createdMs: simulationStartMs,
     };
   } finally {

@@ -21,6 +21,8 @@ export function addAgent(parent: Command, session: Session): void {
     .option('--socket-group <group>', 'group that may use the socket besides root', once)
     .option('--hostname <name>', "name of this node (default: the host's)", once)
     .option('--listen-addr <ip>', 'address at which gossip and joins are taken', once)
+    .option('--advertise-addr <addr>', 'address that other nodes reach this one at, IP or IP:PORT', once)
+    .option('--data-path-addr <ip>', 'address for VXLAN traffic (default: the advertise address)', once)
     .option('--gossip-port <port>', 'TCP port of the mesh', port)
     .option('--join-port <port>', 'TCP port at which nodes join', port)
     .option('--gateway-subnet <cidr>', 'subnet of docker_gwbridge', once)

@@ -84,3 +84,16 @@ test('the example says only what is true: every line of it, uncommented, is a ke
   const example = new URL('../../../deploy/agent.example.yaml', import.meta.url).pathname;
   assert.ok(loadConfig({ config: example }, {}));
 });
+
+test('addresses are taken with a port and without, and no names', () => {
+  const config = file('advertise-addr: 192.0.2.7:8000\ndata-path-addr: fd00::7\n');
+  const { advertiseAddr, dataPathAddr } = loadConfig({ config }, {});
+  assert.deepEqual([advertiseAddr, dataPathAddr], ['192.0.2.7:8000', 'fd00::7']);
+  assert.equal(loadConfig({ config, advertiseAddr: '192.0.2.8' }, {}).advertiseAddr, '192.0.2.8');
+  for (const text of ['advertise-addr: host1', 'advertise-addr: 192.0.2.7:0', 'data-path-addr: 192.0.2.7:8000']) {
+    assert.match(
+      refusal(() => loadConfig({ config: file(text) }, {})),
+      /addr: want (an )?IP/,
+    );
+  }
+});
