@@ -48,30 +48,37 @@ export class Convergence {
     const mine = this.#digests(network);
     const { self } = this.#tables;
     const others = [...this.#view.nodes.keys()].filter((nodeId) => nodeId !== self);
-    const lags = await Promise.all(
-      others.map(async (nodeId) => ({ nodeId, lag: await this.#lagOf(nodeId, network, mine) })),
+    const answers = await Promise.all(
+      others.map(async (nodeId) => ({ nodeId, answer: await this.#digestsOf(nodeId, network) })),
     );
+    const told = answers.flatMap(({ answer }) => (typeof answer === 'string' ? [] : [answer]));
+    const agreed = agreedDigests([mine, ...told]);
+    const lags = answers.map(({ nodeId, answer }) => {
+      if (typeof answer === 'string') return { nodeId, lag: answer };
+      const differing = Object.entries(answer.topics).filter(([topic, digest]) => agreed.get(topic) !== digest);
+      const names = differing.map(([topic]) => this.#nameOf(topic)).sort();
+      return { nodeId, lag: names.length > 0 ? `tables differ: ${names.join(', ')}` : answer.pending };
+    });
     return [{ nodeId: self, lag: mine.pending }, ...lags];
   }
 
-  async #lagOf(nodeId: NodeId, network: NetworkId | null, mine: Digests): Promise<string> {
+  /** @returns the other's digests, or why there are none */
+  async #digestsOf(nodeId: NodeId, network: NetworkId | null): Promise<Digests | string> {
     if (!this.#transport.canReach(nodeId)) return 'cannot be reached';
     try {
       const body = encode([network]);
       const reply = await this.#transport.request(nodeId, 'digest', body, AbortSignal.timeout(askTimeoutMs));
       const theirs = Digests.safeParse(decode(reply));
-      if (!theirs.success) return 'malformed answer';
-      const topics = new Set([...Object.keys(mine.topics), ...Object.keys(theirs.data.topics)]);
-      const differing = [...topics].filter((topic) => mine.topics[topic] !== theirs.data.topics[topic]);
-      if (differing.length > 0) return `tables differ: ${differing.map((topic) => this.#nameOf(topic)).join(', ')}`;
-      return theirs.data.pending;
+      return theirs.success ? theirs.data : 'malformed answer';
     } catch (error) {
       return `no answer: ${error instanceof Error ? error.message : String(error)}`;
     }
   }
 
   #digests(network: NetworkId | null): Digests {
-    const topics = network === null ? this.#tables.topics : [clusterTopic, networkTopic(network)];
+    const asked = network === null ? this.#tables.topics : [clusterTopic, networkTopic(network)];
+    // Of a network that a node does not follow it has nothing to compare.
+    const topics = asked.filter((topic) => this.#tables.hasInterest(topic));
     return {
       topics: Object.fromEntries(topics.map((topic) => [topic, this.#tables.digest(topic)])),
       pending: this.#pending(),
@@ -84,4 +91,22 @@ export class Convergence {
     }
     return topic === clusterTopic ? 'cluster' : 'a network that is not known here';
   }
+}
+
+/** What each topic's digest should be: the first answer's where it follows the topic, else that which most have. */
+function agreedDigests([first, ...others]: readonly Digests[]): Map<string, string> {
+  const agreed = new Map<string, string>(Object.entries(first?.topics ?? {}));
+  const votes = new Map<string, Map<string, number>>();
+  for (const { topics } of others) {
+    for (const [topic, digest] of Object.entries(topics)) {
+      if (first?.topics[topic] !== undefined) continue;
+      const counts = votes.get(topic) ?? new Map<string, number>();
+      votes.set(topic, counts.set(digest, (counts.get(digest) ?? 0) + 1));
+    }
+  }
+  for (const [topic, counts] of votes) {
+    const [most] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+    if (most !== undefined) agreed.set(topic, most[0]);
+  }
+  return agreed;
 }
