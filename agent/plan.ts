@@ -1,4 +1,5 @@
 import type { NetworkId, NodeId } from '../controlplane/ids.ts';
+import { prefixLengthOf } from '../controlplane/networks.ts';
 import type { NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
@@ -148,7 +149,7 @@ function remoteOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
 }
 
 function overlayLegOf(leg: StoredLeg, network: Network, mtu: number): OverlayLeg {
-  const prefixLength = network.subnet.slice(network.subnet.indexOf('/') + 1);
+  const prefixLength = prefixLengthOf(network, leg.ip);
   return {
     endpointId: leg.endpointId,
     ifName: must(parseIfName(leg.ifName)),

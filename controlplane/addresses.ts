@@ -1,4 +1,6 @@
-/** IPv4 arithmetic: rings count in offsets from the start of a subnet. */
+import ipaddr from 'ipaddr.js';
+
+// Address arithmetic: rings count in offsets from the start of a subnet. BigInt stays inside this file.
 
 export interface Subnet {
   /** First address as a number. */
@@ -28,10 +30,80 @@ export function parseSubnet(text: string): Subnet | null {
   return base % size === 0 ? { base, prefixLength, size } : null;
 }
 
-/** A network has room for its own addresses and is no larger than the largest private block. */
+/** A subnet of either family, as a ring counts its addresses. */
+export interface AddressSpace {
+  /** `10.0.1.0/24`, `fd00::/64`. */
+  readonly text: string;
+  readonly family: 4 | 6;
+  readonly prefixLength: number;
+  /** How many addresses the ring counts, from the first one on; of an IPv6 subnet no more than the first 2^32. */
+  readonly size: number;
+  readonly base: bigint;
+}
+
+const maxRingSize = 2 ** 32;
+
+/** @returns null unless the text is a prefix of either family in its one spelling, with no host bits set */
+export function parseSpace(text: string): AddressSpace | null {
+  if (!text.includes(':')) {
+    const subnet = parseSubnet(text);
+    if (subnet === null) return null;
+    const { base, prefixLength, size } = subnet;
+    return { text, family: 4, prefixLength, size, base: BigInt(base) };
+  }
+  const match = /^([0-9a-f:.]{2,39})\/(\d{1,3})$/.exec(text);
+  const [, address = '', bits = ''] = match ?? [];
+  const prefixLength = Number(bits);
+  if (prefixLength > 128 || String(prefixLength) !== bits) return null;
+  const base = ipv6ToBigint(address);
+  if (base === null) return null;
+  const hostBits = 128 - prefixLength;
+  if (base % 2n ** BigInt(hostBits) !== 0n) return null;
+  return { text, family: 6, prefixLength, size: Math.min(2 ** hostBits, maxRingSize), base };
+}
+
+/** @returns null unless the text is an IPv6 address as RFC 5952 writes it */
+function ipv6ToBigint(text: string): bigint | null {
+  if (text.includes('%') || !ipaddr.IPv6.isValid(text)) return null;
+  const parsed = ipaddr.IPv6.parse(text);
+  if (parsed.toRFC5952String() !== text) return null;
+  return BigInt(`0x${Buffer.from(parsed.toByteArray()).toString('hex')}`);
+}
+
+export function addressAt({ family, base }: AddressSpace, offset: number): string {
+  const value = base + BigInt(offset);
+  if (family === 4) return numberToIpv4(Number(value));
+  const bytes = Buffer.from(value.toString(16).padStart(32, '0'), 'hex');
+  return new ipaddr.IPv6([...bytes]).toRFC5952String();
+}
+
+/** @returns null when the address is none of those that the ring counts */
+export function offsetIn({ family, base, size }: AddressSpace, address: string): number | null {
+  if (address.includes(':') !== (family === 6)) return null;
+  if (family === 4) {
+    const offset = ipv4ToNumber(address) - Number(base);
+    return offset >= 0 && offset < size ? offset : null;
+  }
+  const value = ipv6ToBigint(address);
+  if (value === null || value < base || value >= base + BigInt(size)) return null;
+  return Number(value - base);
+}
+
+/**
+ * A network has room for its own addresses, and is no larger than the largest private block (IPv4) or a site (IPv6).
+ */
 export function isNetworkSubnet(text: string): boolean {
-  const subnet = parseSubnet(text);
-  return subnet !== null && subnet.prefixLength >= 8 && subnet.prefixLength <= 29;
+  const space = parseSpace(text);
+  if (space === null) return false;
+  const [shortest, longest] = space.family === 4 ? [8, 29] : [48, 120];
+  return space.prefixLength >= shortest && space.prefixLength <= longest;
+}
+
+/** Whether the two share an address. */
+export function overlap(a: AddressSpace, b: AddressSpace): boolean {
+  if (a.family !== b.family) return false;
+  const bits = BigInt((a.family === 4 ? 32 : 128) - Math.min(a.prefixLength, b.prefixLength));
+  return a.base >> bits === b.base >> bits;
 }
 
 export function formatSubnet({ base, prefixLength }: Subnet): string {

@@ -17,6 +17,7 @@ import { Networks } from './networks.ts';
 import { Offences } from './offences.ts';
 import { Removal } from './removal.ts';
 import { Allocator } from './ring/allocator.ts';
+import { Inheritance } from './ring/inheritance.ts';
 import { RoleChange } from './roles/change.ts';
 import { Roles } from './roles/roles.ts';
 import type { Store } from './store.ts';
@@ -26,8 +27,9 @@ import { Members } from './tables/members.ts';
 import type { Reaping } from './tables/own.ts';
 import { clusterTopic } from './tables/record.ts';
 import { Replica } from './tables/replica.ts';
+import { isPool, ringPools } from './tables/subnets.ts';
 import { Tables } from './tables/tables.ts';
-import { type RingId, ringPools, type Touched, View } from './tables/view.ts';
+import { type Touched, View } from './tables/view.ts';
 
 const leaveTimeoutMs = 10_000;
 
@@ -69,6 +71,7 @@ export class Cluster {
   readonly transport: Mesh;
   readonly replica: Replica;
   readonly allocator: Allocator;
+  readonly inheritance: Inheritance;
   readonly networks: Networks;
   readonly interests: Interests;
   readonly removal: Removal;
@@ -83,7 +86,6 @@ export class Cluster {
   readonly #members: Members;
   readonly #init: ClusterInit;
   readonly #exchangeWaiters = new Set<() => void>();
-  #claiming: Promise<void> = Promise.resolve();
 
   constructor(init: ClusterInit) {
     const { identity, store, environment, log } = init;
@@ -122,16 +124,30 @@ export class Cluster {
       reaping: init.reaping,
       log,
     });
-    const view = new View(tables, clock);
+    const roleOf = (node: NodeId): Role | null => members.roleOf(node);
+    const view = new View(tables, clock, roleOf, () => environment.now());
+    const catchUp = (node: NodeId): Promise<void> => this.replica.pullNow(node);
+    const canReach = (node: NodeId): boolean => transport.canReach(node);
     const allocator = new Allocator({
       tables,
       view,
       transport,
       environment,
+      store,
       log,
+      canReach,
+      catchUp,
       spaceOf: (ring) => this.networks.spaceOf(ring),
-      catchUp: (node) => this.replica.pullNow(node),
-      mayOwn: (ring, node) => !isPool(ring) || members.roleOf(node) === 'manager',
+      mayOwn: (ring, node) => (isPool(ring) ? roleOf(node) === 'manager' : roleOf(node) !== null),
+      inheritance: (owner) => this.#restsFor(owner),
+    });
+    this.inheritance = new Inheritance({
+      tables,
+      view,
+      allocator,
+      log,
+      isManager: () => this.isManager,
+      managers: () => [...view.nodes.keys()].filter((id) => roleOf(id) === 'manager'),
     });
     this.clock = clock;
     this.#members = members;
@@ -156,7 +172,7 @@ export class Cluster {
       view,
       members,
       transport,
-      allocator,
+      inheritance: this.inheritance,
       roles: this.roles,
       clock,
       environment,
@@ -188,9 +204,9 @@ export class Cluster {
       log,
       isManager: () => this.isManager,
       catchUp: (node) => this.replica.pullNow(node),
-      handOver: async () => {},
-      // Numbers of one that may still hand them out rest with it until it is heard of, or removed.
-      takeOver: (from, stoodDown) => this.removal.takeOver(from, stoodDown ? ringPools : []),
+      // Numbers of one that did not stand down rest with it until it is a manager again, or removed.
+      handOver: (to) => this.inheritance.handOver(to, ringPools),
+      takeOver: (from) => this.removal.takeOver(from),
     });
     this.keys = new Keys({
       ...{ credentials, members, tables, view, clock, transport, environment, log },
@@ -207,6 +223,7 @@ export class Cluster {
       isManager: () => this.isManager,
       avoid: init.avoid,
       held: init.held,
+      log,
     });
   }
 
@@ -270,17 +287,18 @@ export class Cluster {
       this.interests.refresh();
       // Another role is another certificate.
       this.keys.follow();
+      view.promoted();
     });
     liveness.start();
     // Who is back is dialled at once, and who is suspended is bridged over.
     liveness.watch((peer) => (liveness.stateOf(peer).status === 'alive' ? transport.heard(peer) : transport.wake()));
     view.watch((touched) => this.#follow(touched));
-    const rings = new Set<RingId>([...ringPools, ...view.networks.keys()]);
     const everything = {
       nodes: true,
       networks: true,
       endpoints: new Set<NetworkId>(),
-      rings,
+      rings: new Set(view.ownership.rings),
+      fences: new Set(view.removedNodes()),
       on: new Set<NetworkId>(),
       roles: true,
       keys: false,
@@ -294,6 +312,7 @@ export class Cluster {
   async stop(): Promise<void> {
     this.interests.stop();
     this.removal.stop();
+    this.inheritance.stop();
     this.roles.stop();
     this.liveness.stop();
     this.roleChange.stop();
@@ -349,7 +368,10 @@ export class Cluster {
       );
     }
     this.allocator.retired = true;
-    for (const manager of managers.filter((id) => this.transport.canReach(id))) {
+    const reachable = managers.filter((id) => this.transport.canReach(id));
+    const [heir] = reachable;
+    if (heir !== undefined) await this.inheritance.handOver(heir);
+    for (const manager of reachable) {
       try {
         await this.transport.request(manager, 'leave', encode([]), AbortSignal.timeout(leaveTimeoutMs));
         return;
@@ -393,7 +415,7 @@ export class Cluster {
         return this.keys.meshKeys.answer(body);
       case 'leave':
         // Everything the leaver wrote has to be here first: its grants say who owns what.
-        await this.replica.pullNow(from);
+        await this.#catchUpAll(from);
         await this.removeNode(from, true);
         return encode([]);
       default:
@@ -410,7 +432,7 @@ export class Cluster {
 
   /** What follows from a change of the tables, besides the kernel. */
   #follow(touched: Touched): void {
-    const { nodes, rings, on, removed, roles, keys, certificates } = touched;
+    const { nodes, on, removed, roles, keys, certificates } = touched;
     for (const nodeId of removed) {
       this.removal.bar(nodeId);
       this.liveness.forget(nodeId);
@@ -421,15 +443,38 @@ export class Cluster {
     if (roles || removed.length > 0) this.roles.follow();
     this.interests.follow(touched);
     if (nodes || on.size > 0 || removed.length > 0) this.transport.wake();
-    if (rings.size > 0) this.#claiming = this.#claiming.then(() => this.#claim(rings));
+    this.networks.follow(touched.endpoints);
+    this.inheritance.follow(touched);
   }
 
-  async #claim(rings: ReadonlySet<RingId>): Promise<void> {
-    try {
-      for (const ring of rings) await this.allocator.claim(ring);
-    } catch (error) {
-      this.#init.log.error({ err: error }, 'claiming ranges failed; their givers still vouch for them');
+  /** The first exchange may bring networks whose topics it did not ask for. */
+  async #catchUpAll(node: NodeId): Promise<void> {
+    const before = this.tables.topics.length;
+    await this.replica.pullNow(node);
+    if (this.tables.topics.length > before) await this.replica.pullNow(node);
+  }
+
+  /** Removed nodes whose addresses rest, and own endpoints whose addresses are another's now: one line each. */
+  inheritanceWarnings(): string[] {
+    const { view } = this;
+    const lines = this.inheritance.waiting().flatMap(({ node }) => this.#restsFor(node) ?? []);
+    for (const { endpoint } of view.ownership.hidden()) {
+      const { name, ip, networkId, owner } = endpoint;
+      const network = view.networks.get(networkId);
+      if (owner !== this.self || network === undefined) continue;
+      lines.push(
+        `${ip} of ${name} on ${network.name} does not belong to this node any more, and others ignore it: ` +
+          `\`weft network disconnect ${network.name} ${name}\`, then connect it again`,
+      );
     }
+    return lines;
+  }
+
+  /** What the numbers of a removed node wait for; null when it was not removed. */
+  #restsFor(owner: NodeId): string | null {
+    if (!this.view.isRemoved(owner)) return null;
+    const names = this.inheritance.waitsFor(owner).map((id) => this.view.nodes.get(id)?.hostname ?? id);
+    return `what the removed node ${owner} owned rests until ${names.join(', ') || 'a manager'} has agreed to its heir`;
   }
 
   /** All members that this node knows of, itself included, with their roles. */
@@ -441,5 +486,3 @@ export class Cluster {
     return new Map(present.map((id) => [id, this.#members.roleOf(id) ?? 'worker']));
   }
 }
-
-const isPool = (ring: RingId): boolean => (ringPools as readonly string[]).includes(ring);

@@ -6,6 +6,7 @@ import type { Allocator } from './ring/allocator.ts';
 import { networkOfTopic, networkTopic } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
 import type { Replica } from './tables/replica.ts';
+import { networkOfRing } from './tables/subnets.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Touched, View } from './tables/view.ts';
 
@@ -76,7 +77,10 @@ export class Interests {
       return;
     }
     const touched = new Set<NetworkId>([...endpoints, ...on]);
-    for (const ring of rings) if (ring !== 'subnet' && ring !== 'vni') touched.add(ring);
+    for (const ring of rings) {
+      const network = networkOfRing(ring);
+      if (network !== null) touched.add(network);
+    }
     for (const id of touched) this.#evaluate(id);
   }
 

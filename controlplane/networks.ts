@@ -1,38 +1,60 @@
 import {
-  contains,
+  type AddressSpace,
+  addressAt,
   formatSubnet,
-  ipv4ToNumber,
   isNetworkSubnet,
-  numberToIpv4,
+  offsetIn,
+  overlap,
+  parseSpace,
   parseSubnet,
-  type Subnet,
   SubnetPool,
 } from './addresses.ts';
+import { type Capacity, capacityOf, nearlyFull } from './capacity.ts';
+import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
-import { type NetworkId, type NodeId, newNetworkId } from './ids.ts';
+import { type NetworkId, newNetworkId } from './ids.ts';
 import type { Allocator, RingSpace } from './ring/allocator.ts';
+import { NumberSet } from './ring/numbers.ts';
 import type { HybridClock } from './tables/clock.ts';
-import type { NetworkValue } from './tables/kinds.ts';
+import { firstVni, type NetworkValue, type SubnetValue, vniCount } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
+import { type NetworkSubnet, networkOfRing, type RingId, windowIn } from './tables/subnets.ts';
 import type { Tables } from './tables/tables.ts';
-import type { Network, RingId, View } from './tables/view.ts';
+import type { Network, View } from './tables/view.ts';
 
-/** First VNI that is handed out, as Docker's overlay driver. */
-export const firstVni = 4096;
-const vniCount = 2 ** 24 - firstVni;
 /** The network that every cluster has, as in Swarm. */
 export const ingressName = 'ingress';
 
-export interface NetworkSpec {
+/** A subnet as it is asked for. */
+export interface SubnetSpec {
+  /** Prefix; from the cluster's pool when absent (IPv4). */
+  readonly subnet?: string | undefined;
+  readonly gateway?: string | undefined;
+  /** The part of the subnet that addresses are taken from unless one is asked for. */
+  readonly ipRange?: string | undefined;
+  /** Addresses that others hold, by name. */
+  readonly aux?: { readonly [name: string]: string } | undefined;
+}
+
+export interface NetworkSpec extends SubnetSpec {
   readonly name: string;
-  /** IPv4 prefix; from the cluster's pool when absent. */
-  readonly subnet?: string;
-  readonly gateway?: string;
+  /** An IPv6 subnet besides. */
+  readonly ipv6?: { readonly subnet: string; readonly gateway?: string | undefined } | undefined;
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly ingress: boolean;
   readonly options: { readonly [key: string]: string };
   readonly labels: { readonly [key: string]: string };
+}
+
+// Each costs every endpoint's host a route; more than a few say that the first should have been larger.
+const maxSubnets = 16;
+
+/** An address that nobody else can have. */
+export interface Address {
+  readonly ring: RingId;
+  readonly number: number;
+  readonly ip: string;
 }
 
 export interface NetworksInit {
@@ -46,6 +68,7 @@ export interface NetworksInit {
   readonly avoid: () => readonly string[];
   /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
   readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
+  readonly log: Log;
 }
 
 /** Makes and removes networks: managers only, names unique, subnet and VNI from rings like every other number. */
@@ -53,6 +76,8 @@ export class Networks {
   readonly #init: NetworksInit;
   /** Names that are being created here right now. */
   readonly #creating = new Set<string>();
+  /** Networks that the log has called nearly full. */
+  readonly #warned = new Set<NetworkId>();
 
   constructor(init: NetworksInit) {
     this.#init = init;
@@ -79,24 +104,29 @@ export class Networks {
 
   async #create(spec: NetworkSpec): Promise<Network> {
     const { tables, allocator, clock } = this.#init;
-    const chosen = spec.subnet === undefined ? null : checkedSubnet(spec.subnet);
-    if (chosen !== null && spec.gateway !== undefined) checkedGateway(chosen, spec.gateway);
+    const ipv6 = spec.ipv6 === undefined ? undefined : checked({ ...spec.ipv6, family: 6 });
+    if (spec.subnet !== undefined) checked({ ...spec, subnet: spec.subnet, family: 4 });
     const vniIndex = await allocator.allocate('vni');
-    let subnetIndex: number | null = null;
+    let pooled: PooledSubnet | null = null;
     let made = false;
     try {
-      if (chosen === null) subnetIndex = await allocator.allocate('subnet');
-      const subnet = chosen ?? poolOf(this.#init.view).at(subnetIndex ?? 0);
-      const gateway = spec.gateway ?? numberToIpv4(subnet.base + 1);
-      checkedGateway(subnet, gateway);
+      if (spec.subnet === undefined) pooled = await this.#fromPool();
+      const { subnet, gateway, ipRange, aux } = checked({
+        ...spec,
+        subnet: spec.subnet ?? pooled?.subnet ?? '',
+        family: 4,
+      });
       const id = newNetworkId();
       const value: NetworkValue = {
         stamp: [...clock.next()],
         removed: false,
         name: spec.name,
         vni: firstVni + vniIndex,
-        subnet: formatSubnet(subnet),
+        subnet,
         gateway,
+        ...(ipRange === undefined ? {} : { ipRange }),
+        ...(aux === undefined ? {} : { aux }),
+        ...(ipv6 === undefined ? {} : { ipv6: { subnet: ipv6.subnet, gateway: ipv6.gateway } }),
         internal: spec.internal,
         attachable: spec.attachable,
         ingress: spec.ingress,
@@ -107,10 +137,119 @@ export class Networks {
       };
       await tables.put(clusterTopic, `network/${id}`, value);
       made = true;
-      return { ...value, id };
+      return this.#init.view.networks.get(id) ?? { ...value, id, subnets: [] };
     } finally {
       allocator.release('vni', vniIndex, made);
-      if (subnetIndex !== null) allocator.release('subnet', subnetIndex, made);
+      if (pooled !== null) allocator.release('subnet', pooled.index, made);
+    }
+  }
+
+  /**
+   * Gives a network one more subnet; addresses come from it when those before it are full.
+   * @throws ControlPlaneError `not_manager`, `invalid_subnet`, `invalid_gateway`, `subnet_exists`, `exhausted`
+   */
+  async addSubnet(network: Network, spec: SubnetSpec): Promise<string> {
+    this.#needManager('add a subnet to a network');
+    const { tables, allocator, clock } = this.#init;
+    const pooled = spec.subnet === undefined ? await this.#fromPool() : null;
+    let made = false;
+    try {
+      const { space, gateway, ipRange, aux } = checked({ ...spec, subnet: spec.subnet ?? pooled?.subnet ?? '' });
+      const other = network.subnets.find((each) => overlap(each.space, space));
+      if (other !== undefined) {
+        throw new ControlPlaneError(
+          'subnet_exists',
+          `network ${network.name} has ${other.space.text} already, which overlaps ${space.text}`,
+          'choose a subnet that shares no address with those of the network',
+        );
+      }
+      if (network.subnets.length >= maxSubnets) {
+        throw new ControlPlaneError(
+          'too_many_subnets',
+          `network ${network.name} has ${maxSubnets} subnets, as many as it can`,
+        );
+      }
+      if (!network.subnets.some((each) => each.space.family === space.family)) {
+        throw new ControlPlaneError(
+          'invalid_subnet',
+          `network ${network.name} has no IPv${space.family} subnet, and its endpoints no such address`,
+          'make another network',
+        );
+      }
+      const value: SubnetValue = {
+        stamp: [...clock.next()],
+        subnet: space.text,
+        gateway,
+        root: tables.self,
+        createdMs: this.#init.now(),
+        ...(ipRange === undefined ? {} : { ipRange }),
+        ...(aux === undefined ? {} : { aux }),
+      };
+      await tables.put(clusterTopic, `subnet/${network.id}/${space.text.replace('/', '_')}`, value);
+      made = true;
+      return space.text;
+    } finally {
+      if (pooled !== null) allocator.release('subnet', pooled.index, made);
+    }
+  }
+
+  async #fromPool(): Promise<PooledSubnet> {
+    const index = await this.#init.allocator.allocate('subnet');
+    return { index, subnet: formatSubnet(poolOf(this.#init.view).at(index)) };
+  }
+
+  /**
+   * An address of the network for an endpoint of this node. It stays reserved until it is released (`Allocator`).
+   * @param wanted that address and no other
+   * @throws ControlPlaneError as `Allocator.allocate`; `invalid_address` when it is none of the network's
+   */
+  async allocateAddress(network: Network, wanted: string | null = null, family: 4 | 6 = 4): Promise<Address> {
+    const { allocator } = this.#init;
+    const subnets = network.subnets.filter(({ space }) => space.family === family);
+    if (wanted !== null) {
+      const { subnet, number } = placeOf(network, wanted);
+      return { ring: subnet.ring, number: await allocator.allocate(subnet.ring, number), ip: wanted };
+    }
+    let failure: unknown = new ControlPlaneError('exhausted', `network ${network.name} has no IPv${family} subnet`);
+    for (const [i, { ring, space }] of subnets.entries()) {
+      try {
+        const number = await allocator.allocate(ring);
+        return { ring, number, ip: addressAt(space, number) };
+      } catch (error) {
+        // The last subnet's refusal is the one to act on: what is before it is full, or its owners are away.
+        if (!(error instanceof ControlPlaneError) || i === subnets.length - 1) throw error;
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  /** An address of the network was freed: it rests before anybody gets it again. */
+  rest(network: Network, ip: string): void {
+    for (const { ring, space } of network.subnets) {
+      const number = offsetIn(space, ip);
+      if (number !== null) this.#init.allocator.rest(ring, number);
+    }
+  }
+
+  capacity(network: Network): Capacity[] {
+    const { view, allocator, tables } = this.#init;
+    return network.subnets.map((subnet) => capacityOf(subnet, view, allocator, tables.self));
+  }
+
+  /** Networks that will run out of addresses soon, one line each. */
+  warnings(): string[] {
+    return [...this.#init.view.networks.values()].flatMap((network) => nearlyFull(network, this.#init.view) ?? []);
+  }
+
+  /** Says once in the log that a network will be full soon. */
+  follow(networks: ReadonlySet<NetworkId>): void {
+    for (const id of networks) {
+      const network = this.#init.view.networks.get(id);
+      const warning = network === undefined ? null : nearlyFull(network, this.#init.view);
+      if (warning !== null && !this.#warned.has(id)) this.#init.log.warn({ network: id }, warning);
+      if (warning === null) this.#warned.delete(id);
+      else this.#warned.add(id);
     }
   }
 
@@ -131,14 +270,13 @@ export class Networks {
         `disconnect them first: \`weft endpoint ls --network ${network.name}\` lists them`,
       );
     }
-    const { id, ...value } = network;
+    const { id, subnets, ...value } = network;
     await this.#init.tables.put(clusterTopic, `network/${id}`, {
       ...value,
       removed: true,
       stamp: [...this.#init.clock.next(network.stamp)],
     });
-    const [index] = [...poolOf(this.#init.view).overlapping(mustSubnet(network.subnet))];
-    if (index !== undefined) this.#init.allocator.rest('subnet', index);
+    for (const index of pooledIn(poolOf(this.#init.view), subnets)) this.#init.allocator.rest('subnet', index);
     this.#init.allocator.rest('vni', network.vni - firstVni);
   }
 
@@ -147,32 +285,32 @@ export class Networks {
     const { view } = this.#init;
     const { cluster } = view;
     if (cluster === null) return null;
-    const root = cluster.root as NodeId;
+    const anyNumber = { reserved: () => null, nameOf: String };
     if (ring === 'vni') {
-      const taken = new Set([...view.networks.values()].map(({ vni }) => vni - firstVni));
-      return { size: vniCount, root, taken, name: 'the VNI space' };
+      const taken = numbers([...view.networks.values()].map(({ vni }) => vni - firstVni));
+      return { ...anyNumber, window: { start: 0, end: vniCount }, taken, name: 'the VNI space' };
     }
     if (ring === 'subnet') {
       const pool = poolOf(view);
-      const used = [...view.networks.values()].map(({ subnet }) => subnet);
-      const prefixes = [...used, ...this.#init.avoid()].flatMap((text) => parseSubnet(text) ?? []);
+      const avoided = this.#init.avoid().flatMap((text) => parseSubnet(text) ?? []);
+      const all = [...view.networks.values()].flatMap(({ subnets }) => [...pooledIn(pool, subnets)]);
       // The default route overlaps everything and is no reason to avoid anything.
-      const taken = new Set(
-        prefixes.flatMap((prefix) => (prefix.prefixLength === 0 ? [] : [...pool.overlapping(prefix)])),
-      );
-      return { size: pool.size, root, taken, name: `the address pool ${cluster.pools.join(', ')}` };
+      for (const prefix of avoided) if (prefix.prefixLength > 0) all.push(...pool.overlapping(prefix));
+      const name = `the address pool ${cluster.pools.join(', ')}`;
+      return { ...anyNumber, window: { start: 0, end: pool.size }, taken: numbers(all), name };
     }
-    const network = view.networks.get(ring);
-    if (network === undefined) return null;
-    const subnet = mustSubnet(network.subnet);
-    const taken = new Set([0, subnet.size - 1, ipv4ToNumber(network.gateway) - subnet.base]);
-    for (const { ip } of view.endpointsOf(ring).values()) taken.add(ipv4ToNumber(ip) - subnet.base);
-    for (const ip of this.#init.held?.(ring) ?? []) taken.add(ipv4ToNumber(ip) - subnet.base);
+    const id = networkOfRing(ring);
+    const network = id === null ? undefined : view.networks.get(id);
+    const subnet = network?.subnets.find((each) => each.ring === ring);
+    if (network === undefined || subnet === undefined) return null;
+    const { space, window, reserved, reservedNumbers } = subnet;
+    const held = this.#init.held?.(network.id).flatMap((ip) => offsetIn(space, ip) ?? []) ?? [];
     return {
-      size: subnet.size,
-      root: network.root as NodeId,
-      taken,
-      name: `network ${network.name} (${network.subnet})`,
+      window,
+      taken: held.length === 0 ? reservedNumbers : numbers([...reserved.keys(), ...held]),
+      reserved: (number) => reserved.get(number) ?? null,
+      name: `network ${network.name} (${space.text})`,
+      nameOf: (number) => addressAt(space, number),
     };
   }
 
@@ -186,42 +324,94 @@ export class Networks {
   }
 }
 
-/** Offset of an address in its network; the address at an offset. */
-export const offsetOf = (network: Network, ip: string): number => ipv4ToNumber(ip) - mustSubnet(network.subnet).base;
-export const addressAt = (network: Network, offset: number): string =>
-  numberToIpv4(mustSubnet(network.subnet).base + offset);
-export const prefixLengthOf = (network: Network): number => mustSubnet(network.subnet).prefixLength;
+/** The subnet of a network that an address is in. @throws ControlPlaneError `invalid_address` */
+function placeOf(network: Network, ip: string): { subnet: NetworkSubnet; number: number } {
+  for (const subnet of network.subnets) {
+    const number = offsetIn(subnet.space, ip);
+    if (number !== null) return { subnet, number };
+  }
+  const all = network.subnets.map(({ space }) => space.text).join(', ');
+  throw new ControlPlaneError(
+    'invalid_address',
+    `${ip} is not an address of network ${network.name} (${all})`,
+    'choose one inside the subnet',
+  );
+}
+
+/** Prefix length of the subnet that the address is in. */
+export function prefixLengthOf(network: Network, ip: string): number {
+  const subnet = network.subnets.find(({ space }) => offsetIn(space, ip) !== null) ?? network.subnets[0];
+  return subnet?.space.prefixLength ?? 32;
+}
+
+/** A subnet that was taken from the cluster's pool. */
+interface PooledSubnet {
+  readonly index: number;
+  readonly subnet: string;
+}
 
 function poolOf(view: View): SubnetPool {
   return new SubnetPool(view.cluster?.pools ?? [], view.cluster?.subnetBits ?? 24);
 }
 
-function checkedSubnet(text: string): Subnet {
-  const subnet = parseSubnet(text);
-  if (subnet === null || !isNetworkSubnet(text)) {
+/** Numbers of the pool's subnets that share an address with one of these. */
+function* pooledIn(pool: SubnetPool, subnets: readonly NetworkSubnet[]): Generator<number> {
+  for (const { space } of subnets) {
+    const prefix = parseSubnet(space.text);
+    if (prefix !== null) yield* pool.overlapping(prefix);
+  }
+}
+
+function numbers(all: Iterable<number>): NumberSet {
+  const set = new NumberSet();
+  for (const number of all) set.add(number);
+  return set;
+}
+
+/** A subnet with its gateway, checked as a whole. @throws ControlPlaneError `invalid_subnet`, `invalid_gateway`, … */
+function checked(spec: SubnetSpec & { readonly subnet: string; readonly family?: 4 | 6 }) {
+  const space = checkedSubnet(spec.subnet, spec.family);
+  const gateway = spec.gateway ?? addressAt(space, 1);
+  const isHost = (ip: string): boolean => {
+    const offset = offsetIn(space, ip);
+    return offset !== null && offset > 0 && (space.family === 6 || offset < space.size - 1);
+  };
+  if (!isHost(gateway)) {
+    throw new ControlPlaneError(
+      'invalid_gateway',
+      `gateway ${gateway} is not a host address of ${space.text}`,
+      'leave --gateway out, or give an address inside the subnet',
+    );
+  }
+  const { ipRange, aux } = spec;
+  const part = ipRange === undefined ? null : parseSpace(ipRange);
+  if (ipRange !== undefined && (part === null || windowIn(space, part) === null)) {
+    throw new ControlPlaneError(
+      'invalid_ip_range',
+      `${ipRange} is not a part of ${space.text}`,
+      'want a prefix without host bits inside the subnet',
+    );
+  }
+  for (const [name, ip] of Object.entries(aux ?? {})) {
+    if (isHost(ip)) continue;
+    throw new ControlPlaneError(
+      'invalid_aux_address',
+      `auxiliary address ${name}=${ip} is not a host address of ${space.text}`,
+    );
+  }
+  return { space, subnet: space.text, gateway, ipRange, aux };
+}
+
+function checkedSubnet(text: string, family?: 4 | 6): AddressSpace {
+  const space = parseSpace(text);
+  if (space === null || !isNetworkSubnet(text) || (family !== undefined && space.family !== family)) {
     throw new ControlPlaneError(
       'invalid_subnet',
       `${text} cannot be a network's subnet`,
-      'want an IPv4 prefix from /8 to /29 without host bits, such as 10.20.0.0/24',
+      family === 6
+        ? 'want an IPv6 prefix from /48 to /120 without host bits, such as fd00:10::/64'
+        : 'want an IPv4 prefix from /8 to /29 without host bits, such as 10.20.0.0/24',
     );
   }
-  return subnet;
-}
-
-function checkedGateway(subnet: Subnet, text: string): void {
-  const address = parseSubnet(`${text}/32`);
-  const offset = address === null ? -1 : address.base - subnet.base;
-  if (address !== null && contains(subnet, address.base) && offset > 0 && offset < subnet.size - 1) return;
-  throw new ControlPlaneError(
-    'invalid_gateway',
-    `gateway ${text} is not a host address of ${formatSubnet(subnet)}`,
-    'leave --gateway out, or give an address inside the subnet',
-  );
-}
-
-/** Subnets in the tables were checked when the record came in. */
-function mustSubnet(text: string): Subnet {
-  const subnet = parseSubnet(text);
-  if (subnet === null) throw new Error(`not a subnet: ${text}`);
-  return subnet;
+  return space;
 }

@@ -2,13 +2,13 @@ import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import type { NodeId } from './ids.ts';
 import type { Transport } from './mesh/transport.ts';
-import type { Allocator } from './ring/allocator.ts';
+import type { Inheritance } from './ring/inheritance.ts';
 import type { Roles } from './roles/roles.ts';
 import type { HybridClock } from './tables/clock.ts';
 import type { Members } from './tables/members.ts';
 import { clusterTopic } from './tables/record.ts';
 import type { Tables } from './tables/tables.ts';
-import { type RingId, ringPools, type View } from './tables/view.ts';
+import type { View } from './tables/view.ts';
 
 // A removed node is told so by gossip before its connection is closed.
 const removalGraceMs = 1_000;
@@ -20,7 +20,7 @@ export interface RemovalInit {
   readonly view: View;
   readonly members: Members;
   readonly transport: Transport;
-  readonly allocator: Allocator;
+  readonly inheritance: Inheritance;
   readonly roles: Roles;
   readonly clock: HybridClock;
   readonly environment: Environment;
@@ -75,14 +75,14 @@ export class Removal {
         `run \`weft leave\` on it, or use --force`,
       );
     }
-    await this.takeOver(nodeId, [...ringPools, ...view.networks.keys()]);
+    await this.takeOver(nodeId);
     await tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...clock.next()] });
   }
 
-  /** Writes again, in this node's name, what that node wrote as a manager, and takes the numbers it owns of `rings`. */
-  async takeOver(nodeId: NodeId, rings: readonly RingId[]): Promise<void> {
-    const { allocator, roles, tables, view } = this.#init;
-    for (const ring of rings) await allocator.reclaim(ring, nodeId);
+  /** Writes again, in this node's name, what that node wrote as a manager, and what only its grants could prove. */
+  async takeOver(nodeId: NodeId): Promise<void> {
+    const { inheritance, roles, tables, view } = this.#init;
+    await inheritance.vouch(nodeId);
     for (const { key, value } of view.sharedBy(nodeId)) await tables.put(clusterTopic, key, value);
     for (const { subject, role, stamp } of roles.decisionsBy(nodeId)) {
       if (subject !== tables.self) await tables.put(clusterTopic, `role/${subject}`, { stamp: [...stamp], role });
@@ -105,7 +105,8 @@ export class Removal {
 
   /**
    * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
-   * removed node had defined would be gone for a moment, and all endpoints on them.
+   * removed node had defined would be gone for a moment, and all endpoints on them. Likewise the endpoints of those whose
+   * addresses came from it.
    */
   #dropOnceInherited(nodeId: NodeId): void {
     const { tables } = this.#init;
@@ -115,8 +116,15 @@ export class Removal {
       const position = positions.get(owner);
       return position?.epoch === epoch && position.seq >= seq;
     });
-    if (inherited || removals.length === 0) this.#quietly(tables.dropOwner(nodeId));
-    else this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId));
+    const isInherited = inherited && this.#init.inheritance.isInherited(nodeId);
+    if (isInherited || removals.length === 0) {
+      this.#quietly(tables.dropOwner(nodeId));
+      return;
+    }
+    // Grants of it that came in while it was being removed.
+    const isRemover = removals.some(({ record }) => record.owner === tables.self);
+    if (isRemover && this.#init.isManager()) this.#quietly(this.#init.inheritance.vouch(nodeId));
+    this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId));
   }
 
   #after(delayMs: number, task: () => void): void {

@@ -17,6 +17,7 @@ export const requestLines = {
   networkList: 'GET /v1/networks',
   networkCreate: 'POST /v1/networks',
   networkInspect: 'GET /v1/networks/:ref',
+  networkUpdate: 'POST /v1/networks/:ref/update',
   networkRemove: 'DELETE /v1/networks/:ref',
   networkConnect: 'POST /v1/networks/:ref/connect',
   networkDisconnect: 'POST /v1/networks/:ref/disconnect',

@@ -40,6 +40,12 @@ export const routes = {
   networkList: route('networkList', 'All networks', Empty, schema.Network.array()),
   networkCreate: route('networkCreate', 'Create a network', schema.NetworkCreateRequest, schema.NetworkCreateReply),
   networkInspect: route('networkInspect', 'One network', Empty, schema.Network),
+  networkUpdate: route(
+    'networkUpdate',
+    'Give a network one more subnet',
+    schema.NetworkUpdateRequest,
+    schema.NetworkUpdateReply,
+  ),
   networkRemove: route('networkRemove', 'Remove a network without endpoints', Empty, Empty),
   networkConnect: route(
     'networkConnect',

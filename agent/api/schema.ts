@@ -124,7 +124,18 @@ export const NodeUpdateReply = z.strictObject({
   Changed: z.boolean(),
 });
 
-export const IpamConfig = z.strictObject({ Subnet: cidrText, Gateway: ipText.optional() });
+/** As Docker's `network create`: `--subnet`, `--gateway`, `--ip-range`, `--aux-address`. */
+export const IpamConfig = z.strictObject({
+  Subnet: cidrText,
+  Gateway: ipText.optional(),
+  /** The part of the subnet that addresses are taken from unless one is asked for. */
+  IPRange: cidrText.optional(),
+  /** Addresses that others hold, by name. */
+  AuxiliaryAddresses: z
+    .record(z.string().min(1).max(64), ipText)
+    .refine((all) => Object.keys(all).length <= 16, { message: 'at most 16 auxiliary addresses' })
+    .optional(),
+});
 
 export const NetworkCreateRequest = z.strictObject({
   Name: name,
@@ -158,7 +169,15 @@ export const Network = z.strictObject({
   IPAM: z.strictObject({
     Driver: z.string(),
     Options: z.record(z.string(), z.string()).nullable(),
-    Config: z.array(z.strictObject({ Subnet: z.string(), Gateway: z.string() })),
+    /** One for each subnet; addresses are taken from the next one when those before it are full. */
+    Config: z.array(
+      z.strictObject({
+        Subnet: z.string(),
+        Gateway: z.string(),
+        IPRange: z.string().optional(),
+        AuxiliaryAddresses: z.record(z.string(), z.string()).optional(),
+      }),
+    ),
   }),
   Internal: z.boolean(),
   Attachable: z.boolean(),
@@ -173,12 +192,36 @@ export const Network = z.strictObject({
   MTU: z.int(),
   /** Endpoints on all hosts; null where a list shows a network that this worker does not follow. */
   Endpoints: z.int().nullable(),
+  /** Addresses of each subnet, as far as this node knows. */
+  Capacity: z.array(
+    z.strictObject({
+      Subnet: z.string(),
+      /** For endpoints: without the subnet's own, the gateway's and auxiliary addresses. */
+      Total: z.int(),
+      /** Held by endpoints. */
+      Used: z.int(),
+      /** Released a moment ago, of this node's: they are not used again at once. */
+      Resting: z.int(),
+      /** Free, and this node's to hand out. */
+      FreeHere: z.int(),
+      /** Free or resting, and other nodes' to hand out. */
+      FreeElsewhere: z.array(z.strictObject({ NodeID: z.string(), Hostname: z.string(), Free: z.int() })),
+    }),
+  ),
 });
+
+export const NetworkUpdateRequest = z.strictObject({
+  /** One more subnet, from the cluster's pool where none is named. */
+  SubnetAdd: IpamConfig.partial({ Subnet: true }),
+});
+export const NetworkUpdateReply = z.strictObject({ Subnet: z.string() });
 
 export const ConnectRequest = z.strictObject({
   Sandbox: reference,
   /** Names besides the sandbox's own that resolve to the endpoint. */
   Aliases: z.array(name).max(16).optional(),
+  /** That address and no other. */
+  IPAddress: ipText.optional(),
 });
 export const DisconnectRequest = z.strictObject({ Sandbox: reference });
 
@@ -190,6 +233,8 @@ export const SandboxCreateRequest = z.strictObject({
   /** Adopt the namespace of this process. */
   Pid: z.int().min(1).max(4194304).optional(),
   Aliases: z.array(name).max(16).optional(),
+  /** That address and no other; with one network only. */
+  IPAddress: ipText.optional(),
   Labels: labels.optional(),
 });
 
@@ -307,6 +352,8 @@ export type NodeUpdateReply = z.infer<typeof NodeUpdateReply>;
 export type NetworkCreateRequest = z.infer<typeof NetworkCreateRequest>;
 export type NetworkCreateReply = z.infer<typeof NetworkCreateReply>;
 export type Network = z.infer<typeof Network>;
+export type NetworkUpdateRequest = z.infer<typeof NetworkUpdateRequest>;
+export type NetworkUpdateReply = z.infer<typeof NetworkUpdateReply>;
 export type ConnectRequest = z.infer<typeof ConnectRequest>;
 export type DisconnectRequest = z.infer<typeof DisconnectRequest>;
 export type SandboxCreateRequest = z.infer<typeof SandboxCreateRequest>;

@@ -1,10 +1,10 @@
 import type { z } from 'zod';
 import type { Cluster } from '../../controlplane/cluster.ts';
-import type { NetworkSpec } from '../../controlplane/networks.ts';
+import type { NetworkSpec, SubnetSpec } from '../../controlplane/networks.ts';
 import type { Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { RouteName } from '../api/request-lines.ts';
 import type { routes } from '../api/routes.ts';
-import type { NetworkCreateRequest, WaitReply, WaitRequest } from '../api/schema.ts';
+import type { NetworkCreateRequest, NetworkUpdateRequest, WaitReply, WaitRequest } from '../api/schema.ts';
 import { mtuOption } from '../plan.ts';
 import type { Agent } from './agent.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
@@ -112,13 +112,18 @@ export function makeHandlers(agent: Agent): Handlers {
       const network = await cluster().networks.create(specOf(body));
       return { Id: network.id, Warning: '' };
     },
+    networkUpdate: async ({ ref, body }) => {
+      const network = findNetwork(cluster(), ref);
+      return { Subnet: await cluster().networks.addSubnet(network, subnetSpecOf(body.SubnetAdd)) };
+    },
     networkRemove: async ({ ref }) => {
       await cluster().networks.remove(findNetwork(cluster(), ref));
       return {};
     },
     networkConnect: async ({ ref, body }) => {
       const network = findNetwork(cluster(), ref);
-      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, body.Aliases ?? []);
+      const attachment = { aliases: body.Aliases ?? [], wantedIp: body.IPAddress ?? null };
+      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, attachment);
       const leg = sandbox.legs.find(({ networkId }) => networkId === network.id);
       const endpoint = [...cluster().view.endpointsOf(network.id).values()].find(
         ({ id, owner }) => id === leg?.endpointId && owner === cluster().self,
@@ -219,15 +224,21 @@ function specOf(body: NetworkCreateRequest): NetworkSpec {
     const mtu = Number(value);
     if (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535) throw invalid(`${key}=${value}: want 576 to 65535 bytes`);
   }
-  const config = body.IPAM?.Config[0];
   return {
+    ...subnetSpecOf(body.IPAM?.Config[0] ?? {}),
     name: body.Name,
-    ...(config === undefined ? {} : { subnet: config.Subnet }),
-    ...(config?.Gateway === undefined ? {} : { gateway: config.Gateway }),
     internal: body.Internal ?? false,
     attachable: body.Attachable ?? false,
     ingress: false,
     options,
     labels: body.Labels ?? {},
   };
+}
+
+function subnetSpecOf(config: NetworkUpdateRequest['SubnetAdd']): SubnetSpec {
+  const { Subnet: subnet, Gateway: gateway, IPRange: ipRange, AuxiliaryAddresses: aux } = config;
+  for (const text of [subnet, ipRange]) {
+    if (text?.includes(':')) throw invalid('IPv6 inside networks is not supported yet', 'give an IPv4 subnet');
+  }
+  return { subnet, gateway, ipRange, aux };
 }

@@ -1,7 +1,9 @@
 import { arch, platform, release } from 'node:os';
+import type { Capacity } from '../../controlplane/capacity.ts';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { prefixLengthOf } from '../../controlplane/networks.ts';
+import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
 import type { Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
@@ -86,7 +88,6 @@ export function findNetwork(cluster: Cluster, ref: string): TableNetwork {
 
 export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwork): Network {
   const endpoints = [...cluster.view.endpointsOf(network.id).values()];
-  const bits = prefixLengthOf(network);
   const local = endpoints.filter(({ owner }) => owner === cluster.self);
   const peers = [...cluster.view.nodesOn(network.id)];
   return {
@@ -95,8 +96,8 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     Created: iso(network.createdMs),
     Scope: 'cluster',
     Driver: 'overlay',
-    EnableIPv6: false,
-    IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: network.subnet, Gateway: network.gateway }] },
+    EnableIPv6: network.ipv6 !== undefined,
+    IPAM: { Driver: 'default', Options: null, Config: network.subnets.map(ipamConfig) },
     Internal: network.internal,
     Attachable: network.attachable,
     Ingress: network.ingress,
@@ -107,7 +108,7 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
           Name: endpoint.name,
           EndpointID: endpoint.id,
           MacAddress: endpoint.mac,
-          IPv4Address: `${endpoint.ip}/${bits}`,
+          IPv4Address: `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
           IPv6Address: '',
         },
       ]),
@@ -118,6 +119,31 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     VNI: network.vni,
     MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
     Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
+    Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),
+  };
+}
+
+function ipamConfig({ space, gateway, ipRange, aux }: NetworkSubnet): Network['IPAM']['Config'][number] {
+  return {
+    Subnet: space.text,
+    Gateway: gateway,
+    ...(ipRange === null ? {} : { IPRange: ipRange }),
+    ...(Object.keys(aux).length === 0 ? {} : { AuxiliaryAddresses: { ...aux } }),
+  };
+}
+
+function capacityReply(cluster: Cluster, capacity: Capacity): Network['Capacity'][number] {
+  return {
+    Subnet: capacity.subnet.space.text,
+    Total: capacity.total,
+    Used: capacity.used,
+    Resting: capacity.resting,
+    FreeHere: capacity.freeHere,
+    FreeElsewhere: capacity.freeElsewhere.map(({ owner, free }) => ({
+      NodeID: owner,
+      Hostname: hostnameOf(cluster, owner),
+      Free: free,
+    })),
   };
 }
 
@@ -131,7 +157,7 @@ export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoi
     SandboxID: endpoint.sandbox,
     Node: hostnameOf(cluster, endpoint.owner),
     NodeID: endpoint.owner,
-    IPv4Address: network === undefined ? endpoint.ip : `${endpoint.ip}/${prefixLengthOf(network)}`,
+    IPv4Address: network === undefined ? endpoint.ip : `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
     MacAddress: endpoint.mac,
     VTEP: cluster.view.nodes.get(endpoint.owner)?.vtep ?? '',
     Aliases: endpoint.aliases,
@@ -180,7 +206,7 @@ function replyOf(
         NetworkID: leg.networkId,
         EndpointID: leg.endpointId,
         Interface: leg.ifName,
-        IPv4Address: network === undefined ? leg.ip : `${leg.ip}/${prefixLengthOf(network)}`,
+        IPv4Address: network === undefined ? leg.ip : `${leg.ip}/${prefixLengthOf(network, leg.ip)}`,
         MacAddress: leg.mac,
         Status: statusOf(leg.endpointId),
       };
@@ -282,7 +308,7 @@ function offenders(cluster: Cluster): Status['Offenders'] {
 
 function clusterWarnings(cluster: Cluster): string[] {
   const { skewed } = cluster.view;
-  const warnings: string[] = [];
+  const warnings = [...cluster.networks.warnings(), ...cluster.inheritanceWarnings()];
   if (skewed > 0)
     warnings.push(`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`);
   if (cluster.certificateEndsMs - Date.now() < warnBeforeEndMs) {

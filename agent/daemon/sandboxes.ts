@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Log } from '../../controlplane/environment.ts';
 import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
-import { addressAt, offsetOf } from '../../controlplane/networks.ts';
+import type { Address } from '../../controlplane/networks.ts';
 import type { Store } from '../../controlplane/store.ts';
 import { type EndpointValue, networkTopic } from '../../controlplane/tables/kinds.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
@@ -33,6 +33,13 @@ export interface SandboxesInit {
   readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
   /** Resolves when the kernel was brought to the wanted state of now, or what of it failed is known. */
   readonly settled: (signal: AbortSignal) => Promise<void>;
+}
+
+/** How a sandbox is to be on a network. */
+export interface Attachment {
+  readonly aliases: readonly string[];
+  /** That address and no other; null for any. */
+  readonly wantedIp: string | null;
 }
 
 /** The sandboxes of this host: which there are, what they are attached to, and the verbs that change it. */
@@ -96,22 +103,24 @@ export class Sandboxes {
     if (new Set(networks.map((network) => network.id)).size < networks.length) {
       throw invalid('a network is named twice: a sandbox has at most one endpoint on each');
     }
+    const attachment = { aliases: request.Aliases ?? [], wantedIp: request.IPAddress ?? null };
+    if (attachment.wantedIp !== null && networks.length !== 1) {
+      throw invalid(`${attachment.wantedIp} can be the address on one network, and ${networks.length} are named`);
+    }
     const bare = { id, name, createdMs: Date.now(), labels: request.Labels ?? {}, ...this.#namespace(request, id) };
     const empty: StoredSandbox = { ...bare, legs: [], gateway: null };
     // Reserved before the first wait: two requests at once may want the same name or namespace.
     this.#sandboxes.set(id, empty);
     this.#unready.add(id);
-    return this.#exclusively(empty, () =>
-      this.#attach(empty, networks, request.Aliases ?? [], (made) => this.#drop(made)),
-    );
+    return this.#exclusively(empty, () => this.#attach(empty, networks, attachment, (made) => this.#drop(made)));
   }
 
-  async connect(sandbox: StoredSandbox, network: Network, aliases: readonly string[]): Promise<StoredSandbox> {
+  async connect(sandbox: StoredSandbox, network: Network, attachment: Attachment): Promise<StoredSandbox> {
     if (sandbox.legs.some(({ networkId }) => networkId === network.id)) {
       throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${network.name}`);
     }
     return this.#exclusively(sandbox, () =>
-      this.#attach(sandbox, [network], aliases, async (changed) => {
+      this.#attach(sandbox, [network], attachment, async (changed) => {
         // Gone meanwhile, when the node left its cluster.
         if (!this.#sandboxes.has(sandbox.id)) return;
         await this.#save(sandbox);
@@ -224,29 +233,28 @@ export class Sandboxes {
   async #attach(
     sandbox: StoredSandbox,
     networks: readonly Network[],
-    aliases: readonly string[],
+    { aliases, wantedIp }: Attachment,
     takeBack: (changed: StoredSandbox) => Promise<void>,
   ): Promise<StoredSandbox> {
     const { cluster, gateway } = this.#init;
-    const { allocator, view, interests } = cluster();
+    const { allocator, networks: addresses, view, interests } = cluster();
     const entered: (() => void)[] = [];
-    const claimed: { network: Network; offset: number }[] = [];
+    const claimed: { network: Network; address: Address }[] = [];
     let next = sandbox;
     let saved = false;
     try {
       const taken = sandbox.adopted ? await interfacesOf(sandbox) : [];
       // What the others have there is known before anything is made there.
       for (const { id } of networks) entered.push(await interests.enter(id));
-      const offsets = await Promise.allSettled(networks.map(({ id }) => allocator.allocate(id)));
+      const got = await Promise.allSettled(networks.map((network) => addresses.allocateAddress(network, wantedIp)));
       for (const [i, network] of networks.entries()) {
-        const offset = offsets[i];
-        if (offset?.status === 'fulfilled') claimed.push({ network, offset: offset.value });
+        const address = got[i];
+        if (address?.status === 'fulfilled') claimed.push({ network, address: address.value });
       }
-      const failed = offsets.find((each) => each.status === 'rejected');
+      const failed = got.find((each) => each.status === 'rejected');
       if (failed !== undefined) throw failed.reason;
-      for (const { network, offset } of claimed) {
-        const ip = addressAt(network, offset);
-        const base = { networkId: network.id, endpointId: newEndpointId(), mac: randomMac(), ip };
+      for (const { network, address } of claimed) {
+        const base = { networkId: network.id, endpointId: newEndpointId(), mac: randomMac(), ip: address.ip };
         const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
         next = { ...next, legs: [...next.legs, leg] };
       }
@@ -291,7 +299,7 @@ export class Sandboxes {
       throw error;
     } finally {
       this.#unready.delete(sandbox.id);
-      for (const { network, offset } of claimed) allocator.release(network.id, offset, saved);
+      for (const { address } of claimed) allocator.release(address.ring, address.number, saved);
       for (const leave of entered) leave();
     }
   }
@@ -344,10 +352,10 @@ export class Sandboxes {
   }
 
   async #withdraw(legs: readonly StoredLeg[]): Promise<void> {
-    const { tables, view, allocator } = this.#init.cluster();
+    const { tables, view, networks } = this.#init.cluster();
     for (const leg of legs) {
       const network = view.networks.get(leg.networkId);
-      if (network !== undefined) allocator.rest(network.id, offsetOf(network, leg.ip));
+      if (network !== undefined) networks.rest(network, leg.ip);
       await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
     }
   }

@@ -1,23 +1,29 @@
 import type { NodeId } from '../ids.ts';
+import type { NumberSet } from './numbers.ts';
 
 /**
- * A space of numbers [0, size), split into ranges with exactly one owner each: the addresses of a network, the subnets
+ * A space of numbers [0, size), split into ranges with exactly one owner each: the addresses of a subnet, the subnets
  * of the pool, the VNIs. Only the owner of a range can hand part of it on, by a grant whose generation is one higher
  * than that of the grant it holds the range by; so per number every generation has one writer, and the highest
- * generation tells the owner, in whatever order the grants arrive. Weave Net's IPAM ring is the model (weave
- * docs/ipam.md); versions per number take the place of its tokens, so that each grant can live in its writer's stream.
+ * generation that counts tells the owner, in whatever order the grants arrive. Weave Net's IPAM ring is the model (weave
+ * docs/ipam.md); generations per number take the place of its tokens, so that each grant can live in its writer's
+ * stream.
  */
-export interface Grant {
-  readonly start: number;
-  /** Exclusive. */
-  readonly end: number;
+export interface Grant extends Range {
+  readonly by: NodeId;
   readonly to: NodeId;
   readonly generation: number;
+  /**
+   * Written by a manager, which may also state what it knows (a deed: who owned this by which generation) and reclaim
+   * what a removed node owned. Managers hold the CA's key: whom they want to harm they can harm otherwise.
+   */
+  readonly byManager: boolean;
 }
 
 /** Ranges are [start, end). */
 export interface Range {
   readonly start: number;
+  /** Exclusive. */
   readonly end: number;
 }
 
@@ -27,77 +33,128 @@ export interface Owned extends Range {
   readonly generation: number;
 }
 
-/** The whole space, split by owner; `root` owns what was never granted. */
-export function splitByOwner(size: number, root: NodeId, grants: Iterable<Grant>): Owned[] {
-  const starts = new Map<number, Grant[]>();
-  const ends = new Map<number, Grant[]>();
-  const cuts = new Set<number>([0, size]);
-  for (const grant of grants) {
-    if (grant.start < 0 || grant.end > size || grant.start >= grant.end) continue;
-    cuts.add(grant.start).add(grant.end);
-    starts.set(grant.start, [...(starts.get(grant.start) ?? []), grant]);
-    ends.set(grant.end, [...(ends.get(grant.end) ?? []), grant]);
-  }
-  const sorted = [...cuts].sort((a, b) => a - b);
-  const open = new Set<Grant>();
+/** Grants of living nodes go up by one; a reclaim leaves room below it for any that its writer had not seen. */
+const reclaimStep = 2 ** 20;
+
+/** Largest generation that a record may carry: a billion reclaims of one number. */
+export const maxGeneration = 2 ** 50;
+
+/** @param ballot of the fence: a later heir's grants beat those of an earlier one that nobody had seen */
+export function reclaimGeneration(generation: number, ballot: number): number {
+  return (Math.floor(generation / reclaimStep) + 1 + ballot) * reclaimStep;
+}
+
+/**
+ * One part of the space, split by owner; `root` owns what was never granted. A worker's grant counts only where it owned
+ * the numbers by the generation before: what it signs over others' numbers is without effect. A grant whose chain is
+ * not here yet has no effect yet.
+ */
+export function splitByOwner(space: Range, root: NodeId, grants: Iterable<Grant>): Owned[] {
   const result: Owned[] = [];
-  for (const [i, start] of sorted.entries()) {
-    const end = sorted[i + 1];
-    if (end === undefined) break;
-    for (const grant of ends.get(start) ?? []) open.delete(grant);
-    for (const grant of starts.get(start) ?? []) open.add(grant);
-    const top = highest(open);
-    const [owner, generation] = top === null ? [root, 0] : [top.to, top.generation];
-    const last = result.at(-1);
-    if (last !== undefined && last.owner === owner && last.generation === generation) {
-      result[result.length - 1] = { ...last, end };
-    } else {
-      result.push({ start, end, owner, generation });
-    }
+  for (const [start, end, over] of segments(space, grants)) {
+    const { owner, generation } = custody(root, over);
+    append(result, { start, end, owner, generation });
   }
   return result;
 }
 
-/** Two grants of one generation over one number can only come from a writer that lies; all readers then agree on one. */
-function highest(grants: Iterable<Grant>): Grant | null {
-  let top: Grant | null = null;
-  for (const grant of grants) {
-    if (
-      top === null ||
-      grant.generation > top.generation ||
-      (grant.generation === top.generation && grant.to < top.to)
-    ) {
-      top = grant;
-    }
+/** The grants that have no effect somewhere although they are newer than what counts there. */
+export function unfounded(space: Range, root: NodeId, grants: Iterable<Grant>): Set<Grant> {
+  const found = new Set<Grant>();
+  for (const [, , over] of segments(space, grants)) {
+    for (const grant of custody(root, over).refused) found.add(grant);
   }
-  return top;
+  return found;
 }
 
-/** The parts of `owned` in which no number is taken, in order. */
-export function freeRanges(owned: readonly Range[], taken: ReadonlySet<number>): Range[] {
-  const free: Range[] = [];
-  const sorted = [...taken].sort((a, b) => a - b);
-  for (const range of owned) {
-    let start = range.start;
-    for (const number of sorted) {
-      if (number < start) continue;
-      if (number >= range.end) break;
-      if (number > start) free.push({ start, end: number });
-      start = number + 1;
+/** Follows the chain of custody of one number through the grants over it. */
+function custody(root: NodeId, over: readonly Grant[]) {
+  let [owner, generation] = [root, 0];
+  /** Of the generation that is being looked at: the receiver, once a grant of it counts. */
+  let heir: NodeId | null = null;
+  let counting = 0;
+  const refused: Grant[] = [];
+  for (const grant of [...over].sort((a, b) => a.generation - b.generation)) {
+    if (grant.generation > counting && heir !== null) [owner, generation, heir] = [heir, counting, null];
+    if (!grant.byManager && (grant.generation !== generation + 1 || grant.by !== owner)) {
+      refused.push(grant);
+      continue;
     }
-    if (start < range.end) free.push({ start, end: range.end });
+    counting = grant.generation;
+    // Two of one generation can only come from a writer that lies; all readers then agree on one.
+    if (heir === null || grant.to < heir) heir = grant.to;
   }
-  return free;
+  const top = heir === null ? { owner, generation } : { owner: heir, generation: counting };
+  return { ...top, refused: refused.filter((grant) => grant.generation > top.generation) };
+}
+
+/** Cuts the space where any grant begins or ends. */
+function* segments(space: Range, grants: Iterable<Grant>): Generator<[number, number, readonly Grant[]]> {
+  const starts = new Map<number, Grant[]>();
+  const cuts = new Set<number>([space.start, space.end]);
+  for (const grant of grants) {
+    const [start, end] = [Math.max(grant.start, space.start), Math.min(grant.end, space.end)];
+    if (grant.start >= grant.end || start >= end) continue;
+    cuts.add(start).add(end);
+    const there = starts.get(start);
+    if (there === undefined) starts.set(start, [grant]);
+    else there.push(grant);
+  }
+  const sorted = [...cuts].sort((a, b) => a - b);
+  let open: Grant[] = [];
+  for (const [i, start] of sorted.entries()) {
+    const end = sorted[i + 1];
+    if (end === undefined) break;
+    open = [...open.filter((grant) => grant.end > start), ...(starts.get(start) ?? [])];
+    yield [start, end, open];
+  }
+}
+
+/** Adds a run behind the others, as part of the last one where that has the same owner by the same generation. */
+export function append(runs: Owned[], next: Owned): void {
+  const last = runs.at(-1);
+  if (last?.end === next.start && last.owner === next.owner && last.generation === next.generation) {
+    runs[runs.length - 1] = { ...last, end: next.end };
+  } else runs.push(next);
+}
+
+/** Numbers that are not to be handed out. */
+export type Taken = readonly NumberSet[];
+
+/** The parts of `range` in which no number is taken, in order. */
+export function* freeRanges(range: Range, taken: Taken): Generator<Range> {
+  let start = firstFree(range.start, range.end, taken);
+  while (start !== null) {
+    let { end } = range;
+    for (const set of taken) end = set.nextPresent(start, end) ?? end;
+    yield { start, end };
+    start = firstFree(end, range.end, taken);
+  }
+}
+
+/** The first number of [from, end) that is in none of the sets. */
+function firstFree(from: number, end: number, taken: Taken): number | null {
+  let number = from;
+  for (;;) {
+    const before = number;
+    for (const set of taken) {
+      const next = set.nextAbsent(number, end);
+      if (next === null) return null;
+      number = next;
+    }
+    if (number >= end) return null;
+    if (number === before) return number;
+  }
 }
 
 /**
  * What an owner gives to one who asks: the upper half of its largest free run, so that what it uses stays in one piece.
  * @returns null when it has nothing to spare
  */
-export function halfToGive(owned: readonly Owned[], taken: ReadonlySet<number>): Owned | null {
+export function halfToGive(owned: readonly Owned[], taken: Taken): Owned | null {
   let best: Owned | null = null;
   for (const range of owned) {
-    for (const free of freeRanges([range], taken)) {
+    for (const free of freeRanges(range, taken)) {
       if (best === null || free.end - free.start > best.end - best.start) best = { ...range, ...free };
     }
   }
@@ -109,10 +166,32 @@ export function halfToGive(owned: readonly Owned[], taken: ReadonlySet<number>):
 }
 
 /** The next free number at or after `cursor`, wrapping: what was freed last is used again last. */
-export function nextFree(owned: readonly Range[], taken: ReadonlySet<number>, cursor: number): number | null {
-  const free = freeRanges(owned, taken);
-  for (const range of free) if (range.end > cursor) return Math.max(range.start, cursor);
-  return free[0]?.start ?? null;
+export function nextFree(owned: readonly Range[], taken: Taken, cursor: number): number | null {
+  for (const { start, end } of owned) {
+    const number = end <= cursor ? null : firstFree(Math.max(start, cursor), end, taken);
+    if (number !== null) return number;
+  }
+  for (const { start, end } of owned) {
+    const number = start >= cursor ? null : firstFree(start, Math.min(end, cursor), taken);
+    if (number !== null) return number;
+  }
+  return null;
+}
+
+/** The parts of the ranges that lie inside `window`. */
+export function inside<R extends Range>(ranges: readonly R[], window: Range): R[] {
+  return ranges.flatMap((range) => {
+    const [start, end] = [Math.max(range.start, window.start), Math.min(range.end, window.end)];
+    return start < end ? [{ ...range, start, end }] : [];
+  });
+}
+
+/** The parts of the ranges that lie outside `window`. */
+export function outside<R extends Range>(ranges: readonly R[], window: Range): R[] {
+  return ranges.flatMap((range) => [
+    ...inside([range], { start: range.start, end: window.start }),
+    ...inside([range], { start: window.end, end: range.end }),
+  ]);
 }
 
 /** How many numbers the ranges hold. */

@@ -30,8 +30,8 @@ export interface RoleChangeInit {
   readonly catchUp: (node: NodeId) => Promise<void>;
   /** Gives what only a manager may own to that manager. */
   readonly handOver: (to: NodeId) => Promise<void>;
-  /** Writes again what would go with a manager's role. @param stoodDown whether it writes nothing more of it */
-  readonly takeOver: (from: NodeId, stoodDown: boolean) => Promise<void>;
+  /** Writes again what would go with a manager's role. */
+  readonly takeOver: (from: NodeId) => Promise<void>;
 }
 
 /** Promotion and demotion: how managers change the role of a node, and how a node gives its own up. */
@@ -86,17 +86,15 @@ export class RoleChange {
   /** Until the role goes, what the demoted one wrote by it has to be here and to stand here in this node's name. */
   async #prepare(subject: NodeId, name: string): Promise<void> {
     const { transport, catchUp, takeOver, log } = this.#init;
-    let stoodDown = false;
     if (transport.canReach(subject)) {
       try {
         await transport.request(subject, 'stand-down', encode([]), AbortSignal.timeout(askTimeoutMs));
         await catchUp(subject);
-        stoodDown = true;
       } catch (error) {
         log.warn({ err: error, node: subject, name }, 'a manager is demoted without having handed over');
       }
     }
-    await takeOver(subject, stoodDown);
+    await takeOver(subject);
   }
 
   async #write(subject: NodeId, role: Role, name: string): Promise<void> {

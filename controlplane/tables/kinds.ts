@@ -1,14 +1,18 @@
 import { createHash } from 'node:crypto';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import { isNetworkSubnet, parseSubnet } from '../addresses.ts';
+import { isNetworkSubnet, parseSpace, parseSubnet } from '../addresses.ts';
 import type { Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
 import { parseHostPort } from '../mesh/address.ts';
+import { maxGeneration } from '../ring/ring.ts';
 import { maxCounter } from './clock.ts';
 import { clusterTopic, type SignedRecord } from './record.ts';
 
 // What the tables hold: for each kind of key, in which topic it lives, who may write it, and the shape of its value.
+
+// Each ballot bars an heir that was removed or settles a tie; more of them than managers ever were make no sense.
+const maxBallot = 10_000;
 
 const text = (max: number) => z.string().max(max);
 const count = z.int().min(0);
@@ -25,6 +29,15 @@ const pool = z
   .max(18)
   .refine((value) => parseSubnet(value) !== null, 'not an IPv4 subnet');
 const subnet = pool.refine(isNetworkSubnet, 'not a subnet for a network');
+const subnet6 = z
+  .string()
+  .max(43)
+  .refine((value) => value.includes(':') && isNetworkSubnet(value), 'not an IPv6 subnet for a network');
+// As ipaddr.js writes it (RFC 5952): one spelling, as above.
+const ipv6 = z
+  .string()
+  .max(39)
+  .refine((value) => value.includes(':') && parseSpace(`${value}/128`) !== null, 'not an IPv6 address');
 const mac = z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'not a unicast MAC address');
 const hostPort = z
   .string()
@@ -64,6 +77,17 @@ export const ClusterValue = z.object({
   certExpiryMs: z.int().min(minCertExpiryMs).max(maxCertExpiryMs).optional(),
 });
 
+/** What narrows the addresses of a subnet that are handed out. */
+const narrowing = {
+  /** The part of the subnet that addresses are taken from unless one is asked for. */
+  ipRange: pool.or(subnet6).optional(),
+  /** Addresses that others hold: name -> address (Docker's `--aux-address`). */
+  aux: z
+    .record(text(64), ipv4.or(ipv6))
+    .refine((all) => Object.keys(all).length <= 16, 'more than 16 auxiliary addresses')
+    .optional(),
+};
+
 /** `network/<id>`: one record per writer; the highest stamp wins, removal included. */
 export const NetworkValue = z.object({
   stamp: timestamp,
@@ -80,6 +104,19 @@ export const NetworkValue = z.object({
   createdMs: count,
   /** Owner of all addresses of the network that nobody else was given. */
   root: nodeId,
+  ...narrowing,
+  ipv6: z.object({ subnet: subnet6, gateway: ipv6 }).optional(),
+});
+
+/** `subnet/<network id>/<subnet>`: one more subnet of a network, for when the others are full. */
+export const SubnetValue = z.object({
+  stamp: timestamp,
+  subnet: subnet.or(subnet6),
+  gateway: ipv4.or(ipv6),
+  /** Owner of all its addresses that nobody else was given. */
+  root: nodeId,
+  createdMs: count,
+  ...narrowing,
 });
 
 /** `token/<role>`: the secret of a join token, readable by managers only. */
@@ -142,23 +179,30 @@ export const EndpointValue = z.object({
   name,
   sandbox: z.string().regex(/^[0-9a-f]{64}$/),
   ip: ipv4,
+  ip6: ipv6.optional(),
   mac,
   aliases: z.array(name).max(16),
   createdMs: count,
 });
 
 /**
- * `range/<start>/<generation>` in the topic of its network, `range/<pool>/<start>/<generation>` in the cluster's: who
- * owns these numbers. A grant is never rewritten, so that each generation of a number keeps its one writer.
+ * `range/<space>/<start>-<end>/<generation>`: who owns these numbers. In the cluster's topic the space is a pool, in that
+ * of a network one of its subnets. A grant is never rewritten, so that each generation of a number keeps its one writer.
  */
 export const RangeValue = z.object({
-  start: count,
+  start: count.max(2 ** 32),
   /** Exclusive. */
-  end: count,
+  end: count.max(2 ** 32),
   to: nodeId,
-  /** One more than that of the grant which made the writer the owner. */
-  generation: z.int().min(1),
+  /** One more than that of the grant which made the writer the owner; a manager's may be higher (ring/ring.ts). */
+  generation: z.int().min(1).max(maxGeneration),
 });
+
+/**
+ * `fence/<removed node>/<ballot>`: whom this manager promises the removed node's numbers to, for ever.
+ * `fence/<removed node>/heir`: this manager has found all promises of a ballot to be its own.
+ */
+export const FenceValue = z.object({ heir: nodeId, ballot: z.int().min(0).max(maxBallot) });
 
 export type NodeValue = z.infer<typeof NodeValue>;
 export type ClusterValue = z.infer<typeof ClusterValue>;
@@ -172,9 +216,15 @@ export type MeshKeyValue = z.infer<typeof MeshKeyValue>;
 export type ReissuedValue = z.infer<typeof ReissuedValue>;
 export type EndpointValue = z.infer<typeof EndpointValue>;
 export type RangeValue = z.infer<typeof RangeValue>;
+export type SubnetValue = z.infer<typeof SubnetValue>;
+export type FenceValue = z.infer<typeof FenceValue>;
 
 /** Rings of numbers that the cluster topic holds; each network's addresses are a ring in the network's topic. */
 export type Pool = 'subnet' | 'vni';
+
+/** First VNI that is handed out, as Docker's overlay driver; ring numbers count from it. */
+export const firstVni = 4096;
+export const vniCount = 2 ** 24 - firstVni;
 
 interface Kind {
   readonly scope: 'cluster' | 'network';
@@ -192,13 +242,25 @@ const named =
   (test: (rest: string) => boolean) =>
   (rest: string | null): boolean =>
     rest !== null && test(rest);
-const grantKey = /^(?:(?:subnet|vni)\/)?(\d{1,10})\/(\d{1,10})$/;
+const grantKey = /^(subnet|vni|[0-9a-f.:]{2,39}_\d{1,3})\/(\d{1,10})-(\d{1,10})\/(\d{1,16})$/;
+const subnetKey = /^([0-9a-z]{25})\/([0-9a-f.:]{2,39})_(\d{1,3})$/;
+const fenceKey = /^(\w{50,56})\/(heir|\d{1,5})$/;
 
 /** A grant is never rewritten: its key holds what would make it another one. */
 function grantAgrees(rest: string, value: unknown): boolean {
   const { start, end, generation } = value as RangeValue;
-  const match = grantKey.exec(rest);
-  return start < end && match?.[1] === String(start) && match[2] === String(generation);
+  const [, , from, to, at] = grantKey.exec(rest) ?? [];
+  return start < end && from === String(start) && to === String(end) && at === String(generation);
+}
+
+function subnetAgrees(rest: string, value: unknown): boolean {
+  const [, , address, bits] = subnetKey.exec(rest) ?? [];
+  return (value as SubnetValue).subnet === `${address}/${bits}`;
+}
+
+function fenceAgrees(rest: string, value: unknown): boolean {
+  const at = fenceKey.exec(rest)?.[2];
+  return at === 'heir' || at === String((value as FenceValue).ballot);
 }
 
 const isDigest = (rest: string): boolean => /^[0-9a-f]{64}$/.test(rest);
@@ -211,6 +273,24 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
   node: [{ scope: 'cluster', key: alone, value: NodeValue, managersOnly: false }],
   cluster: [{ scope: 'cluster', key: alone, value: ClusterValue, managersOnly: true }],
   network: [{ scope: 'cluster', key: named(isNetworkId), value: NetworkValue, managersOnly: true }],
+  subnet: [
+    {
+      scope: 'cluster',
+      key: named((rest) => subnetKey.test(rest)),
+      value: SubnetValue,
+      managersOnly: true,
+      agree: subnetAgrees,
+    },
+  ],
+  fence: [
+    {
+      scope: 'cluster',
+      key: named((rest) => parseNodeId(fenceKey.exec(rest)?.[1] ?? '') !== null),
+      value: FenceValue,
+      managersOnly: true,
+      agree: fenceAgrees,
+    },
+  ],
   token: [
     { scope: 'cluster', key: (rest) => rest === 'worker' || rest === 'manager', value: TokenValue, managersOnly: true },
   ],
@@ -235,14 +315,14 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
   range: [
     {
       scope: 'cluster',
-      key: named((rest) => grantKey.test(rest) && /^[sv]/.test(rest)),
+      key: named((rest) => grantKey.test(rest) && !rest.includes('_')),
       value: RangeValue,
       managersOnly: true,
       agree: grantAgrees,
     },
     {
       scope: 'network',
-      key: named((rest) => grantKey.test(rest) && /^\d/.test(rest)),
+      key: named((rest) => grantKey.test(rest) && rest.includes('_')),
       value: RangeValue,
       managersOnly: false,
       agree: grantAgrees,

@@ -1,33 +1,36 @@
+import { SubnetPool } from '../addresses.ts';
 import type { Role } from '../identity/certificates.ts';
 import type { EndpointId, NetworkId, NodeId } from '../ids.ts';
-import type { Grant } from '../ring/ring.ts';
+import type { Custody } from '../ring/custody.ts';
+import type { Promises } from '../ring/fence.ts';
 import { compareTimestamps, type HybridClock, type Timestamp } from './clock.ts';
 import {
   type ClusterValue,
   type EndpointValue,
+  type FenceValue,
   type HoldingValue,
   type NetworkValue,
   type NodeValue,
   networkOfTopic,
-  type Pool,
   type RangeValue,
+  type SubnetValue,
   type TokenValue,
+  vniCount,
 } from './kinds.ts';
-import { clusterTopic } from './record.ts';
+import { Ownership } from './ownership.ts';
+import { type NetworkSubnet, type RingId, subnetsOf } from './subnets.ts';
 import type { TableChange, Tables } from './tables.ts';
 
-export type Network = NetworkValue & { readonly id: NetworkId };
+export type Network = NetworkValue & {
+  readonly id: NetworkId;
+  /** In the order in which addresses are taken from them. */
+  readonly subnets: readonly NetworkSubnet[];
+};
 export type Endpoint = EndpointValue & {
   readonly id: EndpointId;
   readonly owner: NodeId;
   readonly networkId: NetworkId;
 };
-
-/** A ring is either one of the cluster's pools or the addresses of a network. */
-export type RingId = Pool | NetworkId;
-
-/** The rings of the cluster topic. */
-export const ringPools: readonly Pool[] = ['subnet', 'vni'];
 
 /** Kinds of shared objects that certificates and keys hang on. */
 const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 'removed', 'cluster']);
@@ -47,7 +50,11 @@ export interface Touched {
   readonly keys: boolean;
   /** Nodes that show a certificate of their own. */
   readonly certificates: ReadonlyMap<NodeId, Uint8Array>;
+  /** Removed nodes about whose inheritance something was said. */
+  readonly fences: ReadonlySet<NodeId>;
 }
+
+const nothing = { nodes: false, networks: false, removed: [], roles: false, keys: false } as const;
 
 /** Shared objects have one record per writer; this is the value that counts. */
 interface Stamped {
@@ -60,9 +67,11 @@ export class View {
   readonly networks = new Map<NetworkId, Network>();
   /** Which keys each node says it has. */
   readonly holdings = new Map<NodeId, HoldingValue>();
-  /** By owner and id: a node cannot touch what another announced by using its id. */
-  readonly endpoints = new Map<NetworkId, Map<string, Endpoint>>();
-  readonly #grants = new Map<RingId, Map<string, Grant>>();
+  /** Who owns which numbers, and which endpoints may be shown. */
+  readonly ownership: Ownership<Endpoint>;
+  /** Removed node -> writer and ballot -> what was promised. */
+  readonly #fences = new Map<NodeId, Map<string, FenceValue & { readonly by: NodeId; readonly settled: boolean }>>();
+  readonly #roleOf: (node: NodeId) => Role | null;
   readonly #on = new Map<NetworkId, Map<NodeId, true>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
@@ -72,9 +81,19 @@ export class View {
   /** Records stamped too far in the future since start. */
   skewed = 0;
 
-  constructor(tables: Tables, clock: HybridClock) {
+  /** @param roleOf null for a node that is no member, or not any more */
+  constructor(tables: Tables, clock: HybridClock, roleOf: (node: NodeId) => Role | null, now: () => number) {
     this.#clock = clock;
     this.#tables = tables;
+    this.#roleOf = roleOf;
+    this.ownership = new Ownership(now);
+  }
+
+  /**
+   * Endpoints that may be shown, by owner and id: a node cannot touch what another announced by using its id.
+   */
+  get endpoints(): ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>> {
+    return this.ownership.endpoints;
   }
 
   /** Takes in what the tables hold, and follows them from then on. */
@@ -145,7 +164,7 @@ export class View {
   }
 
   endpointsOf(network: NetworkId): ReadonlyMap<string, Endpoint> {
-    return this.endpoints.get(network) ?? new Map();
+    return this.ownership.endpoints.get(network) ?? new Map();
   }
 
   /**
@@ -156,8 +175,25 @@ export class View {
     return new Set(this.#on.get(network)?.keys());
   }
 
-  grants(ring: RingId): Iterable<Grant> {
-    return this.#grants.get(ring)?.values() ?? [];
+  custody(ring: RingId): Custody {
+    return this.ownership.custody(ring);
+  }
+
+  /** To be called when a node has become a manager. */
+  promoted(): void {
+    this.ownership.promoted((node) => this.#roleOf(node) === 'manager');
+    this.#tell({ ...nothing, certificates: new Map(), fences: new Set(), on: new Set() });
+  }
+
+  /** What was promised about what a removed node owned. */
+  promises(removed: NodeId): Pick<Promises, 'removers' | 'ballots' | 'settled'> {
+    const ballots = new Map<number, Map<NodeId, NodeId>>();
+    const settled = new Map<NodeId, number>();
+    for (const { by, heir, ballot, settled: done } of this.#fences.get(removed)?.values() ?? []) {
+      if (done) settled.set(by, ballot);
+      else ballots.set(ballot, (ballots.get(ballot) ?? new Map<NodeId, NodeId>()).set(by, heir as NodeId));
+    }
+    return { removers: [...(this.#shared.get(`removed/${removed}`)?.keys() ?? [])], ballots, settled };
   }
 
   #winner<T extends Stamped>(key: string): T | null {
@@ -175,8 +211,7 @@ export class View {
     let networks = false;
     let keys = false;
     const certificates = new Map<NodeId, Uint8Array>();
-    const endpoints = new Set<NetworkId>();
-    const rings = new Set<RingId>();
+    const fences = new Set<NodeId>();
     const on = new Set<NetworkId>();
     const removed: NodeId[] = [];
     let roles = false;
@@ -184,17 +219,16 @@ export class View {
       const { topic, owner, key } = change;
       const value = change.current?.record.value ?? null;
       const networkId = networkOfTopic(topic);
-      const [prefix = '', first = ''] = key.split('/');
+      const [prefix = '', first = '', rest = ''] = key.split('/');
       if (prefix === 'range') {
-        const ring = topic === clusterTopic ? (first as Pool) : networkId;
-        if (ring === null) continue;
-        setIn(this.#grants, ring, `${owner} ${key}`, value as RangeValue | null);
-        rings.add(ring);
+        const ring = (networkId === null ? first : `${networkId}/${first}`) as RingId;
+        const grant = value as (RangeValue & { to: NodeId }) | null;
+        const byManager = this.#roleOf(owner) === 'manager';
+        this.ownership.setGrant(ring, `${owner} ${key}`, grant === null ? null : { ...grant, by: owner, byManager });
       } else if (networkId !== null) {
         const id = first as EndpointId;
         const endpoint = value === null ? null : { ...(value as EndpointValue), id, owner, networkId };
-        setIn(this.endpoints, networkId, `${owner} ${id}`, endpoint);
-        endpoints.add(networkId);
+        this.ownership.setEndpoint(networkId, `${owner} ${id}`, endpoint);
       } else if (prefix === 'node') {
         if (value === null) this.nodes.delete(owner);
         else this.nodes.set(owner, value as NodeValue);
@@ -213,25 +247,53 @@ export class View {
           certificates.set(owner, (value as HoldingValue).certificate);
         }
         keys = true;
+      } else if (prefix === 'fence') {
+        const promise = value === null ? null : { ...(value as FenceValue), by: owner, settled: rest === 'heir' };
+        setIn(this.#fences, first as NodeId, `${owner} ${rest}`, promise);
+        fences.add(first as NodeId);
       } else {
         setIn(this.#shared, key, owner, value as Stamped | null);
         if (value !== null && !this.#clock.observe((value as Stamped).stamp)) this.skewed += 1;
-        if (prefix === 'network') {
+        if (prefix === 'network' || prefix === 'subnet') {
           this.#mergeNetwork(first as NetworkId);
           networks = true;
         }
         keys ||= keyKinds.has(prefix);
+        if (prefix === 'cluster') this.#mergePools();
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
       }
     }
-    const touched = { nodes, networks, endpoints, rings, on, removed, roles, keys, certificates };
-    for (const watcher of this.#watchers) watcher(touched);
+    this.#tell({ nodes, networks, removed, fences, on, roles, keys, certificates });
+  }
+
+  #tell(touched: Omit<Touched, 'endpoints' | 'rings'>): void {
+    const { rings, networks: endpoints } = this.ownership.changes();
+    for (const watcher of this.#watchers) watcher({ ...touched, rings, endpoints });
   }
 
   #mergeNetwork(id: NetworkId): void {
     const value = this.#winner<NetworkValue>(`network/${id}`);
-    if (value === null || value.removed) this.networks.delete(id);
-    else this.networks.set(id, { ...value, id });
+    if (value === null || value.removed) {
+      this.networks.delete(id);
+      this.ownership.setNetwork(id, null);
+      return;
+    }
+    const added: SubnetValue[] = [];
+    for (const key of this.#shared.keys()) {
+      const subnet = key.startsWith(`subnet/${id}/`) ? this.#winner<SubnetValue>(key) : null;
+      if (subnet !== null) added.push(subnet);
+    }
+    const subnets = subnetsOf(id, value, added);
+    this.networks.set(id, { ...value, id, subnets });
+    this.ownership.setNetwork(id, subnets);
+  }
+
+  #mergePools(): void {
+    const { cluster } = this;
+    if (cluster === null) return;
+    const root = cluster.root as NodeId;
+    this.ownership.setSpace('vni', vniCount, root);
+    this.ownership.setSpace('subnet', new SubnetPool(cluster.pools, cluster.subnetBits).size, root);
   }
 }
 

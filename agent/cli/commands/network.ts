@@ -15,6 +15,7 @@ export function addNetwork(parent: Command, session: Session): void {
   addCreate(network, session);
   addNetworkList(network, session);
   addInspect(network, session);
+  addUpdate(network, session);
   addRemove(network, session);
   addConnect(network, session);
   addDisconnect(network, session);
@@ -24,6 +25,8 @@ interface CreateFlags {
   readonly driver?: string;
   readonly subnet?: string;
   readonly gateway?: string;
+  readonly ipRange?: string;
+  readonly auxAddress?: Record<string, string>;
   readonly internal?: boolean;
   readonly attachable?: boolean;
   readonly ipv6?: boolean;
@@ -44,6 +47,8 @@ function addCreate(parent: Command, session: Session): void {
     .option('-d, --driver <driver>', 'driver (default: overlay)', once)
     .option('--subnet <cidr>', 'subnet (default: the next of the pool)', once)
     .option('--gateway <ip>', 'gateway in the subnet', once)
+    .option('--ip-range <cidr>', 'part of the subnet that addresses are taken from', once)
+    .option('--aux-address <name=ip>', 'address that something else holds (repeatable)', keyValue)
     .option('--internal', 'no way out of the network')
     .option('--attachable', 'as with Docker; every network is')
     .option('--ipv6', 'IPv6 addresses too (not supported yet)')
@@ -70,10 +75,45 @@ function addCreate(parent: Command, session: Session): void {
     );
 }
 
-function ipam({ subnet, gateway }: CreateFlags) {
-  if (subnet !== undefined) return { Config: [{ Subnet: subnet, Gateway: gateway }] };
+function ipam({ subnet, gateway, ipRange, auxAddress }: CreateFlags) {
+  if (subnet !== undefined) {
+    return { Config: [{ Subnet: subnet, Gateway: gateway, IPRange: ipRange, AuxiliaryAddresses: auxAddress }] };
+  }
   if (gateway !== undefined) throw usage('--gateway needs --subnet');
+  if (ipRange !== undefined) throw usage('--ip-range needs --subnet');
+  if (auxAddress !== undefined) throw usage('--aux-address needs --subnet');
   return undefined;
+}
+
+interface UpdateFlags {
+  readonly subnetAdd?: string;
+  readonly gateway?: string;
+}
+
+function addUpdate(parent: Command, session: Session): void {
+  define(parent, 'update', {
+    summary: 'Give a network one more subnet; prints it',
+    details: 'Addresses are taken from it when the subnets before it are full.',
+    examples: [
+      'weft network update --subnet-add auto frontend',
+      'weft network update --subnet-add 10.9.1.0/24 --gateway 10.9.1.1 frontend',
+    ],
+  })
+    .argument('<network>', 'name, id or start of an id')
+    .option('--subnet-add <cidr>', 'subnet to add; auto: the next of the pool', once)
+    .option('--gateway <ip>', 'gateway in that subnet', once)
+    .action(
+      session.action<UpdateFlags>(async (context, { subnetAdd, gateway }, [network = '']) => {
+        if (subnetAdd === undefined) throw usage('nothing to change', 'give --subnet-add');
+        if (gateway !== undefined && subnetAdd === 'auto') throw usage('--gateway needs a subnet of your own');
+        const reply = await context.client.call('networkUpdate', {
+          ref: network,
+          body: { SubnetAdd: subnetAdd === 'auto' ? {} : { Subnet: subnetAdd, Gateway: gateway } },
+        });
+        context.document(reply);
+        context.print(`${reply.Subnet}\n`);
+      }),
+    );
 }
 
 function addInspect(parent: Command, session: Session): void {
@@ -112,16 +152,21 @@ function addRemove(parent: Command, session: Session): void {
 function addConnect(parent: Command, session: Session): void {
   define(parent, 'connect', {
     summary: 'Give a sandbox of this host an endpoint on a network',
-    examples: ['weft network connect backend web', 'weft network connect --alias db backend postgres'],
+    examples: [
+      'weft network connect backend web',
+      'weft network connect --alias db backend postgres',
+      'weft network connect --ip 10.0.1.7 backend postgres',
+    ],
   })
     .argument('<network>', 'name, id or start of an id')
     .argument('<sandbox>', 'name, id or start of an id')
     .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
+    .option('--ip <ip>', 'that address and no other', once)
     .action(
-      session.action<{ alias?: string[] }>(async (context, flags, [network = '', sandbox = '']) => {
+      session.action<{ alias?: string[]; ip?: string }>(async (context, flags, [network = '', sandbox = '']) => {
         const endpoint = await context.client.call('networkConnect', {
           ref: network,
-          body: { Sandbox: sandbox, Aliases: flags.alias },
+          body: { Sandbox: sandbox, Aliases: flags.alias, IPAddress: flags.ip },
         });
         context.document(endpoint);
       }),

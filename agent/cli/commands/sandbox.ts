@@ -25,6 +25,7 @@ interface CreateFlags {
   readonly netns?: string;
   readonly pid?: number;
   readonly alias?: string[];
+  readonly ip?: string;
   readonly label?: Record<string, string>;
 }
 
@@ -34,6 +35,7 @@ function addCreate(parent: Command, session: Session): void {
     details: 'With neither --netns nor --pid a namespace is made, and removed with the sandbox.',
     examples: [
       'weft sandbox create --network frontend --network backend web',
+      'weft sandbox create --network frontend --ip 10.0.1.7 web',
       'weft sandbox create --network frontend --netns /run/netns/blue blue',
       'weft sandbox create --network frontend --pid 4242',
     ],
@@ -43,6 +45,7 @@ function addCreate(parent: Command, session: Session): void {
     .option('--netns <path>', 'adopt the namespace at this path', once)
     .option('--pid <pid>', 'adopt the namespace of this process', whole(1, 4194304))
     .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
+    .option('--ip <ip>', 'that address and no other, on the one network', once)
     .option('--label <key=value>', 'label (repeatable)', label)
     .action(
       session.action<CreateFlags>(async (context, flags, [name]) => {
@@ -54,6 +57,7 @@ function addCreate(parent: Command, session: Session): void {
             NetnsPath: flags.netns,
             Pid: flags.pid,
             Aliases: flags.alias,
+            IPAddress: flags.ip,
             Labels: flags.label,
           },
           timeoutMs: 60_000,

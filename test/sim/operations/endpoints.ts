@@ -1,6 +1,5 @@
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import { type NetworkId, newEndpointId } from '../../../controlplane/ids.ts';
-import { addressAt, offsetOf } from '../../../controlplane/networks.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import type { Network } from '../../../controlplane/tables/view.ts';
 import type { Host } from '../host.ts';
@@ -26,11 +25,10 @@ function attach(world: World, host: Host, id: NetworkId): Promise<void> {
 async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, network: Network): Promise<void> {
   const { oracle } = world;
   const { id } = network;
-  const offset = await cluster.allocator.allocate(id);
-  const ip = addressAt(network, offset);
+  const { ring, number, ip } = await cluster.networks.allocateAddress(network);
   oracle.allocated(id, ip, host);
   if (!cluster.view.networks.has(id)) {
-    cluster.allocator.release(id, offset, false);
+    cluster.allocator.release(ring, number, false);
     oracle.freed(id, ip, host);
     return;
   }
@@ -39,7 +37,7 @@ async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, n
   const mac = '02:00:00:00:00:01';
   const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
   await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value);
-  cluster.allocator.release(id, offset, true);
+  cluster.allocator.release(ring, number, true);
   known.state = 'live';
   say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);
 }
@@ -53,7 +51,7 @@ async function detach(world: World, host: Host): Promise<void> {
   const { cluster } = host;
   if (endpoint === undefined || network === undefined || cluster === null) return;
   endpoint.state = 'withdrawing';
-  cluster.allocator.rest(network.id, offsetOf(network, endpoint.ip));
+  cluster.networks.rest(network, endpoint.ip);
   await cluster.tables.remove(networkTopic(network.id), `ep/${endpoint.id}`);
   endpoint.state = 'gone';
   oracle.freed(network.id, endpoint.ip, host);

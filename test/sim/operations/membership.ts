@@ -54,16 +54,14 @@ async function leave(world: World, host: Host): Promise<void> {
     if (!(error instanceof ControlPlaneError)) throw error;
     say(world, `${host.name} cannot leave: ${error.code}`);
     if (host.warned.has(askedAnother)) {
-      // Whether a manager did it cannot be told: it is done again at the end.
-      oracle.nodeRemoved(host.nodeId, false);
+      // Whether a manager did it cannot be told: it is done again at the end. It had all of it before it did.
+      oracle.nodeRemoved(host.nodeId, true);
       host.crash(false);
     } else oracle.removed.delete(host.nodeId);
     return;
   }
-  // A manager that did not answer may have done it too, and then two have taken the same ranges over.
-  const once = !host.warned.has(askedAnother);
-  say(world, `${host.name} left${once ? '' : ', asking more than one manager'}`);
-  oracle.nodeRemoved(host.nodeId, once);
+  say(world, `${host.name} left${host.warned.has(askedAnother) ? ', asking more than one manager' : ''}`);
+  oracle.nodeRemoved(host.nodeId, true);
   await host.stop();
 }
 
@@ -75,8 +73,8 @@ export async function removeNode(world: World, by: Host, gone: Host): Promise<vo
   // Who knows too little of the others could cut itself off from them for ever, as in life.
   if ([...world.joined].some((each) => !oracle.removed.has(each.nodeId) && !cluster.view.nodes.has(each.nodeId)))
     return;
-  // A second removal may come after the first has taken over a part.
-  const known = gone.cluster === null && !oracle.removed.has(gone.nodeId) && hasAll(cluster, gone);
+  // Who still lives, or has signed what the remover has not seen, may have given a range that is reclaimed now.
+  const known = gone.cluster === null && hasAll(cluster, gone);
   say(world, `${by.name} removes ${gone.name}${known ? '' : ', of which it may not know all'}`);
   oracle.nodeRemoved(gone.nodeId, known);
   await cluster.removeNode(gone.nodeId, true);

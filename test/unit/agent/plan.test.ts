@@ -4,14 +4,15 @@ import fc from 'fast-check';
 import { type Attachments, plan, type TablesForPlan } from '../../../agent/plan.ts';
 import { nextIfName, type StoredLeg, type StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../../controlplane/ids.ts';
+import type { NetworkValue } from '../../../controlplane/tables/kinds.ts';
+import { subnetsOf } from '../../../controlplane/tables/subnets.ts';
 import type { Endpoint, Network } from '../../../controlplane/tables/view.ts';
 
 const self = 'self' as NodeId;
 const networkId = 'n'.repeat(25) as NetworkId;
 
-const network: Network = {
-  id: networkId,
-  stamp: [1, 0],
+const value = {
+  stamp: [1, 0] as [number, number],
   removed: false,
   name: 'frontend',
   vni: 4097,
@@ -24,7 +25,8 @@ const network: Network = {
   labels: {},
   createdMs: 1,
   root: self,
-};
+} satisfies NetworkValue;
+const network: Network = { ...value, id: networkId, subnets: subnetsOf(networkId, value, []) };
 
 const hexId = (number: number): EndpointId => number.toString(16).padStart(64, '0') as EndpointId;
 

@@ -23,7 +23,7 @@ async function complete(...words: string[]): Promise<string[]> {
 
 test('commands, from the tree itself, without the hidden one', async () => {
   assert.deepEqual(await complete('n'), ['node', 'network']);
-  assert.deepEqual(await complete('network', ''), ['create', 'ls', 'inspect', 'rm', 'connect', 'disconnect']);
+  assert.deepEqual(await complete('network', ''), ['create', 'ls', 'inspect', 'update', 'rm', 'connect', 'disconnect']);
   assert.ok(!(await complete('')).includes('__complete'));
   assert.deepEqual(await complete('__'), []);
 });

@@ -61,6 +61,16 @@ const network: Network = {
   VNI: 4097,
   MTU: 1450,
   Endpoints: 3,
+  Capacity: [
+    {
+      Subnet: '10.0.1.0/24',
+      Total: 253,
+      Used: 3,
+      Resting: 1,
+      FreeHere: 125,
+      FreeElsewhere: [{ NodeID: ids.beta, Hostname: 'beta', Free: 124 }],
+    },
+  ],
 };
 
 export const networks: Network[] = [
@@ -182,6 +192,7 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
   networkList: networks,
   networkCreate: { Id: ids.frontend, Warning: '' },
   networkInspect: network,
+  networkUpdate: { Subnet: '10.0.2.0/24' },
   networkRemove: {},
   networkConnect: endpoint,
   networkDisconnect: {},

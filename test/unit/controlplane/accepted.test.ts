@@ -32,10 +32,10 @@ test('an object has one key', () => {
   assert.equal(passes(clusterTopic, 'cluster/', cluster), false);
 });
 
-test('a range is not empty, and written under its own start and generation', () => {
-  assert.ok(passes(topic, 'range/0/1', range));
-  for (const fields of [{ start: 1 }, { generation: 2 }, { end: 0 }]) {
-    assert.equal(passes(topic, 'range/0/1', { ...range, ...fields }), false, JSON.stringify(fields));
+test('a range is not empty, and written under what would make it another one', () => {
+  assert.ok(passes(topic, 'range/10.0.1.0_24/0-4/1', range));
+  for (const fields of [{ start: 1 }, { generation: 2 }, { end: 0 }, { end: 5 }]) {
+    assert.equal(passes(topic, 'range/10.0.1.0_24/0-4/1', { ...range, ...fields }), false, JSON.stringify(fields));
   }
 });
 

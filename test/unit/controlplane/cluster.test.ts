@@ -25,7 +25,8 @@ const network = {
   options: {},
   labels: {},
   createdMs: simulationStartMs,
-  root: creator.key.nodeId,
+  // So that its own endpoints may be shown.
+  root: self.key.nodeId,
 };
 const endpoint = {
   name: 'box',

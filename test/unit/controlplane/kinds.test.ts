@@ -30,6 +30,7 @@ const endpoint = {
   ...{ aliases: ['web'], createdMs: 1 },
 };
 const range = { start: 0, end: 4, to: owner, generation: 1 };
+const subnet = { stamp, subnet: '10.0.2.0/24', gateway: '10.0.2.1', root: owner, createdMs: 1 };
 const cluster = { stamp, root: owner, pools: ['10.0.0.0/8'], subnetBits: 24, dataPathPort: 4789 };
 const token = { stamp, sealed: Buffer.alloc(44), retired: [] };
 
@@ -41,9 +42,13 @@ const right: [string, string, object, boolean][] = [
   [clusterTopic, 'token/worker', token, false],
   [clusterTopic, 'token/manager', token, false],
   [clusterTopic, `removed/${owner}`, { stamp }, false],
-  [clusterTopic, 'range/subnet/0/1', range, false],
-  [clusterTopic, 'range/vni/12/3', { ...range, start: 12, end: 14, generation: 3 }, false],
-  [topic, 'range/0/1', range, true],
+  [clusterTopic, 'range/subnet/0-4/1', range, false],
+  [clusterTopic, 'range/vni/12-14/3', { ...range, start: 12, end: 14, generation: 3 }, false],
+  [clusterTopic, `subnet/${'n'.repeat(25)}/10.0.2.0_24`, subnet, false],
+  [clusterTopic, `fence/${owner}/0`, { heir: owner, ballot: 0 }, false],
+  [clusterTopic, `fence/${owner}/heir`, { heir: owner, ballot: 3 }, false],
+  [topic, 'range/10.0.1.0_24/0-4/1', range, true],
+  [topic, 'range/fd00::_64/0-4/1', range, true],
   [topic, `ep/${'e'.repeat(64)}`, endpoint, true],
 ];
 
@@ -75,8 +80,10 @@ test('keys that are none are refused', () => {
     'network/short',
     'token/king',
     'removed/nobody',
-    'range/0/1',
+    'range/10.0.1.0_24/0-4/1',
     'range/vni/x/1',
+    'subnet/short/10.0.1.0_24',
+    'fence/nobody/0',
     'ep/1',
     '__proto__',
     'constructor',
@@ -84,7 +91,15 @@ test('keys that are none are refused', () => {
     'network',
   ];
   for (const key of keys) assert.match(objection(clusterTopic, key, {}) ?? '', /unknown key/, key);
-  for (const key of ['ep/short', 'range/0', 'range/00000000000/1', 'range/-1/1', 'node']) {
+  for (const key of [
+    'ep/short',
+    'range/0',
+    'range/0/1',
+    'range/10.0.1.0_24/00000000000-4/1',
+    'range/10.0.1.0_24/-1-4/1',
+    'range/vni/0-4/1',
+    'node',
+  ]) {
     assert.match(objection(topic, key, {}) ?? '', /unknown key/, key);
   }
 });
@@ -105,9 +120,9 @@ test('values out of bounds are refused', () => {
     [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, mac: '02:00:00:00:00:01\nx' }],
     [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, aliases: Array(17).fill('a') }],
     [topic, `ep/${'e'.repeat(64)}`, { ...endpoint, sandbox: '../etc' }],
-    [topic, 'range/0/1', { ...range, generation: 0 }],
-    [topic, 'range/0/1', { ...range, start: -1 }],
-    [topic, 'range/0/1', { ...range, end: 1.5 }],
+    [topic, 'range/10.0.1.0_24/0-4/1', { ...range, generation: 0 }],
+    [topic, 'range/10.0.1.0_24/0-4/1', { ...range, start: -1 }],
+    [topic, 'range/10.0.1.0_24/0-4/1', { ...range, end: 1.5 }],
   ];
   for (const [inTopic, key, value] of bad)
     assert.match(objection(inTopic, key, value) ?? '', /malformed/, JSON.stringify(value));

@@ -28,7 +28,12 @@ export async function makeNode(index: number, role: Role = 'worker', time = new 
   });
   await tables.load();
   const clock = new HybridClock(() => environment.now());
-  const view = new View(tables, clock);
+  const view = new View(
+    tables,
+    clock,
+    (node) => members.roleOf(node),
+    () => environment.now(),
+  );
   view.start();
   const transport = new FakeTransport();
   const offences = new Offences(() => environment.now());

@@ -1,0 +1,64 @@
+import type { NodeId } from './ids.ts';
+import type { Allocator } from './ring/allocator.ts';
+import { inside, type Range, sizeOf } from './ring/ring.ts';
+import type { NetworkSubnet } from './tables/subnets.ts';
+import type { Network, View } from './tables/view.ts';
+
+// Time to add a subnet before the first request is refused.
+const warnAtShare = 0.85;
+
+/** How many addresses of a subnet there are, and who can hand them out. As far as this node knows. */
+export interface Capacity {
+  readonly subnet: NetworkSubnet;
+  /** Addresses for endpoints: without reserved ones, and of the address range alone where there is one. */
+  readonly total: number;
+  /** Held by endpoints. */
+  readonly used: number;
+  /** Released a moment ago, of this node's. */
+  readonly resting: number;
+  /** Free, and this node's to hand out. */
+  readonly freeHere: number;
+  /** Not held by endpoints, and others' to hand out: who owns most first. */
+  readonly freeElsewhere: readonly { readonly owner: NodeId; readonly free: number }[];
+}
+
+export function capacityOf(subnet: NetworkSubnet, view: View, allocator: Allocator, self: NodeId): Capacity {
+  const { ring, window } = subnet;
+  const custody = view.custody(ring);
+  const here = allocator.count(ring, custody.of(self));
+  const elsewhere = new Map<NodeId, number>();
+  for (const run of inside(custody.runs, window)) {
+    if (run.owner !== self) elsewhere.set(run.owner, (elsewhere.get(run.owner) ?? 0) + open(subnet, view, run));
+  }
+  return {
+    subnet,
+    total: totalOf(subnet),
+    used: usedOf(subnet, view),
+    resting: here.resting,
+    freeHere: here.free,
+    freeElsewhere: [...elsewhere].map(([owner, free]) => ({ owner, free })).sort((a, b) => b.free - a.free),
+  };
+}
+
+/** One line when the network's addresses run out soon, or null. */
+export function nearlyFull({ name, subnets }: Network, view: View): string | null {
+  // Endpoints need an address of each family.
+  for (const family of [4, 6] as const) {
+    const all = subnets.filter(({ space }) => space.family === family);
+    const total = all.reduce((sum, subnet) => sum + totalOf(subnet), 0);
+    const used = all.reduce((sum, subnet) => sum + usedOf(subnet, view), 0);
+    if (total === 0 || used < total * warnAtShare) continue;
+    const hint = `\`weft network update --subnet-add auto\` gives it another subnet`;
+    return `network ${name} has ${total - used} of ${total} addresses left: ${hint}`;
+  }
+  return null;
+}
+
+const totalOf = ({ window, reservedNumbers }: NetworkSubnet): number =>
+  sizeOf([window]) - reservedNumbers.countWithin(window.start, window.end);
+
+const usedOf = ({ ring, window }: NetworkSubnet, view: View): number =>
+  view.ownership.taken(ring)?.countWithin(window.start, window.end) ?? 0;
+
+const open = ({ ring, reservedNumbers }: NetworkSubnet, view: View, { start, end }: Range): number =>
+  end - start - reservedNumbers.countWithin(start, end) - (view.ownership.taken(ring)?.countWithin(start, end) ?? 0);

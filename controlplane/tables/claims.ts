@@ -1,0 +1,172 @@
+import { offsetIn } from '../addresses.ts';
+import type { NodeId } from '../ids.ts';
+import { NumberSet } from '../ring/numbers.ts';
+import type { Range } from '../ring/ring.ts';
+import type { EndpointValue } from './kinds.ts';
+import type { NetworkSubnet, RingId } from './subnets.ts';
+
+/** What a claim says of itself: the endpoint's addresses, and who signed it. */
+export type Claimed = EndpointValue & { readonly owner: NodeId };
+
+/** A claim that is not true by what is known here: not shown to readers, looked at again when rings or networks change. */
+export interface Hidden<E> {
+  readonly endpoint: E;
+  /** One of a few lines, without anything that the writer chose. */
+  readonly why: string;
+  /** Milliseconds since the epoch. */
+  readonly sinceMs: number;
+}
+
+export interface ClaimsInit {
+  /** Owner of a number by the grants that are known here. */
+  readonly ownerOf: (ring: RingId, number: number) => NodeId | null;
+  readonly now: () => number;
+}
+
+/** Names of the claims at each number of a ring, and the numbers of those that are shown. */
+interface Index {
+  readonly names: Map<number, string[]>;
+  readonly claimed: NumberSet;
+  readonly taken: NumberSet;
+}
+
+/**
+ * The endpoints that records claim on one network, each shown only while its addresses lie in ranges that its writer
+ * owns. Bounded by what the tables hold of the network, of which it is an index.
+ */
+export class Claims<E extends Claimed> {
+  readonly shown = new Map<string, E>();
+  readonly hidden = new Map<string, Hidden<E>>();
+  readonly #init: ClaimsInit;
+  readonly #rings = new Map<RingId, Index>();
+  #subnets: readonly NetworkSubnet[] | null = null;
+
+  constructor(init: ClaimsInit) {
+    this.#init = init;
+  }
+
+  get size(): number {
+    return this.shown.size + this.hidden.size;
+  }
+
+  /** Numbers of a ring that endpoints have which are shown. */
+  taken(ring: RingId): NumberSet {
+    return this.#indexOf(ring).taken;
+  }
+
+  /** Name of an endpoint that is shown with this number. */
+  holder(ring: RingId, number: number): E | null {
+    for (const name of this.#rings.get(ring)?.names.get(number) ?? []) {
+      const found = this.shown.get(name);
+      if (found !== undefined) return found;
+    }
+    return null;
+  }
+
+  /** @param endpoint null takes the claim back @returns whether readers see a difference */
+  set(name: string, endpoint: E | null): boolean {
+    const before = this.shown.get(name);
+    const known = before ?? this.hidden.get(name)?.endpoint;
+    if (known !== undefined) {
+      this.shown.delete(name);
+      this.hidden.delete(name);
+      for (const { ring, number } of this.#places(known)) this.#unplace(ring, number, name);
+    }
+    if (endpoint === null) return before !== undefined;
+    for (const { ring, number } of this.#places(endpoint)) {
+      const { names, claimed } = this.#indexOf(ring);
+      names.set(number, [...(names.get(number) ?? []), name]);
+      claimed.add(number);
+    }
+    return this.#judge(name, endpoint) || before !== undefined;
+  }
+
+  /** @param subnets null when the network is not known @returns whether readers see a difference */
+  setSubnets(subnets: readonly NetworkSubnet[] | null): boolean {
+    const all = [...this.shown, ...[...this.hidden].map(([name, { endpoint }]) => [name, endpoint] as const)];
+    const before = this.shown.size;
+    this.shown.clear();
+    this.#rings.clear();
+    this.#subnets = subnets;
+    for (const [name, endpoint] of all) this.set(name, endpoint);
+    return before > 0 || this.shown.size > 0;
+  }
+
+  /** Who owns these numbers has changed. @returns whether readers see a difference */
+  recheck(ring: RingId, { start, end }: Range): boolean {
+    const index = this.#rings.get(ring);
+    if (index === undefined) return false;
+    let changed = false;
+    for (const number of index.claimed.within(start, end)) {
+      for (const name of index.names.get(number) ?? []) {
+        const shown = this.shown.get(name);
+        const endpoint = shown ?? this.hidden.get(name)?.endpoint;
+        if (endpoint === undefined) continue;
+        this.shown.delete(name);
+        const shows = this.#judge(name, endpoint);
+        changed ||= shows !== (shown !== undefined);
+      }
+    }
+    return changed;
+  }
+
+  /** Shows or hides the claim. @returns whether it is shown */
+  #judge(name: string, endpoint: E): boolean {
+    const why = this.#objection(endpoint);
+    const places = this.#places(endpoint);
+    if (why === null) {
+      this.hidden.delete(name);
+      this.shown.set(name, endpoint);
+      for (const { ring, number } of places) this.#indexOf(ring).taken.add(number);
+      return true;
+    }
+    const sinceMs = this.hidden.get(name)?.sinceMs ?? this.#init.now();
+    this.hidden.set(name, { endpoint, why, sinceMs });
+    for (const { ring, number } of places) {
+      if (this.holder(ring, number) === null) this.#indexOf(ring).taken.delete(number);
+    }
+    return false;
+  }
+
+  #objection(endpoint: E): string | null {
+    if (this.#subnets === null) return 'endpoint on a network that is not there';
+    const places = this.#places(endpoint);
+    if (places.length < addressesOf(endpoint).length) return 'endpoint with an address outside its network';
+    for (const { ring, number, reserved } of places) {
+      if (reserved) return 'endpoint with a reserved address';
+      if (this.#init.ownerOf(ring, number) !== endpoint.owner) return 'endpoint with an address of another node';
+    }
+    return null;
+  }
+
+  #places(endpoint: E): { ring: RingId; number: number; reserved: boolean }[] {
+    return addressesOf(endpoint).flatMap((address) => {
+      for (const { ring, space, reserved } of this.#subnets ?? []) {
+        const number = offsetIn(space, address);
+        if (number !== null) return [{ ring, number, reserved: reserved.has(number) }];
+      }
+      return [];
+    });
+  }
+
+  #unplace(ring: RingId, number: number, name: string): void {
+    const index = this.#indexOf(ring);
+    const rest = (index.names.get(number) ?? []).filter((each) => each !== name);
+    if (rest.length > 0) index.names.set(number, rest);
+    else {
+      index.names.delete(number);
+      index.claimed.delete(number);
+    }
+    if (this.holder(ring, number) === null) index.taken.delete(number);
+  }
+
+  #indexOf(ring: RingId): Index {
+    const known = this.#rings.get(ring);
+    if (known !== undefined) return known;
+    const index = { names: new Map<number, string[]>(), claimed: new NumberSet(), taken: new NumberSet() };
+    this.#rings.set(ring, index);
+    return index;
+  }
+}
+
+const addressesOf = ({ ip, ip6 }: EndpointValue): string[] => (ip6 === undefined ? [ip] : [ip, ip6]);
