@@ -8,5 +8,14 @@ const unpackr = new Unpackr(options);
 /** msgpack bytes of a plain value. */
 export const encode = (value: unknown): Uint8Array => packr.pack(value);
 
-/** @throws on bytes that are not msgpack; the result is of unknown shape */
-export const decode = (bytes: Uint8Array): unknown => unpackr.unpack(bytes as Buffer);
+/**
+ * @throws Error `not msgpack`, with nothing of the bytes in its text: it may be told to whoever sent them, or logged. The
+ * result is of unknown shape
+ */
+export function decode(bytes: Uint8Array): unknown {
+  try {
+    return unpackr.unpack(bytes as Buffer);
+  } catch {
+    throw new Error('not msgpack');
+  }
+}

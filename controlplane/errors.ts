@@ -12,3 +12,12 @@ export class ControlPlaneError extends Error {
     this.hint = hint;
   }
 }
+
+/** A row of the state that cannot be read: nothing is guessed in its place. */
+export const damagedState = (row: string, cause?: unknown): ControlPlaneError =>
+  new ControlPlaneError(
+    'damaged_state',
+    `the state on disk is damaged: ${row} cannot be read`,
+    'restore the state directory from a copy, or move it away, start the agent and `weft join` again',
+    cause,
+  );

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { open, type RootDatabase } from 'lmdb';
 import { decode, encode } from './encoding.ts';
+import { damagedState } from './errors.ts';
 
 /** Ordered key: parts compare one by one. */
 export type Key = readonly (string | number)[];
@@ -19,6 +20,15 @@ export interface Store {
   /** All or nothing; on disk when it resolves. Commits take effect in the order of the calls. */
   commit(writes: readonly Write[]): Promise<void>;
   close(): Promise<void>;
+}
+
+/** The value of a row. @throws ControlPlaneError `damaged_state` */
+export function readRow(key: Key, bytes: Uint8Array): unknown {
+  try {
+    return decode(bytes);
+  } catch {
+    throw damagedState(key.join('/'));
+  }
 }
 
 // Address space, not memory or disk: LMDB grows the file as needed up to this.
@@ -40,12 +50,12 @@ export function openStore(folder: string): Store {
   return {
     get: (key) => {
       const bytes = db.get([...key]);
-      return bytes === undefined ? undefined : decode(bytes);
+      return bytes === undefined ? undefined : readRow(key, bytes);
     },
     *entries(prefix) {
       // U+FFFF sorts behind every string and number that may follow the prefix.
       for (const { key, value } of db.getRange({ start: [...prefix], end: [...prefix, '\uffff'] })) {
-        if (prefix.every((part, i) => key[i] === part)) yield [key, decode(value)] as const;
+        if (prefix.every((part, i) => key[i] === part)) yield [key, readRow(key, value)] as const;
       }
     },
     async commit(writes) {

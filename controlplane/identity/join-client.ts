@@ -82,7 +82,7 @@ export function askToJoin(
       response.on('error', fail);
       response.on('end', () => {
         try {
-          resolve({ bootstrap: readReply(response.statusCode ?? 0, Buffer.concat(chunks), where), localAddress });
+          resolve({ bootstrap: readAnswer(response.statusCode ?? 0, Buffer.concat(chunks), where), localAddress });
         } catch (error) {
           fail(error instanceof Error ? error : new Error(String(error)));
         }
@@ -110,7 +110,8 @@ function objectionTo(leaf: PeerCertificate | DetailedPeerCertificate, caDigest: 
     : 'its certificate is not that of a manager';
 }
 
-function readReply(status: number, body: Buffer, where: string): Bootstrap {
+/** Reads a manager's reply. @throws ControlPlaneError for a refusal, an Error for what is no reply */
+export function readAnswer(status: number, body: Buffer, where: string): Bootstrap {
   let parsed: unknown;
   try {
     parsed = JSON.parse(body.toString('utf8'));

@@ -1,10 +1,11 @@
-import { ControlPlaneError } from '../errors.ts';
+import { z } from 'zod';
+import { ControlPlaneError, damagedState } from '../errors.ts';
 import type { NodeId } from '../ids.ts';
 import type { Store, Write } from '../store.ts';
 import type { Authority } from './authority.ts';
 import type { Role } from './certificates.ts';
 import { loadNodeKey, type NodeKey } from './keys.ts';
-import { type Link, Trust } from './trust.ts';
+import { Trust } from './trust.ts';
 import type { Vault } from './vault.ts';
 
 /** Where others reach a node. */
@@ -40,55 +41,72 @@ export interface Identity {
 
 const key = ['identity'];
 
-interface StoredIdentity {
-  format: 2;
-  pkcs8: Uint8Array;
-  clusterId: string;
-  certificate: Uint8Array;
-  anchors: Link[];
-  retired: Link[];
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+const networkKey = bytes.refine(({ length }) => length === 32);
+const link = z.object({ root: bytes, cross: bytes.nullable() });
+const common = {
+  pkcs8: bytes,
+  clusterId: z.string(),
+  certificate: bytes,
+  role: z.enum(['worker', 'manager']),
+  vtep: z.string(),
+  advertise: z.string(),
+  createdMs: z.number(),
+};
+
+const StoredIdentity = z.object({
+  format: z.literal(2),
+  ...common,
+  anchors: z.array(link).min(1),
+  retired: z.array(link),
   /** `sealed`: the private key, in the vault. */
-  authorities: { certificate: Uint8Array; sealed: Uint8Array }[];
-  networkKeys: Uint8Array[];
-  role: Role;
-  vtep: string;
-  advertise: string;
-  device?: string | null;
-  createdMs: number;
-}
+  authorities: z.array(z.object({ certificate: bytes, sealed: bytes })),
+  networkKeys: z.array(networkKey).min(1),
+  /** Absent where a version wrote it that did not look for the interface. */
+  device: z.string().nullable().default(null),
+});
 
 /** As written before there were several roots and keys, the CA's key unsealed. */
-interface Format1 {
-  format: 1;
-  pkcs8: Uint8Array;
-  clusterId: string;
-  certificate: Uint8Array;
-  authority: Uint8Array;
-  authorityKey: Uint8Array | null;
-  networkKey: Uint8Array;
-  role: Role;
-  vtep: string;
-  advertise: string;
-  createdMs: number;
-}
+const Format1 = z.object({
+  format: z.literal(1),
+  ...common,
+  authority: bytes,
+  authorityKey: bytes.nullable(),
+  networkKey,
+});
+type StoredIdentity = z.infer<typeof StoredIdentity>;
+type Format1 = z.infer<typeof Format1>;
 
 /**
  * @returns null when this host is no member
- * @throws ControlPlaneError `sealed_state` when the vault does not open what is there; an error when it cannot be read
+ * @throws ControlPlaneError `sealed_state` when the vault does not open what is there, `damaged_state` when it cannot be
+ * read, `state_format` when a newer version wrote it
  */
 export function loadIdentity(store: Store, vault: Vault): Identity | null {
-  const stored = store.get(key) as StoredIdentity | Format1 | undefined;
+  const stored = store.get(key);
   if (stored === undefined) return null;
-  if (stored.format === 1) return fromFormat1(stored);
-  if (stored.format !== 2)
-    throw new Error(
-      `the state is of format ${String((stored as { format: unknown }).format)}; this agent reads 1 and 2`,
+  const format = (stored as { format?: unknown } | null)?.format;
+  if (typeof format === 'number' && format > 2) {
+    throw new ControlPlaneError(
+      'state_format',
+      `the state on disk is of format ${format}; this agent reads 1 and 2`,
+      'run the version of Weft that wrote it, or a later one',
     );
+  }
+  const parsed = z.union([StoredIdentity, Format1]).safeParse(stored);
+  if (!parsed.success) throw damagedState('identity', parsed.error);
+  try {
+    return parsed.data.format === 1 ? fromFormat1(parsed.data) : fromFormat2(parsed.data, vault);
+  } catch (error) {
+    throw error instanceof ControlPlaneError ? error : damagedState('identity', error);
+  }
+}
+
+function fromFormat2(stored: StoredIdentity, vault: Vault): Identity {
   const { pkcs8, anchors, retired, authorities, format: _, ...rest } = stored;
   const opened = authorities.map(({ certificate, sealed }) => ({ certificate, pkcs8: opening(vault, sealed) }));
   return {
     ...rest,
-    device: rest.device ?? null,
     key: loadNodeKey(pkcs8),
     trust: Trust.of(anchors, retired),
     authorities: opened,
@@ -152,8 +170,8 @@ export const isJoined = (store: Store): boolean => store.get(['joined']) === tru
 export type KnownPeers = ReadonlyMap<NodeId, readonly string[]>;
 
 export function loadPeers(store: Store): KnownPeers {
-  const stored = store.get(['peers']);
-  return new Map(Array.isArray(stored) ? (stored as [NodeId, string[]][]) : []);
+  const stored = z.array(z.tuple([z.string(), z.array(z.string())])).safeParse(store.get(['peers']));
+  return new Map(stored.success ? (stored.data as [NodeId, string[]][]) : []);
 }
 
 /** Removes everything of the control plane: after leave, and after a join that did not succeed. */

@@ -1,8 +1,9 @@
 import type { Log } from '../environment.ts';
+import { damagedState } from '../errors.ts';
 import type { NodeKey } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
-import { decodeRecord, type SignedRecord, signRecord, toWire } from './record.ts';
+import { decodeRecord, isCount, type SignedRecord, signRecord, toWire } from './record.ts';
 import { type Batch, type Change, type Position, Stream } from './stream.ts';
 
 /** When tombstones are reaped, besides that they outweigh what lives. */
@@ -80,7 +81,9 @@ export class OwnStreams {
   /** Every start is a new epoch: whatever a crash may have cost, no (owner, epoch, seq) is ever used twice. */
   async load(): Promise<void> {
     const { store } = this.#init;
-    this.#lastEpoch = Number(store.get(['epoch']) ?? 0);
+    const last = store.get(['epoch']) ?? 0;
+    if (last !== 0 && !isCount(last)) throw damagedState('epoch');
+    this.#lastEpoch = last;
     this.#startEpoch = this.#nextEpoch(0);
     const writes: Write[] = [{ key: ['epoch'], value: this.#startEpoch }];
     const opened: SignedRecord[] = [];

@@ -5,7 +5,15 @@ import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
 import type { Members } from './members.ts';
 import { OwnStreams, type Reaping } from './own.ts';
-import { clusterTopic, decodeRecord, type SignedRecord, toWire, verifyRecord, type WireRecord } from './record.ts';
+import {
+  clusterTopic,
+  decodeRecord,
+  isCount,
+  type SignedRecord,
+  toWire,
+  verifyRecord,
+  type WireRecord,
+} from './record.ts';
 import { type Batch, type Change, mayLack, nowhere, type Position, Stream } from './stream.ts';
 
 /** A change of one owner's record in one topic. */
@@ -79,12 +87,14 @@ export class Tables {
   async load(): Promise<void> {
     const { store, validate } = this.#init;
     for (const [[, topic, owner, epoch], seq] of store.entries(['position'])) {
+      // Of others, and damaged: pulled again.
+      if (!isCount(seq) && seq !== 0) continue;
       const stream = this.#streamOf(String(topic), owner as NodeId);
       for (const [, wire] of store.entries(['record', String(topic), String(owner), Number(epoch)])) {
         const signed = decodeRecord(wire);
         if (signed !== null) stream.offer(validate(signed) === null ? signed : hidden(signed));
       }
-      stream.advanceTo(Number(epoch), Number(seq));
+      stream.advanceTo(Number(epoch), seq);
     }
     await this.#own.load();
   }

@@ -1,5 +1,5 @@
-import { decode, encode } from '../../controlplane/encoding.ts';
-import type { Key, Store, Write } from '../../controlplane/store.ts';
+import { encode } from '../../controlplane/encoding.ts';
+import { type Key, readRow, type Store, type Write } from '../../controlplane/store.ts';
 import type { Prng } from './prng.ts';
 import type { VirtualTime } from './time.ts';
 
@@ -33,14 +33,14 @@ export class Disk {
 
   get(key: Key): unknown {
     const bytes = this.#row(key)?.bytes ?? null;
-    return bytes === null ? undefined : decode(bytes);
+    return bytes === null ? undefined : readRow(key, bytes);
   }
 
   /** In the order of LMDB's binary keys: a prefix before what it begins, numbers before strings. */
   entries(prefix: Key): (readonly [Key, unknown])[] {
     const found: (readonly [Key, unknown])[] = [];
     const walk = (row: Row, key: Key): void => {
-      if (row.bytes !== null) found.push([key, decode(row.bytes)]);
+      if (row.bytes !== null) found.push([key, readRow(key, row.bytes)]);
       for (const part of [...row.below.keys()].sort(compareParts)) {
         const next = row.below.get(part);
         if (next !== undefined) walk(next, [...key, part]);
