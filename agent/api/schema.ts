@@ -103,8 +103,10 @@ export const Node = z.strictObject({
   ID: z.string(),
   Hostname: z.string(),
   Role,
-  /** `ready`: connected here; `down`: no connection; `self` is told by Self. */
-  Status: z.enum(['ready', 'down']),
+  /** `down`: this node has suspended it; `unknown`: this node has just started and has heard nothing yet. */
+  Status: z.enum(['ready', 'down', 'unknown']),
+  /** Why it is down: `agent down`, `host down`, `unreachable`, or `flapping` for one that is back too often; else empty. */
+  StatusMessage: z.string(),
   Self: z.boolean(),
   /** Of managers whether this node reaches them; `promoted`: is to be one and has no certificate for it yet. */
   ManagerStatus: z.enum(['', 'reachable', 'unreachable', 'promoted']),
@@ -282,10 +284,18 @@ export const Sandbox = z.strictObject({
 export const Peer = z.strictObject({
   ID: z.string(),
   Hostname: z.string(),
-  State: z.enum(['connected', 'connecting', 'waiting']),
+  /** Whether it is taken for alive: a lost connection is no dead node. */
+  Status: z.enum(['alive', 'suspect', 'suspended']),
+  StatusSince: isoTime,
+  /** Why it is not alive; empty when it is. */
+  StatusMessage: z.string(),
+  /** Of the connection; `none`: the mesh needs none between the two. */
+  State: z.enum(['connected', 'connecting', 'waiting', 'none']),
   Since: isoTime,
   Direction: z.enum(['inbound', 'outbound', '-']),
   Address: z.string(),
+  /** Smoothed round trip; null before the first. */
+  RTTMilliseconds: z.number().nullable(),
   LastError: z.string(),
   /** Next dial; empty when connected. */
   NextRetry: z.string(),

@@ -37,6 +37,7 @@ export function nodeReply(cluster: Cluster, id: NodeId): Node {
   const node = cluster.view.nodes.get(id);
   if (node === undefined) throw notFound('node', id);
   const self = id === cluster.self;
+  const health = cluster.liveness.stateOf(id);
   let endpoints = 0;
   // Of others this node knows only what is on the networks that it follows.
   const known = self || [...cluster.view.networks.keys()].every((network) => cluster.interests.follows(network));
@@ -46,7 +47,8 @@ export function nodeReply(cluster: Cluster, id: NodeId): Node {
     ID: id,
     Hostname: node.hostname,
     Role: cluster.roleOf(id) ?? 'worker',
-    Status: self || cluster.transport.connections().has(id) ? 'ready' : 'down',
+    Status: health.status === 'suspended' ? 'down' : self || health.known ? 'ready' : 'unknown',
+    StatusMessage: health.status === 'suspended' ? health.why : '',
     Self: self,
     ManagerStatus: managerStatusOf(cluster, id),
     DataPathAddr: node.vtep,
@@ -230,7 +232,15 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
   return [...ids].map((id) => {
     const connection = connections.get(id);
     const dial = dials.get(id);
-    const base = { ID: id, Hostname: hostnameOf(cluster, id) };
+    const health = cluster.liveness.stateOf(id);
+    const base = {
+      ID: id,
+      Hostname: hostnameOf(cluster, id),
+      Status: health.status,
+      StatusSince: iso(health.sinceMs),
+      StatusMessage: health.why,
+      RTTMilliseconds: health.rttMs === null ? null : Math.round(health.rttMs * 1000) / 1000,
+    };
     if (connection !== undefined) {
       const { direction, address, sinceMs } = connection;
       return {
@@ -245,7 +255,7 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
     }
     return {
       ...base,
-      State: dial?.dialing ? 'connecting' : 'waiting',
+      State: dial === undefined ? 'none' : dial.dialing ? 'connecting' : 'waiting',
       Since: iso(dial?.sinceMs ?? agent.startedMs),
       Direction: '-',
       Address: cluster.view.nodes.get(id)?.gossip[0] ?? '',

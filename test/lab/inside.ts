@@ -102,7 +102,10 @@ export class Inside {
   }
 
   signal(signal: NodeJS.Signals): void {
-    if (this.#pid > 0 && this.running) signalPid(this.#pid, signal);
+    if (this.#pid <= 0 || !this.running) return;
+    signalPid(this.#pid, signal);
+    // nsenter stops itself when what it started is stopped, and would never see it end.
+    if (signal === 'SIGCONT') this.#child.kill(signal);
   }
 
   /** Signals and waits for the end. */

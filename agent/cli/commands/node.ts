@@ -22,8 +22,8 @@ export function addNode(parent: Command, session: Session): void {
 function addList(parent: Command, session: Session): void {
   define(parent, 'ls', {
     summary: 'List the nodes',
-    details: `An asterisk marks this node. MANAGER STATUS is empty for workers; Promoted: the node is to be a manager and has no
-certificate for it yet.`,
+    details: `An asterisk marks this node. Down (agent down): its host answers, and sandboxes there are still reached. MANAGER
+STATUS is empty for workers; Promoted: the node is to be a manager and has no certificate for it yet.`,
     examples: ['weft node ls', 'weft node ls -q'],
   })
     .alias('list')
@@ -44,7 +44,7 @@ function render(nodes: readonly Node[], trunc: boolean): string {
   const rows = nodes.map((node) => [
     `${trunc ? shortNodeId(node.ID) : node.ID}${node.Self ? ' *' : ''}`,
     node.Hostname,
-    node.Status === 'ready' ? 'Ready' : 'Down',
+    node.StatusMessage === '' ? status[node.Status] : `${status[node.Status]} (${node.StatusMessage})`,
     managerStatus[node.ManagerStatus],
     node.DataPathAddr,
     String(node.Endpoints ?? '-'),
@@ -53,6 +53,7 @@ function render(nodes: readonly Node[], trunc: boolean): string {
   return table(['ID', 'HOSTNAME', 'STATUS', 'MANAGER STATUS', 'VTEP', 'ENDPOINTS', 'VERSION'], rows);
 }
 
+const status = { ready: 'Ready', down: 'Down', unknown: 'Unknown' } as const;
 const managerStatus = { '': '', reachable: 'Reachable', unreachable: 'Unreachable', promoted: 'Promoted' } as const;
 
 function addInspect(parent: Command, session: Session): void {

@@ -80,12 +80,15 @@ function peers({ Peers: all }: Status, nowMs: number): string {
   if (all.length === 0) return '';
   const rows = all.map((peer) => [
     peer.Hostname,
-    peer.State,
-    relative(peer.Since, nowMs),
-    peer.Direction,
+    peer.StatusMessage === '' ? peer.Status : `${peer.Status} (${peer.StatusMessage})`,
+    relative(peer.StatusSince, nowMs),
+    peer.State === 'connected' ? peer.Direction : peer.State,
+    peer.State === 'none' ? '' : duration(nowMs - Date.parse(peer.Since)),
     peer.Address,
+    peer.RTTMilliseconds === null ? '' : `${peer.RTTMilliseconds.toFixed(1)} ms`,
     peer.State === 'connected' ? '' : relative(peer.NextRetry, nowMs),
     peer.LastError,
   ]);
-  return `\n${table(['PEER', 'STATE', 'SINCE', 'DIRECTION', 'ADDRESS', 'NEXT TRY', 'LAST ERROR'], rows)}`;
+  const header = ['PEER', 'STATUS', 'SINCE', 'CONNECTION', 'FOR', 'ADDRESS', 'RTT', 'NEXT TRY', 'LAST ERROR'];
+  return `\n${table(header, rows)}`;
 }

@@ -63,9 +63,9 @@ Endpoints:  1 here, 2 on other nodes
 Kernel:     failed, 1 pending, 1 failed, 2 repairs since start
 Gateway:    docker_gwbridge, 172.18.0.0/16
 
-PEER    STATE       SINCE                DIRECTION   ADDRESS           NEXT TRY       LAST ERROR
-beta    connected   About a minute ago   outbound    192.0.2.11:7946
-gamma   waiting     10 seconds ago       -           192.0.2.12:7946   in 4 seconds   connect ECONNREFUSED
+PEER    STATUS                   SINCE            CONNECTION   FOR              ADDRESS           RTT      NEXT TRY       LAST ERROR
+beta    alive                    2 minutes ago    outbound     About a minute   192.0.2.11:7946   0.4 ms
+gamma   suspended (agent down)   10 seconds ago   waiting      10 seconds       192.0.2.12:7946            in 4 seconds   connect ECONNREFUSED
 
 Not in the kernel:
   fdb 02:42:0a:00:01:03 on wf-4097: File exists; retrying in 400 ms
@@ -79,9 +79,9 @@ Warnings:
   ],
   [
     'node ls',
-    `ID                       HOSTNAME   STATUS   MANAGER STATUS   VTEP         ENDPOINTS   VERSION
-12D3KooWAlphaAlphaAl *   alpha      Ready    Reachable        192.0.2.10   2           0.1.0
-12D3KooWBetaBetaBeta     beta       Down                      192.0.2.11   0           0.1.0
+    `ID                       HOSTNAME   STATUS              MANAGER STATUS   VTEP         ENDPOINTS   VERSION
+12D3KooWAlphaAlphaAl *   alpha      Ready               Reachable        192.0.2.10   2           0.1.0
+12D3KooWBetaBetaBeta     beta       Down (agent down)                    192.0.2.11   0           0.1.0
 `,
   ],
   ['node promote beta', 'Node beta promoted to a manager in the cluster.\n'],
