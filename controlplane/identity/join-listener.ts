@@ -6,7 +6,8 @@ import type { HostPort } from '../mesh/address.ts';
 import { toPem } from './certificates.ts';
 import { type Bootstrap, JoinCall, type JoinRefusal, joinPath, maxCallBytes } from './join.ts';
 
-// A token has 128 random bits; the limit is there against load, and to make guessing visible in the log.
+// A token has 128 random bits; the limit is there against load, and to make guessing visible in the log. Joins that
+// succeed do not count: any number of hosts may come from behind one address.
 const attemptsPerMinute = 120;
 const maxTrackedAddresses = 4096;
 
@@ -75,8 +76,10 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
       Buffer.from(call.data.secret, 'base64'),
       Buffer.from(call.data.request, 'base64'),
     );
-    if (!verdict.ok) {
-      init.log.warn({ from: request.socket.remoteAddress, code: verdict.refusal.code }, 'refused a join');
+    const from = request.socket.remoteAddress ?? '';
+    if (verdict.ok) succeeded(from);
+    else {
+      init.log.warn({ from, code: verdict.refusal.code }, 'refused a join');
     }
     return verdict;
   }
@@ -91,6 +94,11 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
     if (attempts.size >= maxTrackedAddresses) attempts.clear();
     attempts.set(address, { since: now, count: 1 });
     return true;
+  }
+
+  function succeeded(address: string): void {
+    const seen = attempts.get(address);
+    if (seen !== undefined) seen.count -= 1;
   }
 
   await new Promise<void>((resolve, reject) => {

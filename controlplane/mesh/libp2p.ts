@@ -35,7 +35,11 @@ const maxInboundStreams = 64;
 const answerTimeoutMs = 10_000;
 // The size of a mass join behind one address; libp2p's own defaults (5 a second, 10 pending) refuse it.
 const maxPendingInbound = 256;
-const maxConnections = 1024;
+// A manager has a share of all workers as neighbours (shape.ts): with 5,000 and three managers, some 3,400.
+const maxConnections = 4096;
+// Gossip goes on to so many of a node's neighbours, of which a large mesh gives it about ten; what comes twice is dropped
+// before its signature is looked at. What a node says itself it says to all its neighbours.
+const gossipDegree = { D: 8, Dlo: 6, Dhi: 12, floodPublish: true };
 // A member dials when it has no connection: an older one is dead, and this end has not noticed. Two that dial each other
 // at the same time have connections of the same age.
 const staleAfterMs = 5_000;
@@ -127,6 +131,7 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
             // Records carry their owner's signature; the envelope needs none, and equal content is one message.
             globalSignaturePolicy: StrictNoSign,
             msgIdFn: messageId,
+            ...gossipDegree,
             allowPublishToZeroTopicPeers: true,
             emitSelf: false,
             // Members are proven by certificate, so many of them behind one address are no sybils.
