@@ -8,6 +8,7 @@ import type { Identity, KnownPeers } from './identity/state.ts';
 import type { Vault } from './identity/vault.ts';
 import type { NetworkId, NodeId } from './ids.ts';
 import { Interests } from './interests.ts';
+import type { DoorCall } from './keys/door.ts';
 import { Keys } from './keys/keys.ts';
 import { Liveness } from './liveness/liveness.ts';
 import { livenessTopic } from './liveness/statement.ts';
@@ -45,6 +46,8 @@ export interface ClusterInit {
     admit: (certificate: Uint8Array, peerId: string) => string | null,
     credentials: Credentials,
   ) => Transport;
+  /** Asks managers on their join ports for a certificate. @default nobody is asked there */
+  readonly askDoors?: ((call: DoorCall) => Promise<Uint8Array>) | undefined;
   /** Seals the keys of the CA on disk. */
   readonly vault: Vault;
   /** What is pending in this host's kernel, for others who ask; '' for nothing. */
@@ -211,7 +214,7 @@ export class Cluster {
     this.keys = new Keys({
       ...{ credentials, members, tables, view, clock, transport, environment, log },
       wantedRole: (nodeId) => this.roles.wanted(nodeId),
-      askDoor: null,
+      askDoors: init.askDoors ?? null,
     });
     this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
     this.networks = new Networks({
@@ -236,11 +239,6 @@ export class Cluster {
   get ownRootCertificate(): Uint8Array {
     const { trust, certificate } = this.identity;
     return (trust.anchors.find((anchor) => anchor.issued(certificate)) ?? trust.current).der;
-  }
-
-  /** When this node's own certificate ends, milliseconds since the epoch. */
-  get certificateEndsMs(): number {
-    return this.#members.get(this.self)?.notAfterMs ?? 0;
   }
 
   get isManager(): boolean {

@@ -21,7 +21,8 @@ import { Trust } from './identity/trust.ts';
 import type { Vault } from './identity/vault.ts';
 import { type NetworkId, randomBase36 } from './ids.ts';
 import { requestMembership } from './joining.ts';
-import type { HostPort } from './mesh/address.ts';
+import { askAtDoors } from './keys/door.ts';
+import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 import { libp2pTransport } from './mesh/libp2p.ts';
 import { ingressName } from './networks.ts';
 import { Reception } from './reception.ts';
@@ -240,6 +241,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
         admit,
         log,
       }),
+    askDoors: askAtDoors,
     pending: init.pending,
     avoid: init.avoid,
     held: init.held,
@@ -266,6 +268,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
       gossip: [identity.advertise],
       version: init.version,
       createdMs: identity.createdMs,
+      join: formatHostPort({ host: parseHostPort(identity.advertise)?.host ?? init.listenHost, port: init.joinPort }),
     });
     return { cluster, reception, stop };
   } catch (error) {

@@ -2,6 +2,7 @@ import type { Cluster } from './cluster.ts';
 import type { Environment, Log } from './environment.ts';
 import { type JoinListener, startJoinListener } from './identity/join-listener.ts';
 import { JoinTokens } from './identity/join-tokens.ts';
+import type { NodeId } from './ids.ts';
 import { joinDecider } from './joining.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 
@@ -97,7 +98,9 @@ export class Reception {
     const now = (): number => environment.now();
     const decide = joinDecider({ now, log }, cluster, tokens);
     const { pkcs8 } = cluster.identity.key;
-    return { tokens, listener: await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, now, log }) };
+    const renew = (request: Uint8Array, from: NodeId) =>
+      cluster.keys.issuer.answer(request, from, cluster.identity.networkKeys);
+    return { tokens, listener: await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, now, log }) };
   }
 
   /** What the listener shows: own certificate, and the root that it is of. */

@@ -27,6 +27,11 @@ const labels = z
     message: 'at most 64 labels',
   });
 const isoTime = z.string();
+// Docker's least is an hour; less serves to try renewals out.
+const certExpiryMs = z
+  .int()
+  .min(10_000)
+  .max(10 * 365 * 86_400_000);
 
 export const ErrorReply = z.strictObject({
   /** What went wrong, on what, and why: one line for a person. */
@@ -61,11 +66,7 @@ export const InitRequest = z.strictObject({
   SubnetSize: z.int().min(16).max(29).optional(),
   DataPathPort: port.optional(),
   /** How long a certificate of a node lasts, milliseconds; 90 days when absent. */
-  NodeCertExpiryMs: z
-    .int()
-    .min(10_000)
-    .max(10 * 365 * 86_400_000)
-    .optional(),
+  NodeCertExpiryMs: certExpiryMs.optional(),
 });
 
 export const InitReply = z.strictObject({
@@ -96,6 +97,42 @@ export const JoinTokenReply = z.strictObject({
   Role,
   Token: z.string(),
   JoinAddr: z.string(),
+});
+
+const rotation = {
+  /** Members lack the newest one, and the one before it counts too. */
+  Rotating: z.boolean(),
+  Nodes: z.int(),
+  /** Members that lack the newest one. */
+  Missing: z.array(z.strictObject({ ID: z.string(), Hostname: z.string() })),
+};
+
+export const Ca = z.strictObject({
+  /** SHA-256 of the root's DER, hex; join tokens pin it. */
+  RootDigest: z.string(),
+  /** PEM. */
+  RootCertificate: z.string(),
+  NotAfter: isoTime,
+  NodeCertExpiryMs: certExpiryMs,
+  ...rotation,
+});
+
+export const MeshKey = z.strictObject({
+  /** Names the key and says nothing of it; hex. */
+  Digest: z.string(),
+  ...rotation,
+});
+
+export const RotateRequest = z.strictObject({
+  /** Begin another change although one is under way. */
+  Force: z.boolean().default(false),
+  /** Instead of beginning one: finish the one that is under way, without the nodes that are missing. */
+  Finish: z.boolean().default(false),
+});
+export const RotateCaRequest = z.strictObject({
+  ...RotateRequest.shape,
+  /** How long certificates last from now on. */
+  NodeCertExpiryMs: certExpiryMs.optional(),
 });
 
 export const Node = z.strictObject({
@@ -309,6 +346,17 @@ export const Status = z.strictObject({
   NodeID: z.string(),
   ClusterID: z.string(),
   Role: z.string(),
+  /** This node's own certificate; null in no cluster. */
+  Certificate: z
+    .strictObject({
+      NotAfter: isoTime,
+      /** When it is renewed, by itself. */
+      RenewAt: isoTime,
+      /** Attempts that failed since the last renewal, and why the last one did. */
+      Failures: z.int(),
+      LastError: z.string(),
+    })
+    .nullable(),
   JoinAddr: z.string(),
   GossipAddrs: z.array(z.string()),
   DataPathAddr: z.string(),
@@ -356,6 +404,10 @@ export type JoinReply = z.infer<typeof JoinReply>;
 export type LeaveRequest = z.infer<typeof LeaveRequest>;
 export type Role = z.infer<typeof Role>;
 export type JoinTokenReply = z.infer<typeof JoinTokenReply>;
+export type Ca = z.infer<typeof Ca>;
+export type MeshKey = z.infer<typeof MeshKey>;
+export type RotateRequest = z.infer<typeof RotateRequest>;
+export type RotateCaRequest = z.infer<typeof RotateCaRequest>;
 export type Node = z.infer<typeof Node>;
 export type NodeUpdateRequest = z.infer<typeof NodeUpdateRequest>;
 export type NodeUpdateReply = z.infer<typeof NodeUpdateReply>;

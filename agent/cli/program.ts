@@ -1,12 +1,14 @@
 import { Command } from 'commander';
 import { version } from '../version.ts';
 import { addAgent } from './commands/agent.ts';
+import { addCa } from './commands/ca.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addEndpoint } from './commands/endpoint.ts';
 import { addInit } from './commands/init.ts';
 import { addJoin } from './commands/join.ts';
 import { addJoinToken } from './commands/join-token.ts';
 import { addLeave } from './commands/leave.ts';
+import { addMeshKey } from './commands/mesh-key.ts';
 import { addNetwork } from './commands/network.ts';
 import { addNode } from './commands/node.ts';
 import { addSandbox } from './commands/sandbox.ts';
@@ -56,6 +58,8 @@ export function buildProgram(session: Session): Command {
   addInit(program, session);
   addJoin(program, session);
   addJoinToken(program, session);
+  addCa(program, session);
+  addMeshKey(program, session);
   addLeave(program, session);
   addNode(program, session);
   program.commandsGroup('Networks:');

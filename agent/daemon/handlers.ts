@@ -19,6 +19,7 @@ import {
   statusReply,
   versionReply,
 } from './replies.ts';
+import { caReply, meshKeyReply, rotateCa, rotateMeshKey } from './rotations.ts';
 import { ingressSandboxName } from './sandboxes.ts';
 
 /** What a handler gets of a request; everything in it has passed the route's schema. */
@@ -91,6 +92,11 @@ export function makeHandlers(agent: Agent): Handlers {
     },
     joinToken: ({ ref }) => joinToken(ref, false),
     rotateJoinToken: ({ ref }) => joinToken(ref, true),
+
+    ca: () => caReply(cluster()),
+    rotateCa: ({ body }) => rotateCa(cluster(), body),
+    meshKey: () => meshKeyReply(cluster()),
+    rotateMeshKey: ({ body }) => rotateMeshKey(cluster(), body),
 
     nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(cluster(), id)),
     nodeInspect: ({ ref }) => nodeReply(cluster(), findNode(cluster(), ref)),

@@ -15,9 +15,6 @@ import { invalid, notFound } from './api-error.ts';
 
 // The tables, as the local API shows them: Docker's names and shapes.
 
-// A third of a certificate's life: time to plan for what renewal will do by itself one day.
-const warnBeforeEndMs = 30 * 86_400_000;
-
 const iso = (ms: number): string => new Date(ms).toISOString();
 
 export function versionReply(): Version {
@@ -284,6 +281,7 @@ export function statusReply(agent: Agent): Status {
     NodeID: cluster?.self ?? '',
     ClusterID: cluster?.identity.clusterId ?? '',
     Role: cluster?.roleOf(cluster.self) ?? '',
+    Certificate: cluster === null ? null : certificateReply(cluster),
     JoinAddr: membership?.reception.joinAddress ?? '',
     GossipAddrs: cluster === null ? [] : [cluster.identity.advertise],
     DataPathAddr: cluster?.identity.vtep ?? '',
@@ -306,6 +304,11 @@ export function statusReply(agent: Agent): Status {
   };
 }
 
+function certificateReply(cluster: Cluster): NonNullable<Status['Certificate']> {
+  const { endsMs, dueMs, failures, lastError } = cluster.keys.renewal.state;
+  return { NotAfter: iso(endsMs), RenewAt: iso(dueMs), Failures: failures, LastError: lastError };
+}
+
 function offenders(cluster: Cluster): Status['Offenders'] {
   return cluster.offences.list().map(({ nodeId, what, count, lastMs }) => ({
     ID: nodeId,
@@ -321,10 +324,11 @@ function clusterWarnings(cluster: Cluster): string[] {
   const warnings = [...cluster.networks.warnings(), ...cluster.inheritanceWarnings()];
   if (skewed > 0)
     warnings.push(`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`);
-  if (cluster.certificateEndsMs - Date.now() < warnBeforeEndMs) {
-    warnings.push(
-      `this node's certificate ends at ${iso(cluster.certificateEndsMs)}: leave and join again before then`,
-    );
+  const { endsMs, late, lastError } = cluster.keys.renewal.state;
+  if (late) {
+    warnings.push(`this node's certificate ${endsMs > Date.now() ? 'ends' : 'ended'} at ${iso(endsMs)} and cannot be \
+renewed: ${lastError}; a manager must be reachable, or leave and join again`);
   }
+  if (!cluster.keys.roots.state.done) warnings.push('the CA is being changed: `weft ca` shows how far it is');
   return warnings;
 }

@@ -1,10 +1,14 @@
+import { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Log } from '../environment.ts';
+import { type NodeId, nodeIdOf } from '../ids.ts';
 import type { HostPort } from '../mesh/address.ts';
 import { toPem } from './certificates.ts';
-import { type Bootstrap, JoinCall, type JoinRefusal, joinPath, maxCallBytes } from './join.ts';
+import { type Bootstrap, JoinCall, type JoinRefusal, joinPath, maxCallBytes, renewPath } from './join.ts';
+import { rawPublicKey } from './keys.ts';
 
 // A token has 128 random bits; the limit is there against load, and to make guessing visible in the log. Joins that
 // succeed do not count: any number of hosts may come from behind one address.
@@ -22,6 +26,8 @@ export interface JoinListenerInit {
   readonly authority: Uint8Array;
   readonly pkcs8: Uint8Array;
   readonly decide: (secret: Uint8Array, request: Uint8Array) => Promise<JoinVerdict>;
+  /** Answers a member that asks for a certificate here; it has proved its key. @throws when it gets none */
+  readonly renew: (request: Uint8Array, from: NodeId) => Promise<Uint8Array>;
   readonly now: () => number;
   readonly log: Log;
 }
@@ -46,9 +52,12 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
       requestTimeout: 10_000,
       headersTimeout: 5_000,
       connectionsCheckingInterval: 5_000,
+      // A joiner has no certificate yet; a member that renews proves its key with one, be it out of date or not.
+      requestCert: true,
+      rejectUnauthorized: false,
     },
     (request, response) => {
-      handle(request).then(
+      (request.url === renewPath ? renew(request) : handle(request)).then(
         (verdict) => send(response, verdict),
         (error: unknown) => {
           // A stranger that breaks off is no error of ours.
@@ -82,6 +91,21 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
       init.log.warn({ from, code: verdict.refusal.code }, 'refused a join');
     }
     return verdict;
+  }
+
+  async function renew(request: IncomingMessage): Promise<JoinVerdict | Uint8Array> {
+    if (!allowed(request.socket.remoteAddress ?? '')) {
+      return refuse(429, 'join_rate_limited', 'too many attempts from this address');
+    }
+    const nodeId = provenNode(request);
+    const body = await readBody(request);
+    if (nodeId === null || body === undefined) return refuse(400, 'renew_malformed', 'not a renewal by a node');
+    try {
+      return await init.renew(body, nodeId);
+    } catch (error) {
+      init.log.warn({ from: request.socket.remoteAddress, node: nodeId, err: error }, 'refused a renewal');
+      return refuse(403, 'renew_refused', 'the manager does not renew the certificate of this node');
+    }
   }
 
   function allowed(address: string): boolean {
@@ -121,7 +145,15 @@ export function refuse(status: number, code: string, message: string): JoinVerdi
   return { ok: false, status, refusal: { code, message } };
 }
 
-async function readJson(request: IncomingMessage): Promise<unknown> {
+/** The node whose key the client of the TLS connection has proved to hold. */
+function provenNode({ socket }: IncomingMessage): NodeId | null {
+  const raw = socket instanceof TLSSocket ? socket.getPeerCertificate().raw : undefined;
+  if (raw === undefined) return null;
+  const { publicKey } = new X509Certificate(raw);
+  return publicKey.asymmetricKeyType === 'ed25519' ? nodeIdOf(rawPublicKey(publicKey)) : null;
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -129,14 +161,24 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
     if (size > maxCallBytes) return undefined;
     chunks.push(chunk);
   }
+  return Buffer.concat(chunks);
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const body = await readBody(request);
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    return body === undefined ? undefined : JSON.parse(body.toString('utf8'));
   } catch {
     return undefined;
   }
 }
 
-function send(response: ServerResponse, verdict: JoinVerdict): void {
+function send(response: ServerResponse, verdict: JoinVerdict | Uint8Array): void {
+  if (verdict instanceof Uint8Array) {
+    response.writeHead(200, { 'content-type': 'application/octet-stream', connection: 'close' });
+    response.end(verdict);
+    return;
+  }
   const body = JSON.stringify(verdict.ok ? verdict.bootstrap : verdict.refusal);
   response.writeHead(verdict.ok ? 200 : verdict.status, { 'content-type': 'application/json', connection: 'close' });
   response.end(body);

@@ -40,6 +40,8 @@ export type Bootstrap = z.infer<typeof Bootstrap>;
 export type JoinRefusal = z.infer<typeof JoinRefusal>;
 
 export const joinPath = '/v1/join';
+/** Where members ask that the mesh does not let in any more (keys/door.ts). */
+export const renewPath = '/v1/renew';
 /** Requests are two small base64 fields. */
 export const maxCallBytes = 8_192;
 export const maxReplyBytes = 131_072;

@@ -1,7 +1,9 @@
 import { type Environment, jittered, type Log } from '../environment.ts';
+import { ControlPlaneError } from '../errors.ts';
 import type { Role } from '../identity/certificates.ts';
 import { type Credentials, meshKeyDigest } from '../identity/credentials.ts';
 import type { NodeId } from '../ids.ts';
+import { type HostPort, parseHostPort } from '../mesh/address.ts';
 import type { Requests, Transport } from '../mesh/transport.ts';
 import type { HybridClock } from '../tables/clock.ts';
 import type { HoldingValue } from '../tables/kinds.ts';
@@ -9,9 +11,10 @@ import type { Members } from '../tables/members.ts';
 import { clusterTopic } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { View } from '../tables/view.ts';
+import type { DoorCall } from './door.ts';
 import { Issuer } from './issuer.ts';
 import { MeshKeys } from './mesh-keys.ts';
-import { type AskDoor, Renewal } from './renewal.ts';
+import { Renewal } from './renewal.ts';
 import { Roots } from './roots.ts';
 
 // Managers look whether a rotation can be finished, each at its own pace: the first one says it for all.
@@ -28,7 +31,7 @@ export interface KeysInit {
   readonly log: Log;
   /** Which role a member's next certificate gives it. */
   readonly wantedRole: (nodeId: NodeId) => Role | null;
-  readonly askDoor: AskDoor | null;
+  readonly askDoors: ((call: DoorCall) => Promise<Uint8Array>) | null;
 }
 
 /** Certificates, roots and mesh keys of a member: renewed and changed while it runs. */
@@ -44,6 +47,8 @@ export class Keys {
   #following: Promise<void> = Promise.resolve();
   #followQueued = false;
   #stopped = false;
+  /** Since when no other node is connected, although managers are known. */
+  #aloneSinceMs: number | null = null;
 
   constructor(init: KeysInit) {
     const { credentials, members, view, transport, environment, log, wantedRole } = init;
@@ -54,7 +59,8 @@ export class Keys {
       ...{ credentials, members, issuer, transport, environment, log, wantedRole },
       managers: () => this.#managers(),
       nodeCount: () => view.nodes.size,
-      askDoor: init.askDoor,
+      askDoor: init.askDoors === null ? null : (request, signal) => this.#askDoors(request, signal),
+      aloneMs: () => (this.#aloneSinceMs === null ? 0 : environment.now() - this.#aloneSinceMs),
     });
     this.roots = new Roots({ ...init, issuer, sealTokens: () => this.sealTokens() });
     this.meshKeys = new MeshKeys({ ...init, isManager: () => this.#isManager });
@@ -75,6 +81,20 @@ export class Keys {
     this.renewal.stop();
     this.meshKeys.stop();
     await this.#following;
+  }
+
+  /** How long certificates last that are made from now on. @throws ControlPlaneError `not_manager` */
+  async setCertExpiry(certExpiryMs: number): Promise<void> {
+    const { view, tables, clock } = this.#init;
+    if (!this.#isManager || view.cluster === null) {
+      throw new ControlPlaneError(
+        'not_manager',
+        'only a manager can change how long certificates last',
+        'run the command on a manager: `weft node ls` shows which nodes are',
+      );
+    }
+    const stamp = clock.next(view.cluster.stamp);
+    await tables.put(clusterTopic, 'cluster', { ...view.cluster, certExpiryMs, stamp: [...stamp] });
   }
 
   /** Something of certificates, roots or keys may have changed in the tables or here. */
@@ -109,6 +129,23 @@ export class Keys {
     return this.#init.credentials.identity.role === 'manager';
   }
 
+  /** The way back for who is shut out of the mesh. */
+  async #askDoors(request: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
+    const { credentials, environment } = this.#init;
+    const { identity } = credentials;
+    const call = { managers: this.#doors(), identity, request, nowMs: environment.now(), signal };
+    return this.#init.askDoors?.(call) ?? Promise.reject(new Error('no join port can be asked'));
+  }
+
+  /** Join ports of the other managers. */
+  #doors(): HostPort[] {
+    const { view, members, credentials } = this.#init;
+    return [...view.nodes].flatMap(([id, { join }]) => {
+      const address = join === undefined || id === credentials.identity.key.nodeId ? null : parseHostPort(join);
+      return address === null || members.certifiedRoleOf(id) !== 'manager' ? [] : [address];
+    });
+  }
+
   /** Managers other than this node: those that are connected first, each half in an order of chance. */
   #managers(): NodeId[] {
     const { view, members, transport, environment, credentials } = this.#init;
@@ -131,14 +168,18 @@ export class Keys {
     });
   }
 
-  /** What the tables ask a manager to do, whichever of them comes first. */
+  /** Looks at the mesh, and at what the tables ask a manager to do, whichever of them comes first. */
   async #manage(): Promise<void> {
+    const { transport, environment } = this.#init;
+    const alone = transport.connections().size === 0 && this.#doors().length > 0;
+    this.#aloneSinceMs = alone ? (this.#aloneSinceMs ?? environment.now()) : null;
+    this.renewal.wake();
     if (!this.#isManager) return;
     const { roots, meshKeys } = this;
     if (roots.canFinish) await roots.finish();
     if (meshKeys.canFinish) await meshKeys.finish();
     const wantedMs = meshKeys.wantedMs;
-    if (wantedMs !== null && this.#init.environment.now() >= wantedMs) await meshKeys.rotate(true);
+    if (wantedMs !== null && environment.now() >= wantedMs) await meshKeys.rotate(true);
   }
 }
 

@@ -15,7 +15,7 @@ import { maxMeshKeys, meshKeyBytes } from './wire.ts';
 // A node that is away for longer than the overlap gets the new key at a manager's join port.
 const overlapMs = 3_600_000;
 // Nodes that leave one after the other make one new key.
-const restMs = 600_000;
+const restMs = 60_000;
 const fetchRetryMs = 2_000;
 const askTimeoutMs = 5_000;
 // Peers asked for a key in one round; the next round asks others.

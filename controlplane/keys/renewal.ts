@@ -21,6 +21,8 @@ const lookAgainMs = 3_600_000;
 // After a new root was announced all nodes want a certificate at once; a manager makes some hundred a second.
 const spreadPerNodeMs = 5;
 const restMs = 5_000;
+// Gossip dials every few seconds; by then it would have come through.
+const aloneFirstMs = 8_000;
 
 /** How the renewal of this node's own certificate stands, for `weft status`. */
 export interface RenewalState {
@@ -49,6 +51,8 @@ export interface RenewalInit {
   readonly nodeCount: () => number;
   readonly wantedRole: (nodeId: NodeId) => Role | null;
   readonly askDoor: AskDoor | null;
+  /** For how long this node has had no connection, though it knows of managers. */
+  readonly aloneMs: () => number;
 }
 
 /** Renews this node's own certificate: in time, when the root changes, and when its role does. */
@@ -64,6 +68,9 @@ export class Renewal {
   #isComing = false;
   #failures = 0;
   #lastError = '';
+  /** Times that the join ports were asked since there was a connection, and when last. */
+  #knocks = 0;
+  #knockedMs = Number.NEGATIVE_INFINITY;
   #renewedMs = Number.NEGATIVE_INFINITY;
 
   constructor(init: RenewalInit) {
@@ -128,7 +135,15 @@ export class Renewal {
 
   #isDue(): boolean {
     const own = this.#own();
-    return own !== null && (this.#isOutdated(own) || this.#isOld(own));
+    return own !== null && (this.#isOutdated(own) || this.#isOld(own) || this.#isShutOut());
+  }
+
+  /** Alone for so long that the roots or the keys of the mesh may have changed meanwhile. */
+  #isShutOut(): boolean {
+    const { aloneMs, askDoor, environment } = this.#init;
+    if (aloneMs() === 0) this.#knocks = 0;
+    const pause = Math.min(maxRetryMs, aloneFirstMs * 2 ** this.#knocks);
+    return askDoor !== null && aloneMs() > aloneFirstMs && environment.now() > this.#knockedMs + pause;
   }
 
   #isOld(own: Member): boolean {
@@ -160,6 +175,7 @@ export class Renewal {
       // Who has the root's key asks nobody, and others wait for it.
       return rest + (issuer.hasCurrent ? 0 : environment.random() * spreadPerNodeMs * nodeCount());
     }
+    if (this.#isShutOut()) return 0;
     return Math.min(lookAgainMs, Math.max(0, atPart(own, this.#fraction) - environment.now()));
   }
 
@@ -178,7 +194,9 @@ export class Renewal {
   async #attempt(): Promise<void> {
     const { credentials, issuer, log } = this.#init;
     const own = this.#own();
-    if (issuer.hasCurrent || (issuer.authority !== null && own !== null && this.#isOld(own))) {
+    const canIssue = issuer.hasCurrent || (issuer.authority !== null && own !== null && this.#isOld(own));
+    // A manager that is shut out may have missed that its root is none any more.
+    if (canIssue && !this.#isShutOut()) {
       const certificate = await issuer.issue(this.#self);
       await this.#take({ certificate, links: [], authorities: credentials.identity.authorities, meshKeys: [] });
     } else await this.#ask();
@@ -203,6 +221,8 @@ export class Renewal {
       }
     }
     if (askDoor === null) throw failure;
+    this.#knocks = Math.min(this.#knocks + 1, 10);
+    this.#knockedMs = this.#init.environment.now();
     await this.#take(await askDoor(request, AbortSignal.timeout(askTimeoutMs)));
   }
 

@@ -59,6 +59,8 @@ export const NodeValue = z.object({
   gossip: z.array(hostPort).min(1).max(8),
   version: text(64),
   createdMs: count,
+  /** `IP:PORT` at which the node takes joins while it is a manager. */
+  join: hostPort.optional(),
 });
 
 // Docker's least is an hour. A node renews at half of it, so that less only serves to try this out.

@@ -20,7 +20,7 @@ export function addStatus(parent: Command, session: Session): void {
 
 function render(status: Status, nowMs: number): string {
   return [
-    fields([...node(status, nowMs), ...(status.NodeID === '' ? [] : cluster(status)), ...kernel(status)]),
+    fields([...node(status, nowMs), ...(status.NodeID === '' ? [] : cluster(status, nowMs)), ...kernel(status)]),
     peers(status, nowMs),
     section(
       'Not in the kernel',
@@ -43,10 +43,11 @@ function node(status: Status, nowMs: number): Field[] {
   ];
 }
 
-function cluster(status: Status): Field[] {
+function cluster(status: Status, nowMs: number): Field[] {
   const { Local: local, Remote: remote } = status.Endpoints;
   return [
     ['Cluster', status.ClusterID],
+    ...certificate(status, nowMs),
     ['Join at', status.JoinAddr === '' ? '-' : status.JoinAddr],
     ['Gossip at', status.GossipAddrs.join(', ')],
     ['VTEP', `${status.DataPathAddr}, UDP port ${status.DataPathPort}`],
@@ -54,6 +55,15 @@ function cluster(status: Status): Field[] {
     ['Networks', String(status.Networks)],
     ['Sandboxes', `${status.Sandboxes} here`],
     ['Endpoints', `${local} here, ${remote} on other nodes`],
+  ];
+}
+
+function certificate({ Certificate: own }: Status, nowMs: number): Field[] {
+  if (own === null) return [];
+  const { NotAfter: ends, RenewAt: renewed } = own;
+  const late = Date.parse(ends) <= nowMs;
+  return [
+    ['Certificate', `${late ? 'ended' : 'ends'} ${relative(ends, nowMs)}, to be renewed ${relative(renewed, nowMs)}`],
   ];
 }
 

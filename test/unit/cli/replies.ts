@@ -1,6 +1,6 @@
 import type { Reply } from '../../../agent/api/client.ts';
 import type { RouteName } from '../../../agent/api/request-lines.ts';
-import type { Endpoint, Network, Node, Sandbox, Status } from '../../../agent/api/schema.ts';
+import type { Ca, Endpoint, Network, Node, Sandbox, Status } from '../../../agent/api/schema.ts';
 
 /** The clock of all tests here. */
 export const now = Date.parse('2026-03-01T12:00:00.000Z');
@@ -44,6 +44,16 @@ export const nodes: Node[] = [
     Endpoints: 0,
   },
 ];
+
+export const ca: Ca = {
+  RootDigest: 'c'.repeat(64),
+  RootCertificate: '-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n',
+  NotAfter: '2046-01-01T00:00:00.000Z',
+  NodeCertExpiryMs: 90 * 86_400_000,
+  Rotating: false,
+  Nodes: 2,
+  Missing: [],
+};
 
 const network: Network = {
   Name: 'frontend',
@@ -124,6 +134,12 @@ export const status: Status = {
   NodeID: ids.alpha,
   ClusterID: 'cafe01',
   Role: 'manager',
+  Certificate: {
+    NotAfter: '2026-05-30T12:00:00.000Z',
+    RenewAt: '2026-04-20T12:00:00.000Z',
+    Failures: 0,
+    LastError: '',
+  },
   JoinAddr: '192.0.2.10:2377',
   GossipAddrs: ['192.0.2.10:7946'],
   DataPathAddr: '192.0.2.10',
@@ -197,6 +213,10 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
   rotateJoinToken: { Role: 'worker', Token: 'WFTKN-1-newer', JoinAddr: '192.0.2.10:2377' },
   nodeList: nodes,
   nodeInspect: nodes[0] as Node,
+  ca,
+  rotateCa: ca,
+  meshKey: { Digest: 'd'.repeat(64), Rotating: false, Nodes: 2, Missing: [] },
+  rotateMeshKey: { Digest: 'd'.repeat(64), Rotating: false, Nodes: 2, Missing: [] },
   nodeUpdate: { Changed: true },
   nodeRemove: {},
   networkList: networks,

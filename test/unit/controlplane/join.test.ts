@@ -61,6 +61,9 @@ async function listen(decide: (seen: Seen) => JoinVerdict = () => ({ ok: true, b
       seen.push({ secret: Buffer.from(given), request: Buffer.from(wanted) });
       return decide({ secret: Buffer.from(given), request: Buffer.from(wanted) });
     },
+    renew: async () => {
+      throw new Error('nobody renews here');
+    },
     now,
     log: quietLog,
   });
