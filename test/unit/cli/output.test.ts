@@ -49,19 +49,20 @@ To add a worker to this cluster, run the following command:
   ['join-token -q --rotate worker', 'WFTKN-1-newer\n'],
   [
     'status',
-    `Node:       alpha (${ids.alpha})
-State:      active, manager
-Agent:      version 0.1.0, up 5 minutes
-Cluster:    cafe01
-Join at:    192.0.2.10:2377
-Gossip at:  192.0.2.10:7946
-VTEP:       192.0.2.10, UDP port 4789
-Nodes:      3, of them 1 manager
-Networks:   2
-Sandboxes:  1 here
-Endpoints:  1 here, 2 on other nodes
-Kernel:     failed, 1 pending, 1 failed, 2 repairs since start
-Gateway:    docker_gwbridge, 172.18.0.0/16
+    `Node:         alpha (${ids.alpha})
+State:        active, manager
+Agent:        version 0.1.0, up 5 minutes
+Cluster:      cafe01
+Certificate:  ends in 3 months, to be renewed in 7 weeks
+Join at:      192.0.2.10:2377
+Gossip at:    192.0.2.10:7946
+VTEP:         192.0.2.10, UDP port 4789
+Nodes:        3, of them 1 manager
+Networks:     2
+Sandboxes:    1 here
+Endpoints:    1 here, 2 on other nodes
+Kernel:       failed, 1 pending, 1 failed, 2 repairs since start
+Gateway:      docker_gwbridge, 172.18.0.0/16
 
 PEER    STATUS                   SINCE            CONNECTION   FOR              ADDRESS           RTT      NEXT TRY       LAST ERROR
 beta    alive                    2 minutes ago    outbound     About a minute   192.0.2.11:7946   0.4 ms
