@@ -1,5 +1,6 @@
+import { offsetIn } from '../controlplane/addresses.ts';
 import type { NetworkId, NodeId } from '../controlplane/ids.ts';
-import { prefixLengthOf } from '../controlplane/networks.ts';
+import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
 import type { NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
@@ -106,6 +107,10 @@ function overlayOf(
     const node = tables.nodes.get(endpoint.owner);
     // The endpoint's node record may still be on its way; its arrival plans again.
     if (node === undefined) continue;
+    if (node.vtep === tables.vtep) {
+      objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${node.vtep} is this host's VTEP`);
+      continue;
+    }
     const remote = remoteOf(endpoint, node);
     if (!remote.ok) {
       objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${remote.reason}`);
@@ -157,7 +162,14 @@ function overlayLegOf(leg: StoredLeg, network: Network, mtu: number): OverlayLeg
     mtu,
     vni: must(parseVni(network.vni)),
     address: must(parseCidr(`${leg.ip}/${prefixLength}`)),
+    onLink: otherSubnets(network, leg.ip),
   };
+}
+
+/** IPv4 only, as the legs are. */
+function otherSubnets({ subnets }: Network, ip: string): Cidr[] {
+  const others = subnets.filter(({ space }) => space.family === 4 && offsetIn(space, ip) === null);
+  return others.map(({ space }) => must(parseCidr(space.text)));
 }
 
 function gatewayLegOf({ gateway }: StoredSandbox, bridge: Cidr, mtu: number): GatewayLeg | null {

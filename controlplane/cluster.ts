@@ -21,6 +21,7 @@ import { Allocator } from './ring/allocator.ts';
 import { Inheritance } from './ring/inheritance.ts';
 import { RoleChange } from './roles/change.ts';
 import { Roles } from './roles/roles.ts';
+import { Standing, sharedVteps } from './standing.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
 import { type NodeValue, objectionTo } from './tables/kinds.ts';
@@ -86,6 +87,7 @@ export class Cluster {
   readonly clock: HybridClock;
   /** Who does what it must not do. */
   readonly offences: Offences;
+  readonly #standing: Standing;
   readonly #members: Members;
   readonly #init: ClusterInit;
   readonly #exchangeWaiters = new Set<() => void>();
@@ -153,6 +155,7 @@ export class Cluster {
       managers: () => [...view.nodes.keys()].filter((id) => roleOf(id) === 'manager'),
     });
     this.clock = clock;
+    this.#standing = new Standing({ self, view, offences: this.offences, environment, log });
     this.#members = members;
     this.transport = transport;
     this.tables = tables;
@@ -288,6 +291,7 @@ export class Cluster {
       view.promoted();
     });
     liveness.start();
+    this.#standing.start();
     // Who is back is dialled at once, and who is suspended is bridged over.
     liveness.watch((peer) => (liveness.stateOf(peer).status === 'alive' ? transport.heard(peer) : transport.wake()));
     view.watch((touched) => this.#follow(touched));
@@ -310,6 +314,7 @@ export class Cluster {
   async stop(): Promise<void> {
     this.interests.stop();
     this.removal.stop();
+    this.#standing.stop();
     this.inheritance.stop();
     this.roles.stop();
     this.liveness.stop();
@@ -452,10 +457,11 @@ export class Cluster {
     if (this.tables.topics.length > before) await this.replica.pullNow(node);
   }
 
-  /** Removed nodes whose addresses rest, and own endpoints whose addresses are another's now: one line each. */
-  inheritanceWarnings(): string[] {
+  /** What a person should know of addresses, one line each. */
+  addressWarnings(): string[] {
     const { view } = this;
-    const lines = this.inheritance.waiting().flatMap(({ node }) => this.#restsFor(node) ?? []);
+    const lines = [...this.networks.warnings()];
+    for (const { node } of this.inheritance.waiting()) lines.push(this.#restsFor(node) ?? '');
     for (const { endpoint } of view.ownership.hidden()) {
       const { name, ip, networkId, owner } = endpoint;
       const network = view.networks.get(networkId);
@@ -465,7 +471,11 @@ export class Cluster {
           `\`weft network disconnect ${network.name} ${name}\`, then connect it again`,
       );
     }
-    return lines;
+    for (const nodes of sharedVteps(view)) {
+      const names = nodes.map((id) => `${view.nodes.get(id)?.hostname} (${id})`).join(' and ');
+      lines.push(`${names} say they have the same VTEP: \`weft node rm\` the one that is gone`);
+    }
+    return lines.filter((line) => line !== '');
   }
 
   /** What the numbers of a removed node wait for; null when it was not removed. */

@@ -1,40 +1,20 @@
-import {
-  type AddressSpace,
-  addressAt,
-  formatSubnet,
-  isNetworkSubnet,
-  offsetIn,
-  overlap,
-  parseSpace,
-  parseSubnet,
-  SubnetPool,
-} from './addresses.ts';
+import { addressAt, formatSubnet, offsetIn, overlap, parseSubnet, SubnetPool } from './addresses.ts';
 import { type Capacity, capacityOf, nearlyFull } from './capacity.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import { type NetworkId, newNetworkId } from './ids.ts';
 import type { Allocator, RingSpace } from './ring/allocator.ts';
 import { NumberSet } from './ring/numbers.ts';
+import { checked, placeOf, type SubnetSpec } from './subnet-spec.ts';
 import type { HybridClock } from './tables/clock.ts';
 import { firstVni, type NetworkValue, type SubnetValue, vniCount } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
-import { type NetworkSubnet, networkOfRing, type RingId, windowIn } from './tables/subnets.ts';
+import { type NetworkSubnet, networkOfRing, type RingId } from './tables/subnets.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
 
 /** The network that every cluster has, as in Swarm. */
 export const ingressName = 'ingress';
-
-/** A subnet as it is asked for. */
-export interface SubnetSpec {
-  /** Prefix; from the cluster's pool when absent (IPv4). */
-  readonly subnet?: string | undefined;
-  readonly gateway?: string | undefined;
-  /** The part of the subnet that addresses are taken from unless one is asked for. */
-  readonly ipRange?: string | undefined;
-  /** Addresses that others hold, by name. */
-  readonly aux?: { readonly [name: string]: string } | undefined;
-}
 
 export interface NetworkSpec extends SubnetSpec {
   readonly name: string;
@@ -324,26 +304,6 @@ export class Networks {
   }
 }
 
-/** The subnet of a network that an address is in. @throws ControlPlaneError `invalid_address` */
-function placeOf(network: Network, ip: string): { subnet: NetworkSubnet; number: number } {
-  for (const subnet of network.subnets) {
-    const number = offsetIn(subnet.space, ip);
-    if (number !== null) return { subnet, number };
-  }
-  const all = network.subnets.map(({ space }) => space.text).join(', ');
-  throw new ControlPlaneError(
-    'invalid_address',
-    `${ip} is not an address of network ${network.name} (${all})`,
-    'choose one inside the subnet',
-  );
-}
-
-/** Prefix length of the subnet that the address is in. */
-export function prefixLengthOf(network: Network, ip: string): number {
-  const subnet = network.subnets.find(({ space }) => offsetIn(space, ip) !== null) ?? network.subnets[0];
-  return subnet?.space.prefixLength ?? 32;
-}
-
 /** A subnet that was taken from the cluster's pool. */
 interface PooledSubnet {
   readonly index: number;
@@ -366,52 +326,4 @@ function numbers(all: Iterable<number>): NumberSet {
   const set = new NumberSet();
   for (const number of all) set.add(number);
   return set;
-}
-
-/** A subnet with its gateway, checked as a whole. @throws ControlPlaneError `invalid_subnet`, `invalid_gateway`, … */
-function checked(spec: SubnetSpec & { readonly subnet: string; readonly family?: 4 | 6 }) {
-  const space = checkedSubnet(spec.subnet, spec.family);
-  const gateway = spec.gateway ?? addressAt(space, 1);
-  const isHost = (ip: string): boolean => {
-    const offset = offsetIn(space, ip);
-    return offset !== null && offset > 0 && (space.family === 6 || offset < space.size - 1);
-  };
-  if (!isHost(gateway)) {
-    throw new ControlPlaneError(
-      'invalid_gateway',
-      `gateway ${gateway} is not a host address of ${space.text}`,
-      'leave --gateway out, or give an address inside the subnet',
-    );
-  }
-  const { ipRange, aux } = spec;
-  const part = ipRange === undefined ? null : parseSpace(ipRange);
-  if (ipRange !== undefined && (part === null || windowIn(space, part) === null)) {
-    throw new ControlPlaneError(
-      'invalid_ip_range',
-      `${ipRange} is not a part of ${space.text}`,
-      'want a prefix without host bits inside the subnet',
-    );
-  }
-  for (const [name, ip] of Object.entries(aux ?? {})) {
-    if (isHost(ip)) continue;
-    throw new ControlPlaneError(
-      'invalid_aux_address',
-      `auxiliary address ${name}=${ip} is not a host address of ${space.text}`,
-    );
-  }
-  return { space, subnet: space.text, gateway, ipRange, aux };
-}
-
-function checkedSubnet(text: string, family?: 4 | 6): AddressSpace {
-  const space = parseSpace(text);
-  if (space === null || !isNetworkSubnet(text) || (family !== undefined && space.family !== family)) {
-    throw new ControlPlaneError(
-      'invalid_subnet',
-      `${text} cannot be a network's subnet`,
-      family === 6
-        ? 'want an IPv6 prefix from /48 to /120 without host bits, such as fd00:10::/64'
-        : 'want an IPv4 prefix from /8 to /29 without host bits, such as 10.20.0.0/24',
-    );
-  }
-  return space;
 }

@@ -68,6 +68,7 @@ export function applyToModel(observed: Observed, step: Step): void {
         ...newDevice('veth', step.mtu),
         mac: step.peerMac,
         addresses: new Set<string>(),
+        onLink: new Set<string>(),
         peer: step.name,
       };
       sandboxes.get(step.peerNetns)?.devices.set(step.peerName, inner);
@@ -89,13 +90,21 @@ export function applyToModel(observed: Observed, step: Step): void {
       if (sandbox) sandbox.defaultRoute = { via: step.via, device: step.name };
       return;
     }
+    case 'link-route': {
+      const device = sandboxes.get(step.where)?.devices.get(step.name);
+      if (device) {
+        const onLink = new Set([...device.onLink, step.destination]);
+        sandboxes.get(step.where)?.devices.set(step.name, { ...device, onLink });
+      }
+      return;
+    }
     case 'entry':
       writeEntry(observed, step.device, step.write);
   }
 }
 
 export function emptySandbox(): ObservedSandbox {
-  const lo = { ...newDevice('', 65536), addresses: new Set<string>(), peer: null };
+  const lo = { ...newDevice('', 65536), addresses: new Set<string>(), onLink: new Set<string>(), peer: null };
   return { state: 'there', devices: new Map([['lo', lo]]), defaultRoute: null };
 }
 

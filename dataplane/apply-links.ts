@@ -6,6 +6,7 @@ import {
   encodeDefaultRoute,
   encodeLinkChange,
   encodeLinkDelete,
+  encodeLinkRoute,
   encodePortChange,
   encodeVethAdd,
   encodeVxlanAdd,
@@ -70,6 +71,10 @@ export class LinkChanger implements Disposable {
       case 'default-route': {
         const ifindex = this.#indexOf(step.name);
         return this.#change(step.kind, (writer, seq) => encodeDefaultRoute(writer, seq, ifindex, step.via));
+      }
+      case 'link-route': {
+        const ifindex = this.#indexOf(step.name);
+        return this.#change(step.kind, (writer, seq) => encodeLinkRoute(writer, seq, ifindex, step.destination));
       }
       default:
         throw new Error(`no way to run a step of kind ${step.kind}`);

@@ -179,6 +179,8 @@ export function describe(step: Step): string {
       return `${step.write.op} ${'mac' in step.write ? step.write.mac : step.write.ip} on ${step.device}`;
     case 'default-route':
       return `route default via ${step.via} in ${step.where}`;
+    case 'link-route':
+      return `route ${step.destination} dev ${step.name} in ${step.where}`;
     case 'address-add':
     case 'address-delete':
       return `${step.kind} ${step.address} on ${step.name} in ${step.where ?? 'the host'}`;

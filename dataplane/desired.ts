@@ -57,6 +57,8 @@ export interface OverlayLeg extends Leg {
   readonly vni: Vni;
   /** Address with the network's prefix length. */
   readonly address: Cidr;
+  /** The network's other subnets: reached through the same leg, without a gateway. */
+  readonly onLink: readonly Cidr[];
 }
 
 /** A port of the gateway bridge. The sandbox's default route goes through the bridge's own address. */

@@ -167,6 +167,12 @@ function diffLeg(draft: Draft, place: Place): boolean {
     const text = `${name}: ${why.join(', ')}`;
     draft.step('sandboxes', object, text, { kind: 'device-set', where: sandbox.netns, name, set }, needs);
   }
+  // Behind the step that sets it up: a device that is down takes no route.
+  for (const destination of 'onLink' in leg ? leg.onLink : []) {
+    if (inner?.up && inner.onLink.has(destination)) continue;
+    const action = { kind: 'link-route', where: sandbox.netns, name, destination } as const;
+    draft.step('sandboxes', object, `route to ${destination} is missing`, action, needs);
+  }
   return true;
 }
 

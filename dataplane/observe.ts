@@ -235,15 +235,17 @@ async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<
     const known = addresses.get(ifindex) ?? new Set<string>();
     addresses.set(ifindex, known.add(`${ip}/${prefixLength}`));
   }
+  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
   for (const link of links.values()) {
+    const onLink = routes.filter((route) => route.inMainTable && route.ifindex === link.ifindex && !route.gateway);
     const device: ObservedSandboxDevice = {
       ...toDevice(link, links),
       addresses: addresses.get(link.ifindex) ?? new Set(),
+      onLink: new Set(onLink.map(({ destination, prefixLength }) => `${destination}/${prefixLength}`)),
       peer: peerOf(link),
     };
     sandbox.devices.set(link.name, device);
   }
-  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
   const defaults = routes.filter((route) => route.inMainTable && route.prefixLength === 0);
   const [best] = defaults.sort((left, right) => left.metric - right.metric);
   if (best) {

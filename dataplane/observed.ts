@@ -66,6 +66,8 @@ export interface ObservedSandbox {
 export interface ObservedSandboxDevice extends ObservedDevice {
   /** Global addresses, `ip/length`. */
   readonly addresses: ReadonlySet<string>;
+  /** Destinations of routes through it that need no gateway, `prefix/length`. */
+  readonly onLink: ReadonlySet<string>;
   /** Name of the other end, when that is one of our ports. */
   readonly peer: string | null;
 }

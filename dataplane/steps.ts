@@ -58,6 +58,7 @@ export type Action =
       readonly address: Cidr;
     }
   | { readonly kind: 'default-route'; readonly where: NetnsPath; readonly via: Ip; readonly name: IfName }
+  | { readonly kind: 'link-route'; readonly where: NetnsPath; readonly destination: Cidr; readonly name: IfName }
   | { readonly kind: 'entry'; readonly device: IfName; readonly write: Unindexed<EntryWrite> }
   | { readonly kind: 'rules-replace'; readonly digest: string; readonly script: string }
   | { readonly kind: 'rules-delete' };
@@ -113,6 +114,8 @@ export function ipLines(step: Action): string[] | null {
       return [`address del ${step.address} dev ${step.name}`];
     case 'default-route':
       return [`route replace default via ${step.via} dev ${step.name}`];
+    case 'link-route':
+      return [`route replace ${step.destination} dev ${step.name}`];
     default:
       return null;
   }
@@ -148,6 +151,7 @@ export function stepWhere(step: Action): Where {
     case 'address-add':
     case 'address-delete':
     case 'default-route':
+    case 'link-route':
       return step.where;
     default:
       return null;

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Cluster } from '../../controlplane/cluster.ts';
-import type { NetworkSpec, SubnetSpec } from '../../controlplane/networks.ts';
+import type { NetworkSpec } from '../../controlplane/networks.ts';
+import type { SubnetSpec } from '../../controlplane/subnet-spec.ts';
 import type { Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { RouteName } from '../api/request-lines.ts';
 import type { routes } from '../api/routes.ts';

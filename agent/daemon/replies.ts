@@ -2,7 +2,7 @@ import { arch, platform, release } from 'node:os';
 import type { Capacity } from '../../controlplane/capacity.ts';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
-import { prefixLengthOf } from '../../controlplane/networks.ts';
+import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
@@ -321,7 +321,7 @@ function offenders(cluster: Cluster): Status['Offenders'] {
 
 function clusterWarnings(cluster: Cluster): string[] {
   const { skewed } = cluster.view;
-  const warnings = [...cluster.networks.warnings(), ...cluster.inheritanceWarnings()];
+  const warnings = cluster.addressWarnings();
   if (skewed > 0)
     warnings.push(`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`);
   const { endsMs, late, lastError } = cluster.keys.renewal.state;

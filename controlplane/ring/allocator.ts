@@ -228,10 +228,11 @@ export class Allocator {
       const { reason, detail } = refusal;
       refusals.push({ owner, reason, detail: reason === 'unreachable' ? `${detail} (owns ${size})` : detail });
     }
-    if (owners.length === 0) {
-      const last = this.resting.last(ring);
-      const detail = last === null ? 'this node owns all of it' : `what this node has was ${this.#awakeIn(last)}`;
-      refusals.push({ owner: this.#self, reason: last === null ? 'none' : 'resting', detail });
+    const last = wanted === null ? this.resting.last(ring) : null;
+    if (last !== null) {
+      refusals.push({ owner: this.#self, reason: 'resting', detail: `what this node has was ${this.#awakeIn(last)}` });
+    } else if (owners.length === 0) {
+      refusals.push({ owner: this.#self, reason: 'none', detail: 'this node owns all of it' });
     }
     return refusals;
   }

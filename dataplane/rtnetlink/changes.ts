@@ -45,10 +45,12 @@ const IFF_UP = 1;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_F_NODAD = 2;
+const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RT_TABLE_MAIN = 254;
 const RTPROT_BOOT = 3;
+const RT_SCOPE_LINK = 253;
 const RTN_UNICAST = 1;
 const NEW = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
 const PUT = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
@@ -180,6 +182,19 @@ export function encodeDefaultRoute(writer: MessageWriter, seq: number, ifindex: 
   );
   writer.u32(0);
   writer.attribute(RTA_GATEWAY, bytes);
+  writer.attributeU32(RTA_OIF, ifindex);
+  writer.end();
+}
+
+/** A route to a prefix whose addresses are reached on the link itself. @param destination `prefix/length` */
+export function encodeLinkRoute(writer: MessageWriter, seq: number, ifindex: number, destination: string): void {
+  const [prefix = '', bits = ''] = destination.split('/');
+  const bytes = ipBytes(prefix);
+  const family = bytes.length === 4 ? AF_INET : AF_INET6;
+  writer.begin(RTM_NEWROUTE, PUT, seq);
+  writer.bytesOf(Uint8Array.of(family, Number(bits), 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_LINK, RTN_UNICAST));
+  writer.u32(0);
+  writer.attribute(RTA_DST, bytes);
   writer.attributeU32(RTA_OIF, ifindex);
   writer.end();
 }

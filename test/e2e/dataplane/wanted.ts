@@ -43,6 +43,7 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
       mtu: MTU,
       vni: must(parseVni(vni)),
       address: must(parseCidr(`10.0.${n >> 8}.${n & 0xff}/16`)),
+      onLink: [],
     })),
     gatewayLeg: gateway
       ? {
@@ -54,6 +55,12 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
         }
       : null,
   };
+}
+
+/** The same, whose networks have one more subnet each. */
+export function widened(box: DesiredSandbox): DesiredSandbox {
+  const overlayLegs = box.overlayLegs.map((leg, i) => ({ ...leg, onLink: [must(parseCidr(`10.${100 + i}.0.0/24`))] }));
+  return { ...box, overlayLegs };
 }
 
 export function wanted(parts: Partial<Desired>): Desired {

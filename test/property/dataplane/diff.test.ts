@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { applyToModel } from '../../../dataplane/after.ts';
-import type { Desired } from '../../../dataplane/desired.ts';
+import type { Desired, DesiredSandbox } from '../../../dataplane/desired.ts';
 import { type DiffOptions, diff } from '../../../dataplane/diff.ts';
 import { OVERLAY_NETNS, parseOurName } from '../../../dataplane/names.ts';
 import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
 import { ipLines, type Step } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
-import { GATEWAY, overlay, remote, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
+import { GATEWAY, overlay, remote, sandbox, wanted, widened } from '../../e2e/dataplane/wanted.ts';
 
 const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const VNIS = [4097, 4098, 4099];
@@ -41,11 +41,13 @@ const desiredState: fc.Arbitrary<Desired> = fc
         ),
       ),
       sandboxes: boxes.map((box) =>
-        sandbox(
-          `box${box.n}`,
-          box.n,
-          box.on.filter((vni) => vnis.includes(vni)),
-          gateway && box.gateway,
+        (box.gateway ? widened : (plain: DesiredSandbox) => plain)(
+          sandbox(
+            `box${box.n}`,
+            box.n,
+            box.on.filter((vni) => vnis.includes(vni)),
+            gateway && box.gateway,
+          ),
         ),
       ),
       gatewayBridge: gateway ? GATEWAY : null,
@@ -88,7 +90,7 @@ const disturb: Record<string, (kernel: Observed, pick: number) => void> = {
     for (const box of sandboxes.values()) {
       box.defaultRoute = null;
       for (const [name, device] of box.devices)
-        box.devices.set(name, { ...device, addresses: new Set(['10.7.7.7/24']), up: false });
+        box.devices.set(name, { ...device, addresses: new Set(['10.7.7.7/24']), onLink: new Set(), up: false });
     }
   },
   'lose the rules': ({ host }) => {

@@ -6,7 +6,7 @@ import { type Difference, type DiffOptions, diff } from '../../../dataplane/diff
 import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
 import { commands } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
-import { endpointId, GATEWAY, overlay, remote, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
+import { endpointId, GATEWAY, overlay, remote, sandbox, wanted, widened } from '../../e2e/dataplane/wanted.ts';
 
 const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const take = (observed: Observed, { steps }: Difference): void => {
@@ -47,6 +47,14 @@ test('a first endpoint, as commands a person can run', () => {
     'nsenter --net=/run/netns/weft-one ip link set dev eth0 up',
     'nsenter --net=/run/netns/weft-one ip link set dev lo up',
   ]);
+});
+
+test('a subnet that a network was given later is a route on the same leg, made again when the leg was down', () => {
+  const wider = wanted({ ...one, sandboxes: one.sandboxes.map(widened) });
+  const route = 'nsenter --net=/run/netns/weft-one ip route replace 10.100.0.0/24 dev eth0';
+  assert.deepEqual(lines(wider, kernelOf(one)), [route]);
+  assert.deepEqual(lines(wider, kernelOf(wider)), []);
+  assert.equal(lines(wider, emptyObserved()).at(-2), route);
 });
 
 test('nothing to do for what is there', () => {
@@ -110,7 +118,9 @@ test('an interface of someone else is in the way of its object only', () => {
   const kernel = emptyObserved();
   kernel.sandboxes.set(adopted.netns, emptySandbox());
   const device = { kind: 'veth', mtu: 1500, mac: '', up: true, alias: '', master: null, vxlan: null, port: null };
-  kernel.sandboxes.get(adopted.netns)?.devices.set('eth0', { ...device, addresses: new Set(), peer: null });
+  kernel.sandboxes
+    .get(adopted.netns)
+    ?.devices.set('eth0', { ...device, addresses: new Set(), onLink: new Set(), peer: null });
   const { steps, conflicts } = diff({ ...one, sandboxes: [adopted, sandbox('two', 2, [4097])] }, kernel, options);
   assert.deepEqual(conflicts, [
     {
