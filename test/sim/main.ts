@@ -1,10 +1,16 @@
 import { randomInt } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { huntAll, mutantsNamed } from './hunt.ts';
 import { type Outcome, simulate } from './run.ts';
 import { runSeeds } from './workers.ts';
 
+// One that is not found by so many runs would pass a night of them.
+const huntLimit = 400;
+
 const usage = `usage: npm run sim -- [--seeds N] [--seed S] [--jobs J] [--verbose]
+
+       npm run sim -- --mutants [--only NAMES] [--seeds N] [--seed S] [--jobs J]
 
 Runs the control plane under simulated faults.
 
@@ -12,6 +18,9 @@ Runs the control plane under simulated faults.
   --seed S     that one run; with --seeds, the first of them
   --jobs J     processes to spread the runs over (default: one a core)
   --verbose    tell the story of each run, one after the other
+  --mutants    put deliberate faults into the code, one at a time, and tell how soon each is found: within N
+               runs (default 400), or it has survived and the exit code is 1
+  --only       these mutants: names with commas between, or quick
 `;
 
 interface Totals {
@@ -64,6 +73,8 @@ async function main(): Promise<number> {
       seed: { type: 'string' },
       jobs: { type: 'string' },
       verbose: { type: 'boolean', default: false },
+      mutants: { type: 'boolean', default: false },
+      only: { type: 'string', default: 'all' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -72,8 +83,12 @@ async function main(): Promise<number> {
     return 0;
   }
   const first = values.seed === undefined ? randomInt(2 ** 40) : whole(values.seed, 'seed');
-  const count = values.seeds === undefined ? (values.seed === undefined ? 100 : 1) : whole(values.seeds, 'seeds');
   const jobs = values.jobs === undefined ? availableParallelism() : Math.max(1, whole(values.jobs, 'jobs'));
+  if (values.mutants) {
+    const limit = values.seeds === undefined ? huntLimit : whole(values.seeds, 'seeds');
+    return (await huntAll(mutantsNamed(values.only), first, limit, jobs)) ? 0 : 1;
+  }
+  const count = values.seeds === undefined ? (values.seed === undefined ? 100 : 1) : whole(values.seeds, 'seeds');
   const seeds = Array.from({ length: count }, (_, i) => first + i);
   const totals: Totals = { failed: [], agreedAfterMs: [], steps: 0, operations: 0 };
   const startedMs = performance.now();

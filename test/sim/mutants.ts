@@ -49,8 +49,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'tables/replica.ts',
-        replace: "(outcome.result === 'applied' && outcome.gap)",
-        by: 'false',
+        replace: 'if (lacking.length > 0) this.#puller.fill(',
+        by: 'if (lacking.length < 0) this.#puller.fill(',
       },
     ],
   },
@@ -69,9 +69,9 @@ export const mutants: readonly Mutant[] = [
     name: 'range-given-twice',
     edits: [
       {
-        file: 'ring/allocator.ts',
-        replace: 'const generation = range.generation + 1;',
-        by: 'const generation = Math.max(1, range.generation);',
+        file: 'ring/custody.ts',
+        replace: 'this.#runs.filter((run) => run.owner === owner)',
+        by: 'this.#runs.filter((run) => run.owner === owner || run.generation === 1)',
       },
     ],
   },
@@ -81,23 +81,13 @@ export const mutants: readonly Mutant[] = [
     edits: [{ file: 'ring/allocator.ts', replace: '    reserved.add(number);\n', by: '' }],
   },
   {
-    name: 'claim-not-written',
-    edits: [
-      {
-        file: 'ring/allocator.ts',
-        replace: 'await this.#grantEach(ring, this.#self, () => this.#mine(ring, space).find(unclaimed));',
-        by: 'void unclaimed;',
-      },
-    ],
-  },
-  {
     name: 'epoch-not-raised',
     quick: true,
     edits: [
       {
-        file: 'tables/tables.ts',
-        replace: "Math.max(Number(store.get(['epoch']) ?? 0) + 1, seconds)",
-        by: "Number(store.get(['epoch']) ?? seconds)",
+        file: 'tables/own.ts',
+        replace: 'this.#lastEpoch = Math.max(this.#lastEpoch + 1, above + 1, seconds);',
+        by: 'this.#lastEpoch = Math.max(this.#lastEpoch, above + 1, this.#lastEpoch > 0 ? 0 : seconds);',
       },
     ],
   },
@@ -116,9 +106,9 @@ export const mutants: readonly Mutant[] = [
     name: 'opening-record-says-too-little',
     edits: [
       {
-        file: 'tables/tables.ts',
-        replace: "this.#append(topic, '', records.length + 1);",
-        by: "this.#append(topic, '', 1);",
+        file: 'tables/own.ts',
+        replace: "this.#append(topic, '', live.length + 1)",
+        by: "this.#append(topic, '', 1)",
       },
     ],
   },
@@ -126,9 +116,9 @@ export const mutants: readonly Mutant[] = [
     name: 'topic-of-tombstones-not-opened',
     edits: [
       {
-        file: 'tables/tables.ts',
-        replace: '      const live = byTopic.get(topic) ?? [];\n',
-        by: "      if (key === '' || value === null) continue;\n      const live = byTopic.get(topic) ?? [];\n",
+        file: 'tables/own.ts',
+        replace: '      this.#begin(topic, this.#startEpoch);\n      opened',
+        by: '      if (live.length === 0) continue;\n      this.#begin(topic, this.#startEpoch);\n      opened',
       },
     ],
   },
@@ -136,23 +126,20 @@ export const mutants: readonly Mutant[] = [
     name: 'part-taken-for-whole',
     edits: [
       smallFrames,
-      { file: 'tables/replica.ts', replace: 'if (seq > stream.upTo) this', by: 'if (seq < 0) this' },
+      { file: 'tables/puller.ts', replace: 'if (seq > stream.upTo) tables', by: 'if (seq < 0) tables' },
     ],
   },
   {
     name: 'rest-of-a-batch-not-asked-for',
-    edits: [
-      smallFrames,
-      { file: 'tables/replica.ts', replace: 'return parsed.more && progress;', by: 'return false;' },
-    ],
+    edits: [smallFrames, { file: 'tables/puller.ts', replace: 'if (reply.more && progress) continue;', by: '' }],
   },
   {
     name: 'told-before-disk',
     edits: [
       {
-        file: 'tables/tables.ts',
-        replace: '    this.#outbox.push(signed);\n',
-        by: '    this.#outbox.push(signed);\n    this.onOwnRecords([signed]);\n',
+        file: 'tables/own.ts',
+        replace: '    head.seq += 1;\n    this.#outbox.push(signed);\n',
+        by: '    head.seq += 1;\n    this.#outbox.push(signed);\n    this.#publish([signed]);\n',
       },
     ],
   },
@@ -178,7 +165,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'removed-before-inherited',
     edits: [
-      { file: 'removal.ts', replace: 'if (inherited || removals.length === 0)', by: 'if (removals.length >= 0)' },
+      { file: 'removal.ts', replace: 'if (isInherited || removals.length === 0) {', by: 'if (removals.length >= 0) {' },
     ],
   },
   {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { z } from 'zod';
+import { checkMutants, hunt, mutantsNamed } from './hunt.ts';
 import { simulate } from './run.ts';
 import { runSeeds } from './workers.ts';
 
@@ -51,4 +52,14 @@ test('fresh seeds hold', async (t) => {
   const { held, failed } = await run(seeds, performance.now() + budgetMs);
   t.diagnostic(`${held + failed.length} fresh seeds from ${base} on`);
   assert.deepEqual(failed, []);
+});
+
+test('every mutant still fits the code', checkMutants);
+
+test('the quick mutants are found', async (t) => {
+  for (const mutant of mutantsNamed('quick')) {
+    const { found, seeds } = await hunt(mutant, 1, 60, jobs);
+    assert.ok(found !== null, `${mutant.name} survived ${seeds} runs`);
+    t.diagnostic(`${mutant.name}: run ${seeds}, ${found.failure}`);
+  }
 });
