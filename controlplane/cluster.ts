@@ -219,7 +219,13 @@ export class Cluster {
       wantedRole: (nodeId) => this.roles.wanted(nodeId),
       askDoors: init.askDoors ?? null,
     });
-    this.convergence = new Convergence({ tables, view, transport, pending: init.pending });
+    this.convergence = new Convergence({
+      tables,
+      view,
+      transport,
+      pending: init.pending,
+      isSuspended: (node) => this.liveness.isSuspended(node),
+    });
     this.networks = new Networks({
       tables,
       view,
@@ -404,6 +410,8 @@ export class Cluster {
         return this.allocator.answerAsk(body, from);
       case 'digest':
         return this.convergence.answer(body);
+      case 'positions':
+        return this.convergence.answerPositions(body);
       case 'look':
         return this.liveness.prober.help(body);
       case 'liveness':

@@ -1,112 +1,253 @@
 import { z } from 'zod';
 import { decode, encode } from './encoding.ts';
-import { isNetworkId, type NetworkId, type NodeId } from './ids.ts';
+import { isNetworkId, type NetworkId, type NodeId, nodeIdOf } from './ids.ts';
 import type { Requests } from './mesh/transport.ts';
 import { networkTopic } from './tables/kinds.ts';
-import { clusterTopic } from './tables/record.ts';
+import { clusterTopic, isTopic, ownerBytes } from './tables/record.ts';
 import type { Tables } from './tables/tables.ts';
 import type { View } from './tables/view.ts';
 
 const askTimeoutMs = 2_000;
+// Requests under way at a time: each may have to dial.
+const maxAsking = 32;
+// Owners and networks that a lag is spelled out for; the rest are counted.
+const maxNamed = 3;
+const maxTopics = 2_048;
+const maxOwners = 8_192;
 
 const Digests = z.object({
   topics: z.record(z.string().max(64), z.string().max(64)),
+  /** Topics in which records are known to be missing, and whose first. */
+  lacking: z.record(z.string().max(64), z.string().max(64)),
   /** What this node has still to do in its kernel; empty when nothing. */
   pending: z.string().max(256),
 });
 type Digests = z.infer<typeof Digests>;
 
-/** How one node differs from this one; an empty lag means that it does not. */
+/** Positions of a topic: owner key, epoch, seq. */
+const Positions = z.record(
+  z.string().max(64),
+  z
+    .array(
+      z.tuple([
+        z.custom<Uint8Array>((key) => key instanceof Uint8Array && key.length === 32),
+        z.int().min(0),
+        z.int().min(0),
+      ]),
+    )
+    .max(maxOwners),
+);
+type Vectors = ReadonlyMap<string, ReadonlyMap<NodeId, Place>>;
+type Place = { readonly epoch: number; readonly seq: number };
+
+/** How one node is behind the others; an empty lag means that it is not. */
 export interface Lag {
   readonly nodeId: NodeId;
   readonly lag: string;
+  /** It is suspended: named, and not waited for. */
+  readonly suspended: boolean;
+}
+
+export interface ConvergenceInit {
+  readonly tables: Tables;
+  readonly view: View;
+  readonly transport: Requests;
+  readonly pending: () => string;
+  readonly isSuspended: (node: NodeId) => boolean;
 }
 
 /** Compares the tables of all nodes, and whether their kernels have followed. */
 export class Convergence {
-  readonly #tables: Tables;
-  readonly #view: View;
-  readonly #transport: Requests;
-  readonly #pending: () => string;
+  readonly #init: ConvergenceInit;
 
-  constructor(init: { tables: Tables; view: View; transport: Requests; pending: () => string }) {
-    this.#tables = init.tables;
-    this.#view = init.view;
-    this.#transport = init.transport;
-    this.#pending = init.pending;
+  constructor(init: ConvergenceInit) {
+    this.#init = init;
   }
 
-  /** Answers `digest`: the topics asked for, or all. */
+  /** Answers `digest`: the topics that concern a network, or all that this node follows. */
   answer(body: Uint8Array): Uint8Array {
     const asked = decode(body);
     const network = Array.isArray(asked) && typeof asked[0] === 'string' && isNetworkId(asked[0]) ? asked[0] : null;
     return encode(this.#digests(network));
   }
 
-  /** Asks every node of the tables, this one included. @param network only what concerns that network */
-  async ask(network: NetworkId | null): Promise<Lag[]> {
-    const mine = this.#digests(network);
-    const { self } = this.#tables;
-    const others = [...this.#view.nodes.keys()].filter((nodeId) => nodeId !== self);
-    const answers = await Promise.all(
-      others.map(async (nodeId) => ({ nodeId, answer: await this.#digestsOf(nodeId, network) })),
-    );
-    const told = answers.flatMap(({ answer }) => (typeof answer === 'string' ? [] : [answer]));
-    const agreed = agreedDigests([mine, ...told]);
-    const lags = answers.map(({ nodeId, answer }) => {
-      if (typeof answer === 'string') return { nodeId, lag: answer };
-      const differing = Object.entries(answer.topics).filter(([topic, digest]) => agreed.get(topic) !== digest);
-      const names = differing.map(([topic]) => this.#nameOf(topic)).sort();
-      return { nodeId, lag: names.length > 0 ? `tables differ: ${names.join(', ')}` : answer.pending };
-    });
-    return [{ nodeId: self, lag: mine.pending }, ...lags];
+  /** Answers `positions`: how far this node is in the topics that are named. */
+  answerPositions(body: Uint8Array): Uint8Array {
+    const topics = decode(body);
+    if (!Array.isArray(topics) || topics.length > maxTopics || !topics.every(isTopic))
+      throw new Error('malformed request');
+    return encode(this.#positions(topics));
   }
 
-  /** @returns the other's digests, or why there are none */
+  /**
+   * Asks every node of the tables, this one included; those that are suspended are only named.
+   * @param network only what concerns that network
+   */
+  async ask(network: NetworkId | null): Promise<Lag[]> {
+    const { self } = this.#init.tables;
+    const nodes = new Set([self, ...this.#init.view.nodes.keys()]);
+    const suspended = [...nodes].filter((nodeId) => nodeId !== self && this.#init.isSuspended(nodeId));
+    for (const nodeId of suspended) nodes.delete(nodeId);
+    const answers = new Map<NodeId, Digests | string>();
+    await eachOf(nodes, async (nodeId) => {
+      answers.set(nodeId, await this.#digestsOf(nodeId, network));
+    });
+    const vectors = await this.#vectorsOf(answers, differing(answers));
+    const lags = [...answers].map(([nodeId, answer]) => {
+      const lag = typeof answer === 'string' ? answer : this.#lag(answer, vectors.get(nodeId), [...vectors.values()]);
+      return { nodeId, lag, suspended: false };
+    });
+    return [...lags, ...suspended.map((nodeId) => ({ nodeId, lag: '', suspended: true }))];
+  }
+
   async #digestsOf(nodeId: NodeId, network: NetworkId | null): Promise<Digests | string> {
-    if (!this.#transport.canReach(nodeId)) return 'cannot be reached';
+    if (nodeId === this.#init.tables.self) return this.#digests(network);
+    const reply = await this.#request(nodeId, 'digest', [network]);
+    if (typeof reply === 'string') return reply;
+    const parsed = Digests.safeParse(reply.value);
+    return parsed.success ? parsed.data : 'malformed answer';
+  }
+
+  /** How far each node is in the topics that it follows and in which some of them differ. */
+  async #vectorsOf(
+    answers: ReadonlyMap<NodeId, Digests | string>,
+    topics: ReadonlySet<string>,
+  ): Promise<Map<NodeId, Vectors | string>> {
+    const vectors = new Map<NodeId, Vectors | string>();
+    await eachOf(answers.keys(), async (nodeId) => {
+      const answer = answers.get(nodeId);
+      if (answer === undefined || typeof answer === 'string') return;
+      const followed = Object.keys(answer.topics).filter((topic) => topics.has(topic));
+      if (followed.length === 0) return;
+      const own = nodeId === this.#init.tables.self;
+      const reply = own ? { value: this.#positions(followed) } : await this.#request(nodeId, 'positions', followed);
+      if (typeof reply === 'string') return void vectors.set(nodeId, reply);
+      const parsed = Positions.safeParse(reply.value);
+      vectors.set(nodeId, parsed.success ? vectorsFrom(parsed.data) : 'malformed answer');
+    });
+    return vectors;
+  }
+
+  /** What one node lacks of that which any of them has, in one line. */
+  #lag({ pending, lacking }: Digests, mine: Vectors | string | undefined, all: readonly (Vectors | string)[]): string {
+    if (typeof mine === 'string') return mine;
+    const behind = [...(mine ?? [])].flatMap(([topic, positions]) => {
+      const most = furthest(all.flatMap((each) => (typeof each === 'string' ? [] : (each.get(topic) ?? []))));
+      const owners = [...most].flatMap(([owner, there]) => this.#lackOf(owner, positions.get(owner), there));
+      return owners.length === 0 ? [] : [`${this.#nameOf(topic)}: ${some(owners)}`];
+    });
+    if (behind.length > 0) return `lacks ${some(behind)}`;
+    const holes = Object.entries(lacking).map(
+      ([topic, owner]) => `${this.#nameOf(topic)}: records of ${this.#hostname(owner)}`,
+    );
+    if (holes.length > 0) return `lacks ${some(holes)}`;
+    return pending;
+  }
+
+  #lackOf(owner: NodeId, here: Place | undefined, there: Place): string[] {
+    const name = this.#hostname(owner);
+    if (here?.epoch === there.epoch) {
+      const count = there.seq - here.seq;
+      return count > 0 ? [`${count} ${count === 1 ? 'record' : 'records'} of ${name}`] : [];
+    }
+    return [here === undefined || here.epoch === 0 ? `all of ${name}` : `what ${name} wrote since its last start`];
+  }
+
+  async #request(nodeId: NodeId, method: string, body: unknown): Promise<{ value: unknown } | string> {
+    const { transport } = this.#init;
+    if (!transport.canReach(nodeId)) return 'cannot be reached';
     try {
-      const body = encode([network]);
-      const reply = await this.#transport.request(nodeId, 'digest', body, AbortSignal.timeout(askTimeoutMs));
-      const theirs = Digests.safeParse(decode(reply));
-      return theirs.success ? theirs.data : 'malformed answer';
+      const reply = await transport.request(nodeId, method, encode(body), AbortSignal.timeout(askTimeoutMs));
+      return { value: decode(reply) };
     } catch (error) {
       return `no answer: ${error instanceof Error ? error.message : String(error)}`;
     }
   }
 
   #digests(network: NetworkId | null): Digests {
-    const asked = network === null ? this.#tables.topics : [clusterTopic, networkTopic(network)];
-    // Of a network that a node does not follow it has nothing to compare.
-    const topics = asked.filter((topic) => this.#tables.hasInterest(topic));
+    const { tables, pending } = this.#init;
+    const wanted = network === null ? null : new Set([clusterTopic, networkTopic(network)]);
+    const topics = tables.topics.filter((topic) => wanted === null || wanted.has(topic)).slice(0, maxTopics);
     return {
-      topics: Object.fromEntries(topics.map((topic) => [topic, this.#tables.digest(topic)])),
-      pending: this.#pending(),
+      topics: Object.fromEntries(topics.map((topic) => [topic, tables.digest(topic)])),
+      lacking: Object.fromEntries(
+        topics.flatMap((topic) => {
+          const [owner] = tables.lacking(topic);
+          return owner === undefined ? [] : [[topic, owner]];
+        }),
+      ),
+      pending: pending(),
     };
   }
 
+  #positions(topics: readonly string[]): z.infer<typeof Positions> {
+    const { tables } = this.#init;
+    return Object.fromEntries(
+      topics.map((topic) => [
+        topic,
+        [...tables.vector(topic)]
+          .slice(0, maxOwners)
+          .map(([owner, { epoch, seq }]): [Uint8Array, number, number] => [ownerBytes(owner), epoch, seq]),
+      ]),
+    );
+  }
+
+  #hostname(nodeId: string): string {
+    return this.#init.view.nodes.get(nodeId as NodeId)?.hostname ?? nodeId;
+  }
+
   #nameOf(topic: string): string {
-    for (const network of this.#view.networks.values()) {
+    for (const network of this.#init.view.networks.values()) {
       if (networkTopic(network.id) === topic) return `network ${network.name}`;
     }
     return topic === clusterTopic ? 'cluster' : 'a network that is not known here';
   }
 }
 
-/** What each topic's digest should be: the first answer's where it follows the topic, else that which most have. */
-function agreedDigests([first, ...others]: readonly Digests[]): Map<string, string> {
-  const agreed = new Map<string, string>(Object.entries(first?.topics ?? {}));
-  const votes = new Map<string, Map<string, number>>();
-  for (const { topics } of others) {
-    for (const [topic, digest] of Object.entries(topics)) {
-      if (first?.topics[topic] !== undefined) continue;
-      const counts = votes.get(topic) ?? new Map<string, number>();
-      votes.set(topic, counts.set(digest, (counts.get(digest) ?? 0) + 1));
+/** Topics that not all who follow them have alike. */
+function differing(answers: ReadonlyMap<NodeId, Digests | string>): Set<string> {
+  const first = new Map<string, string>();
+  const different = new Set<string>();
+  for (const answer of answers.values()) {
+    for (const [topic, digest] of typeof answer === 'string' ? [] : Object.entries(answer.topics)) {
+      const known = first.get(topic);
+      if (known === undefined) first.set(topic, digest);
+      else if (known !== digest) different.add(topic);
     }
   }
-  for (const [topic, counts] of votes) {
-    const [most] = [...counts].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
-    if (most !== undefined) agreed.set(topic, most[0]);
+  return different;
+}
+
+function furthest(all: readonly ReadonlyMap<NodeId, Place>[]): Map<NodeId, Place> {
+  const most = new Map<NodeId, Place>();
+  for (const positions of all) {
+    for (const [owner, place] of positions) {
+      const known = most.get(owner);
+      const further =
+        known === undefined || place.epoch > known.epoch || (place.epoch === known.epoch && place.seq > known.seq);
+      if (further) most.set(owner, place);
+    }
   }
-  return agreed;
+  return most;
+}
+
+const vectorsFrom = (positions: z.infer<typeof Positions>): Vectors =>
+  new Map(
+    Object.entries(positions).map(([topic, rows]) => [
+      topic,
+      new Map(rows.map(([key, epoch, seq]) => [nodeIdOf(key), { epoch, seq }])),
+    ]),
+  );
+
+function some(names: readonly string[]): string {
+  const more = names.length - maxNamed;
+  return names.slice(0, maxNamed).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
+async function eachOf<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
+  const rest = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = rest.pop(); item !== undefined; item = rest.pop()) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(maxAsking, rest.length) }, worker));
 }

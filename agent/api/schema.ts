@@ -229,6 +229,8 @@ export const Network = z.strictObject({
   Peers: z.array(z.strictObject({ Name: z.string(), IP: z.string() })),
   VNI: z.int(),
   MTU: z.int(),
+  /** SHA-256, hex: nodes that show the same have the same records of the network; empty on a node that has them not. */
+  Digest: z.string(),
   /** Endpoints on all hosts; null where a list shows a network that this worker does not follow. */
   Endpoints: z.int().nullable(),
   /** Addresses of each subnet, as far as this node knows. */
@@ -366,6 +368,8 @@ export const Status = z.strictObject({
   Networks: z.int(),
   Sandboxes: z.int(),
   Endpoints: z.strictObject({ Local: z.int(), Remote: z.int() }),
+  /** Of the tables that all nodes have: nodes, networks, keys. As the digest of a network. */
+  Digest: z.string(),
   Peers: z.array(Peer),
   Kernel: z.strictObject({
     State: z.enum(['ok', 'pending', 'failed']),
@@ -389,8 +393,11 @@ export const WaitRequest = z.strictObject({
 export const WaitReply = z.strictObject({
   Converged: z.boolean(),
   ElapsedMs: z.number(),
-  /** Every node asked; Lag is empty for one that has all of it, in tables and in its kernel. */
-  Nodes: z.array(z.strictObject({ ID: z.string(), Hostname: z.string(), Lag: z.string() })),
+  /**
+   * Every node; Lag is empty for one that has all of it, in tables and in its kernel, and for one that is suspended:
+   * that is not waited for.
+   */
+  Nodes: z.array(z.strictObject({ ID: z.string(), Hostname: z.string(), Lag: z.string(), Suspended: z.boolean() })),
 });
 
 export const Empty = z.strictObject({});

@@ -204,8 +204,9 @@ async function wait(agent: Agent, { Network, TimeoutSeconds }: WaitRequest, sign
     const Converged = lags.every(({ lag }) => lag === '');
     const ElapsedMs = Math.round(performance.now() - started);
     if (Converged || ElapsedMs >= TimeoutSeconds * 1000 || signal.aborted) {
-      const nodes = lags.map(({ nodeId, lag }) => ({
+      const nodes = lags.map(({ nodeId, lag, suspended }) => ({
         ID: nodeId,
+        Suspended: suspended,
         Hostname: cluster.view.nodes.get(nodeId)?.hostname ?? '',
         Lag: lag,
       }));

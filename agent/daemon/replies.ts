@@ -3,6 +3,8 @@ import type { Capacity } from '../../controlplane/capacity.ts';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
+import { networkTopic } from '../../controlplane/tables/kinds.ts';
+import { clusterTopic } from '../../controlplane/tables/record.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
@@ -116,6 +118,7 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     Labels: network.labels,
     Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
     VNI: network.vni,
+    Digest: cluster.interests.follows(network.id) ? cluster.tables.digest(networkTopic(network.id)) : '',
     MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
     Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
     Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),
@@ -291,6 +294,7 @@ export function statusReply(agent: Agent): Status {
     Networks: cluster?.view.networks.size ?? 0,
     Sandboxes: agent.sandboxes.list().length,
     Endpoints: { Local: local, Remote: endpoints.length - local },
+    Digest: cluster?.tables.digest(clusterTopic) ?? '',
     Peers: cluster === null ? [] : peersReply(agent, cluster),
     Kernel: {
       State: failed.length > 0 ? 'failed' : agent.pending() !== '' ? 'pending' : 'ok',

@@ -18,7 +18,8 @@ const graceMs = 5_000;
 export function addWait(parent: Command, session: Session): void {
   define(parent, 'wait', {
     summary: 'Wait until all live nodes have the same tables, and have them in their kernels',
-    details: 'Exits with 4, and names the nodes that lag, when that takes longer than the time limit.',
+    details:
+      'Exits with 4, and names the nodes that lag and what they lack, when that takes longer than the time limit. Nodes that are suspended are named, and not waited for.',
     examples: ['weft wait --converged', 'weft wait --converged --network frontend --timeout 10'],
   })
     .requiredOption('--converged', 'what to wait for')
@@ -35,7 +36,10 @@ export function addWait(parent: Command, session: Session): void {
         );
         context.document(reply);
         if (!reply.Converged) throw lagging(reply);
-        context.print(`Converged after ${elapsed(reply.ElapsedMs)} on ${count(reply.Nodes.length, 'node')}.\n`);
+        const asked = reply.Nodes.filter(({ Suspended: suspended }) => !suspended);
+        context.print(
+          `Converged after ${elapsed(reply.ElapsedMs)} on ${count(asked.length, 'node')}${notAsked(reply)}.\n`,
+        );
       }),
     );
 }
@@ -43,5 +47,11 @@ export function addWait(parent: Command, session: Session): void {
 function lagging({ ElapsedMs: elapsedMs, Nodes: nodes }: WaitReply): Failure {
   const late = nodes.filter(({ Lag: lag }) => lag !== '').map((node) => `${node.Hostname} (${node.Lag})`);
   const who = late.length > 0 ? `: ${late.join(', ')}` : '';
-  return new Failure(exitCodes.timedOut, 'not_converged', `not converged after ${elapsed(elapsedMs)}${who}`);
+  const rest = notAsked({ Nodes: nodes });
+  return new Failure(exitCodes.timedOut, 'not_converged', `not converged after ${elapsed(elapsedMs)}${who}${rest}`);
+}
+
+function notAsked({ Nodes: nodes }: Pick<WaitReply, 'Nodes'>): string {
+  const suspended = nodes.filter((node) => node.Suspended).map(({ Hostname: hostname }) => hostname);
+  return suspended.length > 0 ? `; suspended, and not waited for: ${suspended.join(', ')}` : '';
 }

@@ -191,8 +191,8 @@ test('4: the cluster did not converge; who lags', async () => {
     Converged: false,
     ElapsedMs: 2000,
     Nodes: [
-      { ID: ids.alpha, Hostname: 'alpha', Lag: '' },
-      { ID: ids.beta, Hostname: 'beta', Lag: '3 records behind' },
+      { ID: ids.alpha, Hostname: 'alpha', Lag: '', Suspended: false },
+      { ID: ids.beta, Hostname: 'beta', Lag: '3 records behind', Suspended: false },
     ],
   };
   agent.answers.set('wait', { status: 200, body: reply });

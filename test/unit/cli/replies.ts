@@ -72,6 +72,7 @@ const network: Network = {
   Peers: [{ Name: 'alpha', IP: '192.0.2.10' }],
   VNI: 4097,
   MTU: 1450,
+  Digest: 'd1'.repeat(32),
   Endpoints: 3,
   Capacity: [
     {
@@ -149,6 +150,7 @@ export const status: Status = {
   Networks: 2,
   Sandboxes: 1,
   Endpoints: { Local: 1, Remote: 2 },
+  Digest: 'd2'.repeat(32),
   Peers: [
     {
       ID: ids.beta,
@@ -235,8 +237,8 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
     Converged: true,
     ElapsedMs: 120.4,
     Nodes: [
-      { ID: ids.alpha, Hostname: 'alpha', Lag: '' },
-      { ID: ids.beta, Hostname: 'beta', Lag: '' },
+      { ID: ids.alpha, Hostname: 'alpha', Lag: '', Suspended: false },
+      { ID: ids.beta, Hostname: 'beta', Lag: '', Suspended: false },
     ],
   },
 };
