@@ -12,6 +12,9 @@ const pingMs = 400;
 // An answer is good news however late it comes; after this long a connection is given up.
 const pingMaxMs = 15_000;
 const lookMs = 400;
+// Where the way is longer, all waits are: so many smoothed round trips, and not without end.
+const roundTrips = 3;
+const longestLookMs = 3_000;
 // Most looks are over by then: a kernel that refuses does so in one round trip.
 const beforeHelpersMs = 50;
 // A helper has to be done, and its answer here, before our own look ends.
@@ -146,7 +149,7 @@ export class Prober {
     if (path.looking !== null || this.#stopped) return;
     path.cancelAgain();
     path.askedMs = this.#now();
-    const durationMs = lookMs * this.stretch;
+    const durationMs = this.#waitMs(path, lookMs);
     const seeing = this.#see(peer, durationMs);
     const helping = this.#askHelpers(peer, durationMs, seeing);
     const evidence = { ...(await seeing), helpers: await helping };
@@ -167,7 +170,7 @@ export class Prober {
     if (this.#helping >= maxHelping || this.#init.place(peer) === null) throw new Error('cannot look at that node');
     this.#helping += 1;
     try {
-      return encode([sightOf(await this.#see(peer, helperMs))]);
+      return encode([sightOf(await this.#see(peer, this.#waitMs(this.#paths.get(peer), helperMs)))]);
     } finally {
       this.#helping -= 1;
     }
@@ -297,7 +300,7 @@ export class Prober {
     const pinging = new AbortController();
     path.pinging = pinging;
     path.askedMs = startedMs;
-    const cancelLook = environment.timer(pingMs * this.stretch, () => void this.look(peer));
+    const cancelLook = environment.timer(this.#waitMs(path, pingMs), () => void this.look(peer));
     const cancelPing = environment.timer(pingMaxMs * this.stretch, () => {
       pinging.abort();
       this.#close(peer);
@@ -307,6 +310,8 @@ export class Prober {
       const tookMs = this.#now() - startedMs;
       path.rttMs = path.rttMs === null ? tookMs : path.rttMs + (tookMs - path.rttMs) / rttWeight;
       path.doubts = 0;
+      // At its first connection its address may not have been known yet.
+      if (!path.proven) void this.#prove(peer, path);
       this.heard(peer);
     } catch {
       // The end of the connection or the look says why.
@@ -315,6 +320,12 @@ export class Prober {
       cancelPing();
       if (path.pinging === pinging) path.pinging = null;
     }
+  }
+
+  /** How long to wait for an answer of that node: at least `shortestMs`. */
+  #waitMs(path: Path | undefined, shortestMs: number): number {
+    const awayMs = Math.min(longestLookMs, (path?.rttMs ?? 0) * roundTrips);
+    return Math.max(shortestMs, awayMs) * this.stretch;
   }
 
   #again(peer: NodeId, delayMs: number): void {
