@@ -1,7 +1,5 @@
 import { Convergence } from './convergence.ts';
-import { encode } from './encoding.ts';
 import type { Environment, Log } from './environment.ts';
-import { ControlPlaneError } from './errors.ts';
 import type { Role } from './identity/certificates.ts';
 import { Credentials } from './identity/credentials.ts';
 import type { Identity, KnownPeers } from './identity/state.ts';
@@ -10,8 +8,10 @@ import type { NetworkId, NodeId } from './ids.ts';
 import { Interests } from './interests.ts';
 import type { DoorCall } from './keys/door.ts';
 import { Keys } from './keys/keys.ts';
+import { Leaving } from './leaving.ts';
 import { Liveness } from './liveness/liveness.ts';
 import { livenessTopic } from './liveness/statement.ts';
+import type { Refusals } from './mesh/membership.ts';
 import { Mesh } from './mesh/mesh.ts';
 import type { Transport, Verdict } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
@@ -33,8 +33,6 @@ import { isPool, ringPools } from './tables/subnets.ts';
 import { Tables } from './tables/tables.ts';
 import { type Touched, View } from './tables/view.ts';
 
-const leaveTimeoutMs = 10_000;
-
 export interface ClusterInit {
   readonly identity: Identity;
   /** Members from the join answer, to begin with. */
@@ -46,6 +44,7 @@ export interface ClusterInit {
   readonly makeTransport: (
     admit: (certificate: Uint8Array, peerId: string) => string | null,
     credentials: Credentials,
+    refusals: Refusals,
   ) => Transport;
   /** Asks managers on their join ports for a certificate. @default nobody is asked there */
   readonly askDoors?: ((call: DoorCall) => Promise<Uint8Array>) | undefined;
@@ -82,6 +81,7 @@ export class Cluster {
   readonly roles: Roles;
   readonly liveness: Liveness;
   readonly roleChange: RoleChange;
+  readonly leaving: Leaving;
   readonly keys: Keys;
   readonly convergence: Convergence;
   readonly clock: HybridClock;
@@ -105,7 +105,10 @@ export class Cluster {
     members.recognise(identity.certificate);
     const transport = new Mesh({
       self,
-      transport: init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId), credentials),
+      transport: init.makeTransport((certificate, peerId) => this.#admit(certificate, peerId), credentials, {
+        explain: (peerId) => this.removal.statementOn(peerId as NodeId),
+        refused: (statement) => this.removal.told(statement),
+      }),
       environment,
       log,
       nodes: () => this.#nodes(),
@@ -174,6 +177,7 @@ export class Cluster {
       isManager: (node) => members.roleOf(node) === 'manager',
     });
     this.removal = new Removal({
+      clusterId: identity.clusterId,
       tables,
       view,
       members,
@@ -199,6 +203,18 @@ export class Cluster {
       population: () => view.nodes.size,
       missing: () => transport.dialer.states().keys(),
       hostAnswers: init.hostAnswers ?? (async () => null),
+    });
+    this.leaving = new Leaving({
+      self,
+      view,
+      roles: this.roles,
+      removal: this.removal,
+      allocator,
+      inheritance: this.inheritance,
+      transport,
+      log,
+      isManager: () => this.isManager,
+      catchUp: (node) => this.#catchUpAll(node),
     });
     this.roleChange = new RoleChange({
       tables,
@@ -361,39 +377,9 @@ export class Cluster {
     return this.removal.remove(nodeId, force);
   }
 
-  /**
-   * Asks a manager to remove this node, so that its addresses and definitions stay with the cluster.
-   * @throws ControlPlaneError `last_manager`, `no_manager_reachable`
-   */
-  async askToLeave(): Promise<void> {
-    const managers = [...this.view.nodes.keys()].filter(
-      (id) => id !== this.self && this.#members.roleOf(id) === 'manager',
-    );
-    if (this.isManager && managers.length === 0) {
-      throw new ControlPlaneError(
-        'last_manager',
-        'this node is the last manager: after it has left, the cluster cannot be changed or joined any more',
-        'make another manager first (`weft join-token manager`), or use --force',
-      );
-    }
-    this.allocator.retired = true;
-    const reachable = managers.filter((id) => this.transport.canReach(id));
-    const [heir] = reachable;
-    if (heir !== undefined) await this.inheritance.handOver(heir);
-    for (const manager of reachable) {
-      try {
-        await this.transport.request(manager, 'leave', encode([]), AbortSignal.timeout(leaveTimeoutMs));
-        return;
-      } catch (error) {
-        this.#init.log.warn({ err: error, manager }, 'a manager did not take the leave; asking the next');
-      }
-    }
-    this.allocator.retired = false;
-    throw new ControlPlaneError(
-      'no_manager_reachable',
-      'no manager could be told that this node leaves',
-      'try again when a manager is connected, or use --force here and `weft node rm` on a manager',
-    );
+  /** Asks a manager to remove this node. @throws ControlPlaneError `last_manager`, `no_manager_reachable` */
+  askToLeave(): Promise<void> {
+    return this.leaving.ask();
   }
 
   roleOf(nodeId: NodeId): 'manager' | 'worker' | null {
@@ -425,10 +411,7 @@ export class Cluster {
       case 'mesh-key':
         return this.keys.meshKeys.answer(body);
       case 'leave':
-        // Everything the leaver wrote has to be here first: its grants say who owns what.
-        await this.#catchUpAll(from);
-        await this.removeNode(from, true);
-        return encode([]);
+        return this.leaving.answer(from);
       default:
         throw new Error(`unknown method ${method.slice(0, 32)}`);
     }

@@ -230,7 +230,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     environment,
     log,
     vault: init.vault,
-    makeTransport: (admit, credentials) =>
+    makeTransport: (admit, credentials, refusals) =>
       libp2pTransport({
         key: identity.key,
         meshKeys: () => credentials.meshKeys,
@@ -239,6 +239,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
         links: () => credentials.identity.trust.links,
         learn: (links) => credentials.learn(links),
         admit,
+        ...refusals,
         log,
       }),
     askDoors: askAtDoors,

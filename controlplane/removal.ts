@@ -1,21 +1,24 @@
+import { decode, encode } from './encoding.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
+import { SignatureVerifier } from './identity/keys.ts';
 import type { NodeId } from './ids.ts';
 import type { Transport } from './mesh/transport.ts';
 import type { Inheritance } from './ring/inheritance.ts';
 import type { Roles } from './roles/roles.ts';
 import type { HybridClock } from './tables/clock.ts';
 import type { Members } from './tables/members.ts';
-import { clusterTopic } from './tables/record.ts';
+import { clusterTopic, decodeRecord, toWire, verifyRecord } from './tables/record.ts';
 import type { Tables } from './tables/tables.ts';
 import type { View } from './tables/view.ts';
 
-// A removed node is told so by gossip before its connection is closed.
-const removalGraceMs = 1_000;
+// Until the answer to a node that leaves has gone out on the connection that is then closed.
+const answerGraceMs = 500;
 // How often a removal is looked at again whose writer's stream still has a gap before it; gaps are pulled at once.
 const inheritanceCheckMs = 250;
 
 export interface RemovalInit {
+  readonly clusterId: string;
   readonly tables: Tables;
   readonly view: View;
   readonly members: Members;
@@ -35,6 +38,8 @@ export interface RemovalInit {
 export class Removal {
   readonly #init: RemovalInit;
   readonly #seen = new Set<NodeId>();
+  /** Nodes whose own wish to leave is being answered. */
+  readonly #leaving = new Set<NodeId>();
   readonly #timers = new Set<() => void>();
 
   constructor(init: RemovalInit) {
@@ -100,7 +105,52 @@ export class Removal {
     this.#init.members.remove(nodeId);
     // Not from within the notification: dropping its streams notifies again.
     this.#after(0, () => this.#dropOnceInherited(nodeId));
-    this.#after(removalGraceMs, () => this.#quietly(this.#init.transport.disconnect(nodeId)));
+    // It finds out why when it dials again.
+    if (!this.#leaving.has(nodeId)) this.#after(0, () => this.#quietly(this.#init.transport.disconnect(nodeId)));
+  }
+
+  /** Removes a node that asked for it, which is still to get the answer. */
+  async removeLeaver(nodeId: NodeId): Promise<void> {
+    this.#leaving.add(nodeId);
+    try {
+      await this.remove(nodeId, true);
+    } finally {
+      this.#after(answerGraceMs, () => {
+        this.#leaving.delete(nodeId);
+        if (this.has(nodeId)) this.#quietly(this.#init.transport.disconnect(nodeId));
+      });
+    }
+  }
+
+  /** What proves to a removed node that it was: the record, and the certificate of the manager that signed it. */
+  statementOn(nodeId: NodeId): Uint8Array | null {
+    const { members, tables } = this.#init;
+    for (const signed of tables.records(clusterTopic, `removed/${nodeId}`)) {
+      const certificate = members.get(signed.record.owner)?.certificate;
+      if (certificate !== undefined) return encode([toWire(signed), certificate]);
+    }
+    return null;
+  }
+
+  /** Another node refused this one. @param statement what it said; believed when a manager of the cluster has signed it */
+  told(statement: Uint8Array): void {
+    const { members, tables, clusterId, log } = this.#init;
+    let parts: unknown;
+    try {
+      parts = decode(statement);
+    } catch {
+      return;
+    }
+    const [wire, certificate] = Array.isArray(parts) ? (parts as unknown[]) : [];
+    const signed = decodeRecord(wire);
+    if (signed === null || !(certificate instanceof Uint8Array) || this.has(tables.self)) return;
+    const { owner, topic, key, value } = signed.record;
+    if (topic !== clusterTopic || key !== `removed/${tables.self}` || value === null) return;
+    const known = members.recognise(certificate);
+    if (!known.ok || known.member.nodeId !== owner || members.roleOf(owner) !== 'manager') return;
+    if (!verifyRecord(new SignatureVerifier(), clusterId, signed)) return;
+    log.info({ manager: owner }, 'a node that does not admit this one has shown that a manager removed it');
+    this.bar(tables.self);
   }
 
   /**

@@ -11,8 +11,16 @@ import { type Link, maxLinks } from '../identity/trust.ts';
  */
 export type Admit = (certificate: Uint8Array, peerId: string) => string | null;
 
+/** What is said when a node is not admitted. */
+export interface Refusals {
+  /** What proves to that node why it is not admitted; null when it has to do without. */
+  readonly explain: (peerId: string) => Uint8Array | null;
+  /** This node was not admitted, and was told so. @param explanation from one that is no member, perhaps */
+  readonly refused: (explanation: Uint8Array) => void;
+}
+
 /** What a node shows of itself, and what it makes of others. */
-export interface Membership {
+export interface Membership extends Refusals {
   /** Own certificate, DER. */
   readonly certificate: () => Uint8Array;
   /** How others who only know an earlier root come to trust those of now. */
@@ -38,9 +46,20 @@ export function parseShown(bytes: Uint8Array): { certificate: Uint8Array; links:
   }
 }
 
+/** @returns true for an admission; for a refusal what explains it, or null */
+function parseVerdict(bytes: Uint8Array): true | Uint8Array | null {
+  try {
+    const [admitted, explanation] = decode(bytes) as unknown[];
+    if (admitted === true) return true;
+    return explanation instanceof Uint8Array ? explanation : null;
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Wraps a connection encrypter: after its handshake both ends show their node certificates, still before any muxer or
- * protocol. So whatever runs above, gossipsub included, only ever sees members.
+ * protocol, and say whether they admit each other. So whatever runs above, gossipsub included, only ever sees members.
  * @param admitted is told of each member that has dialled this node, before its connection is in use
  */
 export function membersOnly(
@@ -61,12 +80,19 @@ export function membersOnly(
     if (shown === null) throw new Error(`${peer} is not admitted: it shows no certificate`);
     await membership.learn(shown.links);
     const objection = membership.admit(shown.certificate, peer);
+    const verdict = objection === null ? [true] : [false, membership.explain(peer)];
+    const answered = Promise.all([frames.write(encode(verdict), options), frames.read(options)]);
+    // Who is refused may have hung up by now: the reason is what counts.
+    const [, answer] = objection === null ? await answered : await answered.catch(() => []);
     if (objection !== null) throw new Error(`${peer} is not admitted: ${objection}`);
+    const explanation = answer === undefined ? null : parseVerdict(answer.subarray());
+    if (explanation instanceof Uint8Array) membership.refused(explanation);
+    if (explanation !== true) throw new Error(`${peer} does not admit this node`);
     return { ...secured, connection: frames.unwrap() };
   };
   return {
     // A name of its own: a peer that would skip the exchange does not find a protocol in common.
-    protocol: '/weft/noise-member/2',
+    protocol: '/weft/noise-member/3',
     secureOutbound: async (connection, options) => exchange(await inner.secureOutbound(connection, options), options),
     secureInbound: async (connection, options) => {
       const secured = await exchange(await inner.secureInbound(connection, options), options);

@@ -69,7 +69,10 @@ export class RoleChange {
     }
     if (roles.wanted(subject) === role) return false;
     const name = view.nodes.get(subject)?.hostname ?? subject;
-    if (role === 'worker' && !roles.managers().some((id) => id !== subject)) {
+    if (
+      role === 'worker' &&
+      !roles.managers().some((id) => id !== subject && (id === tables.self || view.nodes.has(id)))
+    ) {
       throw new ControlPlaneError(
         'last_manager',
         `${name} is the last manager: without it the cluster could not be changed or joined any more`,

@@ -86,10 +86,10 @@ export class Host {
       store,
       environment,
       log: this.#log(() => alive),
-      makeTransport: (admit, credentials) => {
+      makeTransport: (admit, credentials, refusals) => {
         const { advertise } = identity;
         const certificate = (): Uint8Array => credentials.identity.certificate;
-        transport = new SimTransport({ self: this.nodeId, address: advertise, network, certificate, admit });
+        transport = new SimTransport({ self: this.nodeId, address: advertise, network, certificate, admit, refusals });
         return transport;
       },
       pending: () => '',

@@ -1,4 +1,5 @@
 import type { NodeId } from '../../controlplane/ids.ts';
+import type { Refusals } from '../../controlplane/mesh/membership.ts';
 import type { Connection, Knock, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
 import { otherEnd, type SimNetwork, type Wire } from './network.ts';
 
@@ -14,6 +15,7 @@ export class SimTransport implements Transport {
   readonly address: string;
   readonly #network: SimNetwork;
   readonly #certificate: () => Uint8Array;
+  readonly #refusals: Refusals;
   readonly #admit: (certificate: Uint8Array, peerId: string) => string | null;
   readonly #wires = new Map<NodeId, Set<Wire>>();
   readonly #topics = new Set<string>();
@@ -27,7 +29,9 @@ export class SimTransport implements Transport {
     network: SimNetwork;
     certificate: () => Uint8Array;
     admit: (certificate: Uint8Array, peerId: string) => string | null;
+    refusals: Refusals;
   }) {
+    this.#refusals = init.refusals;
     this.self = init.self;
     this.address = init.address;
     this.#network = init.network;
@@ -197,8 +201,16 @@ export class SimTransport implements Transport {
   /** The handshake: both ends show their certificates. @returns why there is no connection, or null */
   #meet(target: SimTransport): string | null {
     if (this.#events === null || target.#events === null) return 'stopped meanwhile';
-    const objection = this.#admit(target.#certificate(), target.self) ?? target.#admit(this.#certificate(), this.self);
-    if (objection === null) this.#network.connect(this, target);
+    const refusal = this.#refusalOf(target) ?? target.#refusalOf(this);
+    if (refusal === null) this.#network.connect(this, target);
+    return refusal;
+  }
+
+  /** @returns why this node does not admit that one, which is told so, or null */
+  #refusalOf(other: SimTransport): string | null {
+    const objection = this.#admit(other.#certificate(), other.self);
+    const explanation = objection === null ? null : this.#refusals.explain(other.self);
+    if (explanation !== null) other.#refusals.refused(explanation);
     return objection;
   }
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { encode } from '../../../controlplane/encoding.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
-import { clusterTopic } from '../../../controlplane/tables/record.ts';
+import { clusterTopic, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { simulationStartMs } from '../../sim/time.ts';
 import { makeCluster, memoryStore, settled, Writer } from './helpers.ts';
@@ -191,4 +192,30 @@ test('members that the join answer named are dialled until they are removed, who
   await time.run(30_000);
   assert.deepEqual(new Set(transport.dialled), new Set([remover.key.nodeId]));
   await cluster.stop();
+});
+
+test('a removed node that was away believes who refuses it only with the signature of a manager', async () => {
+  const manager = makeCluster(creator, memoryStore());
+  await manager.cluster.start();
+  manager.admit(self);
+  await manager.cluster.removeNode(self.key.nodeId, true);
+  const statement = manager.refusals.explain(self.key.nodeId);
+  assert.ok(statement !== null);
+  assert.equal(manager.refusals.explain(remover.key.nodeId), null);
+  let removed = 0;
+  const { cluster, refusals } = makeCluster(self, memoryStore(), undefined, undefined, () => {
+    removed += 1;
+  });
+  await cluster.start();
+  const worker = new Writer(await identityOf(3, 'worker'));
+  const signed = worker.write(clusterTopic, `removed/${cluster.self}`, { stamp: [simulationStartMs, 0] });
+  const byWorker = encode([toWire(signed), (await identityOf(3, 'worker')).certificate]);
+  const ofOther = manager.refusals.explain(self.key.nodeId)?.subarray(0, 40) ?? Buffer.alloc(0);
+  for (const bad of [byWorker, ofOther, Buffer.alloc(0), encode([]), encode([1, 2])]) refusals.refused(bad);
+  assert.equal(removed, 0);
+  refusals.refused(statement);
+  refusals.refused(statement);
+  assert.equal(removed, 1);
+  await cluster.stop();
+  await manager.cluster.stop();
 });

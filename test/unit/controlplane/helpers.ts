@@ -6,6 +6,7 @@ import { encode } from '../../../controlplane/encoding.ts';
 import type { Environment, Log } from '../../../controlplane/environment.ts';
 import type { Identity, KnownPeers } from '../../../controlplane/identity/state.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
+import type { Refusals } from '../../../controlplane/mesh/membership.ts';
 import type { Connection, Knock, Transport, TransportEvents, Verdict } from '../../../controlplane/mesh/transport.ts';
 import type { Store } from '../../../controlplane/store.ts';
 import { type Record, type SignedRecord, signRecord, toWire } from '../../../controlplane/tables/record.ts';
@@ -145,9 +146,16 @@ export class FakeTransport implements Transport {
 }
 
 /** A cluster of production code around one identity, under virtual time. */
-export function makeCluster(identity: Identity, store: Store, time = new VirtualTime(), peers: KnownPeers = new Map()) {
+export function makeCluster(
+  identity: Identity,
+  store: Store,
+  time = new VirtualTime(),
+  peers: KnownPeers = new Map(),
+  onRemoved = nothing,
+) {
   const transport = new FakeTransport();
   let admit: (certificate: Uint8Array, peerId: string) => string | null = () => null;
+  let refusals: Refusals = { explain: () => null, refused: nothing };
   const cluster = new Cluster({
     identity,
     vault: testVault,
@@ -155,15 +163,16 @@ export function makeCluster(identity: Identity, store: Store, time = new Virtual
     store,
     environment: virtualEnvironment(time),
     log: quietLog,
-    makeTransport: (given) => {
+    makeTransport: (given, _, givenRefusals) => {
       admit = given;
+      refusals = givenRefusals;
       return transport;
     },
     pending: () => '',
     avoid: () => [],
-    onRemoved: nothing,
+    onRemoved,
   });
-  return { cluster, transport, time, admit: (of: Identity) => admit(of.certificate, of.key.nodeId) };
+  return { cluster, transport, time, refusals, admit: (of: Identity) => admit(of.certificate, of.key.nodeId) };
 }
 
 /** Signs records of another node, in order. */

@@ -90,6 +90,8 @@ test(`${joiners} nodes join at once from behind one address, through one manager
       links: () => [],
       learn: async () => {},
       admit: () => null,
+      explain: () => null,
+      refused: () => {},
       log: quietLog,
     });
   });

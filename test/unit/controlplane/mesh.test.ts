@@ -45,7 +45,8 @@ interface Node {
   readonly heard: string[];
   readonly asked: string[];
   readonly connects: NodeId[];
-  next(event: 'gossip' | 'pinged' | 'connected' | 'disconnected'): Promise<void>;
+  readonly refusals: string[];
+  next(event: 'gossip' | 'pinged' | 'connected' | 'disconnected' | 'refused'): Promise<void>;
 }
 
 async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admitAll?: boolean } = {}): Promise<Node> {
@@ -65,6 +66,7 @@ async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admit
     }
   };
   const [heard, asked, connects]: [string[], string[], NodeId[]] = [[], [], []];
+  const refusals: string[] = [];
   const transport = libp2pTransport({
     key,
     meshKeys: () =>
@@ -78,6 +80,11 @@ async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admit
       const admitted = members.admit(shown);
       if (!admitted.ok) return admitted.reason;
       return admitted.member.nodeId === peerId ? null : 'the certificate is that of another node';
+    },
+    explain: () => Buffer.from('because'),
+    refused: (explanation) => {
+      refusals.push(Buffer.from(explanation).toString());
+      tell('refused');
     },
     log: quietLog,
   });
@@ -102,7 +109,17 @@ async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admit
   stops.push(() => transport.stop());
   transport.subscribe(topic);
   const next = (event: string) => new Promise<void>((resolve) => waiting.push({ event, resolve }));
-  return { nodeId: key.nodeId, address: `127.0.0.1:${port}`, transport, members, heard, asked, connects, next };
+  return {
+    nodeId: key.nodeId,
+    address: `127.0.0.1:${port}`,
+    transport,
+    members,
+    heard,
+    asked,
+    connects,
+    refusals,
+    next,
+  };
 }
 
 const dial = (from: Node, to: Node) => from.transport.dial(to.nodeId, [to.address], AbortSignal.timeout(5_000));
@@ -236,6 +253,10 @@ test('a removed node is kept out', async () => {
   await member.transport.disconnect(removed.nodeId);
   await lost;
   await assertKeptOut(member, removed);
+  // And is told why, whoever of the two has dialled.
+  while (removed.refusals.length < 2) await removed.next('refused');
+  assert.deepEqual(removed.refusals, ['because', 'because']);
+  assert.deepEqual(member.refusals, []);
 });
 
 test('who is dialled under the id of another is not taken for it', async () => {

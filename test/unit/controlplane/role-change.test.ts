@@ -104,6 +104,9 @@ test('only managers change roles, the last one stays, and nobody decides on itse
   await alone.cluster.start();
   await assert.rejects(alone.cluster.roleChange.set(self.key.nodeId, 'worker'), { code: 'last_manager' });
   const { cluster, transport } = await started(self);
+  const other = new Writer(manager);
+  const records = [other.write(clusterTopic, '', 1), other.write(clusterTopic, 'node', node('b'))];
+  transport.gossip(clusterTopic, records, other.nodeId);
   await assert.rejects(cluster.roleChange.set(self.key.nodeId, 'worker'), { code: 'no_manager_reachable' });
   transport.open.set(manager.key.nodeId, { direction: 'inbound', address: '192.0.2.1:7946', sinceMs: 0 });
   const asked: string[] = [];
