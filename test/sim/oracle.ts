@@ -42,6 +42,8 @@ export class Oracle {
    * may have signed, or its addresses could never be used again.
    */
   readonly #forked = new Set<NetworkId>();
+  /** Whether that has happened at all. */
+  removedBlindly = false;
   readonly #lost = new Set<NodeId>();
   #vnisForked = false;
   /** Endpoints that may come back after they were gone. */
@@ -107,6 +109,7 @@ export class Oracle {
 
   /** A range may be given twice: what its giver had signed is forgotten. */
   #forkAll(): void {
+    this.removedBlindly = true;
     for (const id of this.networks.keys()) this.#forked.add(id);
     this.#vnisForked = true;
   }

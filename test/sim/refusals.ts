@@ -9,6 +9,9 @@ const expected = new Set([
   'network_in_use',
   'network_not_found',
   'network_out_of_reach',
+  'address_in_use',
+  'address_reserved',
+  'address_resting',
 ]);
 
 /** Does the work; a refusal that the faults of a run explain is part of the story. */

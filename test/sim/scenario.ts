@@ -1,3 +1,4 @@
+import { oneOwner } from './invariants/owners.ts';
 import { endpointOperations } from './operations/endpoints.ts';
 import { faultOperations } from './operations/faults.ts';
 import { hostOperations } from './operations/hosts.ts';
@@ -16,7 +17,7 @@ export const operations: readonly Operation[] = [
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */
-export const invariants: readonly Invariant[] = [];
+export const invariants: readonly Invariant[] = [oneOwner];
 
 const totalWeight = operations.reduce((sum, { weight }) => sum + weight, 0);
 

@@ -1,3 +1,4 @@
+import { addressAt } from '../../../controlplane/addresses.ts';
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import { type NetworkId, newEndpointId } from '../../../controlplane/ids.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
@@ -25,7 +26,7 @@ function attach(world: World, host: Host, id: NetworkId): Promise<void> {
 async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, network: Network): Promise<void> {
   const { oracle } = world;
   const { id } = network;
-  const { ring, number, ip } = await cluster.networks.allocateAddress(network);
+  const { ring, number, ip } = await cluster.networks.allocateAddress(network, wantedAddress(world, network));
   oracle.allocated(id, ip, host);
   if (!cluster.view.networks.has(id)) {
     cluster.allocator.release(ring, number, false);
@@ -40,6 +41,12 @@ async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, n
   cluster.allocator.release(ring, number, true);
   known.state = 'live';
   say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);
+}
+
+/** Now and then a certain address, which may be anybody's. */
+function wantedAddress({ prng }: World, { subnets }: Network): string | null {
+  const subnet = prng.chance(0.15) ? prng.pick(subnets) : undefined;
+  return subnet === undefined ? null : addressAt(subnet.space, prng.between(0, subnet.space.size - 1));
 }
 
 /** Detaches one of the host's endpoints. */

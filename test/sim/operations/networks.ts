@@ -34,7 +34,26 @@ function removeNetwork(world: World, host: Host, id: NetworkId): Promise<void> {
   });
 }
 
+function addSubnet(world: World, host: Host, id: NetworkId): Promise<void> {
+  const network = host.cluster?.view.networks.get(id);
+  if (network === undefined || network.subnets.length > 1) return Promise.resolve();
+  return tolerating(world, `${host.name} adds a subnet to ${network.name}`, async () => {
+    const subnet = await host.cluster?.networks.addSubnet(network, {});
+    say(world, `${host.name} added ${subnet} to ${network.name}`);
+  });
+}
+
 export const networkOperations: readonly Operation[] = [
+  {
+    name: 'add subnet',
+    weight: 2,
+    run: (world) => {
+      const manager = world.prng.pick(runningManagers(world));
+      const id = world.prng.pick(liveNetworks(world));
+      if (manager !== undefined && id !== undefined)
+        world.do('add subnet', manager, () => addSubnet(world, manager, id));
+    },
+  },
   {
     name: 'create network',
     weight: 4,
