@@ -12,6 +12,7 @@ import { digestOf, type JoinToken, parseToken } from './identity/token.ts';
 import { type Link, Trust } from './identity/trust.ts';
 import { type NodeId, parseNodeId, publicKeyOf } from './ids.ts';
 import type { HostPort } from './mesh/address.ts';
+import { inRandomOrder } from './mesh/shape.ts';
 
 // Both ends of a join: what the joiner asks for and believes, and how a manager decides.
 
@@ -146,7 +147,7 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
           ? identity.authorities.map((each) => ({ certificate: base64(each.certificate), pkcs8: base64(each.pkcs8) }))
           : [],
       networkKeys: identity.networkKeys.map(base64),
-      peers: contacts(cluster),
+      peers: contacts(cluster, nodeId),
     };
     return { ok: true, bootstrap };
   };
@@ -157,10 +158,10 @@ function rootsFor({ identity, ownRootCertificate }: Cluster): Link[] {
   return identity.trust.prefer(new TrustAnchor(ownRootCertificate).digest).active;
 }
 
-/** This node first, then others that are connected. */
-function contacts(cluster: Cluster): Bootstrap['peers'] {
+/** This node first, then others that are connected: other ones for each joiner, so that a mass join is spread. */
+function contacts(cluster: Cluster, joiner: NodeId): Bootstrap['peers'] {
   const { self, identity, view, transport } = cluster;
-  const others = [...transport.connections().keys()].flatMap((id) => {
+  const others = inRandomOrder(joiner, [...transport.connections().keys()]).flatMap((id) => {
     const addresses = view.nodes.get(id)?.gossip;
     return addresses === undefined || parseNodeId(id) === null ? [] : [{ id, addresses }];
   });

@@ -104,7 +104,7 @@ function addCycles(found: Set<NodeId>, self: NodeId, among: readonly NodeId[], c
   }
 }
 
-/** Adds this worker's managers, or this manager's workers: those with the highest rank for it (rendezvous hashing). */
+/** Adds this worker's managers, or this manager's workers: those who come first for it (rendezvous hashing). */
 function addManagers(
   found: Set<NodeId>,
   self: NodeId,
@@ -112,13 +112,18 @@ function addManagers(
   among: readonly NodeId[],
 ): void {
   const managers = among.filter((id) => nodes.get(id) === 'manager');
-  const chosenBy = (worker: NodeId): NodeId[] => {
-    const ranks = managers.map((id) => rank(worker, id)).sort();
-    return ranks.slice(-managersPerWorker).map(idOf);
-  };
+  const chosenBy = (worker: NodeId): NodeId[] => inRandomOrder(worker, managers).slice(0, managersPerWorker);
   if (nodes.get(self) === 'worker') for (const id of chosenBy(self)) found.add(id);
   if (nodes.get(self) !== 'manager') return;
   for (const id of among) if (nodes.get(id) === 'worker' && chosenBy(id).includes(self)) found.add(id);
+}
+
+/** The ids in an order that is random for each label, but the same everywhere. */
+export function inRandomOrder(label: string, ids: readonly NodeId[]): NodeId[] {
+  return ids
+    .map((id) => rank(label, id))
+    .sort()
+    .map(idOf);
 }
 
 const ranks = new Map<string, string>();
