@@ -360,7 +360,10 @@ export class Agent {
     this.#state = 'leaving';
     await forgetCluster(membership, this.#store);
     await this.#deactivate();
-    this.#warnings.set('removed', 'this node was removed from its cluster by a manager');
+    this.#warnings.set(
+      'removed',
+      'this node was removed from its cluster by a manager: `weft join` makes it a member again',
+    );
   }
 
   #later(delayMs: number, task: () => Promise<void>): void {

@@ -84,6 +84,52 @@ describe('a node that is promoted', () => {
     await becomes(two, 'manager');
     await two.weftJson('node', 'demote', 'host3');
     await becomes(three, 'worker');
-    await two.weftJson('network', 'create', 'again');
+    await two.weftJson('network', 'rm', 'mine');
+  });
+});
+
+describe('a node that is removed', () => {
+  const stage = useLab({ hosts: 3, cluster: { managers: 2 } });
+
+  it('while it runs is cut off at once by all: its connections, its FDB and neighbour entries', async () => {
+    const [one, two, three] = [stage.lab.host(1), stage.lab.host(2), stage.lab.host(3)];
+    await one.weftJson('network', 'create', 'frontend');
+    for (const host of stage.lab.hosts) await host.createSandbox({ Name: host.name, Networks: ['frontend'] });
+    await settled(stage.lab);
+    const { NodeID: gone } = await status(three);
+    assert.match(await fails(one, 'node', 'rm', 'host3'), /not down/);
+    await one.weftJson('node', 'rm', '--force', 'host3');
+    for (const host of [one, two]) {
+      await eventually(`${host.name} to have nothing of host3 left`, async () => {
+        const { Peers } = await status(host);
+        assert.ok(!Peers.some(({ ID }) => ID === gone));
+        assert.ok(!(await host.kernel()).weft?.fdb.some((line) => line.includes(three.address)));
+        return true;
+      });
+    }
+    await settled(stage.lab, [one, two]);
+    await eventually('host3 to know', async () => {
+      const { State, Warnings } = await status(three);
+      if (State === 'inactive' && /removed from its cluster.*weft join/.test(Warnings.join())) return true;
+      throw new Error(`${State}: ${Warnings.join('; ')}`);
+    });
+  });
+
+  it('while it is down is told so when it dials again, and stays out', async () => {
+    const [one, two] = [stage.lab.host(1), stage.lab.host(2)];
+    await two.killAgent();
+    await one.weftJson('node', 'rm', '--force', 'host2');
+    await two.startAgent();
+    await eventually('host2 to know', async () => {
+      const { State, Warnings } = await status(two);
+      if (State === 'inactive' && /removed from its cluster.*weft join/.test(Warnings.join())) return true;
+      throw new Error(`${State}: ${Warnings.join('; ')}`);
+    });
+    assert.deepEqual(await roles(one), ['host1 manager reachable']);
+    // The last manager leaves only when it is meant.
+    assert.match(await fails(one, 'leave'), /last manager|sandboxes/);
+    await one.weftJson('sandbox', 'rm', 'host1');
+    assert.match(await fails(one, 'leave'), /last manager.*\n.*--force/);
+    assert.equal((await one.weft('leave', '--force')).exitCode, 0);
   });
 });
