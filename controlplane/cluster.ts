@@ -134,6 +134,7 @@ export class Cluster {
     });
     const roleOf = (node: NodeId): Role | null => members.roleOf(node);
     const view = new View(tables, clock, roleOf, () => environment.now());
+    view.onSkewed = (owner) => this.offences.report(owner, 'time stamp more than a minute ahead of the clock here');
     const catchUp = (node: NodeId): Promise<void> => this.replica.pullNow(node);
     const canReach = (node: NodeId): boolean => transport.canReach(node);
     const allocator = new Allocator({

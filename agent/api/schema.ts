@@ -380,6 +380,17 @@ export const Status = z.strictObject({
   GatewayBridge: z.strictObject({ Name: z.string(), Subnet: z.string() }).nullable(),
   /** One line each: what a person should look at. */
   Warnings: z.array(z.string()),
+  /** How long records took from their owners' writing to the tables here, since the start of this agent. */
+  Propagation: z.strictObject({
+    /** Cumulative: how many took up to that long. */
+    Buckets: z.array(z.strictObject({ LeMs: z.int(), Count: z.int() })),
+    Count: z.int(),
+    SumMs: z.number(),
+    /** Records of owners whose clock has not been compared with this node's. */
+    Unmeasured: z.int(),
+    /** Theirs less ours, as far as the round trip of a request can tell. */
+    Clocks: z.array(z.strictObject({ ID: z.string(), Hostname: z.string(), OffsetMs: z.int(), RttMs: z.number() })),
+  }),
   /** What nodes did that they must not do, since the start of this agent; the latest first. */
   Offenders: z.array(
     z.strictObject({ ID: z.string(), Hostname: z.string(), What: z.string(), Count: z.int(), Last: isoTime }),

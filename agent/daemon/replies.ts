@@ -304,6 +304,7 @@ export function statusReply(agent: Agent): Status {
     },
     GatewayBridge: agent.gateway.address === null ? null : { Name: gatewayBridgeName, Subnet: agent.gateway.address },
     Warnings: [...agent.warnings(), ...(cluster === null ? [] : clusterWarnings(cluster))],
+    Propagation: propagation(cluster),
     Offenders: cluster === null ? [] : offenders(cluster),
   };
 }
@@ -311,6 +312,24 @@ export function statusReply(agent: Agent): Status {
 function certificateReply(cluster: Cluster): NonNullable<Status['Certificate']> {
   const { endsMs, dueMs, failures, lastError } = cluster.keys.renewal.state;
   return { NotAfter: iso(endsMs), RenewAt: iso(dueMs), Failures: failures, LastError: lastError };
+}
+
+function propagation(cluster: Cluster | null): Status['Propagation'] {
+  if (cluster === null) return { Buckets: [], Count: 0, SumMs: 0, Unmeasured: 0, Clocks: [] };
+  const measured = cluster.tables.propagation;
+  const { buckets, count, sumMs } = measured.histogram();
+  return {
+    Buckets: buckets.map(({ endMs, count: upTo }) => ({ LeMs: endMs, Count: upTo })),
+    Count: count,
+    SumMs: sumMs,
+    Unmeasured: measured.unmeasured,
+    Clocks: [...measured.clocks()].map(([id, { offsetMs, rttMs }]) => ({
+      ID: id,
+      Hostname: hostnameOf(cluster, id),
+      OffsetMs: offsetMs,
+      RttMs: rttMs,
+    })),
+  };
 }
 
 function offenders(cluster: Cluster): Status['Offenders'] {

@@ -104,8 +104,8 @@ export class OwnStreams {
       const live = lastWhole(epochs).filter(({ record }) => record.key !== '' && record.value !== null);
       // A topic whose own records are all tombstones opens too: a reader that missed them has no other way to learn.
       this.#begin(topic, this.#startEpoch);
-      opened.push(this.#append(topic, '', live.length + 1));
-      for (const { record } of live) opened.push(this.#append(topic, record.key, record.value));
+      opened.push(this.#append(topic, '', live.length + 1, true));
+      for (const { record } of live) opened.push(this.#append(topic, record.key, record.value, true));
     }
     this.#outbox = [];
     // The old epochs' rows go in the same commit that brings the new ones.
@@ -143,10 +143,11 @@ export class OwnStreams {
     return signed;
   }
 
-  #append(topic: string, key: string, value: unknown): SignedRecord {
+  #append(topic: string, key: string, value: unknown, repeated = false): SignedRecord {
     const head = this.#heads.get(topic);
     if (head === undefined) throw new Error(`own stream of ${topic} is not open`);
-    const signed = this.#sign(topic, head.epoch, head.seq + 1, key, value);
+    const writtenMs = repeated ? 0 : Math.floor(this.#init.now());
+    const signed = this.#sign(topic, head.epoch, head.seq + 1, key, value, writtenMs);
     const offer = this.#init.streamOf(topic).offer(signed);
     if (offer.result !== 'applied') throw new Error(`own record ${key} was not taken: ${JSON.stringify(offer)}`);
     head.seq += 1;
@@ -156,8 +157,10 @@ export class OwnStreams {
     return signed;
   }
 
-  #sign(topic: string, epoch: number, seq: number, key: string, value: unknown): SignedRecord {
-    return signRecord(this.#init.key, this.#init.clusterId, { topic, owner: this.#self, epoch, seq, key, value });
+  #sign(topic: string, epoch: number, seq: number, key: string, value: unknown, writtenMs = 0): SignedRecord {
+    const { key: nodeKey, clusterId } = this.#init;
+    const record = { topic, owner: this.#self, epoch, seq, key, value };
+    return signRecord(nodeKey, clusterId, writtenMs === 0 ? record : { ...record, writtenMs });
   }
 
   /** Opens anew, one after the other, the streams in which tombstones outweigh what lives. */

@@ -24,6 +24,8 @@ export interface CompareReply {
   differing: string[];
   /** Topics that the answerer does not follow. */
   foreign: string[];
+  /** The answerer's clock, milliseconds since the epoch. */
+  nowMs: number;
 }
 
 /** Part of a topic: all owners after `from` up to `until`, or, as null, those that are named. */
@@ -165,8 +167,9 @@ export function parseCompareRequest(value: unknown): CompareRequest | null {
 /** @returns null for anything that is not an answer to it */
 export function parseCompareReply(value: unknown): CompareReply | null {
   if (!isObject(value)) return null;
-  const { differing, foreign } = value;
-  return isTopicList(differing) && isTopicList(foreign) ? { differing, foreign } : null;
+  const { differing, foreign, nowMs } = value;
+  if (!isCount(nowMs)) return null;
+  return isTopicList(differing) && isTopicList(foreign) ? { differing, foreign, nowMs } : null;
 }
 
 /** @returns null for anything that is not a pull request */

@@ -20,12 +20,14 @@ export interface Record {
   /** Table and key, `ep/<id>`; '' is the opening record, whose value says how many records make the epoch whole. */
   readonly key: string;
   readonly value: unknown;
+  /** When it was written, milliseconds since the epoch by the owner's clock; absent where an epoch only repeats it. */
+  readonly writtenMs?: number;
 }
 
 /** A record as it travels and rests: the signed bytes are kept, never encoded again. */
 export interface SignedRecord {
   readonly record: Record;
-  /** msgpack of [version, topic, owner key, epoch, seq, key, value]. */
+  /** msgpack of [version, topic, owner key, epoch, seq, key, value, time of writing or 0]. */
   readonly payload: Uint8Array;
   /** Ed25519 over the domain, the cluster id and the payload. */
   readonly signature: Uint8Array;
@@ -38,11 +40,11 @@ export type WireRecord = readonly [Uint8Array, Uint8Array];
 export const maxRecordBytes = 2048;
 export const maxKeyLength = 128;
 
-const formatVersion = 1;
+const formatVersion = 2;
 
 export function signRecord(key: NodeKey, clusterId: string, record: Record): SignedRecord {
-  const { topic, epoch, seq, key: recordKey, value } = record;
-  const payload = encode([formatVersion, topic, key.publicKey, epoch, seq, recordKey, value]);
+  const { topic, epoch, seq, key: recordKey, value, writtenMs = 0 } = record;
+  const payload = encode([formatVersion, topic, key.publicKey, epoch, seq, recordKey, value, writtenMs]);
   if (payload.length > maxRecordBytes) {
     throw new ControlPlaneError(
       'too_large',
@@ -65,14 +67,14 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   } catch {
     return null;
   }
-  if (!Array.isArray(fields) || fields.length !== 7 || fields[0] !== formatVersion) return null;
-  const [, topic, ownerKey, epoch, seq, key, value] = fields as unknown[];
+  if (!Array.isArray(fields) || fields.length !== 8 || fields[0] !== formatVersion) return null;
+  const [, topic, ownerKey, epoch, seq, key, value, writtenMs] = fields as unknown[];
   if (!isTopic(topic) || !(ownerKey instanceof Uint8Array) || ownerKey.length !== 32) return null;
   if (!isCount(epoch) || !isCount(seq)) return null;
   if (typeof key !== 'string' || key.length > maxKeyLength || (key === '') !== (seq === 1)) return null;
-  if (value === undefined) return null;
+  if (value === undefined || !(writtenMs === 0 || isCount(writtenMs))) return null;
   return {
-    record: { topic, owner: nodeIdOf(ownerKey), epoch, seq, key, value },
+    record: { topic, owner: nodeIdOf(ownerKey), epoch, seq, key, value, ...(writtenMs === 0 ? {} : { writtenMs }) },
     // Copies: a slice would keep the whole frame that it came in.
     payload: Buffer.from(payload),
     signature: Buffer.from(signature),

@@ -15,6 +15,7 @@ import {
   streamOverheadBytes,
 } from './pull.ts';
 import { Puller, type Wanted } from './puller.ts';
+import { RateLimit } from './rate.ts';
 import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
 import { nowhere } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
@@ -48,6 +49,7 @@ export class Replica {
   readonly #log: Log;
   readonly #offences: Offences;
   readonly #puller: Puller;
+  readonly #rate: RateLimit;
   #cancelTimer: () => void = () => {};
 
   constructor(init: ReplicaInit) {
@@ -58,6 +60,7 @@ export class Replica {
     this.#environment = init.environment;
     this.#log = init.log;
     this.#puller = new Puller(init);
+    this.#rate = new RateLimit(() => init.environment.now());
   }
 
   /** Called after every full exchange. */
@@ -130,6 +133,10 @@ export class Replica {
       const signed = decodeRecord(wire);
       if (signed === null || signed.record.topic !== topic) return this.#refuse('malformed record', from, 'reject');
       const { owner } = signed.record;
+      if (!this.#rate.allows(owner)) {
+        this.#refuse('more records by gossip than one node may have passed on', owner, 'ignore');
+        continue;
+      }
       const outcome = this.#tables.ingest(signed);
       if (outcome.result === 'refused') {
         // Whoever passes on a forgery is at fault, not the node whose name is on it.
@@ -138,6 +145,7 @@ export class Replica {
         forged ||= isForged;
       }
       if (outcome.result === 'applied') {
+        this.#rate.charge(owner);
         if (outcome.objection === null) applied = true;
         else this.#refuse(outcome.objection, owner, 'ignore');
       }
@@ -152,7 +160,7 @@ export class Replica {
   answerCompare(body: Uint8Array, from: NodeId): Uint8Array {
     const request = parseCompareRequest(this.#decode(body));
     if (request === null) throw new Error('malformed request to compare');
-    const reply: CompareReply = { differing: [], foreign: [] };
+    const reply: CompareReply = { differing: [], foreign: [], nowMs: Math.floor(this.#environment.now()) };
     for (const [topic, digest] of request.digests) {
       if (!this.#tables.hasInterest(topic)) reply.foreign.push(topic);
       else if (Buffer.compare(digest, Buffer.from(this.#tables.digest(topic), 'hex')) !== 0)

@@ -5,6 +5,7 @@ import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
 import type { Members } from './members.ts';
 import { OwnStreams, type Reaping } from './own.ts';
+import { Propagation } from './propagation.ts';
 import {
   clusterTopic,
   decodeRecord,
@@ -65,10 +66,13 @@ export class Tables {
   readonly #digests = new Map<string, string>();
   readonly #watchers = new Set<(changes: readonly TableChange[]) => void>();
   readonly #own: OwnStreams;
+  /** How long records take to get here. */
+  readonly propagation: Propagation;
 
   constructor(init: TablesInit) {
     this.#init = init;
     this.self = init.key.nodeId;
+    this.propagation = new Propagation(init.now ?? (() => 0));
     this.#own = new OwnStreams({
       ...init,
       now: init.now ?? (() => 0),
@@ -172,6 +176,8 @@ export class Tables {
     if (offer.result !== 'applied') return offer;
     this.#persist(topic, owner, stream, before, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
+    const { writtenMs } = signed.record;
+    if (writtenMs !== undefined && offer.latest) this.propagation.applied(owner, writtenMs);
     return { result: 'applied', gap: offer.gap, objection };
   }
 

@@ -80,6 +80,8 @@ export class View {
   #unwatch: () => void = () => {};
   /** Records stamped too far in the future since start. */
   skewed = 0;
+  /** Told of each, by its owner. */
+  onSkewed: (owner: NodeId) => void = () => {};
 
   /** @param roleOf null for a node that is no member, or not any more */
   constructor(tables: Tables, clock: HybridClock, roleOf: (node: NodeId) => Role | null, now: () => number) {
@@ -253,7 +255,10 @@ export class View {
         fences.add(first as NodeId);
       } else {
         setIn(this.#shared, key, owner, value as Stamped | null);
-        if (value !== null && !this.#clock.observe((value as Stamped).stamp)) this.skewed += 1;
+        if (value !== null && !this.#clock.observe((value as Stamped).stamp)) {
+          this.skewed += 1;
+          this.onSkewed(owner);
+        }
         if (prefix === 'network' || prefix === 'subnet') {
           this.#mergeNetwork(first as NetworkId);
           networks = true;

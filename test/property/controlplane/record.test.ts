@@ -37,8 +37,9 @@ const record: fc.Arbitrary<Record> = fc.record(
     seq: count,
     key: fc.string({ minLength: 1, maxLength: 40 }),
     value,
+    writtenMs: count,
   },
-  { noNullPrototype: true },
+  { noNullPrototype: true, requiredKeys: ['topic', 'owner', 'epoch', 'seq', 'key', 'value'] },
 );
 
 test('a record survives the wire and verifies', () => {
@@ -93,10 +94,10 @@ test('arbitrary bytes are refused without an exception', () => {
 test('arbitrary fields are refused without an exception', () => {
   const field = fc.oneof(fc.anything({ maxDepth: 1 }), fc.nat(), fc.constant('cluster'), fc.constant(key.publicKey));
   fc.assert(
-    fc.property(fc.array(field, { minLength: 6, maxLength: 8 }), (fields) => {
+    fc.property(fc.array(field, { minLength: 7, maxLength: 9 }), (fields) => {
       let payload: Uint8Array;
       try {
-        payload = encode([1, ...fields.slice(1)]);
+        payload = encode([2, ...fields.slice(1)]);
       } catch {
         return;
       }

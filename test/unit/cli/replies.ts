@@ -189,6 +189,7 @@ export const status: Status = {
   },
   GatewayBridge: { Name: 'docker_gwbridge', Subnet: '172.18.0.0/16' },
   Warnings: ['clock of gamma is 40 s behind'],
+  Propagation: { Buckets: [{ LeMs: 5, Count: 1 }], Count: 1, SumMs: 3, Unmeasured: 0, Clocks: [] },
   Offenders: [{ ID: ids.beta, Hostname: 'beta', What: 'bad signature', Count: 3, Last: ago(60) }],
 };
 
