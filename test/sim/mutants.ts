@@ -76,6 +76,21 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'nothing-vouched-for',
+    edits: [
+      {
+        file: 'ring/inheritance.ts',
+        replace: '        await writeGrant(tables, ring, run, run.owner);\n',
+        by: '',
+      },
+      {
+        file: 'removal.ts',
+        replace: 'const isInherited = inherited && this.#init.inheritance.isInherited(nodeId);',
+        by: 'const isInherited = inherited;',
+      },
+    ],
+  },
+  {
     name: 'address-not-reserved',
     quick: true,
     edits: [{ file: 'ring/allocator.ts', replace: '    reserved.add(number);\n', by: '' }],

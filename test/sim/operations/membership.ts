@@ -117,8 +117,11 @@ export const membershipOperations: readonly Operation[] = [
       // Seldom one that is well.
       const gone = prng.pick(prng.chance(0.2) ? running(world) : stopped(world));
       if (gone === undefined || !canSpare(world, gone)) return;
-      const by = running(world).find((each) => each.isManager && each !== gone);
-      if (by !== undefined) world.do('remove node', by, () => removeNode(world, by, gone));
+      const managers = running(world).filter((each) => each.isManager && each !== gone);
+      // Two people, or one that is in a hurry, may use two managers that do not hear each other.
+      for (const by of managers.slice(0, prng.chance(0.5) ? 2 : 1)) {
+        world.do('remove node', by, () => removeNode(world, by, gone));
+      }
     },
   },
 ];
