@@ -161,6 +161,12 @@ export class Stream {
     return newest?.position ?? nowhere;
   }
 
+  /** How far the newest epoch is here without a gap: of `position` what costs nothing to say. */
+  get reached(): { readonly epoch: number; readonly seq: number } {
+    const newest = this.#incoming ?? this.#current;
+    return newest === null ? nowhere : { epoch: newest.epoch, seq: newest.contiguous };
+  }
+
   /** Whether records are known to be missing: there is a gap, or an epoch that is not whole yet. */
   get isLacking(): boolean {
     const newest = this.#incoming ?? this.#current;

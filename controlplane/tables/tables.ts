@@ -61,6 +61,8 @@ export class Tables {
   readonly #init: TablesInit;
   readonly #verifier = new SignatureVerifier();
   readonly #topics = new Map<string, Map<NodeId, Stream>>();
+  /** Records of others, and how far they reach, on their way to the disk; by key. */
+  readonly #behind = new Map<string, Write>();
   readonly #interests = new Set<string>([clusterTopic]);
   /** Of the topics that have not changed since they were asked for. */
   readonly #digests = new Map<string, string>();
@@ -139,8 +141,9 @@ export class Tables {
     return false;
   }
 
-  /** Resolves when nothing own is waiting for the disk. */
+  /** Resolves when nothing own is waiting for the disk; what others wrote is on its way there. */
   flushed(): Promise<void> {
+    this.#writeBehind();
     return this.#own.flushed();
   }
 
@@ -205,13 +208,28 @@ export class Tables {
     before: readonly number[],
     records: readonly SignedRecord[],
   ): void {
-    const writes: Write[] = records.map((signed) => ({ key: recordKey(signed), value: toWire(signed) }));
-    const { epoch, seq } = stream.position;
-    writes.push({ key: ['position', topic, owner, epoch], value: seq });
+    for (const signed of records) this.#later({ key: recordKey(signed), value: toWire(signed) });
+    const { epoch, seq } = stream.reached;
+    this.#later({ key: ['position', topic, owner, epoch], value: seq });
     const gone = before.filter((each) => !stream.epochs.includes(each));
-    for (const each of gone) writes.push(...this.#erasure(topic, owner, each));
+    if (gone.length === 0) return;
+    // What is erased is listed from the disk.
+    this.#writeBehind();
+    for (const each of gone) for (const write of this.#erasure(topic, owner, each)) this.#later(write);
+  }
+
+  /** All that is taken in one turn, a pulled batch above all, shares a commit. */
+  #later(write: Write): void {
+    if (this.#behind.size === 0) queueMicrotask(() => this.#writeBehind());
+    this.#behind.set(write.key.join('\0'), write);
+  }
+
+  #writeBehind(): void {
+    if (this.#behind.size === 0) return;
+    const writes = [...this.#behind.values()];
+    this.#behind.clear();
     this.#init.store.commit(writes).catch((error: unknown) => {
-      this.#init.log.error({ err: error, topic, owner }, 'storing records failed; they stay in memory');
+      this.#init.log.error({ err: error }, 'storing records failed; they stay in memory');
     });
   }
 
@@ -251,6 +269,7 @@ export class Tables {
   }
 
   async #drop(pairs: readonly (readonly [string, NodeId])[]): Promise<void> {
+    this.#writeBehind();
     const writes: Write[] = [];
     for (const [topic, owner] of pairs) {
       const streams = this.#topics.get(topic);

@@ -107,6 +107,7 @@ test('a restart changes nothing of what is known of others', async () => {
       const store = memoryStore();
       const before = await open(one, store);
       for (const signed of first) before.ingest(signed);
+      await before.flushed();
       const after = await open(one, store);
       assert.deepEqual(contentOf(after), contentOf(before));
       assert.equal(after.digest(topic), before.digest(topic));

@@ -47,6 +47,7 @@ test('one_refused_record_froze_its_owner: what is not understood is hidden, kept
     passedOn,
     records.map(({ payload }) => payload),
   );
+  await tables.flushed();
   assert.deepEqual(keysOf(await open(store)), ['b'], 'also after a restart');
 });
 

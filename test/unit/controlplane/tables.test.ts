@@ -123,6 +123,7 @@ test('a record that comes after its tombstone is dead on disk too', async () => 
   const tables = await open(store);
   for (const signed of [opening, removal, put]) assert.equal(tables.ingest(signed).result, 'applied');
   assert.deepEqual(keysOf(tables), []);
+  await tables.flushed();
   const again = await open(store);
   assert.deepEqual(keysOf(again), []);
   assert.deepEqual(again.vector(topic), tables.vector(topic));
@@ -133,6 +134,7 @@ test('what others wrote is there after a restart, and goes on where it was', asy
   const writer = new Writer(other);
   const first = await open(store);
   for (const key of ['', 'a', 'b']) first.ingest(writer.write(topic, key, key === '' ? 1 : 7));
+  await first.flushed();
   const again = await open(store);
   assert.deepEqual(keysOf(again), ['a', 'b']);
   assert.equal(again.digest(topic), first.digest(topic));

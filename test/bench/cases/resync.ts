@@ -1,0 +1,54 @@
+import { Lab } from '../../lab/lab.ts';
+import type { Benchmark } from '../benchmark.ts';
+import { Generator } from '../generator.ts';
+import { percentile } from '../report.ts';
+import { pause } from '../usage.ts';
+
+const GOAL_MS = 2_000;
+/** The cut is long enough for the others to have given the host up: its connections are gone, and are redialled. */
+const CUT_MS = 4_000;
+
+/** How fast a host that was cut off has what it missed. */
+export const benchmark: Benchmark = {
+  name: 'resync',
+  summary: 'from the end of a cut to a host that shows all records that it missed',
+  options: { records: 'records missed in each run (10000)', samples: 'cuts (5)' },
+  run: async (context) => {
+    const [records = 10_000] = context.numbers('records', [10_000]);
+    const [samples = 5] = context.numbers('samples', [5]);
+    await using lab = await Lab.create({ hosts: 3 });
+    const [one, cut, writer] = [lab.host(1), lab.host(2), lab.host(3)];
+    await Promise.all([one.startAgent(), cut.startAgent()]);
+    const { JoinAddr, JoinTokens } = await one.weftJson<{ JoinAddr: string; JoinTokens: { Manager: string } }>(
+      'init',
+      '--advertise-addr',
+      one.address,
+    );
+    // A manager is interested in every network, also one that none of its sandboxes is on.
+    await cut.weftJson('join', '--advertise-addr', cut.address, '--token', JoinTokens.Manager, JoinAddr);
+    const generator = await Generator.start(writer, one, records);
+    const values: number[] = [];
+    for (let at = 0; at < samples; at++) {
+      await lab.partition([one, writer], [cut]);
+      const count = await generator.write();
+      await generator.shownOn(one, count);
+      await pause(CUT_MS);
+      const startedMs = performance.now();
+      await lab.heal();
+      await generator.shownOn(cut, count);
+      values.push(performance.now() - startedMs);
+      context.say(`cut ${at + 1}: ${Math.round(values.at(-1) ?? 0)} ms`);
+    }
+    await generator.stop();
+    for (const [name, share] of [
+      ['p50', 0.5],
+      ['p99', 0.99],
+    ] as const) {
+      context.report({
+        ...{ case: `${records} records`, metric: `heal to all shown, ${name}`, unit: 'ms', samples },
+        value: percentile(values, share),
+        ...(name === 'p99' ? { goal: { than: '<', limit: GOAL_MS } } : {}),
+      });
+    }
+  },
+};
