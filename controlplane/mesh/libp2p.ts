@@ -27,6 +27,7 @@ import { knock } from './knock.ts';
 import { type Membership, membersOnly } from './membership.ts';
 import { echoPings, maxPingStreams, Pings, pingProtocol } from './pings.ts';
 import { type MeshKey, meshProtector } from './protector.ts';
+import { gossipDegree } from './shape.ts';
 import { type Connection, maxFrameBytes, type Transport, type TransportEvents, type Verdict } from './transport.ts';
 
 const requestProtocol = '/weft/request/1';
@@ -37,9 +38,6 @@ const answerTimeoutMs = 10_000;
 const maxPendingInbound = 256;
 // A manager has a share of all workers as neighbours (shape.ts): with 5,000 and three managers, some 3,400.
 const maxConnections = 4096;
-// Gossip goes on to so many of a node's neighbours, of which a large mesh gives it about ten; what comes twice is dropped
-// before its signature is looked at. What a node says itself it says to all its neighbours.
-const gossipDegree = { D: 8, Dlo: 6, Dhi: 12, floodPublish: true };
 // A member dials when it has no connection: an older one is dead, and this end has not noticed. Two that dial each other
 // at the same time have connections of the same age.
 const staleAfterMs = 5_000;

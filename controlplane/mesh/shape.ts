@@ -4,6 +4,9 @@ import type { NodeId } from '../ids.ts';
 
 /** Up to so many nodes, each is connected to each: nothing is faster, and the cost is small. */
 export const defaultFullMeshUpTo = 20;
+// Gossip goes on to so many of a node's neighbours, of which a large mesh gives it about ten; what comes twice is dropped
+// before its signature is looked at. What a node says itself it says to all its neighbours.
+export const gossipDegree = { D: 8, Dlo: 6, Dhi: 12, floodPublish: true };
 // Cycles over all nodes, each in an order of its own. One would connect them; four make eight neighbours, and a graph
 // with short ways (an expander) that is still connected when several nodes fail at once and nobody has noticed yet.
 const rounds = 4;

@@ -53,6 +53,11 @@ export class Host {
     return this.#running?.cluster ?? null;
   }
 
+  /** The true time. */
+  get nowMs(): number {
+    return this.#init.network.time.now();
+  }
+
   /** @param prepare sees the cluster before it starts */
   async start(prepare: (cluster: Cluster) => void): Promise<Cluster> {
     const { network, prng, diskSpeed, fullMeshUpTo } = this.#init;

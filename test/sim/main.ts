@@ -12,7 +12,10 @@ const usage = `usage: npm run sim -- [--seeds N] [--seed S] [--jobs J] [--verbos
 
        npm run sim -- --mutants [--only NAMES] [--seeds N] [--seed S] [--jobs J]
 
-Runs the control plane under simulated faults.
+       npm run sim -- --scale N,N,…
+
+Runs the control plane under simulated faults; or, with --scale, measures how a record spreads among so many nodes, as
+\`npm run bench -- scale --nodes N,N,…\` does.
 
   --seeds N    N runs, from a random base seed on or from S: S, S+1, … (default 100)
   --seed S     that one run; with --seeds, the first of them
@@ -75,12 +78,18 @@ async function main(): Promise<number> {
       verbose: { type: 'boolean', default: false },
       mutants: { type: 'boolean', default: false },
       only: { type: 'string', default: 'all' },
+      scale: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
   if (values.help) {
     process.stdout.write(usage);
     return 0;
+  }
+  if (values.scale !== undefined) {
+    process.argv.splice(2, Number.POSITIVE_INFINITY, 'scale', '--nodes', values.scale);
+    await import('../bench/main.ts');
+    return Number(process.exitCode);
   }
   const first = values.seed === undefined ? randomInt(2 ** 40) : whole(values.seed, 'seed');
   const jobs = values.jobs === undefined ? availableParallelism() : Math.max(1, whole(values.jobs, 'jobs'));

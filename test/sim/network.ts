@@ -62,6 +62,10 @@ export class SimNetwork {
   readonly #wires = new Set<Wire>();
   /** How long slow hosts take at most to handle a frame or a timer. */
   readonly lagMs = new Map<NodeId, number>();
+  /** Members that lie, and what they answer requests with: nothing (null), or what their agent says (undefined). */
+  readonly liars = new Map<NodeId, (() => Uint8Array | null) | undefined>();
+  /** The last messages that were gossiped: whoever replays them takes them from here. */
+  readonly said: { readonly topic: string; readonly bytes: Uint8Array }[] = [];
   /** Directed links that carry nothing, `from>to`. */
   readonly #blocked = new Set<string>();
   readonly #hosts = new Map<string, NodeId>();

@@ -5,6 +5,9 @@ import { clusterTopic } from '../../controlplane/tables/record.ts';
 import { ringPools } from '../../controlplane/tables/subnets.ts';
 import type { Host } from './host.ts';
 
+/** How long a node that joins takes to know who owns what. */
+const catchUpMs = 5_000;
+
 /** The code under test did what it must never do. */
 export class Violation extends Error {
   override readonly name = 'Violation';
@@ -96,6 +99,11 @@ export class Oracle {
     for (const network of this.networks.values()) if (network.writer === nodeId) network.excused = true;
   }
 
+  /** The node lies from now on: nothing is promised of what it says of itself. */
+  betrayed(nodeId: NodeId): void {
+    this.#lost.add(nodeId);
+  }
+
   /** The node's disk is an old one: what it has done since then is undone, or not if it had gone through before. */
   turnedBack(nodeId: NodeId): void {
     this.#forkAll();
@@ -112,6 +120,7 @@ export class Oracle {
     this.removedBlindly = true;
     for (const id of this.networks.keys()) this.#forked.add(id);
     this.#vnisForked = true;
+    this.removedBlindly = true;
   }
 
   /** After a restart: what was acknowledged must be there, what was not may be or not, and now we know. */
@@ -134,7 +143,11 @@ export class Oracle {
   observe(host: Host, cluster: Cluster): void {
     const shown = new Map<NetworkId, Set<EndpointId>>();
     const gone = new Map<NetworkId, Set<EndpointId>>();
+    const isNew = host.incarnation === 1;
+    const catchesUpUntilMs = host.nowMs + catchUpMs;
     cluster.view.watch(({ endpoints }) => {
+      // The grants that vouch for an address come one by one to a node that has just joined.
+      if (isNew && host.nowMs < catchesUpUntilMs) return;
       for (const network of endpoints) {
         // An interest that is over: what is known of the network is forgotten, and learned anew with the next one.
         if (!cluster.tables.hasInterest(networkTopic(network))) {

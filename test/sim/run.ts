@@ -1,6 +1,7 @@
 import { simulateCrypto } from './crypto.ts';
 import type { Host } from './host.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
+import { treasonShare } from './operations/byzantine.ts';
 import { partition } from './operations/faults.ts';
 import { initCluster, join, removeNode } from './operations/membership.ts';
 import { Oracle, Violation } from './oracle.ts';
@@ -74,6 +75,7 @@ class Run {
       busy: new Set(),
       joined: new Set(),
       lost: new Set(),
+      treason: prng.fork('treason').chance(treasonShare),
       replace: (host) => this.#population.replace(host),
       start: (host) => this.#start(host),
       do: (what, host, work) => this.#do(what, host, work),
@@ -167,8 +169,20 @@ class Run {
     this.#world.network.faults = { ...noFaults };
     this.#world.network.heal();
     this.#world.network.lagMs.clear();
+    this.#endTreason();
     for (const host of this.#world.hosts) host.setClock();
     this.#startAll();
+  }
+
+  /** The liar is found out and removed; or, in some runs, it only stops lying. */
+  #endTreason(): void {
+    const { hosts, network, oracle, prng } = this.#world;
+    const liar = hosts.find(({ nodeId }) => network.liars.has(nodeId));
+    if (liar === undefined || oracle.removed.has(liar.nodeId)) return;
+    network.liars.set(liar.nodeId, undefined);
+    if (prng.chance(0.3)) return;
+    oracle.nodeRemoved(liar.nodeId, false);
+    liar.crash(false);
   }
 
   #startAll(): void {

@@ -1,4 +1,5 @@
 import { oneOwner } from './invariants/owners.ts';
+import { byzantineOperations } from './operations/byzantine.ts';
 import { endpointOperations } from './operations/endpoints.ts';
 import { faultOperations } from './operations/faults.ts';
 import { hostOperations } from './operations/hosts.ts';
@@ -14,6 +15,7 @@ export const operations: readonly Operation[] = [
   ...membershipOperations,
   ...faultOperations,
   ...hostOperations,
+  ...byzantineOperations,
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */

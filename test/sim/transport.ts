@@ -3,6 +3,8 @@ import type { Refusals } from '../../controlplane/mesh/membership.ts';
 import type { Connection, Knock, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
 import { otherEnd, type SimNetwork, type Wire } from './network.ts';
 
+const maxSaid = 100;
+
 interface Message {
   readonly id: number;
   readonly topic: string;
@@ -69,6 +71,8 @@ export class SimTransport implements Transport {
     const message = { id: this.#network.nextMessageId(), topic, bytes: Buffer.from(bytes) };
     this.#seen.add(message.id);
     this.#network.trace.frame(`${this.self} publishes ${topic}`, bytes);
+    this.#network.said.push(message);
+    if (this.#network.said.length > maxSaid) this.#network.said.shift();
     this.#flood(message, null);
   }
 
@@ -89,7 +93,8 @@ export class SimTransport implements Transport {
     if (this.#events === null || !this.#topics.has(message.topic) || (known && !again)) return;
     this.#seen.add(message.id);
     const verdict = this.#events.gossip(message.topic, message.bytes, from);
-    if (verdict === 'reject') throw new Error(`${this.self} rejects gossip of an honest node`);
+    if (verdict === 'reject' && !this.#network.liars.has(from))
+      throw new Error(`${this.self} rejects gossip of an honest node`);
     if (verdict === 'accept' && !known) this.#flood(message, from);
   }
 
@@ -130,6 +135,12 @@ export class SimTransport implements Transport {
   }
 
   #answer(wire: Wire, method: string, body: Uint8Array, reply: (result: Uint8Array | Error) => void): void {
+    const lie = this.#network.liars.get(this.self);
+    if (lie !== undefined) {
+      const nonsense = lie();
+      if (nonsense !== null) this.#send(wire, () => reply(Buffer.from(nonsense)));
+      return;
+    }
     const answering = this.#events?.request(method, body, otherEnd(wire, this).self);
     answering?.then(
       (bytes) => this.#send(wire, () => reply(Buffer.from(bytes))),

@@ -13,6 +13,8 @@ export interface World {
   readonly busy: Set<Host>;
   /** Hosts that are members, or were. */
   readonly joined: Set<Host>;
+  /** Whether one of the members turns against the others in this run. */
+  readonly treason: boolean;
   /** Hosts whose disk is gone, and with it what made them members. */
   readonly lost: Set<Host>;
   /** A new host in the place of one that has lost its disk. @returns null when there were enough of them */
