@@ -11,7 +11,13 @@ export interface Subnet {
 }
 
 export function ipv4ToNumber(text: string): number {
-  return text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
+  let [value, part] = [0, 0];
+  for (let i = 0; i < text.length; i += 1) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit >= 0) part = part * 10 + digit;
+    else [value, part] = [value * 256 + part, 0];
+  }
+  return value * 256 + part;
 }
 
 export function numberToIpv4(value: number): string {
@@ -39,6 +45,8 @@ export interface AddressSpace {
   /** How many addresses the ring counts, from the first one on; of an IPv6 subnet no more than the first 2^32. */
   readonly size: number;
   readonly base: bigint;
+  /** The base of an IPv4 subnet as a number; 0 for IPv6. */
+  readonly base4: number;
 }
 
 const maxRingSize = 2 ** 32;
@@ -49,7 +57,7 @@ export function parseSpace(text: string): AddressSpace | null {
     const subnet = parseSubnet(text);
     if (subnet === null) return null;
     const { base, prefixLength, size } = subnet;
-    return { text, family: 4, prefixLength, size, base: BigInt(base) };
+    return { text, family: 4, prefixLength, size, base: BigInt(base), base4: base };
   }
   const match = /^([0-9a-f:.]{2,39})\/(\d{1,3})$/.exec(text);
   const [, address = '', bits = ''] = match ?? [];
@@ -59,7 +67,7 @@ export function parseSpace(text: string): AddressSpace | null {
   if (base === null) return null;
   const hostBits = 128 - prefixLength;
   if (base % 2n ** BigInt(hostBits) !== 0n) return null;
-  return { text, family: 6, prefixLength, size: Math.min(2 ** hostBits, maxRingSize), base };
+  return { text, family: 6, prefixLength, size: Math.min(2 ** hostBits, maxRingSize), base, base4: 0 };
 }
 
 /** @returns null unless the text is an IPv6 address as RFC 5952 writes it */
@@ -78,10 +86,10 @@ export function addressAt({ family, base }: AddressSpace, offset: number): strin
 }
 
 /** @returns null when the address is none of those that the ring counts */
-export function offsetIn({ family, base, size }: AddressSpace, address: string): number | null {
+export function offsetIn({ family, base, base4, size }: AddressSpace, address: string): number | null {
   if (address.includes(':') !== (family === 6)) return null;
   if (family === 4) {
-    const offset = ipv4ToNumber(address) - Number(base);
+    const offset = ipv4ToNumber(address) - base4;
     return offset >= 0 && offset < size ? offset : null;
   }
   const value = ipv6ToBigint(address);

@@ -73,15 +73,19 @@ export class Custody {
 
   /** The run that holds the number. */
   at(number: number): Owned | null {
-    const runs = this.#runs;
-    let [low, high] = [0, runs.length];
+    const found = this.#runs[this.#indexOf(number)];
+    return found !== undefined && found.start <= number ? found : null;
+  }
+
+  /** Index of the run that holds the number, or would. */
+  #indexOf(number: number): number {
+    let [low, high] = [0, this.#runs.length];
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((runs[middle] as Owned).end <= number) low = middle + 1;
+      if ((this.#runs[middle] as Owned).end <= number) low = middle + 1;
       else high = middle;
     }
-    const found = runs[low];
-    return found !== undefined && found.start <= number ? found : null;
+    return low;
   }
 
   of(owner: NodeId): readonly Owned[] {
@@ -127,13 +131,19 @@ export class Custody {
     if (part === undefined) return;
     const over: Grant[] = [];
     for (const grant of this.#grants.values()) if (grant.start < part.end && part.start < grant.end) over.push(grant);
-    const runs: Owned[] = [];
-    for (const run of this.#runs) {
-      if (run.start < part.start) append(runs, { ...run, end: Math.min(run.end, part.start) });
-    }
+    // Only what lies under the change is looked at; the runs on either side may grow together with it.
+    const first = this.#indexOf(part.start);
+    const last = this.#indexOf(part.end - 1);
+    const runs = this.#runs.slice(0, first);
+    const head = this.#runs[first] as Owned;
+    if (head.start < part.start) append(runs, { ...head, end: part.start });
     for (const run of splitByOwner(part, this.#root, over)) append(runs, run);
-    for (const run of this.#runs)
-      if (run.end > part.end) append(runs, { ...run, start: Math.max(run.start, part.end) });
+    const tail = this.#runs[last] as Owned;
+    if (tail.end > part.end) append(runs, { ...tail, start: part.end });
+    const rest = this.#runs.slice(last + 1);
+    const next = rest.shift();
+    if (next !== undefined) append(runs, next);
+    runs.push(...rest);
     this.#setRuns(runs);
   }
 

@@ -23,6 +23,13 @@ export interface ClaimsInit {
   readonly now: () => number;
 }
 
+/** Where an address lies. */
+interface Place {
+  readonly ring: RingId;
+  readonly number: number;
+  readonly reserved: boolean;
+}
+
 /** Names of the claims at each number of a ring, and the numbers of those that are shown. */
 interface Index {
   readonly names: Map<number, string[]>;
@@ -73,12 +80,13 @@ export class Claims<E extends Claimed> {
       for (const { ring, number } of this.#places(known)) this.#unplace(ring, number, name);
     }
     if (endpoint === null) return before !== undefined;
-    for (const { ring, number } of this.#places(endpoint)) {
+    const places = this.#places(endpoint);
+    for (const { ring, number } of places) {
       const { names, claimed } = this.#indexOf(ring);
       names.set(number, [...(names.get(number) ?? []), name]);
       claimed.add(number);
     }
-    return this.#judge(name, endpoint) || before !== undefined;
+    return this.#judge(name, endpoint, places) || before !== undefined;
   }
 
   /** @param subnets null when the network is not known @returns whether readers see a difference */
@@ -103,7 +111,7 @@ export class Claims<E extends Claimed> {
         const endpoint = shown ?? this.hidden.get(name)?.endpoint;
         if (endpoint === undefined) continue;
         this.shown.delete(name);
-        const shows = this.#judge(name, endpoint);
+        const shows = this.#judge(name, endpoint, this.#places(endpoint));
         changed ||= shows !== (shown !== undefined);
       }
     }
@@ -111,9 +119,8 @@ export class Claims<E extends Claimed> {
   }
 
   /** Shows or hides the claim. @returns whether it is shown */
-  #judge(name: string, endpoint: E): boolean {
-    const why = this.#objection(endpoint);
-    const places = this.#places(endpoint);
+  #judge(name: string, endpoint: E, places: readonly Place[]): boolean {
+    const why = this.#objection(endpoint, places);
     if (why === null) {
       this.hidden.delete(name);
       this.shown.set(name, endpoint);
@@ -128,9 +135,8 @@ export class Claims<E extends Claimed> {
     return false;
   }
 
-  #objection(endpoint: E): string | null {
+  #objection(endpoint: E, places: readonly Place[]): string | null {
     if (this.#subnets === null) return 'endpoint on a network that is not there';
-    const places = this.#places(endpoint);
     if (places.length < addressesOf(endpoint).length) return 'endpoint with an address outside its network';
     for (const { ring, number, reserved } of places) {
       if (reserved) return 'endpoint with a reserved address';
@@ -139,7 +145,7 @@ export class Claims<E extends Claimed> {
     return null;
   }
 
-  #places(endpoint: E): { ring: RingId; number: number; reserved: boolean }[] {
+  #places(endpoint: E): Place[] {
     return addressesOf(endpoint).flatMap((address) => {
       for (const { ring, space, reserved } of this.#subnets ?? []) {
         const number = offsetIn(space, address);
