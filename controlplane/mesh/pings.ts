@@ -28,7 +28,9 @@ export class Pings {
 
   /** @throws when there is no connection, when it ends first, or when the signal aborts */
   async ping(peer: NodeId, signal: AbortSignal): Promise<void> {
-    const channel = await (this.#channels.get(peer) ?? this.#channel(peer, signal));
+    // The stream may be opening for an earlier ping that has more time than this one.
+    const opening = this.#channels.get(peer) ?? this.#channel(peer, signal);
+    const channel = await unlessAborted(opening, signal);
     await channel.ping(signal);
   }
 
@@ -87,6 +89,15 @@ class Channel {
     // An answer that comes after its signal is nobody's any more.
     this.#pending.get(Number(frame.readBigUInt64BE()))?.resolve();
   }
+}
+
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(new Error('no answer in time'));
+    signal.addEventListener('abort', onAbort);
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }
 
 /** Answers a peer's pings. @param onPing is told of each */
