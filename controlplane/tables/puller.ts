@@ -24,8 +24,9 @@ const pullTimeoutMs = 10_000;
 const maxWantedStreams = 256;
 // Neighbours that are compared with at a time: after a partition has healed the first brings what all of them have.
 const maxExchanges = 3;
-// A signature takes 0.1 ms to check: after so many the loop gets to do something else.
-const recordsPerSlice = 100;
+// A signature takes 0.1 ms to check, and what follows from a record as much again: after so many the loop gets to do
+// something else.
+const recordsPerSlice = 50;
 // A stream that still has a gap after it was asked for is asked for again, elsewhere: the first to show it may have had
 // no more than we.
 const retryMs = 100;

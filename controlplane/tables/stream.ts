@@ -10,7 +10,7 @@ export interface Position {
 
 export const nowhere: Position = { epoch: 0, seq: 0, ahead: 0 };
 
-type Place = Pick<Position, 'epoch' | 'seq'>;
+export type Place = Pick<Position, 'epoch' | 'seq'>;
 
 export function isBehind(mine: Place, theirs: Place): boolean {
   return mine.epoch < theirs.epoch || (mine.epoch === theirs.epoch && mine.seq < theirs.seq);
@@ -163,6 +163,12 @@ export class Stream {
 
   /** How far the newest epoch is here without a gap: of `position` what costs nothing to say. */
   get reached(): { readonly epoch: number; readonly seq: number } {
+    const newest = this.#incoming ?? this.#current;
+    return newest === null ? nowhere : { epoch: newest.epoch, seq: newest.contiguous };
+  }
+
+  /** The same without what lies beyond a gap, which takes looking at every record. */
+  get place(): Place {
     const newest = this.#incoming ?? this.#current;
     return newest === null ? nowhere : { epoch: newest.epoch, seq: newest.contiguous };
   }
