@@ -7,6 +7,7 @@ import { askToJoin, type JoinAnswer } from './identity/join-client.ts';
 import { type JoinVerdict, refuse } from './identity/join-listener.ts';
 import type { JoinTokens } from './identity/join-tokens.ts';
 import { type NodeKey, newNodeKey } from './identity/keys.ts';
+import type { LimitedToken, LimitedTokens } from './identity/limited-tokens.ts';
 import type { Addressing, Identity, KnownPeers } from './identity/state.ts';
 import { digestOf, type JoinToken, parseToken } from './identity/token.ts';
 import { type Link, Trust } from './identity/trust.ts';
@@ -110,10 +111,23 @@ function trustOf(roots: readonly Link[]): Trust | null {
   }
 }
 
+function refuseEnded({ state }: LimitedToken): JoinVerdict {
+  if (state === 'expired') return refuse(403, 'join_token_expired', 'the join token has expired');
+  if (state === 'used up') return refuse(403, 'join_token_used_up', 'the join token was used as often as it may be');
+  return refuse(403, 'join_token_revoked', 'the join token was revoked');
+}
+
 /** Decides on one join: the role that the token gives, and a certificate for the joiner's own key. */
-export function joinDecider(init: { now: () => number; log: Log }, cluster: Cluster, tokens: JoinTokens) {
+export function joinDecider(
+  init: { now: () => number; log: Log },
+  cluster: Cluster,
+  tokens: JoinTokens,
+  limited: LimitedTokens,
+) {
   return async (secret: Uint8Array, request: Uint8Array): Promise<JoinVerdict> => {
-    const token = tokens.check(secret);
+    const ending = limited.find(secret);
+    if (ending !== null && ending.state !== 'good') return refuseEnded(ending);
+    const token = ending ?? tokens.check(secret);
     if (token.role === null) {
       return token.reason === 'rotated'
         ? refuse(403, 'join_token_rotated', 'the join token was rotated and is no longer valid')
@@ -128,6 +142,10 @@ export function joinDecider(init: { now: () => number; log: Log }, cluster: Clus
     const [authority] = identity.authorities;
     if (authority === undefined || publicKey === null || view.nodes.has(nodeId) || view.isRemoved(nodeId)) {
       return refuse(409, 'join_refused', 'this key was a member already; a join makes a new one');
+    }
+    // Others may have used it up since it was looked at.
+    if (ending !== null && !(await limited.use(ending.id, nodeId))) {
+      return refuseEnded(limited.find(secret) ?? { ...ending, state: 'revoked' });
     }
     const node = { nodeId, publicKey, role: token.role };
     const lifetimeMs = view.cluster?.certExpiryMs ?? defaultLifetimeMs;

@@ -2,12 +2,19 @@ import type { Cluster } from './cluster.ts';
 import type { Environment, Log } from './environment.ts';
 import { type JoinListener, startJoinListener } from './identity/join-listener.ts';
 import { JoinTokens } from './identity/join-tokens.ts';
+import { LimitedTokens } from './identity/limited-tokens.ts';
 import type { NodeId } from './ids.ts';
 import { joinDecider } from './joining.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 
 // A port that somebody else has may become free.
 const retryMs = 5_000;
+
+interface Open {
+  readonly tokens: JoinTokens;
+  readonly limited: LimitedTokens;
+  readonly listener: JoinListener;
+}
 
 export interface ReceptionInit {
   readonly cluster: Cluster;
@@ -19,7 +26,7 @@ export interface ReceptionInit {
 /** What a manager keeps for those who want to join, tokens and a listener: there as long as this node is a manager. */
 export class Reception {
   readonly #init: ReceptionInit;
-  #open: { readonly tokens: JoinTokens; readonly listener: JoinListener } | null = null;
+  #open: Open | null = null;
   #shown: Uint8Array | null = null;
   #following: Promise<void> = Promise.resolve();
   #cancelRetry: () => void = () => {};
@@ -35,6 +42,11 @@ export class Reception {
   /** null on workers. */
   get tokens(): JoinTokens | null {
     return this.#open?.tokens ?? null;
+  }
+
+  /** Tokens with an end; null on workers. */
+  get limited(): LimitedTokens | null {
+    return this.#open?.limited ?? null;
   }
 
   /** Where this manager takes joins, `IP:PORT`; null when it does not. */
@@ -85,22 +97,21 @@ export class Reception {
     this.#shown = identity.certificate;
   }
 
-  async #start(): Promise<{ tokens: JoinTokens; listener: JoinListener }> {
+  async #start(): Promise<Open> {
     const { cluster, environment, log, listen } = this.#init;
-    const tokens = new JoinTokens({
-      tables: cluster.tables,
-      view: cluster.view,
-      clock: cluster.clock,
-      authorities: () => cluster.identity.authorities,
-      root: () => cluster.ownRootCertificate,
-    });
-    cluster.keys.sealTokens = () => tokens.reseal();
     const now = (): number => environment.now();
-    const decide = joinDecider({ now, log }, cluster, tokens);
+    const { tables, view, clock } = cluster;
+    const authorities = () => cluster.identity.authorities;
+    const root = () => cluster.ownRootCertificate;
+    const tokens = new JoinTokens({ tables, view, clock, authorities, root });
+    const limited = new LimitedTokens({ tables, view, clock, now, authorities, root });
+    cluster.keys.sealTokens = () => tokens.reseal();
+    const decide = joinDecider({ now, log }, cluster, tokens, limited);
     const { pkcs8 } = cluster.identity.key;
     const renew = (request: Uint8Array, from: NodeId) =>
       cluster.keys.issuer.answer(request, from, cluster.identity.networkKeys);
-    return { tokens, listener: await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, now, log }) };
+    const listener = await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, now, log });
+    return { tokens, limited, listener };
   }
 
   /** What the listener shows: own certificate, and the root that it is of. */

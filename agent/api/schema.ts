@@ -157,6 +157,25 @@ export const Node = z.strictObject({
   Endpoints: z.int().nullable(),
 });
 
+export const TokenCreateRequest = z.strictObject({
+  Role,
+  /** Seconds until it expires; never when absent. */
+  ExpiresSeconds: z.int().min(1).max(315_360_000).optional(),
+  /** Joins it is good for; any number when absent. */
+  MaxUses: z.int().min(1).max(1_000).optional(),
+});
+export const Token = z.strictObject({
+  ID: z.string(),
+  Role,
+  CreatedAt: isoTime,
+  /** Empty for never. */
+  ExpiresAt: z.string(),
+  Uses: z.int(),
+  /** 0 for any number. */
+  MaxUses: z.int(),
+  State: z.enum(['good', 'expired', 'used up', 'revoked']),
+});
+
 export const NodeUpdateRequest = z.strictObject({ Role });
 export const NodeUpdateReply = z.strictObject({
   /** False when the node had that role already. */
@@ -427,6 +446,7 @@ export type MeshKey = z.infer<typeof MeshKey>;
 export type RotateRequest = z.infer<typeof RotateRequest>;
 export type RotateCaRequest = z.infer<typeof RotateCaRequest>;
 export type Node = z.infer<typeof Node>;
+export type Token = z.infer<typeof Token>;
 export type NodeUpdateRequest = z.infer<typeof NodeUpdateRequest>;
 export type NodeUpdateReply = z.infer<typeof NodeUpdateReply>;
 export type NetworkCreateRequest = z.infer<typeof NetworkCreateRequest>;

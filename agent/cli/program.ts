@@ -13,6 +13,7 @@ import { addNetwork } from './commands/network.ts';
 import { addNode } from './commands/node.ts';
 import { addSandbox } from './commands/sandbox.ts';
 import { addStatus } from './commands/status.ts';
+import { addToken } from './commands/token.ts';
 import { addVersion } from './commands/version.ts';
 import { addWait } from './commands/wait.ts';
 import { addGlobalOptions, describe } from './define.ts';
@@ -60,6 +61,7 @@ export function buildProgram(session: Session): Command {
   addJoinToken(program, session);
   addCa(program, session);
   addMeshKey(program, session);
+  addToken(program, session);
   addLeave(program, session);
   addNode(program, session);
   program.commandsGroup('Networks:');

@@ -47,10 +47,9 @@ const reserved = (): RequestError =>
 /** One handler for each route of the local API. */
 export function makeHandlers(agent: Agent): Handlers {
   const cluster = () => agent.membership.cluster;
-  const joinToken = async (ref: string, rotate: boolean) => {
-    const { tokens, joinAddress } = agent.membership.reception;
-    if (ref !== 'worker' && ref !== 'manager') throw notFound('join token', ref);
-    if (tokens === null || joinAddress === null) {
+  const takingJoins = () => {
+    const { tokens, limited, joinAddress } = agent.membership.reception;
+    if (tokens === null || limited === null || joinAddress === null) {
       throw new RequestError(
         403,
         'not_manager',
@@ -58,6 +57,11 @@ export function makeHandlers(agent: Agent): Handlers {
         'run the command on a manager',
       );
     }
+    return { tokens, limited, joinAddress };
+  };
+  const joinToken = async (ref: string, rotate: boolean) => {
+    if (ref !== 'worker' && ref !== 'manager') throw notFound('join token', ref);
+    const { tokens, joinAddress } = takingJoins();
     if (rotate) await tokens.rotate(ref);
     const Token = tokens.token(ref);
     if (Token === null)
@@ -98,6 +102,29 @@ export function makeHandlers(agent: Agent): Handlers {
     rotateCa: ({ body }) => rotateCa(cluster(), body),
     meshKey: () => meshKeyReply(cluster()),
     rotateMeshKey: ({ body }) => rotateMeshKey(cluster(), body),
+
+    tokenCreate: async ({ body }) => {
+      const { limited, joinAddress } = takingJoins();
+      const expiresMs = body.ExpiresSeconds === undefined ? null : Date.now() + body.ExpiresSeconds * 1000;
+      const { token } = await limited.create(body.Role, expiresMs, body.MaxUses ?? null);
+      return { Role: body.Role, Token: token, JoinAddr: joinAddress };
+    },
+    tokenList: () =>
+      takingJoins()
+        .limited.list()
+        .map((token) => ({
+          ID: token.id,
+          Role: token.role,
+          CreatedAt: new Date(token.createdMs).toISOString(),
+          ExpiresAt: token.expiresMs === null ? '' : new Date(token.expiresMs).toISOString(),
+          Uses: token.uses,
+          MaxUses: token.maxUses ?? 0,
+          State: token.state,
+        })),
+    tokenRemove: async ({ ref }) => {
+      if (!(await takingJoins().limited.revoke(ref))) throw notFound('token', ref);
+      return {};
+    },
 
     nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(cluster(), id)),
     nodeInspect: ({ ref }) => nodeReply(cluster(), findNode(cluster(), ref)),

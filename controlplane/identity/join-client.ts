@@ -128,9 +128,13 @@ export function readAnswer(status: number, body: Buffer, where: string): Bootstr
   throw new ControlPlaneError(code, `${where} refused: ${message}`, hints.get(code));
 }
 
+const makeAnother = 'make another with `weft token create` on a manager, or take that of `weft join-token`';
 const hints = new Map([
   ['join_token_invalid', 'run `weft join-token worker` (or manager) on a manager and copy the whole token'],
   ['join_token_rotated', 'take the current token from `weft join-token worker` (or manager) on a manager'],
+  ['join_token_expired', makeAnother],
+  ['join_token_used_up', makeAnother],
+  ['join_token_revoked', makeAnother],
   ['join_rate_limited', 'wait a minute, then try again'],
 ]);
 

@@ -104,6 +104,6 @@ export class JoinTokens {
   }
 }
 
-const sealingKey = ({ pkcs8 }: Authority): Uint8Array =>
+export const sealingKey = ({ pkcs8 }: Authority): Uint8Array =>
   Buffer.from(hkdfSync('sha256', pkcs8, '', 'weft join tokens', 32));
 const fingerprint = (secret: Uint8Array) => createHash('sha256').update(secret).digest();

@@ -167,6 +167,20 @@ export const MeshKeyValue = z.object({
 /** `reissued/<node id>`: a certificate that a manager made for a node that was away while the roots changed. */
 export const ReissuedValue = z.object({ stamp: timestamp, certificate: der });
 
+/** `join-token/<id>`: a join token that ends, its secret readable by managers only. */
+export const LimitedTokenValue = z.object({
+  stamp: timestamp,
+  revoked: z.boolean(),
+  role: z.enum(['worker', 'manager']),
+  sealed: bytes,
+  createdMs: count,
+  expiresMs: count.nullable(),
+  maxUses: z.int().min(1).max(1_000).nullable(),
+});
+
+/** `join-use/<token>/<node id>`: the node has joined by the token. */
+export const JoinUseValue = z.object({ stamp: timestamp });
+
 /** `removed/<node id>`: the node is barred for ever. */
 export const RemovedValue = z.object({ stamp: timestamp });
 
@@ -211,6 +225,7 @@ export type ClusterValue = z.infer<typeof ClusterValue>;
 export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
 export type RoleValue = z.infer<typeof RoleValue>;
+export type LimitedTokenValue = z.infer<typeof LimitedTokenValue>;
 export type HoldingValue = z.infer<typeof HoldingValue>;
 export type RootValue = z.infer<typeof RootValue>;
 export type RemovedValue = z.infer<typeof RemovedValue>;
@@ -265,6 +280,9 @@ function fenceAgrees(rest: string, value: unknown): boolean {
   return at === 'heir' || at === String((value as FenceValue).ballot);
 }
 
+const isTokenId = (rest: string): boolean => /^[0-9a-z]{10}$/.test(rest);
+const isUseKey = (rest: string): boolean =>
+  isTokenId(rest.slice(0, 10)) && rest[10] === '/' && parseNodeId(rest.slice(11)) !== null;
 const isDigest = (rest: string): boolean => /^[0-9a-f]{64}$/.test(rest);
 const rootAgrees = (rest: string, value: unknown): boolean =>
   createHash('sha256')
@@ -296,6 +314,8 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
   token: [
     { scope: 'cluster', key: (rest) => rest === 'worker' || rest === 'manager', value: TokenValue, managersOnly: true },
   ],
+  'join-token': [{ scope: 'cluster', key: named(isTokenId), value: LimitedTokenValue, managersOnly: true }],
+  'join-use': [{ scope: 'cluster', key: named(isUseKey), value: JoinUseValue, managersOnly: true }],
   keys: [{ scope: 'cluster', key: alone, value: HoldingValue, managersOnly: false }],
   ca: [{ scope: 'cluster', key: named(isDigest), value: RootValue, managersOnly: true, agree: rootAgrees }],
   'mesh-key': [{ scope: 'cluster', key: named(isDigest), value: MeshKeyValue, managersOnly: true }],

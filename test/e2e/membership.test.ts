@@ -52,8 +52,10 @@ describe('a node that is promoted', () => {
     assert.ok((await one.api.call('networkList')).some(({ Name }) => Name === 'mine'));
     // The first manager goes; the cluster still takes joins.
     assert.equal((await one.weft('leave')).exitCode, 0);
-    const { Token: token, JoinAddr: there } = await two.weftJson<JoinTokenReply>('join-token', 'worker');
+    const limits = ['--uses', '1', '--expires', '1h'];
+    const { Token: token, JoinAddr: there } = await two.weftJson<JoinTokenReply>('token', 'create', ...limits);
     await join(three, token, there);
+    assert.match(await fails(one, 'join', '--token', token, there), /used as often as it may be/);
     await eventually('host3 to know who is who', async () => {
       assert.deepEqual(await roles(three), ['host2 manager reachable', 'host3 worker']);
       return true;

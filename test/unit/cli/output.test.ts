@@ -85,6 +85,12 @@ Warnings:
 12D3KooWBetaBetaBeta     beta       Down (agent down)                    192.0.2.11   0           0.1.0
 `,
   ],
+  [
+    'token ls',
+    `ID           ROLE     STATE   USES   EXPIRES
+3k9x0c2m1q   worker   good    2/5    in about an hour
+`,
+  ],
   ['node promote beta', 'Node beta promoted to a manager in the cluster.\n'],
   ['node demote alpha', 'Manager alpha demoted in the cluster.\n'],
   ['node ls -q', `${ids.alpha}\n${ids.beta}\n`],

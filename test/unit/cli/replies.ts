@@ -214,6 +214,11 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
   leave: {},
   joinToken: { Role: 'worker', Token: 'WFTKN-1-worker', JoinAddr: '192.0.2.10:2377' },
   rotateJoinToken: { Role: 'worker', Token: 'WFTKN-1-newer', JoinAddr: '192.0.2.10:2377' },
+  tokenCreate: { Role: 'worker', Token: 'WFTKN-1-limited', JoinAddr: '192.0.2.10:2377' },
+  tokenList: [
+    { ID: '3k9x0c2m1q', Role: 'worker', CreatedAt: ago(60), ExpiresAt: ago(-3600), Uses: 2, MaxUses: 5, State: 'good' },
+  ],
+  tokenRemove: {},
   nodeList: nodes,
   nodeInspect: nodes[0] as Node,
   ca,

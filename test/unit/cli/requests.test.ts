@@ -47,6 +47,13 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
   ],
   ['join-token worker', ['GET /v1/join-tokens/worker']],
   ['join-token manager --rotate', ['POST /v1/join-tokens/manager/rotate']],
+  ['token create', ['POST /v1/tokens', { Role: 'worker' }]],
+  [
+    'token create --role manager --expires 1h --uses 5',
+    ['POST /v1/tokens', { Role: 'manager', ExpiresSeconds: 3600, MaxUses: 5 }],
+  ],
+  ['token ls', ['GET /v1/tokens']],
+  ['token rm a b', ['DELETE /v1/tokens/a'], ['DELETE /v1/tokens/b']],
   ['leave', ['POST /v1/leave', { Force: false }]],
   ['leave --force', ['POST /v1/leave', { Force: true }]],
   ['status', ['GET /v1/status']],
