@@ -18,7 +18,7 @@ export const benchmark: Benchmark = {
     const joins: number[] = [];
     const starts: number[] = [];
     for (let at = 0; at < samples; at++) {
-      await joiner.api.call('leave', { body: { Force: true } });
+      await joiner.weftJson('leave', '--force');
       await joiner.stopAgent();
       const startedMs = performance.now();
       await joiner.startAgent();
