@@ -68,8 +68,9 @@ describe('agent.example.yaml', () => {
   it('shows every key with its default', () => {
     const known = loadConfig({}, {});
     const all = load('shown.yaml', shown);
-    // These two have no fixed default.
-    assert.deepEqual({ ...all, hostname: known.hostname, gatewaySubnet: known.gatewaySubnet }, known);
+    // These have no fixed default.
+    const { hostname, gatewaySubnet, advertiseAddr, dataPathAddr } = known;
+    assert.deepEqual({ ...all, hostname, gatewaySubnet, advertiseAddr, dataPathAddr }, known);
     let complaint = '';
     try {
       load('wrong.yaml', 'nonsense: 1\n');
