@@ -161,12 +161,6 @@ export class Stream {
     return newest?.position ?? nowhere;
   }
 
-  /** How far the newest epoch is here without a gap: of `position` what costs nothing to say. */
-  get reached(): { readonly epoch: number; readonly seq: number } {
-    const newest = this.#incoming ?? this.#current;
-    return newest === null ? nowhere : { epoch: newest.epoch, seq: newest.contiguous };
-  }
-
   /** The same without what lies beyond a gap, which takes looking at every record. */
   get place(): Place {
     const newest = this.#incoming ?? this.#current;

@@ -209,7 +209,7 @@ export class Tables {
     records: readonly SignedRecord[],
   ): void {
     for (const signed of records) this.#later({ key: recordKey(signed), value: toWire(signed) });
-    const { epoch, seq } = stream.reached;
+    const { epoch, seq } = stream.place;
     this.#later({ key: ['position', topic, owner, epoch], value: seq });
     const gone = before.filter((each) => !stream.epochs.includes(each));
     if (gone.length === 0) return;
