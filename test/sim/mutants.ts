@@ -122,8 +122,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'tables/own.ts',
-        replace: "this.#append(topic, '', live.length + 1)",
-        by: "this.#append(topic, '', 1)",
+        replace: "this.#append(topic, '', live.length + 1, true)",
+        by: "this.#append(topic, '', 1, true)",
       },
     ],
   },

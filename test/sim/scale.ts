@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Role } from '../../controlplane/identity/certificates.ts';
 import { type NodeId, nodeIdOf } from '../../controlplane/ids.ts';
-import { defaultFullMeshUpTo, shape } from '../../controlplane/mesh/shape.ts';
+import { defaultFullMeshUpTo, inRandomOrder, shape } from '../../controlplane/mesh/shape.ts';
 import type { Prng } from './prng.ts';
 
 // How a gossip message spreads among many nodes: the connections of controlplane/mesh/shape.ts, gossipsub's own rules on
@@ -43,27 +43,44 @@ export interface Spread {
 }
 
 const managers = 5;
+// As shape.ts has them.
+const rounds = 4;
+const managersPerWorker = 2;
 
-/** Neighbours of each node, as the production code chooses them. */
+/**
+ * Neighbours of each node, as the production code chooses them: each node asks it alone, which for all of 5,000 would
+ * take minutes. So the cycles are laid once for all here, and compared with what it says for some of the nodes.
+ */
 export function connections(count: number): number[][] {
   const ids = Array.from({ length: count }, (_, i) => nodeIdOf(createHash('sha256').update(`node ${i}`).digest()));
-  const numbers = new Map(ids.map((id, i) => [id, i]));
-  const nodes = new Map<NodeId, Role>(ids.map((id, i) => [id, i < managers ? 'manager' : 'worker']));
-  const [suspended, present] = [new Set<NodeId>(), new Map<NodeId, number>()];
-  const all: Set<number>[] = ids.map(() => new Set());
-  for (const [i, self] of ids.entries()) {
-    if (count <= defaultFullMeshUpTo) {
-      for (let other = 0; other < count; other += 1) if (other !== i) all[i]?.add(other);
-      continue;
+  const roles = new Map<NodeId, Role>(ids.map((id, i) => [id, i < managers ? 'manager' : 'worker']));
+  const all = new Map<NodeId, Set<NodeId>>(ids.map((id) => [id, new Set()]));
+  const join = (a: NodeId, b: NodeId): void => {
+    if (a === b) return;
+    all.get(a)?.add(b);
+    all.get(b)?.add(a);
+  };
+  if (count <= defaultFullMeshUpTo) for (const a of ids) for (const b of ids) join(a, b);
+  else {
+    for (let round = 0; round < rounds; round += 1) {
+      const cycle = inRandomOrder(`round ${round}`, ids);
+      for (const [i, id] of cycle.entries()) join(id, cycle[(i + 1) % count] ?? id);
     }
-    // A connection is one of both ends.
-    for (const id of shape({ self, nodes, suspended, networks: [], present }).connect) {
-      const other = numbers.get(id) ?? 0;
-      all[i]?.add(other);
-      all[other]?.add(i);
+    for (const worker of ids.slice(managers)) {
+      for (const manager of inRandomOrder(worker, ids.slice(0, managers)).slice(0, managersPerWorker))
+        join(worker, manager);
     }
   }
-  return all.map((neighbours) => [...neighbours]);
+  for (const self of ids.slice(0, 2 * managers)) {
+    const state = { suspended: new Set<NodeId>(), networks: [], present: new Map<NodeId, number>() };
+    const { connect } = shape({ self, nodes: roles, ...state });
+    const mine = all.get(self);
+    if (connect.size !== mine?.size || [...connect].some((id) => !mine.has(id))) {
+      throw new Error('controlplane/mesh/shape.ts chooses other neighbours than this model');
+    }
+  }
+  const numbers = new Map(ids.map((id, i) => [id, i]));
+  return ids.map((id) => [...(all.get(id) ?? [])].map((other) => numbers.get(other) ?? 0));
 }
 
 /** Which connections gossipsub makes part of its mesh: each node grafts D of them, and prunes those above Dhi. */
