@@ -1,9 +1,6 @@
 // A member without a kernel: joins with a manager's token, makes a network that it owns all addresses of, and writes as
 // many endpoint records as it is told, with the code that an agent writes them with. A signal (SIGUSR2) writes the next lot.
 // Arguments: manager's HOST:PORT, token, own address, records in a lot.
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { ipv4ToNumber, numberToIpv4 } from '../../../controlplane/addresses.ts';
 import { type Log, systemEnvironment } from '../../../controlplane/environment.ts';
 import { Vault } from '../../../controlplane/identity/vault.ts';
@@ -13,6 +10,8 @@ import { parseHostPort } from '../../../controlplane/mesh/address.ts';
 import { openStore } from '../../../controlplane/store.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 
+/** Of the lab host, and gone with it. */
+const STATE = '/var/lib/weft/generator';
 const atOnce = 1_000;
 /** 262,144 addresses. */
 const subnet = '10.64.0.0/14';
@@ -27,7 +26,7 @@ const say = (fields: object, message: string): void => {
 const log: Log = { debug: quiet, info: quiet, warn: say, error: say };
 const { cluster } = await joinCluster(
   {
-    store: openStore(mkdtempSync(join(tmpdir(), 'weft-generator-'))),
+    store: openStore(STATE),
     vault: new Vault(Buffer.alloc(32)),
     environment: systemEnvironment,
     log,
