@@ -1,14 +1,19 @@
 // Roots and mesh keys change the same way: each has a number one higher than the one before, the highest counts, and of
 // two made at the same moment the one whose name sorts first. When one is done, all before it and beside it are dropped.
 
+/** Later than any that a record may say. */
+export const maxGeneration = Number.MAX_SAFE_INTEGER;
+
 export interface Generation {
   readonly generation: number;
   readonly done: boolean;
 }
 
-/** The name of the one that counts, or null when there is none. */
+/** The name of the one that counts, or null when there is none. What is done rules out what was made beside it. */
 export function newest(all: ReadonlyMap<string, Generation>): string | null {
-  return first(all, () => true);
+  const done = first(all, (each) => each.done);
+  const since = done === null ? 0 : (all.get(done)?.generation ?? 0);
+  return first(all, ({ generation }) => generation > since) ?? done;
 }
 
 /** Which of `held` are to be dropped. What is in no table is the first of all, older than any that is. */

@@ -11,7 +11,7 @@ import type { Members } from '../tables/members.ts';
 import { clusterTopic } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { View } from '../tables/view.ts';
-import { newest, outlived } from './generations.ts';
+import { type Generation, maxGeneration, newest, outlived } from './generations.ts';
 import type { Issuer } from './issuer.ts';
 
 // When a rotation is not finished because some node is away: by then no certificate of the old root is valid any more.
@@ -74,7 +74,14 @@ export class Roots {
     await credentials.change(({ trust, authorities }) => {
       const links = [...announced.values()].sort((a, b) => a.generation - b.generation);
       let next = trust.follow(links);
-      const trusted = new Map([...announced].filter(([digest]) => next.anchor(digest) !== null));
+      const trusted = new Map<RootDigest, Generation>(
+        next.active.flatMap(({ root, cross }) => {
+          const { digest } = new TrustAnchor(root);
+          // A root that others vouch for and no record here tells of is later than all that are: this node was away.
+          const known = announced.get(digest) ?? (cross === null ? null : { generation: maxGeneration, done: false });
+          return known === null ? [] : [[digest, known] as const];
+        }),
+      );
       const current = newest(trusted);
       if (current !== null) next = next.prefer(current);
       const dropped = new Set(

@@ -29,7 +29,7 @@ describe('certificates that end soon', () => {
           assert.ok((await ends(host)) > first + 18_000);
           return true;
         },
-        { timeoutMs: 60_000 },
+        { timeoutMs: 120_000 },
       );
     }
     assert.deepEqual(await peersOf(one), peers, 'the same connections');
