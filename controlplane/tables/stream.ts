@@ -154,6 +154,7 @@ class EpochState {
 export class Stream {
   #current: EpochState | null = null;
   #incoming: EpochState | null = null;
+  #retired: EpochState[] = [];
 
   /** Position in the newest epoch that is known of: what to ask others to continue from. */
   get position(): Position {
@@ -188,6 +189,13 @@ export class Stream {
     return [this.#current, this.#incoming].flatMap((state) => (state === null ? [] : [state.epoch]));
   }
 
+  /** Epochs that are held no more since the last call, with the keys that they had: for whoever keeps them on disk. */
+  takeRetired(): { readonly epoch: number; readonly keys: readonly string[] }[] {
+    const retired = this.#retired.map(({ epoch, latest }) => ({ epoch, keys: [...latest.keys()] }));
+    this.#retired = [];
+    return retired;
+  }
+
   /** Whether `offer` would take the record: asked before the signature is checked, which costs far more. */
   wants(signed: SignedRecord): boolean {
     const { epoch, seq } = signed.record;
@@ -207,6 +215,7 @@ export class Stream {
     let state = this.#stateOf(epoch);
     if (state === null) {
       state = new EpochState(epoch);
+      if (this.#incoming !== null) this.#retired.push(this.#incoming);
       this.#incoming = state;
     }
     if (state.latest.size >= maxKeysPerStream && !state.latest.has(key)) {
@@ -288,6 +297,7 @@ export class Stream {
     state.advanceTo(upTo);
     this.#incoming = state;
     const changes = this.#promote() ?? [];
+    this.#retired = [];
     return changes.filter(({ previous, current }) => previous?.record.value !== current?.record.value);
   }
 
@@ -319,6 +329,7 @@ export class Stream {
     const incoming = this.#incoming;
     if (incoming === null || !incoming.whole) return null;
     const before = new Map([...this.live()].map((signed) => [signed.record.key, signed]));
+    if (this.#current !== null) this.#retired.push(this.#current);
     this.#current = incoming;
     this.#incoming = null;
     const changes: Change[] = [];

@@ -174,10 +174,9 @@ export class Tables {
     if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
     const objection = validate(signed);
     const stream = this.#streamOf(topic, owner);
-    const before = stream.epochs;
     const offer = stream.offer(objection === null ? signed : hidden(signed));
     if (offer.result !== 'applied') return offer;
-    this.#persist(topic, owner, stream, before, offer.latest ? [signed] : []);
+    this.#persist(topic, owner, stream, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
     const { writtenMs } = signed.record;
     if (writtenMs !== undefined && offer.latest) this.propagation.applied(owner, writtenMs);
@@ -194,28 +193,21 @@ export class Tables {
     const stream = this.#topics.get(topic)?.get(owner);
     if (stream === undefined || owner === this.self) return;
     this.#digests.delete(topic);
-    const before = stream.epochs;
     const changes = stream.advanceTo(epoch, seq);
-    this.#persist(topic, owner, stream, before, []);
+    this.#persist(topic, owner, stream, []);
     this.#notify(topic, owner, changes);
   }
 
   /** Other nodes' records are written behind: what a crash costs is pulled again. */
-  #persist(
-    topic: string,
-    owner: NodeId,
-    stream: Stream,
-    before: readonly number[],
-    records: readonly SignedRecord[],
-  ): void {
+  #persist(topic: string, owner: NodeId, stream: Stream, records: readonly SignedRecord[]): void {
     for (const signed of records) this.#later({ key: recordKey(signed), value: toWire(signed) });
+    for (const { epoch, keys } of stream.takeRetired()) {
+      // Also of what has not reached the disk yet: the last write of a row counts.
+      this.#later({ key: ['position', topic, owner, epoch], value: null });
+      for (const key of keys) this.#later({ key: ['record', topic, owner, epoch, key], value: null });
+    }
     const { epoch, seq } = stream.place;
     this.#later({ key: ['position', topic, owner, epoch], value: seq });
-    const gone = before.filter((each) => !stream.epochs.includes(each));
-    if (gone.length === 0) return;
-    // What is erased is listed from the disk.
-    this.#writeBehind();
-    for (const each of gone) for (const write of this.#erasure(topic, owner, each)) this.#later(write);
   }
 
   /** All that is taken in one turn, a pulled batch above all, shares a commit. */

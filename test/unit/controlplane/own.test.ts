@@ -8,7 +8,7 @@ import { Tables, type TablesInit } from '../../../controlplane/tables/tables.ts'
 import type { Disk } from '../../sim/disk.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
-import { memoryStore, quietLog, virtualEnvironment } from './helpers.ts';
+import { memoryStore, quietLog, settled, virtualEnvironment } from './helpers.ts';
 
 const topic = networkTopic('n'.repeat(25) as NetworkId);
 const yearSeconds = 365 * 86_400;
@@ -51,6 +51,7 @@ test('tombstones that outweigh what lives go by a new epoch, in memory and on di
   assert.equal(store.disk.get(['epoch']), tables.position(topic, tables.self).epoch);
   pull(other, tables);
   assert.deepEqual(liveIn(other), ['k8=8', 'k9=9']);
+  await settled();
   assert.equal(others.disk.entries(['record', topic]).length, 3);
   assert.deepEqual(liveIn(await open(owner, store)), ['k8=8', 'k9=9'], 'also after a restart');
   await tables.put(topic, 'k8', 'again');
