@@ -49,7 +49,7 @@ export class Oracle {
   removedBlindly = false;
   readonly #lost = new Set<NodeId>();
   #vnisForked = false;
-  /** Endpoints that may come back after they were gone. */
+  /** Endpoints of nodes whose disk was turned back: they may come back, or be gone, as others know. */
   readonly #revived = new Set<EndpointId>();
   readonly #fail: (message: string) => void;
 
@@ -214,7 +214,8 @@ export class Oracle {
     }
     for (const endpoint of this.endpoints.values()) {
       const present = view.endpointsOf(endpoint.network).has(`${endpoint.owner} ${endpoint.id}`);
-      const dead = endpoint.state === 'gone' && !this.#lost.has(endpoint.owner);
+      const promised = !this.#lost.has(endpoint.owner) && !this.#revived.has(endpoint.id);
+      const dead = endpoint.state === 'gone' && promised;
       if (present && (dead || this.removed.has(endpoint.owner))) {
         return `dead endpoint ${short(endpoint.id)} is there`;
       }
@@ -240,7 +241,8 @@ export class Oracle {
     return this.#isLost(endpoint) || this.#forked.has(endpoint.network);
   }
 
-  #isLost({ owner, network }: KnownEndpoint): boolean {
+  #isLost({ id, owner, network }: KnownEndpoint): boolean {
+    if (this.#revived.has(id)) return true;
     const known = this.networks.get(network);
     return (
       this.removed.has(owner) || this.#lost.has(owner) || known === undefined || known.state !== 'live' || known.excused

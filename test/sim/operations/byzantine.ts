@@ -74,7 +74,9 @@ async function hijack(world: World, liar: Host, id: NetworkId): Promise<void> {
   const network = cluster?.view.networks.get(id);
   if (cluster === null || network === undefined) return;
   const topic = networkTopic(id);
-  const taken = [...world.oracle.endpoints.values()].filter((each) => each.network === id && each.state === 'live');
+  const taken = [...world.oracle.endpoints.values()].filter(
+    (each) => each.network === id && each.state === 'live' && each.owner !== liar.nodeId,
+  );
   const ip = world.prng.pick(taken)?.ip ?? network.gateway;
   const rest = { name: 'box', aliases: [], mac: '02:00:00:00:00:01', createdMs: 0 };
   const endpoint = newEndpointId();
