@@ -171,6 +171,8 @@ export class Replica {
         this.#tables.hasInterest(topic) && this.#tables.lacks(topic, from, { epoch, seq, ahead: 0 }),
     );
     if (lacking.length > 0) this.want(from, new Map(lacking.map(([topic]) => [topic, new Set([from])])));
+    // Digests do not say who of the two is behind: the one that was asked looks too, so that news spreads both ways.
+    if (reply.differing.length > 0) this.want(from, new Map(reply.differing.map((topic) => [topic, 'every'])));
     return encode(reply);
   }
 
