@@ -27,6 +27,8 @@ async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, n
   const { oracle } = world;
   const { id } = network;
   const { ring, number, ip } = await cluster.networks.allocateAddress(network, wantedAddress(world, network));
+  // Its agent has ended meanwhile: nobody will use the address.
+  if (host.cluster !== cluster) return;
   oracle.allocated(id, ip, host);
   if (!cluster.view.networks.has(id)) {
     cluster.allocator.release(ring, number, false);
