@@ -105,7 +105,9 @@ export function echoPings(stream: Stream, onPing: () => void): void {
   readFrames(stream, (frame) => {
     onPing();
     // A peer that asks and does not read is not worth a buffer.
-    if (stream.status === 'open' && !stream.send(frame)) stream.abort(new Error('answers are not read'));
+    // One that is being closed throws instead.
+    const isClosing = stream.writeStatus === 'closing' || stream.writeStatus === 'closed';
+    if (stream.status === 'open' && !isClosing && !stream.send(frame)) stream.abort(new Error('answers are not read'));
   });
   stream.addEventListener('remoteCloseWrite', () => void stream.close().catch(() => stream.abort(new Error('closed'))));
 }
