@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { percentile, resultOf, tableOf } from '../../bench/report.ts';
+import { changesOf } from '../../bench/statuses.ts';
 import { parseEvent, setClock, wallClockMs } from '../../bench/watch.ts';
 
 const main = fileURLToPath(new URL('../../bench/main.ts', import.meta.url));
@@ -34,6 +35,21 @@ describe('percentile', () => {
     const samples = [5, 1, 4, 2, 3];
     assert.deepEqual([percentile(samples, 0.5), percentile(samples, 0.99), percentile(samples, 0)], [3, 5, 1]);
     assert.ok(Number.isNaN(percentile([], 0.5)));
+  });
+});
+
+describe('changes of status in a log', () => {
+  const line = (time: string, fields: object): string => `${JSON.stringify({ level: 30, time, ...fields })}\n`;
+  const msg = 'a node is taken for alive, or not';
+  it('are those from a time on, and nothing else', () => {
+    const log =
+      line('2026-11-24T04:00:00.000Z', { peer: 'a', status: 'alive', why: '', msg }) +
+      line('2026-11-24T04:00:01.500Z', { peer: 'b', status: 'suspended', why: 'host down', msg }) +
+      line('2026-11-24T04:00:02.000Z', { msg: 'something else' });
+    const sinceMs = Date.parse('2026-11-24T04:00:01Z');
+    assert.deepEqual(changesOf(log, sinceMs), [
+      { peer: 'b', status: 'suspended', why: 'host down', atMs: sinceMs + 500 },
+    ]);
   });
 });
 
