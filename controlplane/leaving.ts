@@ -12,11 +12,11 @@ const leaveTimeoutMs = 10_000;
 
 export interface LeavingInit {
   readonly self: NodeId;
-  readonly view: View;
-  readonly roles: Roles;
-  readonly removal: Removal;
-  readonly allocator: Allocator;
-  readonly inheritance: Inheritance;
+  readonly view: Pick<View, 'nodes'>;
+  readonly roles: Pick<Roles, 'managers'>;
+  readonly removal: Pick<Removal, 'has' | 'removeLeaver'>;
+  readonly allocator: Pick<Allocator, 'retired'>;
+  readonly inheritance: Pick<Inheritance, 'handOver'>;
   readonly transport: {
     canReach(node: NodeId): boolean;
     request(node: NodeId, method: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
@@ -30,6 +30,8 @@ export interface LeavingInit {
 /** How a node leaves of its own will: it hands over what it owns and asks a manager to remove it. */
 export class Leaving {
   readonly #init: LeavingInit;
+  readonly #answering = new Set<Promise<void>>();
+  #asking = false;
 
   constructor(init: LeavingInit) {
     this.#init = init;
@@ -50,6 +52,9 @@ export class Leaving {
       );
     }
     allocator.retired = true;
+    this.#asking = true;
+    // What this node takes over for another one that leaves has to be written before it is taken over itself.
+    await Promise.allSettled(this.#answering);
     const reachable = managers.filter((id) => transport.canReach(id));
     const [heir] = reachable;
     if (heir !== undefined) await inheritance.handOver(heir);
@@ -64,6 +69,7 @@ export class Leaving {
       }
     }
     if (removal.has(self)) return;
+    this.#asking = false;
     allocator.retired = false;
     throw new ControlPlaneError(
       'no_manager_reachable',
@@ -72,11 +78,24 @@ export class Leaving {
     );
   }
 
-  /** Answers `leave`. Everything the leaver wrote has to be here first: its grants say who owns what. */
+  /**
+   * Answers `leave`. Everything the leaver wrote has to be here first: its grants say who owns what.
+   * @throws while this node leaves itself: what it writes now would go with it
+   */
   async answer(from: NodeId): Promise<Uint8Array> {
-    const { removal, catchUp } = this.#init;
-    await catchUp(from);
-    await removal.removeLeaver(from);
+    if (this.#asking) throw new Error('this manager is leaving itself');
+    const removing = this.#remove(from);
+    this.#answering.add(removing);
+    try {
+      await removing;
+    } finally {
+      this.#answering.delete(removing);
+    }
     return encode([]);
+  }
+
+  async #remove(leaver: NodeId): Promise<void> {
+    await this.#init.catchUp(leaver);
+    await this.#init.removal.removeLeaver(leaver);
   }
 }
