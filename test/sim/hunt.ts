@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { bundleWorker } from './bundle.ts';
 import { type Mutant, mutants } from './mutants.ts';
 import { type Outcome, simulate } from './run.ts';
@@ -67,5 +68,5 @@ export function mutantsNamed(names: string): readonly Mutant[] {
 
 /** Makes every mutant without running it. @throws when one no longer fits the code */
 export async function checkMutants(): Promise<void> {
-  for (const mutant of mutants) await bundleWorker(mutant);
+  for (const mutant of mutants) rmSync(await bundleWorker(mutant));
 }
