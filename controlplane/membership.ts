@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { SubnetPool } from './addresses.ts';
-import { Cluster, type ClusterInit } from './cluster.ts';
+import { Cluster } from './cluster.ts';
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import { newNodeKey } from './identity/keys.ts';
@@ -25,6 +25,7 @@ import { askAtDoors } from './keys/door.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './mesh/address.ts';
 import { libp2pTransport } from './mesh/libp2p.ts';
 import { ingressName } from './networks.ts';
+import type { ClusterInit } from './parts.ts';
 import { Reception } from './reception.ts';
 import type { Store } from './store.ts';
 import type { ClusterValue } from './tables/kinds.ts';

@@ -26,6 +26,7 @@ import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { version } from '../version.ts';
 import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
+import { Background } from './background.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import type { Logger } from './log.ts';
@@ -59,9 +60,8 @@ export class Agent {
   readonly #store: Store;
   readonly #vault: Vault;
   readonly #stop = new AbortController();
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #background: Background;
   #state: AgentState = 'inactive';
-  #stopped = false;
   #becoming: Promise<unknown> = Promise.resolve();
   #membership: Membership | null = null;
   #underlayMtu = defaultUnderlayMtu;
@@ -77,6 +77,7 @@ export class Agent {
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
     this.#hostProbe = new HostProbe(init.log);
+    this.#background = new Background(init.log);
     this.#planner = new Planner({
       dataPlane: this.dataPlane,
       log: init.log,
@@ -144,15 +145,14 @@ export class Agent {
     if (membership === null) this.#planner.planNow();
     else {
       await this.#activate(membership);
-      this.#later(0, () => this.#ensureIngress());
+      this.#background.later(0, () => this.#ensureIngress());
     }
-    this.#every(watchHostMs, () => this.#lookAtHost());
+    this.#background.every(watchHostMs, () => this.#lookAtHost());
   }
 
   /** Ends the agent; forwarding goes on. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    for (const timer of this.#timers) clearTimeout(timer);
+    this.#background.stop();
     // A join that is under way has a mesh that nobody else would end.
     await this.#becoming;
     await this.#membership?.stop();
@@ -263,7 +263,7 @@ export class Agent {
     const { view } = membership.cluster;
     view.watch(({ networks }) => {
       this.#planner.wake();
-      if (networks) this.#later(0, () => this.#reconcile());
+      if (networks) this.#background.later(0, () => this.#reconcile());
     });
     this.#planner.planNow();
     await this.#reconcile();
@@ -271,7 +271,7 @@ export class Agent {
 
   async #reconcile(): Promise<void> {
     if (this.#state !== 'active') return;
-    if (!(await this.sandboxes.reconcile())) this.#later(reconcileAgainMs, () => this.#reconcile());
+    if (!(await this.sandboxes.reconcile())) this.#background.later(reconcileAgainMs, () => this.#reconcile());
   }
 
   async #deactivate(): Promise<void> {
@@ -306,7 +306,7 @@ export class Agent {
       const message = error instanceof Error ? error.message : String(error);
       this.#warnings.set('ingress', `this node has no leg on the ingress network yet: ${message}`);
       this.#log.warn({ err: error }, 'no leg on the ingress network yet; trying again');
-      this.#later(ingressRetryMs, () => this.#ensureIngress());
+      this.#background.later(ingressRetryMs, () => this.#ensureIngress());
     }
   }
 
@@ -348,7 +348,7 @@ export class Agent {
       avoid: () => this.#avoid,
       held: (network) => this.sandboxes.addressesOn(network),
       hostAnswers: (vtep, timeoutMs) => this.#hostProbe.answers(vtep, timeoutMs),
-      onRemoved: () => this.#later(0, () => this.#removed()),
+      onRemoved: () => this.#background.later(0, () => this.#removed()),
     };
   }
 
@@ -364,25 +364,6 @@ export class Agent {
       'removed',
       'this node was removed from its cluster by a manager: `weft join` makes it a member again',
     );
-  }
-
-  #later(delayMs: number, task: () => Promise<void>): void {
-    if (this.#stopped) return;
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      task().catch((error: unknown) => this.#log.error({ err: error }, 'background work failed'));
-    }, delayMs);
-    this.#timers.add(timer);
-  }
-
-  #every(periodMs: number, task: () => Promise<void>): void {
-    this.#later(periodMs, async () => {
-      try {
-        await task();
-      } finally {
-        this.#every(periodMs, task);
-      }
-    });
   }
 }
 

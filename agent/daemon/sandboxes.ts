@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Log } from '../../controlplane/environment.ts';
 import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
@@ -7,13 +6,12 @@ import type { Address } from '../../controlplane/networks.ts';
 import type { Store } from '../../controlplane/store.ts';
 import { type EndpointValue, networkTopic } from '../../controlplane/tables/kinds.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
-import { interfacesIn } from '../../dataplane/interfaces.ts';
 import { randomMac } from '../../dataplane/mac.ts';
-import { parseNetnsPath } from '../../dataplane/values.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
 import { nextIfName, type StoredGatewayLeg, type StoredLeg, type StoredSandbox } from '../sandbox-state.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
 import type { Gateway } from './gateway.ts';
+import { inodeOf, interfacesOf, namespaceFor } from './netns.ts';
 
 // The bridge port limit of the kernel (BR_MAX_PORTS, net/bridge/br_private.h) less the VXLAN device.
 const maxSandboxes = 1023;
@@ -107,7 +105,13 @@ export class Sandboxes {
     if (attachment.wantedIp !== null && networks.length !== 1) {
       throw invalid(`${attachment.wantedIp} can be the address on one network, and ${networks.length} are named`);
     }
-    const bare = { id, name, createdMs: Date.now(), labels: request.Labels ?? {}, ...this.#namespace(request, id) };
+    const bare = {
+      id,
+      name,
+      createdMs: Date.now(),
+      labels: request.Labels ?? {},
+      ...namespaceFor(request, id, this.list()),
+    };
     const empty: StoredSandbox = { ...bare, legs: [], gateway: null };
     // Reserved before the first wait: two requests at once may want the same name or namespace.
     this.#sandboxes.set(id, empty);
@@ -359,54 +363,10 @@ export class Sandboxes {
       await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
     }
   }
-
-  #namespace({ NetnsPath, Pid }: SandboxCreateRequest, id: string) {
-    if (NetnsPath !== undefined && Pid !== undefined) throw invalid('give --netns or --pid, not both');
-    const text = NetnsPath ?? (Pid === undefined ? `/run/netns/weft-${id.slice(0, 12)}` : `/proc/${Pid}/ns/net`);
-    const netns = parseNetnsPath(text);
-    if (!netns.ok) throw invalid(netns.reason);
-    if (NetnsPath === undefined && Pid === undefined) {
-      return { netns: netns.value, adopted: false, inode: null };
-    }
-    const inode = inodeOf(netns.value);
-    if (inode === null) {
-      throw new RequestError(
-        404,
-        'netns_not_found',
-        `${text} is not there or cannot be opened`,
-        Pid === undefined ? 'check the path' : `no process has pid ${Pid}`,
-      );
-    }
-    const other = this.list().find((each) => (each.inode ?? inodeOf(each.netns)) === inode);
-    if (other !== undefined)
-      throw conflict('netns_adopted', `${text} is the namespace of sandbox ${other.name} already`);
-    if (inode === inodeOf('/proc/self/ns/net')) throw invalid(`${text} is the host's own network namespace`);
-    return { netns: netns.value, adopted: true, inode };
-  }
-}
-
-/** Names of the interfaces that an adopted namespace has already. */
-async function interfacesOf({ netns }: StoredSandbox): Promise<string[]> {
-  const parsed = parseNetnsPath(netns);
-  if (!parsed.ok) throw invalid(parsed.reason);
-  try {
-    return await interfacesIn(parsed.value);
-  } catch (error) {
-    throw invalid(`${netns} is not a network namespace: ${(error as Error).message}`);
-  }
 }
 
 /** What the kernel refused is for the operator to read, not a fault of the agent. */
 function kernelError(error: unknown): RequestError {
   const message = error instanceof Error ? error.message : String(error);
   return new RequestError(500, 'kernel_refused', message, '`weft status` lists what fails in the kernel');
-}
-
-/** null when nothing is there, or nothing that may be looked at. */
-function inodeOf(path: string): number | null {
-  try {
-    return statSync(path).ino;
-  } catch {
-    return null;
-  }
 }

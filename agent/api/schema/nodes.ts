@@ -1,0 +1,34 @@
+import { z } from 'zod';
+import { isoTime, Role } from './fields.ts';
+
+export const Node = z.strictObject({
+  /** libp2p PeerId of the node's Ed25519 key. */
+  ID: z.string(),
+  Hostname: z.string(),
+  Role,
+  /** `down`: this node has suspended it; `unknown`: this node has just started and has heard nothing yet. */
+  Status: z.enum(['ready', 'down', 'unknown']),
+  /** Why it is down: `agent down`, `host down`, `unreachable`, or `flapping` for one that is back too often; else empty. */
+  StatusMessage: z.string(),
+  Self: z.boolean(),
+  /** Of managers whether this node reaches them; `promoted`: is to be one and has no certificate for it yet. */
+  ManagerStatus: z.enum(['', 'reachable', 'unreachable', 'promoted']),
+  /** VTEP. */
+  DataPathAddr: z.string(),
+  /** `IP:PORT` gossip addresses. */
+  GossipAddrs: z.array(z.string()),
+  EngineVersion: z.string(),
+  CreatedAt: isoTime,
+  /** null on a worker, of another node: it follows only the networks it is on. */
+  Endpoints: z.int().nullable(),
+});
+export type Node = z.infer<typeof Node>;
+
+export const NodeUpdateRequest = z.strictObject({ Role });
+export type NodeUpdateRequest = z.infer<typeof NodeUpdateRequest>;
+
+export const NodeUpdateReply = z.strictObject({
+  /** False when the node had that role already. */
+  Changed: z.boolean(),
+});
+export type NodeUpdateReply = z.infer<typeof NodeUpdateReply>;

@@ -1,0 +1,59 @@
+import { z } from 'zod';
+import { ipText, isoTime, labels, name, reference } from './fields.ts';
+
+export const SandboxCreateRequest = z.strictObject({
+  Name: name.optional(),
+  Networks: z.array(reference).max(16).default([]),
+  /** Adopt the namespace at this path. */
+  NetnsPath: z.string().max(255).optional(),
+  /** Adopt the namespace of this process. */
+  Pid: z.int().min(1).max(4194304).optional(),
+  Aliases: z.array(name).max(16).optional(),
+  /** That address and no other; with one network only. */
+  IPAddress: ipText.optional(),
+  Labels: labels.optional(),
+});
+export type SandboxCreateRequest = z.infer<typeof SandboxCreateRequest>;
+
+export const Endpoint = z.strictObject({
+  ID: z.string(),
+  Network: z.string(),
+  NetworkID: z.string(),
+  /** Sandbox name, as its own node announced it. */
+  Name: z.string(),
+  SandboxID: z.string(),
+  Node: z.string(),
+  NodeID: z.string(),
+  IPv4Address: z.string(),
+  MacAddress: z.string(),
+  /** VTEP of the endpoint's node. */
+  VTEP: z.string(),
+  Aliases: z.array(z.string()),
+  Local: z.boolean(),
+});
+export type Endpoint = z.infer<typeof Endpoint>;
+
+export const SandboxEndpoint = z.strictObject({
+  Network: z.string(),
+  NetworkID: z.string(),
+  EndpointID: z.string(),
+  Interface: z.string(),
+  IPv4Address: z.string(),
+  MacAddress: z.string(),
+  /** `ok`, or why the kernel does not have it yet. */
+  Status: z.string(),
+});
+
+export const Sandbox = z.strictObject({
+  ID: z.string(),
+  Name: z.string(),
+  Created: isoTime,
+  NetnsPath: z.string(),
+  /** True when the namespace was there before and outlives the sandbox. */
+  Adopted: z.boolean(),
+  Labels: z.record(z.string(), z.string()),
+  Networks: z.array(SandboxEndpoint),
+  /** Leg on docker_gwbridge; null when all networks are internal. */
+  Gateway: z.strictObject({ Interface: z.string(), IPv4Address: z.string(), Gateway: z.string() }).nullable(),
+});
+export type Sandbox = z.infer<typeof Sandbox>;
