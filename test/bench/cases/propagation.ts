@@ -3,6 +3,7 @@ import { converged } from '../../lab/cluster.ts';
 import type { Host } from '../../lab/host.ts';
 import { Lab } from '../../lab/lab.ts';
 import type { BenchContext, Benchmark } from '../benchmark.ts';
+import { networkDbEntries } from '../networkdb.ts';
 import { serfEvents } from '../peers.ts';
 import { percentile } from '../report.ts';
 import { setClock, Watcher, wallClockMs } from '../watch.ts';
@@ -16,10 +17,26 @@ const GOALS: { readonly [hosts: number]: { readonly p50: number; readonly p99?: 
   10: { p50: 25, p99: 80 },
   25: { p50: 70 },
 };
-/** Serf's events beside ours: enough for a median. */
-const SERF_SAMPLES = 20;
-/** So many times as fast as Serf's event, at p50. */
-const SERF_TIMES = 5;
+/** Of what runs beside ours: enough for a median. */
+const PEER_SAMPLES = 20;
+
+/**
+ * What does the same job, as far as it can be measured, run for the same number of hosts just after ours. Less is asked of
+ * each: an event of Serf is a line in a log and an entry of NetworkDB is one in memory, where ours is in a kernel; and both
+ * are timed from when their sender has them.
+ */
+const PEERS = [
+  { name: 'serf', cases: [25], times: 5, what: 'an event of Serf', measure: serfEvents },
+  { name: 'networkdb', cases: [10], times: 10, what: 'an entry of NetworkDB', measure: networkDbEntries },
+] as const;
+
+/** What ran beside ours: how long it took to the last node at p50, and what is asked of us. */
+interface Beside {
+  readonly name: string;
+  readonly ms: number;
+  /** So many times as fast, at p50. */
+  readonly times: number;
+}
 
 interface Sample {
   readonly requestMs: number;
@@ -35,15 +52,15 @@ export const benchmark: Benchmark = {
   options: {
     hosts: 'hosts in each case (3,10,25)',
     samples: 'endpoints made in each case (50)',
-    serf: 'cases of so many hosts or more are measured beside an event of Serf (25)',
+    serf: 'cases of these numbers of hosts are measured beside an event of Serf (25)',
+    networkdb: "cases of these numbers of hosts are measured beside an entry of Docker Swarm's NetworkDB (10)",
   },
   run: async (context) => {
     const [samples = 50] = context.numbers('samples', [50]);
-    const [serfFrom = 25] = context.numbers('serf', [25]);
     for (const hosts of context.numbers('hosts', [3, 10, 25])) {
       if (hosts < 2) throw new RangeError('propagation needs two hosts or more');
       const ours = await runCase(context, hosts, samples);
-      report(context, hosts, ours, hosts < serfFrom ? undefined : await besideSerf(context, hosts));
+      report(context, hosts, ours, await beside(context, hosts));
     }
   },
 };
@@ -74,13 +91,14 @@ async function runCase(context: BenchContext, hosts: number, count: number): Pro
   return samples;
 }
 
-/**
- * Serf's time to the last agent for the same number of hosts, p50, in milliseconds. Less is asked of it: its event is a
- * line in a log, not an entry in a kernel, and it is timed from when its sender's agent has it.
- */
-async function besideSerf(context: BenchContext, hosts: number): Promise<number> {
-  context.say(`${hosts} hosts: an event of Serf, from the sender's agent to the last one`);
-  return percentile(await serfEvents(hosts, SERF_SAMPLES, context.say), 0.5);
+async function beside(context: BenchContext, hosts: number): Promise<Beside[]> {
+  const found: Beside[] = [];
+  for (const { name, cases, times, what, measure } of PEERS) {
+    if (!context.numbers(name, cases).includes(hosts)) continue;
+    context.say(`${hosts} hosts: ${what}, from its sender to the last one`);
+    found.push({ name, times, ms: percentile(await measure(hosts, PEER_SAMPLES, context.say), 0.5) });
+  }
+  return found;
 }
 
 async function takeSample(host: Host, watchers: readonly Watcher[]): Promise<Sample> {
@@ -108,7 +126,7 @@ async function takeSample(host: Host, watchers: readonly Watcher[]): Promise<Sam
   };
 }
 
-function report(context: BenchContext, hosts: number, samples: readonly Sample[], serfMs: number | undefined): void {
+function report(context: BenchContext, hosts: number, samples: readonly Sample[], peers: readonly Beside[]): void {
   // The reply waits for our own kernel, and others often have it by then: 0 says only that. So the goal holds for the
   // time from the request, which hides nothing.
   const goals = GOALS[hosts];
@@ -133,11 +151,13 @@ function report(context: BenchContext, hosts: number, samples: readonly Sample[]
       };
       const limit = metric === 'request to last kernel' ? goals?.[name] : undefined;
       const goal = limit === undefined ? {} : { goal: { than: '<' as const, limit } };
-      const beside = metric === 'request to last kernel' && name === 'p50' && serfMs !== undefined;
-      context.report({ ...common, ...goal, ...(beside ? { peer: { name: 'serf', value: serfMs } } : {}) });
-      if (!beside) continue;
-      const faster = { metric: 'times as fast as serf, p50', value: serfMs / value, unit: 'x' };
-      context.report({ ...common, ...faster, goal: { than: '>', limit: SERF_TIMES } });
+      const beside = metric === 'request to last kernel' && name === 'p50' ? peers : [];
+      if (beside.length === 0) context.report({ ...common, ...goal });
+      for (const peer of beside) {
+        context.report({ ...common, ...goal, peer: { name: peer.name, value: peer.ms } });
+        const faster = { metric: `times as fast as ${peer.name}, p50`, value: peer.ms / value, unit: 'x' };
+        context.report({ ...common, ...faster, goal: { than: '>', limit: peer.times } });
+      }
     }
   }
 }
