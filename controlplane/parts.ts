@@ -23,7 +23,7 @@ import { Roles } from './roles/roles.ts';
 import { Standing } from './standing.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
-import { objectionTo } from './tables/kinds.ts';
+import { networkOfTopic, objectionTo } from './tables/kinds.ts';
 import { Members } from './tables/members.ts';
 import type { Reaping } from './tables/own.ts';
 import { Replica } from './tables/replica.ts';
@@ -173,7 +173,11 @@ export function makeParts(init: ClusterInit): Parts {
     managers: () => [...view.nodes.keys()].filter((id) => roleOf(id) === 'manager'),
   });
   const standing = new Standing({ self, view, offences, environment, log });
-  const replica = new Replica({ tables, members, transport, environment, offences, log });
+  const follows = (peer: NodeId, topic: string): boolean => {
+    const network = networkOfTopic(topic);
+    return network === null || roleOf(peer) === 'manager' || view.nodesOn(network).has(peer);
+  };
+  const replica = new Replica({ tables, members, transport, environment, offences, follows, log });
   const roles = new Roles({ tables, members, environment, log });
   const interests = new Interests({
     tables,

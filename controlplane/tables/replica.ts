@@ -4,6 +4,7 @@ import type { NodeId } from '../ids.ts';
 import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.ts';
 import type { Offences } from '../offences.ts';
 import type { Members } from './members.ts';
+import { partnersFor } from './partners.ts';
 import {
   type CompareReply,
   cutBatch,
@@ -20,7 +21,7 @@ import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } 
 import { nowhere } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
 
-// How often a node compares itself with a random neighbour. Gossip and gap pulls do the work; this finds what both
+// How often a node compares itself with neighbours, in turn. Gossip and gap pulls do the work; this finds what both
 // missed, so seconds are enough.
 const comparePeriodMs = 5_000;
 // Half of maxFrameBytes: room for the certificates and the msgpack framing around the records.
@@ -34,6 +35,8 @@ export interface ReplicaInit {
   readonly transport: Transport;
   readonly environment: Environment;
   readonly offences: Offences;
+  /** Whether the tables say that the node follows the topic. @default every node follows every topic */
+  readonly follows?: ((peer: NodeId, topic: string) => boolean) | undefined;
   readonly log: Log;
 }
 
@@ -50,6 +53,9 @@ export class Replica {
   readonly #offences: Offences;
   readonly #puller: Puller;
   readonly #rate: RateLimit;
+  readonly #follows: (peer: NodeId, topic: string) => boolean;
+  /** When each neighbour was compared with last, by the clock that does not jump. */
+  readonly #comparedMs = new Map<NodeId, number>();
   #cancelTimer: () => void = () => {};
 
   constructor(init: ReplicaInit) {
@@ -59,6 +65,7 @@ export class Replica {
     this.#transport = init.transport;
     this.#environment = init.environment;
     this.#log = init.log;
+    this.#follows = init.follows ?? (() => true);
     this.#puller = new Puller(init);
     this.#rate = new RateLimit(() => init.environment.now());
   }
@@ -84,6 +91,7 @@ export class Replica {
   }
 
   disconnected(peer: NodeId): void {
+    this.#comparedMs.delete(peer);
     this.#puller.disconnected(peer);
   }
 
@@ -211,12 +219,23 @@ export class Replica {
 
   #scheduleCompare(): void {
     this.#cancelTimer = this.#environment.timer(jittered(this.#environment, comparePeriodMs), () => {
-      const peers = [...this.#transport.connections().keys()];
-      const peer = peers[Math.floor(this.#environment.random() * peers.length)];
-      if (peer !== undefined) this.want(peer, 'all');
+      for (const peer of partnersFor(this.#tables.topics, this.#inTurn(), this.#follows)) {
+        this.#comparedMs.set(peer, this.#environment.monotonicMs());
+        this.want(peer, 'all');
+      }
       this.#tables.reap().catch((error: unknown) => this.#log.error({ err: error }, 'reaping tombstones failed'));
       this.#scheduleCompare();
     });
+  }
+
+  /** Neighbours, those that were not compared with for the longest first. */
+  #inTurn(): NodeId[] {
+    const lots = [...this.#transport.connections().keys()].map((peer) => ({
+      peer,
+      lastMs: this.#comparedMs.get(peer) ?? 0,
+      lot: this.#environment.random(),
+    }));
+    return lots.sort((a, b) => a.lastMs - b.lastMs || a.lot - b.lot).map(({ peer }) => peer);
   }
 
   #decode(bytes: Uint8Array): unknown {
