@@ -163,6 +163,7 @@ export class Cluster {
     this.replica.stop();
     this.view.close();
     await this.transport.stop();
+    await this.credentials.close();
     await this.tables.flushed();
   }
 

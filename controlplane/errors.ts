@@ -21,3 +21,11 @@ export const damagedState = (row: string, cause?: unknown): ControlPlaneError =>
     'restore the state directory from a copy, or move it away, start the agent and `weft join` again',
     cause,
   );
+
+/** The tables were written by a version whose records this one does not read. */
+export const earlierState = (): ControlPlaneError =>
+  new ControlPlaneError(
+    'state_format',
+    'the tables on disk were written by an earlier version of Weft, which this one does not read',
+    'run that version to go on, or move the state directory away, start the agent and `weft init` or `weft join` again',
+  );

@@ -19,6 +19,7 @@ export class Credentials {
   readonly #watchers = new Set<() => void>();
   #identity: Identity;
   #changing: Promise<void> = Promise.resolve();
+  #closed = false;
 
   constructor(init: { identity: Identity; store: Store; vault: Vault }) {
     this.#identity = init.identity;
@@ -44,6 +45,7 @@ export class Credentials {
    */
   change(decide: (identity: Identity) => Change | null): Promise<void> {
     const changed = this.#changing.then(async () => {
+      if (this.#closed) return;
       const change = decide(this.#identity);
       if (change === null) return;
       const next = { ...this.#identity, ...change };
@@ -60,6 +62,12 @@ export class Credentials {
     const { trust } = this.#identity;
     if (trust.follow(links) === trust) return;
     await this.change((before) => ({ trust: before.trust.follow(links) }));
+  }
+
+  /** From now on nothing is written: an answer that comes after leaving must not bring the identity back. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#changing;
   }
 
   /** @param watcher is told after each change */

@@ -178,7 +178,7 @@ export function loadPeers(store: Store): KnownPeers {
 export async function wipe(store: Store): Promise<void> {
   // What was written behind is listed only when it has been committed.
   await store.commit([]);
-  const tables = ['joined', 'identity', 'peers', 'member', 'record', 'position', 'own', 'epoch'];
+  const tables = ['joined', 'identity', 'peers', 'member', 'record', 'position', 'own', 'epoch', 'resting'];
   await store.commit(
     tables.flatMap((table) => [...store.entries([table])].map(([each]) => ({ key: each, value: null }))),
   );

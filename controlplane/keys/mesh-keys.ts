@@ -99,8 +99,14 @@ export class MeshKeys {
     // On disk before others can ask for it.
     await credentials.change(({ networkKeys }) => ({ networkKeys: [...networkKeys, key] }));
     const generations = [...this.#announced().values()].map(({ generation }) => generation);
-    const value = { stamp: clock.next(), generation: Math.max(0, ...generations) + 1, done: false };
-    await tables.put(clusterTopic, `mesh-key/${digest}`, { ...value, stamp: [...value.stamp] });
+    const stamp = clock.next();
+    const value: MeshKeyValue = {
+      stamp: [...stamp],
+      generation: Math.max(0, ...generations) + 1,
+      madeMs: stamp[0],
+      done: false,
+    };
+    await tables.put(clusterTopic, `mesh-key/${digest}`, value);
     await this.follow();
     log.info({ key: digest }, 'announced a new mesh key; members fetch it');
     return digest;
@@ -132,7 +138,7 @@ export class MeshKeys {
     const { environment } = this.#init;
     const { digest, missing, done } = this.state;
     if (done || !this.#held().includes(digest)) return false;
-    const announcedMs = this.#announced().get(digest)?.stamp[0] ?? 0;
+    const announcedMs = this.#announced().get(digest)?.madeMs ?? 0;
     return missing.length === 0 || environment.now() > announcedMs + overlapMs;
   }
 
@@ -140,7 +146,7 @@ export class MeshKeys {
   get wantedMs(): number | null {
     const { view } = this.#init;
     const { digest, done } = this.state;
-    const madeMs = this.#announced().get(digest)?.stamp[0] ?? 0;
+    const madeMs = this.#announced().get(digest)?.madeMs ?? 0;
     // Its maker may have been lost with it before anybody fetched it.
     if (!done) return madeMs + 2 * overlapMs;
     const removals = [...view.shared<RemovedValue>('removed').values()].map(({ stamp }) => stamp[0]);

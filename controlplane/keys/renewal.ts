@@ -250,7 +250,7 @@ export class Renewal {
       certificate: reply.certificate,
       role: member.role,
       trust: before.trust.follow(reply.links).prefer(member.root),
-      authorities: member.role === 'manager' ? usable(reply.authorities, trust) : [],
+      authorities: member.role === 'manager' ? together(usable(reply.authorities, trust), before.authorities) : [],
       networkKeys: reply.meshKeys.length > 0 ? reply.meshKeys : before.networkKeys,
     }));
     members.recognise(reply.certificate);
@@ -260,6 +260,13 @@ export class Renewal {
 /** Those whose key is that of a root that is trusted, the current root's first. */
 function usable(authorities: readonly Authority[], trust: Trust): Authority[] {
   return trust.anchors.flatMap((anchor) => authorities.filter((each) => isKeyOf(each, anchor)));
+}
+
+/** A key of this node's own stays: the root that it is of may be announced in a moment, and nobody else has it. */
+function together(told: readonly Authority[], own: readonly Authority[]): Authority[] {
+  const isTold = (each: Authority): boolean =>
+    told.some(({ certificate }) => Buffer.from(certificate).equals(each.certificate));
+  return [...told, ...own.filter((each) => !isTold(each))];
 }
 
 function isKeyOf({ certificate, pkcs8 }: Authority, anchor: TrustAnchor): boolean {

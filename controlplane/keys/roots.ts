@@ -3,7 +3,7 @@ import { ControlPlaneError } from '../errors.ts';
 import type { Authority } from '../identity/authority.ts';
 import { type RootDigest, TrustAnchor } from '../identity/certificates.ts';
 import type { Credentials } from '../identity/credentials.ts';
-import { maxAnchors, type Trust } from '../identity/trust.ts';
+import { maxAnchors, maxLinks, type Trust } from '../identity/trust.ts';
 import type { NodeId } from '../ids.ts';
 import type { HybridClock } from '../tables/clock.ts';
 import type { ReissuedValue, RootValue } from '../tables/kinds.ts';
@@ -73,7 +73,8 @@ export class Roots {
     const announced = view.shared<RootValue>('ca');
     await credentials.change(({ trust, authorities }) => {
       const links = [...announced.values()].sort((a, b) => a.generation - b.generation);
-      let next = trust.follow(links);
+      // The latest ones: those before them were followed when they came, or are too far behind to lead here.
+      let next = trust.follow(links.slice(-maxLinks));
       const trusted = new Map<RootDigest, Generation>(
         next.active.flatMap(({ root, cross }) => {
           const { digest } = new TrustAnchor(root);

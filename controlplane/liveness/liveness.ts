@@ -167,9 +167,14 @@ export class Liveness {
   gossip(bytes: Uint8Array): GossipVerdict {
     const statements = decodeStatements(bytes);
     if (statements === null) return 'reject';
-    const outcomes = statements.map((each) => this.#take(each));
-    if (outcomes.includes('forged')) return 'reject';
-    return outcomes.includes('new') ? 'accept' : 'ignore';
+    let news = false;
+    for (const each of statements) {
+      const outcome = this.#take(each);
+      // Nothing more of who passes on a forgery: checking signatures costs.
+      if (outcome === 'forged') return 'reject';
+      news ||= outcome === 'new';
+    }
+    return news ? 'accept' : 'ignore';
   }
 
   /** Answers `liveness`: takes what the other has to say, and says the same kind of thing. @throws when malformed */
@@ -214,8 +219,11 @@ export class Liveness {
       : claim === null
         ? compareIncarnations(incarnation, this.#member(subject).incarnation) > 0
         : isNews(this.#member(subject), author, claim, incarnation);
-    if (!news || !this.#afford(author)) return 'old';
+    const left = this.#leftOf(author);
+    if (!news || left < 1) return 'old';
     if (!verifyStatement(this.#verifier, clusterId, signed)) return 'forged';
+    // Only now: nobody can use up what is another's, whose refutations would not count any more.
+    this.#budgets.set(author, { left: left - 1, atMs: this.#now() });
     if (aboutUs) this.#refute();
     else {
       const before = this.#member(subject).status;
@@ -229,12 +237,10 @@ export class Liveness {
   }
 
   /** The author's share of our attention: signatures cost, and each statement is passed on. */
-  #afford(author: NodeId): boolean {
+  #leftOf(author: NodeId): number {
     const nowMs = this.#now();
     const { left, atMs } = this.#budgets.get(author) ?? { left: burst, atMs: nowMs };
-    const now = Math.min(burst, left + ((nowMs - atMs) / 1_000) * perSecond);
-    this.#budgets.set(author, { left: Math.max(0, now - 1), atMs: nowMs });
-    return now >= 1;
+    return Math.min(burst, left + ((nowMs - atMs) / 1_000) * perSecond);
   }
 
   /** Says that we live, one count above what we are accused of. */
@@ -311,7 +317,10 @@ export class Liveness {
     const others = [...this.#said.values()].flatMap(({ refutation, accusations }) =>
       refutation === null ? [...accusations.values()] : [refutation, ...accusations.values()],
     );
-    return [this.#ownWord(), ...others].slice(0, maxStatements);
+    const room = maxStatements - 1;
+    // Too much for one frame: another part each time.
+    const from = others.length > room ? Math.floor(this.#init.environment.random() * others.length) : 0;
+    return [this.#ownWord(), ...others.slice(from), ...others.slice(0, from)].slice(0, maxStatements);
   }
 
   #exchange(peer: NodeId, statements: readonly SignedStatement[]): void {
@@ -336,7 +345,9 @@ export class Liveness {
     for (const signed of statements) {
       const { subject, claim } = signed.statement;
       const wasAlive = this.#members.get(subject)?.status === 'alive' || subject === this.self;
-      if (this.#take(signed) !== 'new' || (claim === null) === wasAlive || subject === this.self) continue;
+      const outcome = this.#take(signed);
+      if (outcome === 'forged') return false;
+      if (outcome !== 'new' || (claim === null) === wasAlive || subject === this.self) continue;
       if (claim !== null && this.#init.transport.connections().has(subject)) this.#exchange(subject, [signed]);
       else this.#publish([signed]);
     }

@@ -185,8 +185,7 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         await frames.write(encode([method, body]), { signal });
         const reply = decode((await frames.read({ signal })).subarray());
         const [ok, result] = Array.isArray(reply) ? (reply as unknown[]) : [];
-        if (ok !== true || !(result instanceof Uint8Array))
-          throw new Error(`${method}: ${String(result ?? 'malformed reply')}`);
+        if (ok !== true || !(result instanceof Uint8Array)) throw new Error(`${method}: ${objectionFrom(result)}`);
         await stream.close({ signal });
         return result;
       } catch (error) {
@@ -219,6 +218,11 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
       return open;
     },
   };
+}
+
+/** Why the peer refused, as a person may be shown it: one line, whatever it sent. */
+function objectionFrom(result: unknown): string {
+  return typeof result === 'string' ? result.slice(0, 200).replace(/[^\x20-\x7e]/g, '?') : 'malformed reply';
 }
 
 function messageId(message: Message): Uint8Array {

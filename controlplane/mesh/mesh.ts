@@ -43,7 +43,7 @@ export class Mesh implements Transport {
   readonly #busy = new Map<NodeId, number>();
   /** From what address each member was seen to dial: a hint for redialling, nothing that is ever passed on. */
   readonly #seenAt = new Map<NodeId, string>();
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
   #dialsOnDemand = 0;
   #cancelWake: (() => void) | null = null;
   #cancelTidy: () => void = () => {};
@@ -211,15 +211,30 @@ export class Mesh implements Transport {
   async #dialOnDemand(peer: NodeId, signal: AbortSignal): Promise<void> {
     const addresses = this.#addressesOf(peer);
     if (addresses.length === 0) throw new Error(`${peer} is not connected, and no address of it is known`);
-    if (this.#dialsOnDemand >= maxDialsOnDemand) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#dialsOnDemand >= maxDialsOnDemand) await this.#turn(signal);
     signal.throwIfAborted();
     this.#dialsOnDemand += 1;
     try {
       await this.dialer.dial(peer, addresses);
     } finally {
       this.#dialsOnDemand -= 1;
-      this.#waiting.shift()?.();
+      const [next] = this.#waiting;
+      next?.();
     }
+  }
+
+  /** Resolves when another dial has ended, and at once when the signal aborts: who gave up takes nobody's turn. */
+  #turn(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    return new Promise((resolve) => {
+      const go = (): void => {
+        this.#waiting.delete(go);
+        signal.removeEventListener('abort', go);
+        resolve();
+      };
+      this.#waiting.add(go);
+      signal.addEventListener('abort', go);
+    });
   }
 
   #scheduleTidy(): void {

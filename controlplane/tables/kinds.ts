@@ -160,6 +160,8 @@ export const RootValue = z.object({
 export const MeshKeyValue = z.object({
   stamp: timestamp,
   generation,
+  /** When it was made: whoever was removed since then may have it. The stamp is later once it is done. */
+  madeMs: count,
   /** Every member has this key: those before it are dropped. */
   done: z.boolean(),
 });

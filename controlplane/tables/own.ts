@@ -1,9 +1,9 @@
 import type { Log } from '../environment.ts';
-import { damagedState } from '../errors.ts';
+import { damagedState, earlierState } from '../errors.ts';
 import type { NodeKey } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
-import { decodeRecord, isCount, type SignedRecord, signRecord, toWire } from './record.ts';
+import { decodeRecord, isCount, isOfEarlierFormat, type SignedRecord, signRecord, toWire } from './record.ts';
 import { type Batch, type Change, type Position, Stream } from './stream.ts';
 
 /** When tombstones are reaped, besides that they outweigh what lives. */
@@ -91,6 +91,8 @@ export class OwnStreams {
     for (const [key, wire] of store.entries(['own'])) {
       writes.push({ key, value: null });
       const signed = decodeRecord(wire);
+      // To drop them would take this node's networks and grants from all others.
+      if (signed === null && isOfEarlierFormat(wire)) throw earlierState();
       // Only this identity's: another one's rows may be left from an earlier membership.
       if (signed === null || signed.record.owner !== this.#self) continue;
       const { topic, epoch } = signed.record;

@@ -176,10 +176,14 @@ export function parseCompareReply(value: unknown): CompareReply | null {
 export function parsePullRequest(value: unknown): Ask[] | null {
   if (!Array.isArray(value) || value.length > maxTopicsPerRequest) return null;
   const asks: Ask[] = [];
+  const topics = new Set<string>();
   let rows = 0;
   for (const ask of value as unknown[]) {
     if (!isObject(ask) || !isTopic(ask['topic']) || !Array.isArray(ask['rows'])) return null;
     const { topic, range } = ask;
+    // Each costs a look at all owners of its topic: a frame has room for thousands of the same.
+    if (topics.has(topic)) return null;
+    topics.add(topic);
     const positions = new Map<NodeId, Position>();
     for (const row of ask['rows'] as unknown[]) {
       if (!Array.isArray(row) || !isKey(row[0]) || !row.slice(1).every(isIndex) || row.length !== 4) return null;

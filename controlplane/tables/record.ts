@@ -81,6 +81,18 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   };
 }
 
+/** Whether a row of the disk is a record as a version before this one wrote it. */
+export function isOfEarlierFormat(wire: unknown): boolean {
+  const payload = Array.isArray(wire) ? (wire[0] as unknown) : null;
+  if (!(payload instanceof Uint8Array)) return false;
+  try {
+    const fields = decode(payload);
+    return Array.isArray(fields) && typeof fields[0] === 'number' && fields[0] < formatVersion;
+  } catch {
+    return false;
+  }
+}
+
 export function verifyRecord(verifier: SignatureVerifier, clusterId: string, signed: SignedRecord): boolean {
   return verifier.verify(signed.record.owner, signedBytes(clusterId, signed.payload), signed.signature);
 }

@@ -132,6 +132,8 @@ export class Replica {
 
   /** A gossip message is a list of records of its topic. */
   gossip(topic: string, bytes: Uint8Array, from: NodeId): Verdict {
+    // Nobody sends larger ones, and all of it is checked in one go.
+    if (bytes.length > maxGossipBytes) return this.#refuse('gossip larger than allowed', from, 'reject');
     const frame = this.#decode(bytes);
     if (!Array.isArray(frame) || frame.length === 0) return this.#refuse('malformed gossip', from, 'reject');
     let applied = false;

@@ -126,3 +126,26 @@ test('a request to nobody known fails, and so does one whose dial fails', async 
   await mesh.stop();
   await settled();
 });
+
+test('a request that waits for its turn to dial ends when its time is up, and takes the turn of nobody', async () => {
+  const { transport, mesh, stranger } = await make();
+  let fail = (): void => {};
+  transport.dial = () =>
+    new Promise((_, reject) => {
+      fail = () => reject(new Error('no answer'));
+    });
+  const ask = (until: AbortSignal) => mesh.request(stranger, 'digest', Buffer.alloc(0), until);
+  const dialling = Array.from({ length: 32 }, () => assert.rejects(ask(signal)));
+  const impatient = new AbortController();
+  const gaveUp = Array.from({ length: 8 }, () => assert.rejects(ask(impatient.signal)));
+  const patient = ask(signal);
+  await settled();
+  impatient.abort(new Error('time is up'));
+  await Promise.all(gaveUp);
+  const { dial } = FakeTransport.prototype;
+  transport.dial = dial;
+  fail();
+  await Promise.all(dialling);
+  assert.equal(String(await patient), 'answer');
+  await mesh.stop();
+});

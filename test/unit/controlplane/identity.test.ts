@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { encode } from '../../../controlplane/encoding.ts';
 import { Credentials } from '../../../controlplane/identity/credentials.ts';
-import { loadIdentity, migrateIdentity, saveIdentity } from '../../../controlplane/identity/state.ts';
+import { loadIdentity, migrateIdentity, saveIdentity, wipe } from '../../../controlplane/identity/state.ts';
 import { Vault } from '../../../controlplane/identity/vault.ts';
 import { identityOf, testVault } from '../../sim/identities.ts';
 import { memoryStore, settled } from './helpers.ts';
@@ -71,4 +71,14 @@ test('a change counts when it is on disk, and changes follow each other', async 
   store.release();
   await both;
   assert.deepEqual(seen, [2, 3]);
+});
+
+test('an answer that comes after leaving does not bring the identity back', async () => {
+  const store = memoryStore();
+  await saveIdentity(store, testVault, manager, new Map());
+  const credentials = new Credentials({ identity: manager, store, vault: testVault });
+  await credentials.close();
+  await wipe(store);
+  await credentials.change(({ networkKeys }) => ({ networkKeys: [...networkKeys, Buffer.alloc(32, 1)] }));
+  assert.equal(loadIdentity(store, testVault), null);
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { encode } from '../../../controlplane/encoding.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
@@ -138,4 +139,12 @@ test('an older copy of the disk and a clock set back a year: what others hold of
   assert.deepEqual(liveIn(third), ['kept=1', 'later=1', 'now=1']);
   pull(other, third);
   assert.deepEqual(liveIn(other), ['kept=1', 'later=1', 'now=1']);
+});
+
+test('records of an earlier format are not dropped in silence: the agent says so and ends', async () => {
+  const store = memoryStore();
+  const payload = encode([1, topic, owner.key.publicKey, 5, 1, '', 1]);
+  await store.commit([{ key: ['own', topic, 5, ''], value: [payload, Buffer.alloc(64)] }]);
+  await assert.rejects(open(owner, store), { code: 'state_format' });
+  assert.equal(store.disk.entries(['own', topic]).length, 1);
 });

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decode, encode } from '../../../controlplane/encoding.ts';
 import { type NetworkId, type NodeId, newEndpointId } from '../../../controlplane/ids.ts';
-import { maxFrameBytes } from '../../../controlplane/mesh/transport.ts';
+import { maxFrameBytes, maxGossipBytes } from '../../../controlplane/mesh/transport.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { parsePullRequest } from '../../../controlplane/tables/pull.ts';
 import { clusterTopic, ownerBytes, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { settled, Writer, whileTimePasses } from './helpers.ts';
@@ -234,4 +235,16 @@ test('a request that is malformed is an error, and one for what is unknown an em
   }
   const empty = decode(a.replica.answerPull(encode([{ topic, range: [null, null], rows: [] }]), from));
   assert.deepEqual(empty, { streams: [], more: false, foreign: [topic] });
+});
+
+test('a frame of gossip that is larger than any that is sent is refused before it is looked at', async () => {
+  const node = await makeNode(1);
+  const frame = Buffer.alloc(maxGossipBytes + 1);
+  assert.equal(node.replica.gossip(clusterTopic, frame, node.id), 'reject');
+});
+
+test('a pull that names a topic thousands of times is none', () => {
+  const ask = { topic: clusterTopic, range: [null, null], rows: [] };
+  assert.ok(parsePullRequest([ask]) !== null);
+  assert.equal(parsePullRequest([ask, ask]), null);
 });

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decode } from '../../../controlplane/encoding.ts';
+import {
+  decodeStatements,
+  livenessTopic,
+  maxStatements,
+  type SignedStatement,
+  signStatement,
+  statementsToWire,
+} from '../../../controlplane/liveness/statement.ts';
+import { identityOf, simulationClusterId } from '../../sim/identities.ts';
+import { VirtualTime } from '../../sim/time.ts';
+import { makeCluster, memoryStore } from './helpers.ts';
+
+const [self, liar, subject] = [
+  await identityOf(0, 'manager'),
+  await identityOf(1, 'worker'),
+  await identityOf(2, 'worker'),
+];
+
+/** The word of a node that it lives. */
+function word({ key }: typeof subject, count: number): SignedStatement {
+  const incarnation = { epoch: 1, count };
+  return signStatement(key, simulationClusterId, { subject: key.nodeId, incarnation, claim: null }, count);
+}
+
+function forged(signed: SignedStatement): SignedStatement {
+  return { ...signed, signature: Buffer.alloc(64, 7) };
+}
+
+async function started() {
+  const made = makeCluster(self, memoryStore(), new VirtualTime());
+  await made.cluster.start();
+  for (const each of [liar, subject]) made.admit(each);
+  return made;
+}
+
+test('nobody can use up the statements of another by forging them', async () => {
+  const { cluster, transport } = await started();
+  const { events } = transport;
+  assert.ok(events);
+  for (let frame = 0; frame < 10; frame += 1) {
+    const all = Array.from({ length: maxStatements }, (_, i) =>
+      forged(word(subject, 1_000 + frame * maxStatements + i)),
+    );
+    assert.equal(events.gossip(livenessTopic, statementsToWire(all), liar.key.nodeId), 'reject');
+    await assert.rejects(async () => events.request('liveness', statementsToWire(all), liar.key.nodeId));
+  }
+  const frame = statementsToWire([word(subject, 1)]);
+  assert.equal(events.gossip(livenessTopic, frame, subject.key.nodeId), 'accept');
+  await cluster.stop();
+});
+
+test('what does not fit into one exchange is not left out of each', async () => {
+  const made = await started();
+  const { cluster, transport } = made;
+  const { events } = transport;
+  assert.ok(events);
+  const many = await Promise.all(Array.from({ length: maxStatements + 6 }, (_, i) => identityOf(10 + i, 'worker')));
+  for (const each of many) {
+    made.admit(each);
+    events.gossip(livenessTopic, statementsToWire([word(each, 1)]), each.key.nodeId);
+  }
+  const reply = await events.request('liveness', statementsToWire([]), liar.key.nodeId);
+  assert.ok(Array.isArray(decode(reply)));
+  const told = new Set(decodeStatements(reply)?.map(({ statement }) => statement.subject));
+  assert.ok(told.has(cluster.self));
+  const last = many.at(-1);
+  assert.ok(last !== undefined && told.has(last.key.nodeId));
+  await cluster.stop();
+});
