@@ -2,7 +2,7 @@ import type { Log } from '../environment.ts';
 import type { NodeId } from '../ids.ts';
 import type { FenceValue } from '../tables/kinds.ts';
 import { clusterTopic } from '../tables/record.ts';
-import { type RingId, ringPools } from '../tables/subnets.ts';
+import { isPool, type RingId, ringPools } from '../tables/subnets.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { Touched, View } from '../tables/view.ts';
 import type { Allocator } from './allocator.ts';
@@ -57,19 +57,26 @@ export class Inheritance {
 
   /**
    * Writes down what only that node's grants can prove, so that they are not missed when they go. What this node got
-   * from it rests a while.
+   * from it rests a while, unless it is of a pool.
    */
   async vouch(node: NodeId): Promise<void> {
-    const { tables, view, allocator } = this.#init;
+    const { tables, view } = this.#init;
     for (const ring of this.#rings()) {
       const custody = view.custody(ring);
       for (const run of custody.dependingOn(node)) {
         if (run.generation === 0) continue;
-        // Handed over just now: which of it was in use a moment ago only the giver knew.
-        if (run.owner === tables.self && custody.giverOf(run) === node) allocator.resting.rest(ring, run);
+        if (run.owner === tables.self && custody.giverOf(run) === node) this.#rest(ring, run);
         await writeGrant(tables, ring, run, run.owner);
       }
     }
+  }
+
+  /**
+   * Which addresses of a range were in use a moment ago only the owner before knew. Which subnets and VNIs are in use
+   * every manager knows, by the networks.
+   */
+  #rest(ring: RingId, run: Owned): void {
+    if (!isPool(ring)) this.#init.allocator.resting.rest(ring, run);
   }
 
   /** Whether all that only that node's grants could prove is proved by others' now, in the rings that are known here. */
@@ -123,12 +130,12 @@ export class Inheritance {
   }
 
   async #reclaim(ring: RingId, node: NodeId, ballot: number): Promise<void> {
-    const { view, tables, allocator } = this.#init;
+    const { view, tables } = this.#init;
     let last: Owned | undefined;
     for (let [run] = view.custody(ring).of(node); run !== undefined; [run] = view.custody(ring).of(node)) {
       if (run.start === last?.start && run.generation === last.generation) return;
       last = run;
-      allocator.resting.rest(ring, run);
+      this.#rest(ring, run);
       await writeGrant(tables, ring, { ...run, generation: reclaimGeneration(run.generation, ballot) }, tables.self);
     }
   }

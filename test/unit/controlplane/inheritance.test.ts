@@ -27,8 +27,8 @@ const network = {
   ...{ createdMs: simulationStartMs, root: dead.key.nodeId },
 };
 
-/** A manager, in a network whose root is a node that dies; it has given [4, 8) to another worker. */
-async function scene() {
+/** A manager, in a network whose root is a node that dies; it has given [4, 8) to another worker. @param root of the pools */
+async function scene(root = self) {
   const made = makeCluster(self, memoryStore());
   const { cluster, transport } = made;
   await cluster.start();
@@ -39,7 +39,7 @@ async function scene() {
     transport.gossip(inTopic, records, writer.nodeId);
   };
   say(manager, clusterTopic, ['', 1], ['node', node('manager-2')], [`network/${id}`, network]);
-  const pools = { root: self.key.nodeId, pools: ['10.0.0.0/16'], subnetBits: 24, dataPathPort: 4789 };
+  const pools = { root: root.key.nodeId, pools: ['10.0.0.0/16'], subnetBits: 24, dataPathPort: 4789 };
   await cluster.tables.put(clusterTopic, 'cluster', { stamp: [...cluster.clock.next()], ...pools });
   say(gone, clusterTopic, ['', 1], ['node', node('dead')]);
   say(receiver, clusterTopic, ['', 1], ['node', node('receiver')]);
@@ -73,6 +73,18 @@ test('what a dead node owned rests until every manager has agreed to its heir, a
   await assert.rejects(cluster.networks.allocateAddress(frontend), { code: 'exhausted', message: /free again in/ });
   await time.run(30_000);
   assert.match((await cluster.networks.allocateAddress(frontend)).ip, /^10\.0\.1\.[23]$/);
+  await cluster.stop();
+});
+
+test('subnets and VNIs of a removed manager can be used at once: which are in use the networks tell', async () => {
+  const { cluster, time } = await scene(other);
+  await cluster.removeNode(other.key.nodeId, true);
+  await time.run(3_000);
+  assert.ok(cluster.view.networks.has(id), 'the network of the removed one is there');
+  const spec = { name: 'backend', internal: false, attachable: false, ingress: false, options: {}, labels: {} };
+  const { vni, subnet } = await cluster.networks.create(spec);
+  assert.notEqual(vni, network.vni);
+  assert.match(subnet, /^10\.0\.\d+\.0\/24$/);
   await cluster.stop();
 });
 
