@@ -6,6 +6,9 @@ import type { View } from './tables/view.ts';
 
 // What makes a claim true may be on its way. One that is looked at twice and still false is an offence.
 const lookEveryMs = 15_000;
+// Of two grants that follow each other the second is seldom more than a pull behind.
+const doubtMs = 3_000;
+const settleEveryMs = 2_000;
 
 const strangeGrant = 'grant over numbers that it does not own';
 
@@ -20,7 +23,8 @@ export class Standing {
   #grants: ReadonlySet<Grant> = new Set();
   /** What was reported, and how many records of it: node -> what -> count. */
   #reported = new Map<NodeId, Map<string, number>>();
-  #cancel: () => void = () => {};
+  #cancelLook: () => void = () => {};
+  #cancelSettle: () => void = () => {};
 
   constructor(init: { self: NodeId; view: View; offences: Offences; environment: Environment; log: Log }) {
     this.#self = init.self;
@@ -31,14 +35,27 @@ export class Standing {
   }
 
   start(): void {
-    this.#cancel = this.#environment.timer(lookEveryMs, () => {
-      this.look();
-      this.start();
-    });
+    this.#scheduleLook();
+    this.#scheduleSettle();
   }
 
   stop(): void {
-    this.#cancel();
+    this.#cancelLook();
+    this.#cancelSettle();
+  }
+
+  #scheduleLook(): void {
+    this.#cancelLook = this.#environment.timer(lookEveryMs, () => {
+      this.look();
+      this.#scheduleLook();
+    });
+  }
+
+  #scheduleSettle(): void {
+    this.#cancelSettle = this.#environment.timer(settleEveryMs, () => {
+      this.#view.settle(this.#environment.now() - doubtMs);
+      this.#scheduleSettle();
+    });
   }
 
   look(): void {

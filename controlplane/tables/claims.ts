@@ -46,6 +46,8 @@ export class Claims<E extends Claimed> {
   readonly hidden = new Map<string, Hidden<E>>();
   readonly #init: ClaimsInit;
   readonly #rings = new Map<RingId, Index>();
+  /** Shown claims whose address seems to have passed to another node, and since when. */
+  readonly #doubted = new Map<string, number>();
   #subnets: readonly NetworkSubnet[] | null = null;
 
   constructor(init: ClaimsInit) {
@@ -77,6 +79,7 @@ export class Claims<E extends Claimed> {
     if (known !== undefined) {
       this.shown.delete(name);
       this.hidden.delete(name);
+      this.#doubted.delete(name);
       for (const { ring, number } of this.#places(known)) this.#unplace(ring, number, name);
     }
     if (endpoint === null) return before !== undefined;
@@ -94,13 +97,18 @@ export class Claims<E extends Claimed> {
     const all = [...this.shown, ...[...this.hidden].map(([name, { endpoint }]) => [name, endpoint] as const)];
     const before = this.shown.size;
     this.shown.clear();
+    this.#doubted.clear();
     this.#rings.clear();
     this.#subnets = subnets;
     for (const [name, endpoint] of all) this.set(name, endpoint);
     return before > 0 || this.shown.size > 0;
   }
 
-  /** Who owns these numbers has changed. @returns whether readers see a difference */
+  /**
+   * Who owns these numbers has changed. A claim that was true stays shown for the time being: of two grants that follow
+   * each other the later one may be on its way still. `settle` ends that.
+   * @returns whether readers see a difference
+   */
   recheck(ring: RingId, { start, end }: Range): boolean {
     const index = this.#rings.get(ring);
     if (index === undefined) return false;
@@ -110,10 +118,29 @@ export class Claims<E extends Claimed> {
         const shown = this.shown.get(name);
         const endpoint = shown ?? this.hidden.get(name)?.endpoint;
         if (endpoint === undefined) continue;
+        const places = this.#places(endpoint);
+        if (shown !== undefined && this.#objection(endpoint, places) === notOwned) {
+          if (!this.#doubted.has(name)) this.#doubted.set(name, this.#init.now());
+          continue;
+        }
+        this.#doubted.delete(name);
         this.shown.delete(name);
-        const shows = this.#judge(name, endpoint, this.#places(endpoint));
+        const shows = this.#judge(name, endpoint, places);
         changed ||= shows !== (shown !== undefined);
       }
+    }
+    return changed;
+  }
+
+  /** Hides what has been in doubt since `beforeMs` or longer. @returns whether readers see a difference */
+  settle(beforeMs: number): boolean {
+    let changed = false;
+    for (const [name, sinceMs] of this.#doubted) {
+      const endpoint = this.shown.get(name);
+      if (sinceMs > beforeMs || endpoint === undefined) continue;
+      this.#doubted.delete(name);
+      this.shown.delete(name);
+      if (!this.#judge(name, endpoint, this.#places(endpoint))) changed = true;
     }
     return changed;
   }
@@ -122,6 +149,7 @@ export class Claims<E extends Claimed> {
   #judge(name: string, endpoint: E, places: readonly Place[]): boolean {
     const why = this.#objection(endpoint, places);
     if (why === null) {
+      for (const { ring, number } of places) this.#concede(ring, number);
       this.hidden.delete(name);
       this.shown.set(name, endpoint);
       for (const { ring, number } of places) this.#indexOf(ring).taken.add(number);
@@ -135,12 +163,22 @@ export class Claims<E extends Claimed> {
     return false;
   }
 
+  /** Who owns the number claims it: no doubt is left about the others that did. */
+  #concede(ring: RingId, number: number): void {
+    for (const name of this.#rings.get(ring)?.names.get(number) ?? []) {
+      const endpoint = this.shown.get(name);
+      if (endpoint === undefined || !this.#doubted.delete(name)) continue;
+      this.shown.delete(name);
+      this.hidden.set(name, { endpoint, why: notOwned, sinceMs: this.#init.now() });
+    }
+  }
+
   #objection(endpoint: E, places: readonly Place[]): string | null {
     if (this.#subnets === null) return 'endpoint on a network that is not there';
     if (places.length < addressesOf(endpoint).length) return 'endpoint with an address outside its network';
     for (const { ring, number, reserved } of places) {
       if (reserved) return 'endpoint with a reserved address';
-      if (this.#init.ownerOf(ring, number) !== endpoint.owner) return 'endpoint with an address of another node';
+      if (this.#init.ownerOf(ring, number) !== endpoint.owner) return notOwned;
     }
     return null;
   }
@@ -174,5 +212,7 @@ export class Claims<E extends Claimed> {
     return index;
   }
 }
+
+const notOwned = 'endpoint with an address of another node';
 
 const addressesOf = ({ ip, ip6 }: EndpointValue): string[] => (ip6 === undefined ? [ip] : [ip, ip6]);

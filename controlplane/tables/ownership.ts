@@ -82,6 +82,18 @@ export class Ownership<E extends Claimed> {
     }
   }
 
+  /** Claims that have been in doubt since `beforeMs` or longer are not shown any more. @returns whether there were any */
+  settle(beforeMs: number): boolean {
+    let changed = false;
+    for (const [network, claims] of this.#claims) {
+      if (!claims.settle(beforeMs)) continue;
+      changed = true;
+      this.#networks.add(network);
+      this.#keep(network);
+    }
+    return changed;
+  }
+
   /** What has changed since this was asked last. */
   changes(): { rings: ReadonlySet<RingId>; networks: ReadonlySet<NetworkId> } {
     const changes = { rings: this.#rings, networks: this.#networks };

@@ -187,6 +187,12 @@ export class View {
     this.#tell({ ...nothing, certificates: new Map(), fences: new Set(), on: new Set() });
   }
 
+  /** Claims that have been in doubt since `beforeMs` or longer, milliseconds since the epoch, are not shown any more. */
+  settle(beforeMs: number): void {
+    if (!this.ownership.settle(beforeMs)) return;
+    this.#tell({ ...nothing, certificates: new Map(), fences: new Set(), on: new Set() });
+  }
+
   /** What was promised about what a removed node owned. */
   promises(removed: NodeId): Pick<Promises, 'removers' | 'ballots' | 'settled'> {
     const ballots = new Map<number, Map<NodeId, NodeId>>();
