@@ -15,7 +15,6 @@ import { noise } from '@libp2p/noise';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { tcp } from '@libp2p/tcp';
 import { lpStream } from '@libp2p/utils';
-import { yamux } from '@libp2p/yamux';
 import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p, type Libp2p } from 'libp2p';
 import { decode, encode } from '../encoding.ts';
@@ -25,6 +24,7 @@ import type { NodeId } from '../ids.ts';
 import { formatHostPort, type HostPort, parseHostPort } from './address.ts';
 import { knock } from './knock.ts';
 import { type Membership, membersOnly } from './membership.ts';
+import { muxer } from './muxer.ts';
 import { echoPings, maxPingStreams, Pings, pingProtocol } from './pings.ts';
 import { type MeshKey, meshProtector } from './protector.ts';
 import { gossipDegree } from './shape.ts';
@@ -113,8 +113,8 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         transports: [tcp()],
         connectionProtector: meshProtector(init.meshKeys),
         connectionEncrypters: [(components) => membersOnly(noise()(components), init, closeStale)],
-        // Dead connections are found by liveness, which tells a dead host from a busy one; pings of libp2p would not.
-        streamMuxers: [yamux({ enableKeepAlive: false })],
+        streamMuxers: [muxer()],
+        // As in the muxer: what watches over connections is liveness.
         connectionMonitor: { enabled: false },
         connectionManager: {
           maxConnections,

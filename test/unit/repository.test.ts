@@ -37,7 +37,7 @@ test('the planes import neither each other nor the agent', () => {
 });
 
 test('libp2p is imported by the mesh only', () => {
-  const mesh = ['libp2p', 'membership', 'pings', 'protector'].map((name) => `controlplane/mesh/${name}.ts`);
+  const mesh = ['libp2p', 'membership', 'muxer', 'pings', 'protector'].map((name) => `controlplane/mesh/${name}.ts`);
   assert.deepEqual(importersOf(/^(libp2p|@libp2p\/|@chainsafe\/|@multiformats\/)/), mesh);
 });
 
