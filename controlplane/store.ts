@@ -55,7 +55,9 @@ export function openStore(folder: string): Store {
     *entries(prefix) {
       // U+FFFF sorts behind every string and number that may follow the prefix.
       for (const { key, value } of db.getRange({ start: [...prefix], end: [...prefix, '\uffff'] })) {
-        if (prefix.every((part, i) => key[i] === part)) yield [key, readRow(key, value)] as const;
+        // LMDB gives a key of one part back as that part alone.
+        const parts = [key].flat();
+        if (prefix.every((part, i) => parts[i] === part)) yield [parts, readRow(parts, value)] as const;
       }
     },
     async commit(writes) {

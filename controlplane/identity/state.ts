@@ -174,7 +174,7 @@ export function loadPeers(store: Store): KnownPeers {
   return new Map(stored.success ? (stored.data as [NodeId, string[]][]) : []);
 }
 
-/** Removes everything of the control plane: after leave, and after a join that did not succeed. */
+/** Removes everything of the control plane, private keys above all: after leave, and after a join that did not succeed. */
 export async function wipe(store: Store): Promise<void> {
   // What was written behind is listed only when it has been committed.
   await store.commit([]);

@@ -88,6 +88,10 @@ describe('joining', () => {
 
   it('gives the role that the token is for', async () => {
     assert.equal((await stage.lab.host(3).weft('leave', '--force')).exitCode, 0);
+    // Once it has left it is no member any more, also after a restart.
+    await stage.lab.host(3).stopAgent();
+    await stage.lab.host(3).startAgent();
+    assert.equal((await stage.lab.host(3).api.call('status')).State, 'inactive');
     const token = (await stage.lab.host(1).weft('join-token', '-q', 'manager')).stdout.trim();
     const reply = await stage.lab.host(3).weftJson<{ Role: string }>('join', '--token', token, init.JoinAddr);
     assert.equal(reply.Role, 'manager');

@@ -2,10 +2,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { encode } from '../../../controlplane/encoding.ts';
 import { Credentials } from '../../../controlplane/identity/credentials.ts';
-import { loadIdentity, migrateIdentity, saveIdentity, wipe } from '../../../controlplane/identity/state.ts';
+import {
+  isJoined,
+  loadIdentity,
+  markJoined,
+  migrateIdentity,
+  saveIdentity,
+  wipe,
+} from '../../../controlplane/identity/state.ts';
 import { Vault } from '../../../controlplane/identity/vault.ts';
+import { openStore } from '../../../controlplane/store.ts';
 import { identityOf, testVault } from '../../sim/identities.ts';
-import { memoryStore, settled } from './helpers.ts';
+import { memoryStore, settled, withFolder } from './helpers.ts';
 
 const manager = await identityOf(0, 'manager');
 const authority = manager.authorities[0];
@@ -82,3 +90,23 @@ test('an answer that comes after leaving does not bring the identity back', asyn
   await credentials.change(({ networkKeys }) => ({ networkKeys: [...networkKeys, Buffer.alloc(32, 1)] }));
   assert.equal(loadIdentity(store, testVault), null);
 });
+
+test('who has left is no member after a restart, and its private key is gone from the disk', () =>
+  withFolder(async (folder) => {
+    const store = openStore(folder);
+    await saveIdentity(store, testVault, manager, new Map());
+    await markJoined(store);
+    await store.commit([
+      { key: ['epoch'], value: 5 },
+      { key: ['own', 'cluster', 5, 'node'], value: 1 },
+      { key: ['resting', 'vni', 3], value: [4, 0] },
+      { key: ['gateway'], value: 'stays' },
+    ]);
+    await wipe(store);
+    await store.close();
+    const again = openStore(folder);
+    assert.equal(isJoined(again), false);
+    assert.equal(loadIdentity(again, testVault), null);
+    assert.deepEqual([...again.entries([])], [[['gateway'], 'stays']]);
+    await again.close();
+  }));

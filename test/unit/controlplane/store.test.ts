@@ -29,6 +29,7 @@ test('values come back as they were, entries in order and only those of the pref
       ['a,xy', 4],
     ]);
     assert.deepEqual(read(['a', 'x']).length, 3);
+    assert.deepEqual(read(['b']), [['b', value]]);
     assert.deepEqual(read(['c']), []);
     assert.deepEqual(store.get(['b']), value);
     assert.equal(store.get(['c']), undefined);
