@@ -107,7 +107,7 @@ export function step(member: Member, event: Event, context: Context): Member {
     case 'seen':
       return passed(acquitted(member, context), context);
     case 'refuted':
-      if (compareIncarnations(event.incarnation, member.incarnation) <= 0) return member;
+      if (compareIncarnations(event.incarnation, member.incarnation) <= 0) return passed(member, context);
       return passed(acquitted({ ...member, incarnation: event.incarnation }, context), context);
     case 'accused':
       return passed(accused(member, event.by, event.claim, event.incarnation, context), context);

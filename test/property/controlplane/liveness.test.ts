@@ -76,6 +76,14 @@ test('a state is sound: bounds hold, and each status has what belongs to it', ()
   );
 });
 
+test('an old refutation at the very end of a suspicion does not put it off', () => {
+  const setting = { watched: false, witnesses: 2, stretch: 1 };
+  const incarnation = { epoch: 0, count: 0 };
+  const suspect = step(newMember(0), { type: 'accused', by: self, claim: 'silent', incarnation }, at(0, setting));
+  const deadlineMs = deadlineOf(suspect, at(0, setting)) ?? Number.NaN;
+  assert.equal(step(suspect, { type: 'refuted', incarnation }, at(deadlineMs, setting)).status, 'suspended');
+});
+
 test('only the subject raises its incarnation, and it never falls', () => {
   fc.assert(
     fc.property(story, setting, (happenings, each) => {
