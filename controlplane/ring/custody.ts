@@ -48,13 +48,23 @@ export class Custody {
     if (grant === null) this.#grants.delete(name);
     else this.#grants.set(name, grant);
     const all = [before, grant].flatMap((each) => each ?? []);
-    if (all.length === 0) return null;
+    if (!all.some((each) => this.#matters(each))) return null;
     const touched = {
       start: Math.min(...all.map(({ start }) => start)),
       end: Math.max(...all.map(({ end }) => end)),
     };
     this.#resplit(touched);
     return touched;
+  }
+
+  /** Whether it has an effect anywhere: one of a worker that is ahead of the chain has none, however many there are. */
+  #matters({ start, end, by, generation, byManager }: Grant): boolean {
+    if (byManager || this.#whole === null) return true;
+    for (let at = this.#indexOf(start); (this.#runs[at]?.start ?? end) < end; at += 1) {
+      const run = this.#runs[at] as Owned;
+      if (generation <= run.generation || (generation === run.generation + 1 && by === run.owner)) return true;
+    }
+    return false;
   }
 
   /**

@@ -51,8 +51,8 @@ export function reclaimGeneration(generation: number, ballot: number): number {
  */
 export function splitByOwner(space: Range, root: NodeId, grants: Iterable<Grant>): Owned[] {
   const result: Owned[] = [];
-  for (const [start, end, over] of segments(space, grants)) {
-    const { owner, generation } = custody(root, over);
+  for (const [start, end, open] of segments(space, grants)) {
+    const { owner, generation } = open.custody(root);
     append(result, { start, end, owner, generation });
   }
   return result;
@@ -61,51 +61,84 @@ export function splitByOwner(space: Range, root: NodeId, grants: Iterable<Grant>
 /** The grants that have no effect somewhere although they are newer than what counts there. */
 export function unfounded(space: Range, root: NodeId, grants: Iterable<Grant>): Set<Grant> {
   const found = new Set<Grant>();
-  for (const [, , over] of segments(space, grants)) {
-    for (const grant of custody(root, over).refused) found.add(grant);
+  for (const [, , open] of segments(space, grants)) {
+    const { generation } = open.custody(root);
+    for (const grant of open.unjudged) {
+      if (grant.generation <= generation) continue;
+      found.add(grant);
+      open.unjudged.delete(grant);
+    }
   }
   return found;
 }
 
-/** Follows the chain of custody of one number through the grants over it. */
-function custody(root: NodeId, over: readonly Grant[]) {
-  let [owner, generation] = [root, 0];
-  /** Of the generation that is being looked at: the receiver, once a grant of it counts. */
-  let heir: NodeId | null = null;
-  let counting = 0;
-  const refused: Grant[] = [];
-  for (const grant of [...over].sort((a, b) => a.generation - b.generation)) {
-    if (grant.generation > counting && heir !== null) [owner, generation, heir] = [heir, counting, null];
-    if (!grant.byManager && (grant.generation !== generation + 1 || grant.by !== owner)) {
-      refused.push(grant);
-      continue;
+/** Grants over the number that is looked at, so kept that those without effect cost nothing: a liar writes thousands. */
+class Open {
+  /** Generation -> writer -> grants. */
+  readonly #workers = new Map<number, Map<NodeId, Set<Grant>>>();
+  /** By generation. */
+  readonly #managers: Grant[] = [];
+  /** Of workers, and nowhere found to be without effect yet. */
+  readonly unjudged = new Set<Grant>();
+
+  add(grant: Grant): void {
+    const { by, generation, byManager } = grant;
+    if (byManager) {
+      const at = this.#managers.findIndex((each) => each.generation > generation);
+      this.#managers.splice(at < 0 ? this.#managers.length : at, 0, grant);
+      return;
     }
-    counting = grant.generation;
-    // Two of one generation can only come from a writer that lies; all readers then agree on one.
-    if (heir === null || grant.to < heir) heir = grant.to;
+    const writers = this.#workers.get(generation) ?? new Map<NodeId, Set<Grant>>();
+    this.#workers.set(generation, writers.set(by, (writers.get(by) ?? new Set()).add(grant)));
+    this.unjudged.add(grant);
   }
-  const top = heir === null ? { owner, generation } : { owner: heir, generation: counting };
-  return { ...top, refused: refused.filter((grant) => grant.generation > top.generation) };
+
+  remove(grant: Grant): void {
+    if (grant.byManager) this.#managers.splice(this.#managers.indexOf(grant), 1);
+    else this.#workers.get(grant.generation)?.get(grant.by)?.delete(grant);
+    this.unjudged.delete(grant);
+  }
+
+  /** Follows the chain of custody from its beginning. */
+  custody(root: NodeId): { owner: NodeId; generation: number } {
+    let [owner, generation] = [root, 0];
+    let at = 0;
+    for (;;) {
+      while ((this.#managers[at]?.generation ?? Number.POSITIVE_INFINITY) <= generation) at += 1;
+      const handed = [...(this.#workers.get(generation + 1)?.get(owner) ?? [])];
+      const next = handed.length > 0 ? generation + 1 : this.#managers[at]?.generation;
+      if (next === undefined) return { owner, generation };
+      for (; this.#managers[at]?.generation === next; at += 1) handed.push(this.#managers[at] as Grant);
+      // Two of one generation can only come from a writer that lies; all readers then agree on one.
+      owner = (handed[0] as Grant).to;
+      for (const { to } of handed) if (to < owner) owner = to;
+      generation = next;
+    }
+  }
 }
 
 /** Cuts the space where any grant begins or ends. */
-function* segments(space: Range, grants: Iterable<Grant>): Generator<[number, number, readonly Grant[]]> {
+function* segments(space: Range, grants: Iterable<Grant>): Generator<[number, number, Open]> {
   const starts = new Map<number, Grant[]>();
-  const cuts = new Set<number>([space.start, space.end]);
+  const ends = new Map<number, Grant[]>();
+  const put = (map: Map<number, Grant[]>, at: number, grant: Grant): void => {
+    const there = map.get(at);
+    if (there === undefined) map.set(at, [grant]);
+    else there.push(grant);
+  };
   for (const grant of grants) {
     const [start, end] = [Math.max(grant.start, space.start), Math.min(grant.end, space.end)];
     if (grant.start >= grant.end || start >= end) continue;
-    cuts.add(start).add(end);
-    const there = starts.get(start);
-    if (there === undefined) starts.set(start, [grant]);
-    else there.push(grant);
+    put(starts, start, grant);
+    put(ends, end, grant);
   }
-  const sorted = [...cuts].sort((a, b) => a - b);
-  let open: Grant[] = [];
+  const sorted = [...new Set([space.start, space.end, ...starts.keys(), ...ends.keys()])].sort((a, b) => a - b);
+  const open = new Open();
   for (const [i, start] of sorted.entries()) {
     const end = sorted[i + 1];
     if (end === undefined) break;
-    open = [...open.filter((grant) => grant.end > start), ...(starts.get(start) ?? [])];
+    for (const grant of ends.get(start) ?? []) open.remove(grant);
+    for (const grant of starts.get(start) ?? []) open.add(grant);
     yield [start, end, open];
   }
 }

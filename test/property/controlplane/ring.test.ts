@@ -16,6 +16,7 @@ import {
   reclaimGeneration,
   sizeOf,
   splitByOwner,
+  unfounded,
 } from '../../../controlplane/ring/ring.ts';
 
 const size = 32;
@@ -106,6 +107,32 @@ test("a worker that never owned a number cannot take it, whatever generation it 
     }),
     { numRuns: 500 },
   );
+});
+
+test('a grant without foundation is one of a worker that is ahead of the chain somewhere, and changes nothing', () => {
+  fc.assert(
+    fc.property(grants, (all) => {
+      const found = unfounded(whole, root, all);
+      for (const each of all) {
+        const over = numbersIn([whole]).filter((number) => each.start <= number && number < each.end);
+        const ahead = !each.byManager && over.some((number) => each.generation > ownerOf(number, all).generation);
+        assert.equal(found.has(each), ahead);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('thousands of grants over the numbers of others are not worked in', () => {
+  const custody = new Custody();
+  custody.setSpace(65_536, root);
+  for (let i = 0; i < 5_000; i += 1) {
+    const liar = nodes[0] as NodeId;
+    const each = { start: 5_000 - i, end: 60_000 + i, by: liar, to: liar, generation: i + 1, byManager: false };
+    assert.equal(custody.set(String(i), each), null);
+  }
+  assert.equal(custody.runs.length, 1);
+  assert.equal(custody.unfounded().size, 5_000);
 });
 
 test('working a grant in or out is the same as splitting all anew', () => {
