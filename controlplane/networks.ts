@@ -96,6 +96,8 @@ export class Networks {
         subnet: spec.subnet ?? pooled?.subnet ?? '',
         family: 4,
       });
+      // The numbers may have taken their time, and who stands down meanwhile would write what nobody takes over.
+      this.#needManager('create a network');
       const id = newNetworkId();
       const value: NetworkValue = {
         stamp: [...clock.next()],
@@ -156,6 +158,7 @@ export class Networks {
           'make another network',
         );
       }
+      this.#needManager('add a subnet to a network');
       const value: SubnetValue = {
         stamp: [...clock.next()],
         subnet: space.text,

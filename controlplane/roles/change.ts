@@ -81,8 +81,18 @@ export class RoleChange {
     }
     // Nobody decides on itself, or two that are the last might both go.
     if (subject === tables.self) return this.#askToStepDown();
-    if (role === 'worker') await this.#prepare(subject, name);
-    await this.#write(subject, role, name);
+    try {
+      if (role === 'worker') await this.#prepare(subject, name);
+      await this.#write(subject, role, name);
+    } catch (error) {
+      if (error instanceof ControlPlaneError || roles.managers().includes(tables.self)) throw error;
+      throw new ControlPlaneError(
+        'not_manager',
+        `this node was demoted while it was about to ${verb} ${name}`,
+        'run the command on a manager: `weft node ls` shows which nodes are',
+        error,
+      );
+    }
     return true;
   }
 

@@ -165,3 +165,46 @@ test('a manager that was asked to stand down acts as none until it is demoted, o
   assert.ok(cluster.isManager);
   await cluster.stop();
 });
+
+test('a network that was being made when its manager stood down is not made: nobody would take it over', async () => {
+  const { cluster, transport } = await started(self);
+  const pools = { root: self.key.nodeId, pools: ['10.0.0.0/16'], subnetBits: 24, dataPathPort: 4789 };
+  await cluster.tables.put(clusterTopic, 'cluster', { stamp: [...cluster.clock.next()], ...pools });
+  const spec = {
+    name: 'late',
+    subnet: '10.9.0.0/24',
+    internal: false,
+    attachable: false,
+    ingress: false,
+    options: {},
+    labels: {},
+  };
+  const creating = cluster.networks.create(spec);
+  const standing = transport.events?.request('stand-down', Buffer.alloc(0), manager.key.nodeId);
+  await assert.rejects(creating, { code: 'not_manager' });
+  await standing;
+  assert.equal(cluster.view.networkByName('late'), null);
+  await cluster.stop();
+});
+
+test('a manager that is demoted while it demotes another one says so', async () => {
+  const { cluster, transport, time } = await started(self);
+  const other = new Writer(manager);
+  const says = (...entries: [string, unknown][]) => {
+    const records = entries.map(([key, value]) => other.write(clusterTopic, key, value));
+    transport.gossip(clusterTopic, records, other.nodeId);
+  };
+  says(['', 1], ['node', node('b')]);
+  transport.open.set(manager.key.nodeId, { direction: 'inbound', address: '192.0.2.1:7946', sinceMs: 0 });
+  transport.answer = async () => {
+    says([`role/${self.key.nodeId}`, { stamp: stampAt(-5), role: 'worker' }]);
+    await time.run(100);
+    return Buffer.alloc(0);
+  };
+  await assert.rejects(cluster.roleChange.set(manager.key.nodeId, 'worker'), {
+    code: 'not_manager',
+    message: 'this node was demoted while it was about to demote b',
+  });
+  assert.equal(cluster.roleOf(manager.key.nodeId), 'manager');
+  await cluster.stop();
+});
