@@ -33,9 +33,19 @@ export function useLab(options: LabOptions & { readonly cluster?: ClusterOptions
   };
 }
 
-/** Waits until tables and kernels agree on all hosts, and checks with our own eyes that they do. */
+/** Waits until all hosts are connected, tables and kernels agree, and checks with our own eyes that they do. */
 export async function settled(lab: Lab, hosts = lab.hosts): Promise<void> {
   const [first] = hosts;
+  // Who is suspended is not waited for by the agent.
+  for (const host of hosts) {
+    await eventually(`${host.name} to be connected with the others`, async () => {
+      const { Peers: peers } = await host.api.call('status');
+      const connected = peers.flatMap(({ Hostname: name, State: state }) => (state === 'connected' ? [name] : []));
+      const missing = hosts.filter((other) => other !== host && !connected.includes(other.name));
+      if (missing.length === 0) return true;
+      throw new Error(`not connected: ${missing.map(({ name }) => name).join(', ')}`);
+    });
+  }
   if (first) await converged(first);
   for (const host of hosts) {
     await eventually(`the kernel of ${host.name} to have what its tables say`, async () => {
