@@ -42,7 +42,7 @@ export class Leaving {
    * @throws ControlPlaneError `last_manager`, `no_manager_reachable`
    */
   async ask(): Promise<void> {
-    const { self, view, roles, allocator, inheritance, transport, log, removal } = this.#init;
+    const { self, view, roles, allocator } = this.#init;
     const managers = roles.managers().filter((id) => id !== self && view.nodes.has(id));
     if (this.#init.isManager() && managers.length === 0) {
       throw new ControlPlaneError(
@@ -53,6 +53,25 @@ export class Leaving {
     }
     allocator.retired = true;
     this.#asking = true;
+    let told = false;
+    try {
+      told = await this.#tell(managers);
+    } finally {
+      // Whatever went wrong: who did not leave goes on.
+      if (!told) allocator.retired = false;
+      this.#asking = told;
+    }
+    if (told) return;
+    throw new ControlPlaneError(
+      'no_manager_reachable',
+      'no manager could be told that this node leaves',
+      'try again when a manager is connected, or use --force here and `weft node rm` on a manager',
+    );
+  }
+
+  /** @returns whether this node was removed, or a manager has said that it is */
+  async #tell(managers: readonly NodeId[]): Promise<boolean> {
+    const { self, inheritance, transport, log, removal } = this.#init;
     // What this node takes over for another one that leaves has to be written before it is taken over itself.
     await Promise.allSettled(this.#answering);
     const reachable = managers.filter((id) => transport.canReach(id));
@@ -60,22 +79,15 @@ export class Leaving {
     if (heir !== undefined) await inheritance.handOver(heir);
     for (const manager of reachable) {
       // The deed may be done although its answer was lost.
-      if (removal.has(self)) return;
+      if (removal.has(self)) return true;
       try {
         await transport.request(manager, 'leave', encode([]), AbortSignal.timeout(leaveTimeoutMs));
-        return;
+        return true;
       } catch (error) {
         log.warn({ err: error, manager }, 'a manager did not take the leave; asking the next');
       }
     }
-    if (removal.has(self)) return;
-    this.#asking = false;
-    allocator.retired = false;
-    throw new ControlPlaneError(
-      'no_manager_reachable',
-      'no manager could be told that this node leaves',
-      'try again when a manager is connected, or use --force here and `weft node rm` on a manager',
-    );
+    return removal.has(self);
   }
 
   /**

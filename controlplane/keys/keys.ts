@@ -47,7 +47,7 @@ export class Keys {
   #following: Promise<void> = Promise.resolve();
   #followQueued = false;
   #stopped = false;
-  /** Since when no other node is connected, although managers are known. */
+  /** Since when no other node is connected, although managers are known; by a clock that does not jump. */
   #aloneSinceMs: number | null = null;
 
   constructor(init: KeysInit) {
@@ -60,7 +60,7 @@ export class Keys {
       managers: () => this.#managers(),
       nodeCount: () => view.nodes.size,
       askDoor: init.askDoors === null ? null : (request, signal) => this.#askDoors(request, signal),
-      aloneMs: () => (this.#aloneSinceMs === null ? 0 : environment.now() - this.#aloneSinceMs),
+      aloneMs: () => (this.#aloneSinceMs === null ? 0 : environment.monotonicMs() - this.#aloneSinceMs),
     });
     this.roots = new Roots({ ...init, issuer, sealTokens: () => this.sealTokens() });
     this.meshKeys = new MeshKeys({ ...init, isManager: () => this.#isManager });
@@ -172,7 +172,7 @@ export class Keys {
   async #manage(): Promise<void> {
     const { transport, environment } = this.#init;
     const alone = transport.connections().size === 0 && this.#doors().length > 0;
-    this.#aloneSinceMs = alone ? (this.#aloneSinceMs ?? environment.now()) : null;
+    this.#aloneSinceMs = alone ? (this.#aloneSinceMs ?? environment.monotonicMs()) : null;
     this.renewal.wake();
     if (!this.#isManager) return;
     const { roots, meshKeys } = this;

@@ -68,7 +68,7 @@ export class Renewal {
   #isComing = false;
   #failures = 0;
   #lastError = '';
-  /** Times that the join ports were asked since there was a connection, and when last. */
+  /** Times that the join ports were asked since there was a connection, and when last, by a clock that does not jump. */
   #knocks = 0;
   #knockedMs = Number.NEGATIVE_INFINITY;
   #renewedMs = Number.NEGATIVE_INFINITY;
@@ -143,7 +143,7 @@ export class Renewal {
     const { aloneMs, askDoor, environment } = this.#init;
     if (aloneMs() === 0) this.#knocks = 0;
     const pause = Math.min(maxRetryMs, aloneFirstMs * 2 ** this.#knocks);
-    return askDoor !== null && aloneMs() > aloneFirstMs && environment.now() > this.#knockedMs + pause;
+    return askDoor !== null && aloneMs() > aloneFirstMs && environment.monotonicMs() > this.#knockedMs + pause;
   }
 
   #isOld(own: Member): boolean {
@@ -171,7 +171,7 @@ export class Renewal {
     }
     if (this.#isOutdated(own)) {
       // A manager and this node may be of two minds for a moment; they are no reason to ask without end.
-      const rest = Math.max(0, this.#renewedMs + restMs - environment.now());
+      const rest = Math.max(0, this.#renewedMs + restMs - environment.monotonicMs());
       // Who has the root's key asks nobody, and others wait for it.
       return rest + (issuer.hasCurrent ? 0 : environment.random() * spreadPerNodeMs * nodeCount());
     }
@@ -201,7 +201,7 @@ export class Renewal {
       await this.#take({ certificate, links: [], authorities: credentials.identity.authorities, meshKeys: [] });
     } else await this.#ask();
     this.#fraction = earliest + (latest - earliest) * this.#init.environment.random();
-    this.#renewedMs = this.#init.environment.now();
+    this.#renewedMs = this.#init.environment.monotonicMs();
     const next = this.#own();
     log.info({ role: next?.role, root: next?.root, endsMs: next?.notAfterMs }, 'this node has a new certificate');
   }
@@ -222,7 +222,7 @@ export class Renewal {
     }
     if (askDoor === null) throw failure;
     this.#knocks = Math.min(this.#knocks + 1, 10);
-    this.#knockedMs = this.#init.environment.now();
+    this.#knockedMs = this.#init.environment.monotonicMs();
     await this.#take(await askDoor(request, AbortSignal.timeout(askTimeoutMs)));
   }
 

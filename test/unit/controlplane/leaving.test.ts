@@ -13,6 +13,8 @@ if (self === undefined || other === undefined || leaver === undefined) throw new
 /** A manager that can be asked by `leaver` and can ask `other`; `story` is what happened, in order. */
 function makeLeaving() {
   const story: string[] = [];
+  const allocator = { retired: false };
+  const disk = { isFull: false };
   let finish = (): void => {};
   const removed = new Promise<void>((resolve) => {
     finish = resolve;
@@ -29,9 +31,10 @@ function makeLeaving() {
         story.push('took over');
       },
     },
-    allocator: { retired: false },
+    allocator,
     inheritance: {
       handOver: async () => {
+        if (disk.isFull) throw new Error('no space left on device');
         story.push('handed over');
       },
     },
@@ -46,7 +49,7 @@ function makeLeaving() {
     isManager: () => true,
     catchUp: async () => {},
   });
-  return { leaving, story, finish };
+  return { leaving, story, finish, allocator, disk };
 }
 
 test('a manager that leaves first ends what it takes over for another one: it would go with it', async () => {
@@ -64,4 +67,13 @@ test('a manager that leaves takes nothing over any more', async () => {
   const { leaving } = makeLeaving();
   await leaving.ask();
   await assert.rejects(leaving.answer(leaver), /leaving itself/);
+});
+
+test('a node that could not hand over has not left: it hands out addresses and answers others as before', async () => {
+  const { leaving, finish, allocator, disk } = makeLeaving();
+  disk.isFull = true;
+  await assert.rejects(leaving.ask(), /no space/);
+  assert.equal(allocator.retired, false);
+  finish();
+  await leaving.answer(leaver);
 });

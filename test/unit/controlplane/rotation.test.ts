@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { newAuthority } from '../../../controlplane/identity/authority.ts';
+import { TrustAnchor } from '../../../controlplane/identity/certificates.ts';
+import type { Credentials } from '../../../controlplane/identity/credentials.ts';
+import type { Issuer } from '../../../controlplane/keys/issuer.ts';
+import { Renewal } from '../../../controlplane/keys/renewal.ts';
+import type { Members } from '../../../controlplane/tables/members.ts';
 import { identityOf, simulationClusterId } from '../../sim/identities.ts';
 import { simulationStartMs, VirtualTime } from '../../sim/time.ts';
-import { makeCluster, memoryStore } from './helpers.ts';
+import { makeCluster, memoryStore, quietLog, virtualEnvironment } from './helpers.ts';
 
 const manager = await identityOf(0, 'manager');
 const other = await identityOf(1, 'worker');
@@ -48,4 +53,42 @@ test('a renewal keeps the key of a root that is not announced yet', async () => 
   await cluster.keys.renewal.renewNow();
   assert.ok(cluster.identity.authorities.some(({ certificate }) => next.certificate === certificate));
   await cluster.stop();
+});
+
+test('a clock that is set back a year does not keep a node that is shut out from asking at the join ports', async () => {
+  const time = new VirtualTime();
+  let wallMs = simulationStartMs;
+  const known = new TrustAnchor(manager.trust.current.der).check(other.certificate, null);
+  assert.ok(known.ok);
+  let asked = 0;
+  let askedAgain = (): void => {};
+  const again = new Promise<void>((resolve) => {
+    askedAgain = resolve;
+  });
+  const renewal = new Renewal({
+    credentials: { identity: other } as Credentials,
+    members: { get: () => known.member } as unknown as Members,
+    issuer: { hasCurrent: false, authority: null } as unknown as Issuer,
+    transport: { request: () => Promise.reject(new Error('nobody is connected')) },
+    environment: { ...virtualEnvironment(time), now: () => wallMs },
+    log: quietLog,
+    managers: () => [],
+    nodeCount: () => 2,
+    wantedRole: () => null,
+    askDoor: async () => {
+      asked += 1;
+      if (asked === 2) askedAgain();
+      throw new Error('no answer');
+    },
+    aloneMs: () => time.now(),
+  });
+  await time.run(60_000);
+  await assert.rejects(renewal.renewNow());
+  assert.equal(asked, 1);
+  wallMs -= 365 * 86_400_000;
+  await time.run(60_000);
+  renewal.wake();
+  await time.run(1);
+  await again;
+  renewal.stop();
 });
