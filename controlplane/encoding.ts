@@ -1,4 +1,5 @@
-import { Packr, Unpackr } from 'msgpackr';
+// Not 'msgpackr' itself: its native reader cuts strings out of a larger one, which each of them then keeps in memory.
+import { Packr, Unpackr } from 'msgpackr/pack';
 
 // Plain msgpack without msgpackr's record extension: readable by any implementation, and no state between messages.
 const options = { useRecords: false, mapsAsObjects: true, int64AsType: 'number', variableMapSize: true } as const;

@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { decode, encode } from './encoding.ts';
 import { damagedState } from './errors.ts';
@@ -33,12 +34,16 @@ export function readRow(key: Key, bytes: Uint8Array): unknown {
 
 // Address space, not memory or disk: LMDB grows the file as needed up to this.
 const mapSizeBytes = 4 * 1024 ** 3;
+// Rows that take some megabytes.
+const rowsBetweenReleases = 10_000;
 
 /**
  * Opens (or makes) the store in `folder`, mode 0700, files 0600: it holds private keys.
+ * @param release is called with the path of the file now and then, after many rows of it were read: pages of a mapped
+ * file stay in the memory of the process until it gives them back
  * @throws when the folder cannot be made or the file is no LMDB environment
  */
-export function openStore(folder: string): Store {
+export function openStore(folder: string, release: (file: string) => void = () => {}): Store {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const before = process.umask(0o077);
   let db: RootDatabase<Buffer, (string | number)[]>;
@@ -47,6 +52,13 @@ export function openStore(folder: string): Store {
   } finally {
     process.umask(before);
   }
+  let rows = 0;
+  const touched = (count: number): void => {
+    rows += count;
+    if (rows < rowsBetweenReleases) return;
+    rows = 0;
+    release(join(folder, 'data.mdb'));
+  };
   return {
     get: (key) => {
       const bytes = db.get([...key]);
@@ -55,6 +67,7 @@ export function openStore(folder: string): Store {
     *entries(prefix) {
       // U+FFFF sorts behind every string and number that may follow the prefix.
       for (const { key, value } of db.getRange({ start: [...prefix], end: [...prefix, '\uffff'] })) {
+        touched(1);
         // LMDB gives a key of one part back as that part alone.
         const parts = [key].flat();
         if (prefix.every((part, i) => parts[i] === part)) yield [parts, readRow(parts, value)] as const;
@@ -73,6 +86,8 @@ export function openStore(folder: string): Store {
         }
       });
       await db.flushed;
+      // A write reads the pages that it changes.
+      touched(writes.length);
     },
     close: () => db.close(),
   };

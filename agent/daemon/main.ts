@@ -8,7 +8,7 @@ import { version } from '../version.ts';
 import { Agent } from './agent.ts';
 import { type AgentConfig, ConfigError, loadConfig } from './config.ts';
 import { makeHandlers } from './handlers.ts';
-import { tryLock } from './libc.ts';
+import { releaseMapped, tryLock } from './libc.ts';
 import { makeLog } from './log.ts';
 import { ServiceNotifier } from './notify.ts';
 import { unlockKey } from './unlock-key.ts';
@@ -42,7 +42,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
   }
   using notifier = new ServiceNotifier(process.env);
   const stopped = stopSignal();
-  const store = openStore(join(config.stateDir, 'store'));
+  const store = openStore(join(config.stateDir, 'store'), releaseMapped);
   try {
     const vault = new Vault(unlockKey(config.unlockKeyFile, process.env));
     const agent = new Agent({ config, log, store, vault });

@@ -32,7 +32,8 @@ interface Place {
 
 /** Names of the claims at each number of a ring, and the numbers of those that are shown. */
 interface Index {
-  readonly names: Map<number, string[]>;
+  /** One name without a list around it: two claims of a number are rare. */
+  readonly names: Map<number, string | readonly string[]>;
   readonly claimed: NumberSet;
   readonly taken: NumberSet;
 }
@@ -65,7 +66,7 @@ export class Claims<E extends Claimed> {
 
   /** Name of an endpoint that is shown with this number. */
   holder(ring: RingId, number: number): E | null {
-    for (const name of this.#rings.get(ring)?.names.get(number) ?? []) {
+    for (const name of namesAt(this.#rings.get(ring), number)) {
       const found = this.shown.get(name);
       if (found !== undefined) return found;
     }
@@ -85,9 +86,10 @@ export class Claims<E extends Claimed> {
     if (endpoint === null) return before !== undefined;
     const places = this.#places(endpoint);
     for (const { ring, number } of places) {
-      const { names, claimed } = this.#indexOf(ring);
-      names.set(number, [...(names.get(number) ?? []), name]);
-      claimed.add(number);
+      const index = this.#indexOf(ring);
+      const others = namesAt(index, number);
+      index.names.set(number, others.length === 0 ? name : [...others, name]);
+      index.claimed.add(number);
     }
     return this.#judge(name, endpoint, places) || before !== undefined;
   }
@@ -114,7 +116,7 @@ export class Claims<E extends Claimed> {
     if (index === undefined) return false;
     let changed = false;
     for (const number of index.claimed.within(start, end)) {
-      for (const name of index.names.get(number) ?? []) {
+      for (const name of namesAt(index, number)) {
         const shown = this.shown.get(name);
         const endpoint = shown ?? this.hidden.get(name)?.endpoint;
         if (endpoint === undefined) continue;
@@ -165,7 +167,7 @@ export class Claims<E extends Claimed> {
 
   /** Who owns the number claims it: no doubt is left about the others that did. */
   #concede(ring: RingId, number: number): void {
-    for (const name of this.#rings.get(ring)?.names.get(number) ?? []) {
+    for (const name of namesAt(this.#rings.get(ring), number)) {
       const endpoint = this.shown.get(name);
       if (endpoint === undefined || !this.#doubted.delete(name)) continue;
       this.shown.delete(name);
@@ -195,7 +197,7 @@ export class Claims<E extends Claimed> {
 
   #unplace(ring: RingId, number: number, name: string): void {
     const index = this.#indexOf(ring);
-    const rest = (index.names.get(number) ?? []).filter((each) => each !== name);
+    const rest = namesAt(index, number).filter((each) => each !== name);
     if (rest.length > 0) index.names.set(number, rest);
     else {
       index.names.delete(number);
@@ -207,12 +209,17 @@ export class Claims<E extends Claimed> {
   #indexOf(ring: RingId): Index {
     const known = this.#rings.get(ring);
     if (known !== undefined) return known;
-    const index = { names: new Map<number, string[]>(), claimed: new NumberSet(), taken: new NumberSet() };
+    const index: Index = { names: new Map(), claimed: new NumberSet(), taken: new NumberSet() };
     this.#rings.set(ring, index);
     return index;
   }
 }
 
 const notOwned = 'endpoint with an address of another node';
+
+function namesAt(index: Index | undefined, number: number): readonly string[] {
+  const names = index?.names.get(number) ?? [];
+  return typeof names === 'string' ? [names] : names;
+}
 
 const addressesOf = ({ ip, ip6 }: EndpointValue): string[] => (ip6 === undefined ? [ip] : [ip, ip6]);

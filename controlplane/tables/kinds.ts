@@ -373,7 +373,8 @@ export function objectionTo(
   writer: Role | null,
   certified: Role | null = writer,
 ): string | null {
-  if (record.key === '') return typeof record.value === 'number' ? null : 'opening record without a size';
+  const { value } = record;
+  if (record.key === '') return typeof value === 'number' ? null : 'opening record without a size';
   const slash = record.key.indexOf('/');
   const [prefix, rest] = slash < 0 ? [record.key, null] : [record.key.slice(0, slash), record.key.slice(slash + 1)];
   const scope = record.topic === clusterTopic ? 'cluster' : 'network';
@@ -381,9 +382,9 @@ export function objectionTo(
   if (kind === undefined || !kind.key(rest)) return `unknown key in ${scope} topic`;
   const role = kind.managersOnly === 'certified' ? certified : writer;
   if (kind.managersOnly !== false && role !== 'manager') return `${prefix} record from a worker`;
-  if (record.value === null) return null;
-  const parsed = kind.value.safeParse(record.value);
+  if (value === null) return null;
+  const parsed = kind.value.safeParse(value);
   if (!parsed.success) return `malformed ${prefix} record`;
-  const agrees = kind.agree === undefined || kind.agree(rest ?? '', record.value);
+  const agrees = kind.agree === undefined || kind.agree(rest ?? '', value);
   return agrees ? null : `${prefix} record whose key and value differ`;
 }

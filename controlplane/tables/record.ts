@@ -21,7 +21,7 @@ export interface Record {
   readonly key: string;
   readonly value: unknown;
   /** When it was written, milliseconds since the epoch by the owner's clock; absent where an epoch only repeats it. */
-  readonly writtenMs?: number;
+  readonly writtenMs?: number | undefined;
 }
 
 /** A record as it travels and rests: the signed bytes are kept, never encoded again. */
@@ -41,6 +41,7 @@ export const maxRecordBytes = 2048;
 export const maxKeyLength = 128;
 
 const formatVersion = 2;
+const signatureBytes = 64;
 
 export function signRecord(key: NodeKey, clusterId: string, record: Record): SignedRecord {
   const { topic, epoch, seq, key: recordKey, value, writtenMs = 0 } = record;
@@ -60,7 +61,7 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   if (!Array.isArray(wire) || wire.length !== 2) return null;
   const [payload, signature] = wire as unknown[];
   if (!(payload instanceof Uint8Array) || payload.length > maxRecordBytes) return null;
-  if (!(signature instanceof Uint8Array) || signature.length !== 64) return null;
+  if (!(signature instanceof Uint8Array) || signature.length !== signatureBytes) return null;
   let fields: unknown;
   try {
     fields = decode(payload);
@@ -73,12 +74,85 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   if (!isCount(epoch) || !isCount(seq)) return null;
   if (typeof key !== 'string' || key.length > maxKeyLength || (key === '') !== (seq === 1)) return null;
   if (value === undefined || !(writtenMs === 0 || isCount(writtenMs))) return null;
-  return {
-    record: { topic, owner: nodeIdOf(ownerKey), epoch, seq, key, value, ...(writtenMs === 0 ? {} : { writtenMs }) },
-    // Copies: a slice would keep the whole frame that it came in.
-    payload: Buffer.from(payload),
-    signature: Buffer.from(signature),
-  };
+  const place = { topic: shared(topic), owner: nodeIdOf(ownerKey), epoch, seq, key, value };
+  return new ReceivedRecord(writtenMs === 0 ? place : { ...place, writtenMs }, payload, signature);
+}
+
+/**
+ * A record of another node, or from the disk. Tables hold many of these, and whoever works with values has its own copy
+ * (view.ts): so only the bytes are kept, and the value is read from them when it is asked for.
+ */
+class ReceivedRecord implements SignedRecord, Record {
+  readonly topic: string;
+  readonly owner: NodeId;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly key: string;
+  readonly writtenMs: number | undefined;
+  readonly isTombstone: boolean;
+  /** Payload and signature. */
+  readonly #bytes: Buffer;
+
+  constructor(record: Record, payload: Uint8Array, signature: Uint8Array) {
+    this.topic = record.topic;
+    this.owner = record.owner;
+    this.epoch = record.epoch;
+    this.seq = record.seq;
+    this.key = record.key;
+    this.writtenMs = record.writtenMs;
+    this.isTombstone = record.value === null;
+    // A copy: a slice would keep the whole frame that it came in.
+    this.#bytes = Buffer.concat([payload, signature]);
+    latest = { of: this, value: record.value };
+  }
+
+  get record(): Record {
+    return this;
+  }
+
+  get payload(): Uint8Array {
+    return this.#bytes.subarray(0, -signatureBytes);
+  }
+
+  get signature(): Uint8Array {
+    return this.#bytes.subarray(-signatureBytes);
+  }
+
+  get value(): unknown {
+    if (this.isTombstone) return null;
+    if (latest?.of !== this) latest = { of: this, value: (decode(this.payload) as unknown[])[6] };
+    return latest.value;
+  }
+}
+
+/** The value that was read last: a record that has just come is validated, then shown. */
+let latest: { readonly of: ReceivedRecord; readonly value: unknown } | null = null;
+
+/** Whether the value is null; costs less than to ask for it. */
+export const isTombstone = (record: Record): boolean =>
+  record instanceof ReceivedRecord ? record.isTombstone : record.value === null;
+
+/** As plain data, with its value. */
+export function plain({ topic, owner, epoch, seq, key, value, writtenMs }: Record): Record {
+  return { topic, owner, epoch, seq, key, value, ...(writtenMs === undefined ? {} : { writtenMs }) };
+}
+
+/** As it travels and rests, but a tombstone to the readers of this node. */
+export function hidden({ record, payload, signature }: SignedRecord): SignedRecord {
+  return { record: { ...plain(record), value: null }, payload, signature };
+}
+
+// Each record brings the text of its topic anew; when full it starts anew.
+const maxTopics = 4096;
+const topics = new Map<string, string>();
+
+/** The same text, in one copy for all. */
+function shared(topic: string): string {
+  const known = topics.get(topic);
+  if (known !== undefined) return known;
+  if (topics.size >= maxTopics) topics.clear();
+  topics.set(topic, topic);
+  return topic;
 }
 
 /** Whether a row of the disk is a record as a version before this one wrote it. */

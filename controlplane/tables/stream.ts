@@ -1,4 +1,4 @@
-import type { SignedRecord } from './record.ts';
+import { isTombstone, type SignedRecord } from './record.ts';
 
 /** How far a reader is in a stream: all of `epoch` up to `seq` is known or superseded. */
 export interface Position {
@@ -342,7 +342,7 @@ export class Stream {
   }
 }
 
-const isLive = ({ record }: SignedRecord): boolean => record.key !== '' && record.value !== null;
+const isLive = ({ record }: SignedRecord): boolean => record.key !== '' && !isTombstone(record);
 
 /** Spreads a seq over 32 bits (the finalizer of MurmurHash3), so that the hash over several is their exclusive or. */
 function mixed(seq: number): number {

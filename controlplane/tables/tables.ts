@@ -9,6 +9,7 @@ import { Propagation } from './propagation.ts';
 import {
   clusterTopic,
   decodeRecord,
+  hidden,
   isCount,
   type SignedRecord,
   toWire,
@@ -34,6 +35,9 @@ export type Ingest =
 
 /** Why a record is refused that its owner did not sign: whoever passes one on is at fault. */
 export const badSignature = 'bad signature';
+
+// What is there is told in parts: a list of all of it would make the heap grow.
+const maxPresentAtOnce = 1024;
 
 /** @returns why the record may not be in the table, or null when it may */
 export type Validate = (signed: Pick<SignedRecord, 'record'>) => string | null;
@@ -366,8 +370,10 @@ export class Tables {
     const present: TableChange[] = [];
     for (const [topic, streams] of this.#topics) {
       for (const [owner, stream] of streams) {
-        for (const current of stream.live())
+        for (const current of stream.live()) {
           present.push({ topic, owner, key: current.record.key, previous: null, current });
+          if (present.length >= maxPresentAtOnce) watcher(present.splice(0));
+        }
       }
     }
     if (present.length > 0) watcher(present);
@@ -392,6 +398,3 @@ export class Tables {
 }
 
 const recordKey = ({ record }: SignedRecord): Key => ['record', record.topic, record.owner, record.epoch, record.key];
-
-/** As it travels and rests, but a tombstone to the readers of this node. */
-const hidden = (signed: SignedRecord): SignedRecord => ({ ...signed, record: { ...signed.record, value: null } });

@@ -5,7 +5,9 @@ import { decode, encode } from '../../../controlplane/encoding.ts';
 import { SignatureVerifier } from '../../../controlplane/identity/keys.ts';
 import {
   decodeRecord,
+  isTombstone,
   maxRecordBytes,
+  plain,
   type Record,
   signRecord,
   toWire,
@@ -47,8 +49,11 @@ test('a record survives the wire and verifies', () => {
   fc.assert(
     fc.property(record, (written) => {
       const read = decodeRecord(decode(encode(toWire(signRecord(key, clusterId, written)))));
-      assert.deepEqual(read?.record, written);
       assert.ok(read !== null && verifyRecord(verifier, clusterId, read));
+      assert.deepEqual(plain(read.record), written);
+      const again = decodeRecord(toWire(read));
+      assert.ok(again !== null && isTombstone(again.record) === (written.value === null));
+      assert.deepEqual([plain(read.record), plain(again.record)], [written, written]);
     }),
   );
 });
