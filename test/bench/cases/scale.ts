@@ -13,8 +13,8 @@ import { percentile } from '../report.ts';
 
 // The degree is ours; the rest are the defaults of @libp2p/gossipsub 17.1.1 (dist/src/constants.js).
 const gossip: Gossip = { ...gossipDegree, Dlazy: 6, gossipFactor: 0.25, heartbeatMs: 1_000, historyGossip: 3 };
-// Links as within a country. Costs as measured between processes on the 2-core machine of ARCHITECTURE.md, rounded up: a
-// signature is checked in 0.15 ms, a record decoded and stored in another 0.1, one that is known is dropped by its hash.
+// Links as within a country. Of the costs only the check of a signature was measured (0.15 ms); that a new record takes
+// twice as much in all, and what a known one and a write take, are assumptions.
 const costs: Costs = {
   linkMs: 25,
   jitterMs: 5,
