@@ -1,9 +1,10 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import type { Mutant } from './mutants.ts';
+import type { simulate } from './run.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -54,4 +55,18 @@ export async function bundleWorker(mutant: Mutant | null): Promise<string> {
   const [edit] = missing;
   if (edit !== undefined) throw new Error(`mutant ${mutant?.name}: the simulation does not run ${edit.file}`);
   return outfile;
+}
+
+/**
+ * `simulate` out of such a file, for this process. From source it would not be the same run each time: production code
+ * loads some modules when it needs them first, and the loader of source does that on a thread.
+ */
+export async function bundledSimulate(): Promise<typeof simulate> {
+  const file = await bundleWorker(null);
+  try {
+    const bundle = (await import(pathToFileURL(file).href)) as { simulate: typeof simulate };
+    return bundle.simulate;
+  } finally {
+    rmSync(file, { force: true });
+  }
 }

@@ -108,7 +108,27 @@ const unthreaded = {
 
 const arrayBuffer = (bytes: Uint8Array): ArrayBuffer => new Uint8Array(bytes).buffer;
 
-Object.assign(webcrypto.subtle, unthreaded);
+/** Of these the results cannot be had without a thread: one after the other, and virtual time waits for them. */
+const threaded = { importKey: inTurn(webcrypto.subtle.importKey), generateKey: inTurn(webcrypto.subtle.generateKey) };
+let underWay = 0;
+let last: Promise<unknown> = Promise.resolve();
+
+function inTurn(work: (...args: never[]) => Promise<unknown>): (...args: never[]) => Promise<unknown> {
+  return (...args) => {
+    underWay += 1;
+    const result = last.then(() => work.apply(webcrypto.subtle, args));
+    const over = (): void => {
+      underWay -= 1;
+    };
+    last = result.then(over, over);
+    return result;
+  };
+}
+
+/** Whether anything is under way that ends at no time that a seed decides. */
+export const isThreading = (): boolean => underWay > 0;
+
+Object.assign(webcrypto.subtle, unthreaded, threaded);
 Object.assign(crypto, { createPublicKey: createPublicKeyOnce, X509Certificate: certificateOnce });
 syncBuiltinESMExports();
 

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
-import { bundleWorker } from './bundle.ts';
+import { bundledSimulate, bundleWorker } from './bundle.ts';
 import { type Mutant, mutants } from './mutants.ts';
-import { type Outcome, simulate } from './run.ts';
+import type { Outcome } from './run.ts';
 import { runSeeds } from './workers.ts';
 
 export interface Hunt {
@@ -32,6 +32,7 @@ export async function hunt(mutant: Mutant, first: number, limit: number, jobs: n
     await runSeeds({ seeds: rest, jobs, mutant, report });
     const [found] = suspects;
     if (found === undefined) break;
+    const simulate = await bundledSimulate();
     if ((await simulate(String(found.seed))).failure === null) return { mutant, seeds, found, seconds: seconds() };
   }
   return { mutant, seeds, found: null, seconds: seconds() };

@@ -1,8 +1,9 @@
 import { randomInt } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
+import { bundledSimulate } from './bundle.ts';
 import { huntAll, mutantsNamed } from './hunt.ts';
-import { type Outcome, simulate } from './run.ts';
+import type { Outcome } from './run.ts';
 import { runSeeds } from './workers.ts';
 
 // One that is not found by so many runs would pass a night of them.
@@ -103,6 +104,7 @@ async function main(): Promise<number> {
   const startedMs = performance.now();
   if (values.verbose || count === 1) {
     const print = (line: string): boolean => process.stdout.write(`${line}\n`);
+    const simulate = await bundledSimulate();
     for (const seed of seeds) {
       const outcome = await simulate(String(seed), values.verbose ? print : null);
       print(`seed ${seed}: trace ${outcome.trace}`);

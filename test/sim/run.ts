@@ -1,4 +1,4 @@
-import { simulateCrypto } from './crypto.ts';
+import { isThreading, simulateCrypto } from './crypto.ts';
 import type { Host } from './host.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
 import { treasonShare } from './operations/byzantine.ts';
@@ -42,6 +42,7 @@ export interface Outcome {
 export async function simulate(seed: string, print: ((line: string) => void) | null = null): Promise<Outcome> {
   const prng = new Prng(seed);
   const time = new VirtualTime();
+  time.isHeld = isThreading;
   const restores = [simulateCrypto(prng.fork('random bytes')), simulateTimeouts(time)];
   try {
     return await new Run(seed, prng, time, print).run();

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { z } from 'zod';
+import { bundledSimulate } from './bundle.ts';
 import { checkMutants, hunt, mutantsNamed } from './hunt.ts';
-import { simulate } from './run.ts';
 import { runSeeds } from './workers.ts';
 
 const kept = z
@@ -29,10 +29,19 @@ async function run(seeds: readonly number[], untilMs: number): Promise<{ held: n
   return { held, failed };
 }
 
-test('the same seed is the same run, byte for byte', async () => {
-  const [first, second, other] = [await simulate('1'), await simulate('1'), await simulate('2')];
-  assert.deepEqual(second, first);
-  assert.notEqual(other.trace, first.trace);
+test('the same seed is the same run, byte for byte, whatever ran before it in that process', async () => {
+  const seeds = Array.from({ length: 12 }, (_, i) => i + 1);
+  const tracesOf = async (order: readonly number[]): Promise<Map<number, string>> => {
+    const traces = new Map<number, string>();
+    const report = (seed: number, { trace }: { trace: string }): boolean => traces.set(seed, trace).size > 0;
+    await runSeeds({ seeds: order, jobs, report });
+    return traces;
+  };
+  const traces = await tracesOf(seeds);
+  assert.deepEqual(new Map([...(await tracesOf(seeds.toReversed()))].reverse()), traces);
+  assert.equal(new Set(traces.values()).size, seeds.length);
+  const alone = await (await bundledSimulate())('12');
+  assert.equal(alone.trace, traces.get(12));
 });
 
 test('runs are worth their name: endpoints come, and the nodes have work to agree', async () => {

@@ -12,6 +12,8 @@ export const simulationStartMs = Date.UTC(2026, 0, 1);
 
 /** Virtual time: a queue of events, of which those at the same time run in the order in which they were scheduled. */
 export class VirtualTime {
+  /** While it says so no event is run: something is under way that takes no virtual time. */
+  isHeld: () => boolean = () => false;
   #nowMs = simulationStartMs;
   #order = 0;
   readonly #heap: Event[] = [];
@@ -53,7 +55,7 @@ export class VirtualTime {
     return new Promise((resolve, reject) => {
       let over = false;
       const next = (): void => {
-        if (over) return;
+        if (over || this.isHeld()) return;
         try {
           over = !this.#runNext(untilMs);
           if (over) resolve();

@@ -1,5 +1,8 @@
 import { simulate } from './run.ts';
 
+// For a run in the process that loads the bundle (bundle.ts).
+export { simulate };
+
 // A process that runs the seeds it is told, one after the other. Its parent is workers.ts.
 
 process.on('message', (seed: string) => {
