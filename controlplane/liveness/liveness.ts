@@ -212,7 +212,8 @@ export class Liveness {
   #take(signed: SignedStatement): 'new' | 'old' | 'forged' {
     const { author, subject, incarnation, claim } = signed.statement;
     const { isMember, clusterId } = this.#init;
-    if (author === this.self || !isMember(author) || !isMember(subject)) return 'old';
+    if (author === this.self) return this.#remember(signed);
+    if (!isMember(author) || !isMember(subject)) return 'old';
     const aboutUs = subject === this.self;
     const news = aboutUs
       ? compareIncarnations(incarnation, this.#incarnation) <= 0
@@ -234,6 +235,19 @@ export class Liveness {
       if (claim !== null && before === 'alive' && this.prober.isWatched(subject)) void this.prober.look(subject);
     }
     return 'new';
+  }
+
+  /**
+   * Our own word, from a later incarnation than this one: the disk is an older copy, and the clock went back. Nobody would
+   * take a word below it for news, so this agent goes on above it.
+   */
+  #remember(signed: SignedStatement): 'old' | 'forged' {
+    const { incarnation } = signed.statement;
+    if (compareIncarnations(incarnation, this.#incarnation) <= 0) return 'old';
+    if (!verifyStatement(this.#verifier, this.#init.clusterId, signed)) return 'forged';
+    this.#incarnation = incarnation;
+    this.#refute();
+    return 'old';
   }
 
   /** The author's share of our attention: signatures cost, and each statement is passed on. */
