@@ -19,7 +19,8 @@ import { isBehind } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
 
 const compareTimeoutMs = 3_000;
-const pullTimeoutMs = 10_000;
+// Half a megabyte at most (replica.ts): a link of one megabit a second carries that in time.
+const pullTimeoutMs = 5_000;
 // Streams asked for one by one while an earlier pull is not answered; beyond that everything is compared.
 const maxWantedStreams = 256;
 // Neighbours that are compared with at a time: after a partition has healed the first brings what all of them have.
@@ -85,9 +86,7 @@ export class Puller {
     this.#wanted.set(peer, known === undefined ? wanted : together(known, wanted));
     if (this.#pulling.has(peer)) return;
     this.#pulling.add(peer);
-    this.#serve(peer)
-      .catch((error: unknown) => this.#init.log.debug({ err: error, peer }, 'pull failed; the next one repeats it'))
-      .finally(() => this.#pulling.delete(peer));
+    void this.#serve(peer).finally(() => this.#pulling.delete(peer));
   }
 
   /** Pulls streams that have a gap: from their owners where they are connected, else from `peer`, who showed them. */
@@ -113,17 +112,24 @@ export class Puller {
   }
 
   async #serve(peer: NodeId): Promise<void> {
-    for (;;) {
+    for (let failures = 0; ; ) {
       const wanted = this.#wanted.get(peer);
       if (wanted === undefined || this.#stopped) return;
       this.#wanted.delete(peer);
-      if (wanted === 'all') await this.#inTurn(() => this.#exchange(peer));
-      else {
-        try {
-          await this.#pull(peer, wanted);
-        } finally {
-          this.#retryLater(wanted);
-        }
+      try {
+        if (wanted === 'all') await this.#inTurn(() => this.#exchange(peer));
+        else await this.#pull(peer, wanted);
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        this.#init.log.debug({ err: error, peer, failures }, 'pull failed');
+        // An answer that is lost costs its time-out already: it is asked for again at once, together with what was wanted
+        // meanwhile; after that whoever wants something next does so.
+        if (!this.#init.transport.connections().has(peer)) return;
+        this.#wanted.set(peer, together(wanted, this.#wanted.get(peer) ?? new Map()));
+        if (failures > 1) return;
+      } finally {
+        if (wanted !== 'all') this.#retryLater(wanted);
       }
     }
   }
