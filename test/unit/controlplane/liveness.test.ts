@@ -30,7 +30,8 @@ function forged(signed: SignedStatement): SignedStatement {
 }
 
 async function started() {
-  const made = makeCluster(self, memoryStore(), new VirtualTime());
+  const time = new VirtualTime();
+  const made = { ...makeCluster(self, memoryStore(), time), time };
   await made.cluster.start();
   for (const each of [liar, subject]) made.admit(each);
   return made;
@@ -68,5 +69,26 @@ test('what does not fit into one exchange is not left out of each', async () => 
   assert.ok(told.has(cluster.self));
   const last = many.at(-1);
   assert.ok(last !== undefined && told.has(last.key.nodeId));
+  await cluster.stop();
+});
+
+test('a node that hears its own word of a later incarnation refutes above it: its disk and its clock went back', async () => {
+  const made = await started();
+  const { cluster, transport } = made;
+  const { events } = transport;
+  assert.ok(events);
+  const last = { epoch: cluster.tables.epoch + 1_000, count: 3 };
+  const said = signStatement(
+    self.key,
+    simulationClusterId,
+    { subject: self.key.nodeId, incarnation: last, claim: null },
+    1,
+  );
+  await assert.rejects(async () => events.request('liveness', statementsToWire([forged(said)]), liar.key.nodeId));
+  await events.request('liveness', statementsToWire([said]), liar.key.nodeId);
+  await made.time.run(1_000);
+  const reply = decodeStatements(await events.request('liveness', statementsToWire([]), liar.key.nodeId));
+  const own = reply?.find(({ statement }) => statement.subject === cluster.self);
+  assert.deepEqual(own?.statement.incarnation, { ...last, count: 4 });
   await cluster.stop();
 });
