@@ -81,18 +81,21 @@ export class RoleChange {
     }
     // Nobody decides on itself, or two that are the last might both go.
     if (subject === tables.self) return this.#askToStepDown();
-    try {
-      if (role === 'worker') await this.#prepare(subject, name);
-      await this.#write(subject, role, name);
-    } catch (error) {
-      if (error instanceof ControlPlaneError || roles.managers().includes(tables.self)) throw error;
-      throw new ControlPlaneError(
+    const demoted = (cause?: unknown): ControlPlaneError =>
+      new ControlPlaneError(
         'not_manager',
         `this node was demoted while it was about to ${verb} ${name}`,
         'run the command on a manager: `weft node ls` shows which nodes are',
-        error,
+        cause,
       );
+    try {
+      if (role === 'worker') await this.#prepare(subject, name);
+    } catch (error) {
+      throw error instanceof ControlPlaneError || this.#init.isManager() ? error : demoted(error);
     }
+    // The decision would be written all the same, and count for nothing.
+    if (!this.#init.isManager()) throw demoted();
+    await this.#write(subject, role, name);
     return true;
   }
 
