@@ -3,8 +3,10 @@ import { damagedState, earlierState } from '../errors.ts';
 import type { NodeKey } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
+import type { Batch } from './epoch.ts';
+import type { Position } from './position.ts';
 import { decodeRecord, isCount, isOfEarlierFormat, type SignedRecord, signRecord, toWire } from './record.ts';
-import { type Batch, type Change, type Position, Stream } from './stream.ts';
+import { type Change, Stream } from './stream.ts';
 
 /** When tombstones are reaped, besides that they outweigh what lives. */
 export interface Reaping {
@@ -18,6 +20,9 @@ const defaultReaping: Reaping = { minTombstones: 300, minAgeMs: 60_000 };
 // Signed, or written to disk, before the event loop gets to do something else: a signature takes 40 µs.
 const recordsPerSlice = 200;
 
+// With seconds above them they stay far below what a number holds exactly.
+const epochsPerSecond = 2 ** 16;
+
 export interface OwnStreamsInit {
   readonly key: NodeKey;
   readonly clusterId: string;
@@ -25,6 +30,8 @@ export interface OwnStreamsInit {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
   /** Lets the event loop do something else. */
   readonly pause: () => Promise<void>;
   /** @default 300 tombstones, a minute */
@@ -116,10 +123,14 @@ export class OwnStreams {
     this.#publish(opened);
   }
 
-  /** By the wall clock where there is one: a state directory that was restored from a copy has an old number. */
+  /**
+   * By the wall clock where there is one: a state directory that was restored from a copy has an old number. And by
+   * chance: where the clock is behind too, two runs that go on from the same number must not write the same epoch.
+   */
   #nextEpoch(above: number): number {
-    const seconds = Math.floor(this.#init.now() / 1000);
-    this.#lastEpoch = Math.max(this.#lastEpoch + 1, above + 1, seconds);
+    const { now, random } = this.#init;
+    const least = Math.max(this.#lastEpoch, above, Math.floor(now() / 1000) * epochsPerSecond);
+    this.#lastEpoch = least + 1 + Math.floor(random() * epochsPerSecond);
     return this.#lastEpoch;
   }
 
@@ -316,8 +327,8 @@ export class OwnStreams {
   }
 
   /** A record that a crash may still take back must not be acted on by others: a grant, above all. */
-  after(topic: string, position: Position): Batch | null {
-    return this.#published.get(topic)?.after(position) ?? null;
+  after(topic: string, position: Position): Batch[] {
+    return this.#published.get(topic)?.after(position) ?? [];
   }
 
   /** Positions of all own streams, as others may know them. */

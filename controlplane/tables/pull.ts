@@ -1,6 +1,7 @@
 import { type NodeId, nodeIdOf } from '../ids.ts';
+import type { Batch } from './epoch.ts';
+import { nowhere, type Position, type Reach } from './position.ts';
 import { isCount, isTopic, ownerBytes, type SignedRecord, type WireRecord } from './record.ts';
-import { type Batch, nowhere, type Position } from './stream.ts';
 
 // The messages with which nodes compare their tables and fetch what they lack: shapes on the wire, and their parsers.
 
@@ -9,8 +10,11 @@ export const maxRowsPerRequest = 8_192;
 // More topics than that are compared in several requests.
 export const maxTopicsPerRequest = 2_048;
 
-/** How far a reader is with one owner: its key, epoch, seq, and a hash over what it has beyond the next gap. */
-export type WireRow = [owner: Uint8Array, epoch: number, seq: number, ahead: number];
+/** How far a reader is in one epoch: epoch, seq, and hashes over what it has up to there and beyond the next gap. */
+export type WireReach = [epoch: number, seq: number, sum: number, ahead: number];
+
+/** How far a reader is with one owner: its key, its newest epoch, and the one before while that is being gathered. */
+export type WireRow = [owner: Uint8Array, ...newest: WireReach, ...before: WireReach | []];
 
 /** Digests of the topics that the asker follows, and its positions in its own streams elsewhere. */
 export interface CompareRequest {
@@ -68,7 +72,11 @@ export function toWireAsk({ topic, range, positions }: Ask): WireAsk {
   return {
     topic,
     range: range === null ? null : [key(range.from), key(range.until)],
-    rows: [...positions].map(([owner, { epoch, seq, ahead }]) => [ownerBytes(owner), epoch, seq, ahead]),
+    rows: [...positions].map(([owner, position]) => [
+      ownerBytes(owner),
+      ...toWireReach(position),
+      ...(position.before === null ? ([] as const) : toWireReach(position.before)),
+    ]),
   };
 }
 
@@ -144,6 +152,14 @@ export function inFrames(records: readonly WireRecord[], limitBytes: number): Wi
   return frames;
 }
 
+const toWireReach = ({ epoch, seq, sum, ahead }: Reach): WireReach => [epoch, seq, sum, ahead];
+
+/** @param row four numbers */
+function reachOf(row: unknown[]): Reach {
+  const [epoch = 0, seq = 0, sum = 0, ahead = 0] = row as number[];
+  return { epoch, seq, sum, ahead };
+}
+
 const isObject = (value: unknown): value is { [key: string]: unknown } =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 const isKey = (value: unknown): value is Uint8Array => value instanceof Uint8Array && value.length === 32;
@@ -186,10 +202,12 @@ export function parsePullRequest(value: unknown): Ask[] | null {
     topics.add(topic);
     const positions = new Map<NodeId, Position>();
     for (const row of ask['rows'] as unknown[]) {
-      if (!Array.isArray(row) || !isKey(row[0]) || !row.slice(1).every(isIndex) || row.length !== 4) return null;
+      if (!Array.isArray(row) || !isKey(row[0]) || !row.slice(1).every(isIndex)) return null;
+      if (row.length !== 5 && row.length !== 9) return null;
       rows += 1;
       if (rows > maxRowsPerRequest) return null;
-      positions.set(nodeIdOf(row[0]), { epoch: row[1], seq: row[2], ahead: row[3] });
+      const before = row.length === 9 ? reachOf(row.slice(5)) : null;
+      positions.set(nodeIdOf(row[0]), { ...reachOf(row.slice(1, 5)), before });
     }
     if (range === null) asks.push({ topic, range, positions });
     else {

@@ -4,6 +4,7 @@ import { type NodeId, nodeIdOf } from '../ids.ts';
 import type { Transport } from '../mesh/transport.ts';
 import type { Offences } from '../offences.ts';
 import type { Members } from './members.ts';
+import { isBehind } from './position.ts';
 import {
   type Ask,
   maxRowsPerRequest,
@@ -15,7 +16,6 @@ import {
   type WireStream,
 } from './pull.ts';
 import { decodeRecord } from './record.ts';
-import { isBehind } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
 
 const compareTimeoutMs = 3_000;
@@ -123,11 +123,10 @@ export class Puller {
       } catch (error) {
         failures += 1;
         this.#init.log.debug({ err: error, peer, failures }, 'pull failed');
-        // An answer that is lost costs its time-out already: it is asked for again at once, together with what was wanted
-        // meanwhile; after that whoever wants something next does so.
-        if (!this.#init.transport.connections().has(peer)) return;
-        this.#wanted.set(peer, together(wanted, this.#wanted.get(peer) ?? new Map()));
-        if (failures > 1) return;
+        // What was wanted meanwhile is not held up by it, and a comparison whose answer was lost is not either: that cost
+        // its time-out already. Whoever fails again waits for who wants something next.
+        if (failures > 1 || !this.#init.transport.connections().has(peer)) return;
+        if (wanted === 'all') this.#wanted.set(peer, 'all');
       } finally {
         if (wanted !== 'all') this.#retryLater(wanted);
       }
@@ -234,7 +233,7 @@ export class Puller {
         this.#refuse('malformed record', peer);
         return progress;
       }
-      const outcome = tables.ingest(signed);
+      const outcome = tables.ingest(signed, true);
       const { epoch, seq } = signed.record;
       // A part begins with the last record of the whole (pull.ts).
       if (seq > stream.upTo) tables.expect(stream.topic, owner, epoch, seq);
@@ -248,8 +247,8 @@ export class Puller {
       }
     }
     // A record that was not taken leaves a gap, and the next exchange brings it again.
-    const known = tables.position(stream.topic, owner);
-    const joins = stream.after === 0 || (known.epoch === stream.epoch && known.seq >= stream.after);
+    const known = tables.placeIn(stream.topic, owner, stream.epoch);
+    const joins = stream.after === 0 || (known !== null && known.seq >= stream.after);
     if (clean && joins) tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
     return progress || isBehind(before, tables.position(stream.topic, owner));
   }

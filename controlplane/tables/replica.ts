@@ -5,6 +5,7 @@ import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.
 import type { Offences } from '../offences.ts';
 import type { Members } from './members.ts';
 import { partnersFor } from './partners.ts';
+import { nowhere } from './position.ts';
 import {
   type CompareReply,
   cutBatch,
@@ -18,7 +19,6 @@ import {
 import { Puller, type Wanted } from './puller.ts';
 import { RateLimit } from './rate.ts';
 import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
-import { nowhere } from './stream.ts';
 import { badSignature, type Tables } from './tables.ts';
 
 // How often a node compares itself with neighbours, in turn. Gossip and gap pulls do the work; this finds what both
@@ -137,6 +137,7 @@ export class Replica {
     const frame = this.#decode(bytes);
     if (!Array.isArray(frame) || frame.length === 0) return this.#refuse('malformed gossip', from, 'reject');
     let applied = false;
+    let refused = false;
     let forged = false;
     const seen = new Set<NodeId>();
     for (const wire of frame as WireRecord[]) {
@@ -145,6 +146,7 @@ export class Replica {
       const { owner } = signed.record;
       if (!this.#rate.allows(owner)) {
         this.#refuse('more records by gossip than one node may have passed on', owner, 'ignore');
+        refused = true;
         continue;
       }
       const outcome = this.#tables.ingest(signed);
@@ -152,18 +154,24 @@ export class Replica {
         // Whoever passes on a forgery is at fault, not the node whose name is on it.
         const isForged = outcome.reason === badSignature;
         this.#refuse(outcome.reason, isForged ? from : owner, 'ignore');
+        refused = true;
         forged ||= isForged;
       }
       if (outcome.result === 'applied') {
         this.#rate.charge(owner);
         if (outcome.objection === null) applied = true;
-        else this.#refuse(outcome.objection, owner, 'ignore');
+        else {
+          this.#refuse(outcome.objection, owner, 'ignore');
+          refused = true;
+        }
       }
       if (outcome.result === 'unknown-owner' || outcome.result === 'applied') seen.add(owner);
     }
     const lacking = [...seen].filter((owner) => this.#tables.isLacking(topic, owner));
     if (lacking.length > 0) this.#puller.fill(new Map([[topic, new Set(lacking)]]), from);
-    return forged ? 'reject' : applied ? 'accept' : 'ignore';
+    if (forged) return 'reject';
+    // A frame is passed on as it came: whoever wants more passed on than is allowed shall not hide it behind one record.
+    return applied && !refused ? 'accept' : 'ignore';
   }
 
   /** Answers a comparison: the topics in which the two differ. */
@@ -177,8 +185,7 @@ export class Replica {
         reply.differing.push(topic);
     }
     const lacking = request.own.filter(
-      ([topic, epoch, seq]) =>
-        this.#tables.hasInterest(topic) && this.#tables.lacks(topic, from, { epoch, seq, ahead: 0 }),
+      ([topic, epoch, seq]) => this.#tables.hasInterest(topic) && this.#tables.isBehind(topic, from, { epoch, seq }),
     );
     if (lacking.length > 0) this.want(from, new Map(lacking.map(([topic]) => [topic, new Set([from])])));
     // Digests do not say who of the two is behind: the one that was asked looks too, so that news spreads both ways.
@@ -203,15 +210,16 @@ export class Replica {
           behind.set(topic, (behind.get(topic) ?? new Set()).add(owner));
         const certificate = this.#members.get(owner)?.certificate;
         if (reply.more || certificate === undefined) continue;
-        const batch = this.#tables.after(topic, owner, position);
-        if (batch === null) continue;
-        const cut = cutBatch(batch, room - certificate.length - streamOverheadBytes);
-        reply.more = cut.upTo < batch.upTo || cut.records.length < batch.records.length;
-        room -= cut.sizeBytes + certificate.length + streamOverheadBytes;
-        if (cut.records.length === 0 && cut.upTo === cut.after) continue;
-        const { epoch, after, upTo } = cut;
-        const records = cut.records.map(toWire);
-        reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records });
+        for (const batch of this.#tables.after(topic, owner, position)) {
+          if (reply.more) break;
+          const cut = cutBatch(batch, room - certificate.length - streamOverheadBytes);
+          reply.more = cut.upTo < batch.upTo || cut.records.length < batch.records.length;
+          room -= cut.sizeBytes + certificate.length + streamOverheadBytes;
+          if (cut.records.length === 0 && cut.upTo === cut.after) continue;
+          const { epoch, after, upTo } = cut;
+          const records = cut.records.map(toWire);
+          reply.streams.push({ topic, owner: ownerBytes(owner), certificate, epoch, after, upTo, records });
+        }
       }
     }
     // Whoever asks shows what it has: what we lack of it we pull in turn.

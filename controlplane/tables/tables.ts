@@ -3,8 +3,10 @@ import type { Log } from '../environment.ts';
 import { type NodeKey, SignatureVerifier } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
+import type { Batch } from './epoch.ts';
 import type { Members } from './members.ts';
 import { OwnStreams, type Reaping } from './own.ts';
+import { isBehind, mayLack, nowhere, type Place, type Position, type Reach } from './position.ts';
 import { Propagation } from './propagation.ts';
 import {
   clusterTopic,
@@ -16,7 +18,7 @@ import {
   verifyRecord,
   type WireRecord,
 } from './record.ts';
-import { type Batch, type Change, mayLack, nowhere, type Position, Stream } from './stream.ts';
+import { type Change, Stream } from './stream.ts';
 
 /** A change of one owner's record in one topic. */
 export interface TableChange extends Change {
@@ -32,6 +34,9 @@ export type Ingest =
   /** Not usable yet: the owner's certificate is not known here. */
   | { readonly result: 'unknown-owner' }
   | { readonly result: 'refused'; readonly reason: string };
+
+/** What its owner has done that signed this record: no honest node does, whatever befalls it. */
+export const forked = 'two records signed for one place in a stream';
 
 /** Why a record is refused that its owner did not sign: whoever passes one on is at fault. */
 export const badSignature = 'bad signature';
@@ -50,6 +55,8 @@ export interface TablesInit {
   readonly validate: Validate;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** In [0, 1). @default Math.random */
+  readonly random?: () => number;
   /** Lets the event loop do something else. @default nothing */
   readonly pause?: () => Promise<void>;
   readonly reaping?: Reaping | undefined;
@@ -67,6 +74,7 @@ export class Tables {
   readonly #topics = new Map<string, Map<NodeId, Stream>>();
   /** Records of others, and how far they reach, on their way to the disk; by key. */
   readonly #behind = new Map<string, Write>();
+  #isWriteDue = false;
   readonly #interests = new Set<string>([clusterTopic]);
   /** Of the topics that have not changed since they were asked for. */
   readonly #digests = new Map<string, string>();
@@ -82,6 +90,7 @@ export class Tables {
     this.#own = new OwnStreams({
       ...init,
       now: init.now ?? (() => 0),
+      random: init.random ?? Math.random,
       pause: init.pause ?? (() => Promise.resolve()),
       streamOf: (topic) => this.#streamOf(topic, this.self),
       notify: (topic, changes) => this.#notify(topic, this.self, changes),
@@ -151,8 +160,9 @@ export class Tables {
     return this.#own.flushed();
   }
 
-  /** Opens own streams anew in which tombstones outweigh what lives. */
+  /** Now and then: opens own streams anew in which tombstones outweigh what lives, and stores what could not be stored. */
   reap(): Promise<void> {
+    this.#writeBehind();
     return this.#own.reap();
   }
 
@@ -166,25 +176,28 @@ export class Tables {
     if (held.length === wire.length) await this.#own.recover(topic, held, whole);
   }
 
-  /** Takes a record from another node. The only door for everything that comes from outside. */
-  ingest(signed: SignedRecord): Ingest {
+  /**
+   * Takes a record from another node. The only door for everything that comes from outside.
+   * @param pulled it came in answer to a pull: whoever gave it has all of its epoch
+   */
+  ingest(signed: SignedRecord, pulled = false): Ingest {
     const { topic, owner } = signed.record;
     const { members, clusterId, validate } = this.#init;
     if (owner === this.self || !this.#interests.has(topic)) return { result: 'stale' };
     if (members.isRemoved(owner)) return { result: 'refused', reason: 'owner was removed' };
     if (members.get(owner) === null) return { result: 'unknown-owner' };
     const known = this.#topics.get(topic)?.get(owner);
-    if (known !== undefined && !known.wants(signed)) return { result: 'stale' };
+    if (known !== undefined && !known.wants(signed, pulled)) return { result: 'stale' };
     if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
     const objection = validate(signed);
     const stream = this.#streamOf(topic, owner);
-    const offer = stream.offer(objection === null ? signed : hidden(signed));
+    const offer = stream.offer(objection === null ? signed : hidden(signed), pulled);
     if (offer.result !== 'applied') return offer;
     this.#persist(topic, owner, stream, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
     const { writtenMs } = signed.record;
     if (writtenMs !== undefined && offer.latest) this.propagation.applied(owner, writtenMs);
-    return { result: 'applied', gap: offer.gap, objection };
+    return { result: 'applied', gap: offer.gap, objection: offer.forked ? forked : objection };
   }
 
   /** What is ingested next is the first part of a batch that ends with `seq`. */
@@ -216,16 +229,20 @@ export class Tables {
 
   /** All that is taken in one turn, a pulled batch above all, shares a commit. */
   #later(write: Write): void {
-    if (this.#behind.size === 0) queueMicrotask(() => this.#writeBehind());
+    if (!this.#isWriteDue) queueMicrotask(() => this.#writeBehind());
+    this.#isWriteDue = true;
     this.#behind.set(write.key.join('\0'), write);
   }
 
   #writeBehind(): void {
+    this.#isWriteDue = false;
     if (this.#behind.size === 0) return;
-    const writes = [...this.#behind.values()];
+    const writes = [...this.#behind];
     this.#behind.clear();
-    this.#init.store.commit(writes).catch((error: unknown) => {
-      this.#init.log.error({ err: error }, 'storing records failed; they stay in memory');
+    this.#init.store.commit(writes.map(([, write]) => write)).catch((error: unknown) => {
+      this.#init.log.error({ err: error }, 'storing records failed; the next commit takes them along');
+      // Later positions would say that they are there.
+      for (const [key, write] of writes) if (!this.#behind.has(key)) this.#behind.set(key, write);
     });
   }
 
@@ -337,14 +354,24 @@ export class Tables {
   }
 
   /** What a reader at `position` lacks of a stream. */
-  after(topic: string, owner: NodeId, position: Position): Batch | null {
+  after(topic: string, owner: NodeId, position: Position): Batch[] {
     if (owner === this.self) return this.#own.after(topic, position);
-    return this.#topics.get(topic)?.get(owner)?.after(position) ?? null;
+    return this.#topics.get(topic)?.get(owner)?.after(position) ?? [];
   }
 
   /** Whether `position` of that stream is ahead of what is here. */
   lacks(topic: string, owner: NodeId, position: Position): boolean {
     return mayLack(this.#topics.get(topic)?.get(owner)?.position ?? nowhere, position);
+  }
+
+  /** Whether what is here of that stream does not reach up to `place`. */
+  isBehind(topic: string, owner: NodeId, place: Place): boolean {
+    return isBehind(this.#topics.get(topic)?.get(owner)?.place ?? nowhere, place);
+  }
+
+  /** How far this node is in one epoch of a stream, which may be shown or gathered beside a newer one. */
+  placeIn(topic: string, owner: NodeId, epoch: number): Place | null {
+    return this.#topics.get(topic)?.get(owner)?.placeIn(epoch) ?? null;
   }
 
   /**
@@ -356,8 +383,8 @@ export class Tables {
     if (known !== undefined) return known;
     const hash = createHash('sha256');
     for (const [owner, stream] of [...(this.#topics.get(topic) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const { epoch, seq, ahead } = stream.position;
-      if (epoch > 0) hash.update(`${owner} ${epoch} ${seq} ${ahead}\n`);
+      const { position } = stream;
+      if (position.epoch > 0) hash.update(`${owner} ${[position, position.before].map(textOf).join(' ')}\n`);
     }
     const digest = hash.digest('hex');
     this.#digests.set(topic, digest);
@@ -398,3 +425,6 @@ export class Tables {
 }
 
 const recordKey = ({ record }: SignedRecord): Key => ['record', record.topic, record.owner, record.epoch, record.key];
+
+const textOf = (reach: Reach | null): string =>
+  reach === null ? '-' : `${reach.epoch} ${reach.seq} ${reach.sum} ${reach.ahead}`;

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { Batch } from '../../../controlplane/tables/epoch.ts';
 import { cutBatch } from '../../../controlplane/tables/pull.ts';
 import type { SignedRecord } from '../../../controlplane/tables/record.ts';
-import { type Batch, Stream } from '../../../controlplane/tables/stream.ts';
+import { Stream } from '../../../controlplane/tables/stream.ts';
 import { type Action, liveOf, write } from './records.ts';
 
 // A batch that is larger than a frame comes in parts (pull.ts).
@@ -41,11 +42,11 @@ test('a batch in pieces of any size brings what the whole brings', () => {
       const reader = new Stream();
       for (const signed of all) if (lost.next().value === false) reader.offer(signed);
       for (let rounds = 0; rounds <= all.length + 1; rounds += 1) {
-        const batch = stream.after(reader.position);
-        if (batch === null) break;
+        const [batch] = stream.after(reader.position);
+        if (batch === undefined) break;
         take(reader, cut(batch, count), () => {});
       }
-      assert.equal(stream.after(reader.position), null, 'the pieces come to an end');
+      assert.deepEqual(stream.after(reader.position), [], 'the pieces come to an end');
       assert.deepEqual(reader.position, stream.position);
       assert.deepEqual(liveOf(reader), live);
     }),
@@ -69,8 +70,8 @@ const neverBlinks = (list: readonly Action[], then: readonly Action[], count: nu
   for (const signed of before.all) reader.offer(signed);
   const kept = lasting(all, stream.position.epoch);
   for (let rounds = 0; rounds <= all.length + 1; rounds += 1) {
-    const batch = stream.after(reader.position);
-    if (batch === null) break;
+    const [batch] = stream.after(reader.position);
+    if (batch === undefined) break;
     take(reader, cut(batch, count), () => {
       for (const name of kept) assert.ok(reader.get(name) !== null, `${name} was there all the time, and is gone`);
     });

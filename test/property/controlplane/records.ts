@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import { clusterTopic, type SignedRecord } from '../../../controlplane/tables/record.ts';
 import { Stream } from '../../../controlplane/tables/stream.ts';
@@ -6,11 +7,11 @@ export const owner = 'owner' as NodeId;
 
 /** A record as a stream takes it; the signature is checked before. */
 export function record(epoch: number, seq: number, key: string, value: unknown): SignedRecord {
-  return {
-    record: { topic: clusterTopic, owner, epoch, seq, key, value },
-    payload: new Uint8Array(),
-    signature: new Uint8Array(64),
-  };
+  // Another signature for other content, as a real one has.
+  const signature = createHash('sha512')
+    .update(JSON.stringify([epoch, seq, key, value]))
+    .digest();
+  return { record: { topic: clusterTopic, owner, epoch, seq, key, value }, payload: new Uint8Array(), signature };
 }
 
 /** What the owner does in one epoch after another: sets or removes a key; `restart` begins the next epoch. */

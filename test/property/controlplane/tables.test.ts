@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Identity } from '../../../controlplane/identity/state.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
 import type { SignedRecord } from '../../../controlplane/tables/record.ts';
-import { nowhere } from '../../../controlplane/tables/stream.ts';
 import { Tables } from '../../../controlplane/tables/tables.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
@@ -63,10 +63,11 @@ const scenario = history.chain((all) => fc.tuple(fc.constant(all), fc.shuffledSu
 /** What Replica does with the answer to a pull, without the wire. */
 function pull(into: Tables, from: Tables): void {
   for (const owner of from.vector(topic).keys()) {
-    const batch = from.after(topic, owner, into.vector(topic).get(owner) ?? nowhere);
-    if (batch === null || owner === into.self) continue;
-    for (const signed of batch.records) into.ingest(signed);
-    into.advance(topic, owner, batch.epoch, batch.upTo);
+    if (owner === into.self) continue;
+    for (const { records, epoch, upTo } of from.after(topic, owner, into.vector(topic).get(owner) ?? nowhere)) {
+      for (const signed of records) into.ingest(signed, true);
+      into.advance(topic, owner, epoch, upTo);
+    }
   }
 }
 

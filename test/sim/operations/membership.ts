@@ -85,7 +85,7 @@ function hasAll(cluster: Host['cluster'], gone: Host): boolean {
   if (cluster === null) return false;
   return [...gone.disk.entries(['own'])].every(([, wire]) => {
     const record = decodeRecord(wire)?.record;
-    return record === undefined || !cluster.tables.lacks(record.topic, gone.nodeId, { ...record, ahead: 0 });
+    return record === undefined || !cluster.tables.isBehind(record.topic, gone.nodeId, record);
   });
 }
 

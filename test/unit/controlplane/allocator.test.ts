@@ -5,8 +5,8 @@ import { newNetworkId } from '../../../controlplane/ids.ts';
 import { Allocator } from '../../../controlplane/ring/allocator.ts';
 import { NumberSet } from '../../../controlplane/ring/numbers.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
 import { decodeRecord } from '../../../controlplane/tables/record.ts';
-import { nowhere } from '../../../controlplane/tables/stream.ts';
 import { ringOf } from '../../../controlplane/tables/subnets.ts';
 import { VirtualTime } from '../../sim/time.ts';
 import { quietLog, settled } from './helpers.ts';
@@ -75,7 +75,7 @@ async function openCluster(count: number) {
   const [first, ...others] = made.nodes;
   await first?.tables.put(topic, `ep/${'e'.repeat(64)}`, endpoint);
   for (const { tables } of others) {
-    for (const signed of first?.tables.after(topic, made.root, nowhere)?.records ?? []) tables.ingest(signed);
+    for (const signed of first?.tables.after(topic, made.root, nowhere)[0]?.records ?? []) tables.ingest(signed);
   }
   return made;
 }
@@ -165,7 +165,7 @@ test('a wanted number is asked of who owns it, and given alone', async () => {
   await assert.rejects(c.allocator.allocate(ring, 1), { code: 'address_reserved', message: /10\.0\.1\.1 .*gateway/ });
   a.taken.add(12);
   await assert.rejects(c.allocator.allocate(ring, 12), { code: 'address_in_use' });
-  for (const signed of a.tables.after(topic, a.id, nowhere)?.records ?? []) c.tables.ingest(signed);
+  for (const signed of a.tables.after(topic, a.id, nowhere).flatMap(({ records }) => records)) c.tables.ingest(signed);
   await assert.rejects(c.allocator.allocate(ring, 40), { code: 'address_in_use', message: /being made/ });
   b.transport.open.clear();
   c.transport.open.clear();
@@ -204,6 +204,6 @@ test('what was given away whole is not handed out here meanwhile, and afterwards
   a.store.release();
   assert.equal(await giving, true);
   assert.deepEqual(numbersOf(a), []);
-  for (const signed of a.tables.after(topic, a.id, nowhere)?.records ?? []) b.tables.ingest(signed);
+  for (const signed of a.tables.after(topic, a.id, nowhere).flatMap(({ records }) => records)) b.tables.ingest(signed);
   assert.equal(numbersOf(b).length, size);
 });

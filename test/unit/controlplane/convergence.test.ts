@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { Convergence } from '../../../controlplane/convergence.ts';
 import { type NetworkId, type NodeId, newEndpointId } from '../../../controlplane/ids.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { at, makeNode, type Node } from './nodes.ts';
 
@@ -55,10 +56,11 @@ async function three() {
 /** One node takes what the other wrote. */
 function give(from: Node, to: Node, of: string): void {
   to.members.recognise(from.identity.certificate);
-  const batch = from.tables.after(of, from.id, to.tables.position(of, from.id));
-  if (batch === null || from === to) return;
-  for (const signed of batch.records) to.tables.ingest(signed);
-  to.tables.advance(of, from.id, batch.epoch, batch.upTo);
+  if (from === to) return;
+  for (const { records, epoch, upTo } of from.tables.after(of, from.id, to.tables.position(of, from.id))) {
+    for (const signed of records) to.tables.ingest(signed);
+    to.tables.advance(of, from.id, epoch, upTo);
+  }
 }
 
 test('who lags is named, and by how many records of whom, whoever asks', async () => {
@@ -86,7 +88,7 @@ test('a network is compared among those who follow it', async () => {
 test('what is known to be missing is a lag, also where nobody has it', async () => {
   const { a, b, c, ask } = await three();
   await a.tables.put(clusterTopic, 'node', nodeValue('host0'));
-  const [late] = a.tables.after(clusterTopic, a.id, { epoch: 0, seq: 0, ahead: 0 })?.records.slice(-1) ?? [];
+  const [late] = a.tables.after(clusterTopic, a.id, nowhere)[0]?.records.slice(-1) ?? [];
   assert.ok(late !== undefined);
   const later = await a.tables.put(clusterTopic, 'node', nodeValue('host0'));
   for (const { tables } of [b, c]) tables.ingest(later);

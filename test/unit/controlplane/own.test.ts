@@ -4,7 +4,7 @@ import { encode } from '../../../controlplane/encoding.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
-import { nowhere } from '../../../controlplane/tables/stream.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
 import { Tables, type TablesInit } from '../../../controlplane/tables/tables.ts';
 import type { Disk } from '../../sim/disk.ts';
 import { identityOf } from '../../sim/identities.ts';
@@ -31,10 +31,10 @@ const liveIn = (tables: Tables): string[] =>
 
 /** What `to` lacks of the owner's stream. */
 function pull(to: Tables, from: Tables): void {
-  const batch = from.after(topic, owner.key.nodeId, to.position(topic, owner.key.nodeId));
-  if (batch === null) return;
-  for (const signed of batch.records) to.ingest(signed);
-  to.advance(topic, owner.key.nodeId, batch.epoch, batch.upTo);
+  for (const { records, epoch, upTo } of from.after(topic, owner.key.nodeId, to.position(topic, owner.key.nodeId))) {
+    for (const signed of records) to.ingest(signed);
+    to.advance(topic, owner.key.nodeId, epoch, upTo);
+  }
 }
 
 test('tombstones that outweigh what lives go by a new epoch, in memory and on disk, here and at readers', async () => {
@@ -47,7 +47,7 @@ test('tombstones that outweigh what lives go by a new epoch, in memory and on di
   await tables.reap();
   assert.deepEqual(liveIn(tables), ['k8=8', 'k9=9']);
   assert.ok(tables.position(topic, tables.self).epoch > epoch);
-  assert.equal(tables.after(topic, tables.self, nowhere)?.records.length, 3);
+  assert.equal(tables.after(topic, tables.self, nowhere)[0]?.records.length, 3);
   assert.equal(store.disk.entries(['own', topic]).length, 3);
   assert.equal(store.disk.get(['epoch']), tables.position(topic, tables.self).epoch);
   pull(other, tables);
@@ -90,7 +90,9 @@ test('what is written while a stream is opened anew is in the new epoch, and not
     .map((i) => `k${i}=${i === 1 ? 'changed' : i}`);
   assert.deepEqual(liveIn(tables), [...expected, 'new=1'].sort());
   assert.equal(
-    [...(tables.after(topic, tables.self, nowhere)?.records ?? [])].some(({ record }) => record.key.startsWith('dead')),
+    [...(tables.after(topic, tables.self, nowhere)[0]?.records ?? [])].some(({ record }) =>
+      record.key.startsWith('dead'),
+    ),
     false,
   );
   const other = await open(reader);
@@ -134,7 +136,7 @@ test('an older copy of the disk and a clock set back a year: what others hold of
   await third.put(topic, 'now', 1);
   pull(other, third);
   assert.deepEqual(liveIn(other), ['kept=1', 'later=1'], 'its epoch is lower than what is known of it');
-  const held = other.after(topic, owner.key.nodeId, third.position(topic, third.self));
+  const [held] = other.after(topic, owner.key.nodeId, third.position(topic, third.self));
   await third.recover(topic, held?.records.map(({ payload, signature }) => [payload, signature]) ?? [], true);
   assert.deepEqual(liveIn(third), ['kept=1', 'later=1', 'now=1']);
   pull(other, third);

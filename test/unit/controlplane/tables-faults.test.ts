@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import type { Store } from '../../../controlplane/store.ts';
 import { compareTimestamps, HybridClock, maxSkewMs } from '../../../controlplane/tables/clock.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
-import { nowhere } from '../../../controlplane/tables/stream.ts';
-import { Tables, type Validate } from '../../../controlplane/tables/tables.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
+import { forked, Tables, type Validate } from '../../../controlplane/tables/tables.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
-import { memoryStore, quietLog, virtualEnvironment, Writer } from './helpers.ts';
+import { memoryStore, quietLog, settled, virtualEnvironment, Writer } from './helpers.ts';
 
 const topic = `net/${'n'.repeat(25)}`;
 const self = await identityOf(0, 'manager');
@@ -41,8 +41,9 @@ test('one_refused_record_froze_its_owner: what is not understood is hidden, kept
   const records = [writer.write(topic, '', 1), writer.write(topic, 'new/a', 1), writer.write(topic, 'b', 1)];
   for (const signed of records) tables.ingest(signed);
   assert.deepEqual(keysOf(tables), ['b']);
-  assert.deepEqual(tables.vector(topic).get(other.key.nodeId), { epoch: 1, seq: 3, ahead: 0 });
-  const passedOn = tables.after(topic, other.key.nodeId, nowhere)?.records.map(({ payload }) => payload);
+  const { epoch, seq, ahead } = tables.position(topic, other.key.nodeId);
+  assert.deepEqual({ epoch, seq, ahead }, { epoch: 1, seq: 3, ahead: 0 });
+  const passedOn = tables.after(topic, other.key.nodeId, nowhere)[0]?.records.map(({ payload }) => payload);
   assert.deepEqual(
     passedOn,
     records.map(({ payload }) => payload),
@@ -56,7 +57,7 @@ test('own_record_that_all_others_refuse: it is refused here already, and nothing
   await tables.put(topic, 'a', 1);
   await assert.rejects(tables.put(topic, 'new/a', 1), /would be refused by others: unknown key/);
   await tables.put(topic, 'b', 1);
-  const { upTo, records } = tables.after(topic, tables.self, nowhere) ?? { upTo: 0, records: [] };
+  const { upTo, records } = tables.after(topic, tables.self, nowhere)[0] ?? { upTo: 0, records: [] };
   assert.deepEqual([upTo, records.map(({ record }) => record.seq)], [3, [1, 2, 3]]);
 });
 
@@ -70,8 +71,72 @@ test('failed_commit_left_a_hole: the next commit takes along what the last one c
   await assert.rejects(tables.put(topic, 'a', 1), /no space left/);
   store.commit = commit;
   await tables.put(topic, 'b', 1);
-  const { upTo, records } = tables.after(topic, tables.self, nowhere) ?? { upTo: 0, records: [] };
+  const { upTo, records } = tables.after(topic, tables.self, nowhere)[0] ?? { upTo: 0, records: [] };
   assert.deepEqual([upTo, records.map(({ record }) => record.key)], [3, ['', 'a', 'b']]);
+});
+
+test('failed_commit_lost_what_others_wrote: it is stored with the next one, or some seconds later', async () => {
+  const store = memoryStore();
+  const tables = await open(store);
+  const { commit } = store;
+  store.commit = async () => {
+    throw new Error('no space left on device');
+  };
+  const writer = new Writer(other);
+  for (const key of ['', 'a', 'b']) tables.ingest(writer.write(topic, key, 1));
+  await tables.flushed();
+  await settled();
+  store.commit = commit;
+  tables.ingest(writer.write(topic, 'c', 1));
+  await tables.flushed();
+  assert.deepEqual(keysOf(await open(store)), ['a', 'b', 'c']);
+  store.commit = async () => {
+    throw new Error('no space left on device');
+  };
+  tables.ingest(writer.write(topic, 'd', 1));
+  await tables.flushed();
+  await settled();
+  store.commit = commit;
+  await tables.reap();
+  assert.deepEqual(keysOf(await open(store)), ['a', 'b', 'c', 'd']);
+});
+
+test('signed_two_records_for_one_place: readers that had different ones agree, and know whose fault it is', async () => {
+  const [a, b] = [await open(memoryStore()), await open(memoryStore())];
+  const owner = other.key.nodeId;
+  const [one, two] = [new Writer(other), new Writer(other)];
+  for (const [tables, writer, name] of [
+    [a, one, 'mine'],
+    [b, two, 'yours'],
+  ] as const) {
+    for (const key of ['', name, 'last']) tables.ingest(writer.write(topic, key, 1));
+  }
+  assert.notEqual(a.digest(topic), b.digest(topic));
+  assert.ok(a.lacks(topic, owner, b.position(topic, owner)));
+  const objections: unknown[] = [];
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    for (const { records } of from.after(topic, owner, to.position(topic, owner))) {
+      for (const signed of records) {
+        const outcome = to.ingest(signed, true);
+        if (outcome.result === 'applied') objections.push(outcome.objection);
+      }
+    }
+  }
+  assert.deepEqual(objections, [forked, forked]);
+  assert.deepEqual(keysOf(a), ['last', 'mine', 'yours']);
+  assert.deepEqual(keysOf(b), keysOf(a));
+  assert.equal(a.digest(topic), b.digest(topic));
+});
+
+test('restored_state_reused_an_epoch: also where the clock is as far behind as the copy', async () => {
+  const copy = memoryStore();
+  const epochs = await Promise.all(
+    Array.from({ length: 4 }, async () => (await open(memoryStore(copy.disk.copy()))).epoch),
+  );
+  assert.equal(new Set(epochs).size, epochs.length);
 });
 
 test('restored_state_reused_an_epoch: an old copy of the state opens an epoch of its own', async () => {

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import type { Identity } from '../../../controlplane/identity/state.ts';
 import type { Store } from '../../../controlplane/store.ts';
 import { Members } from '../../../controlplane/tables/members.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
-import { nowhere } from '../../../controlplane/tables/stream.ts';
 import { badSignature, Tables } from '../../../controlplane/tables/tables.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
@@ -64,13 +64,13 @@ test('nothing of what is not on disk yet is given to others, and nothing that it
   await tables.put(topic, 'a', 1);
   store.held = true;
   const writes = [tables.put(topic, 'b', 1), tables.remove(topic, 'a')];
-  const before = tables.after(topic, tables.self, nowhere);
+  const [before] = tables.after(topic, tables.self, nowhere);
   assert.deepEqual([before?.upTo, before?.records.map(({ record }) => record.key)], [2, ['', 'a']]);
   store.release();
   await settled();
   store.release();
   await Promise.all(writes);
-  const after = tables.after(topic, tables.self, nowhere);
+  const [after] = tables.after(topic, tables.self, nowhere);
   assert.deepEqual([after?.upTo, after?.records.length], [4, 3]);
 });
 
@@ -90,7 +90,7 @@ test('a restart opens the next epoch with what is live', async () => {
   await first.put(topic, 'gone', 1);
   await first.remove(topic, 'gone');
   const second = await open(store);
-  assert.equal(second.epoch, first.epoch + 1);
+  assert.ok(second.epoch > first.epoch);
   assert.deepEqual(keysOf(second), ['kept']);
 });
 
@@ -99,14 +99,14 @@ test('a restart tells of a topic also when nothing in it is live any more', asyn
   const first = await open(store);
   await first.put(topic, 'ep', 1);
   const reader = await open(memoryStore(), other);
-  for (const signed of first.after(topic, first.self, nowhere)?.records ?? []) reader.ingest(signed);
+  for (const signed of first.after(topic, first.self, nowhere)[0]?.records ?? []) reader.ingest(signed);
   assert.deepEqual(keysOf(reader), ['ep']);
   // The tombstone reaches nobody.
   await first.remove(topic, 'ep');
   for (let restart = 0; restart < 3; restart += 1) {
     const again = await open(store);
     const position = reader.vector(topic).get(self.key.nodeId) ?? nowhere;
-    for (const signed of again.after(topic, again.self, position)?.records ?? []) reader.ingest(signed);
+    for (const signed of again.after(topic, again.self, position)[0]?.records ?? []) reader.ingest(signed);
     assert.deepEqual(keysOf(reader), []);
     assert.equal(reader.digest(topic), again.digest(topic));
   }
