@@ -16,6 +16,10 @@ import type { View } from './tables/view.ts';
 const answerGraceMs = 500;
 // How often a removal is looked at again whose writer's stream still has a gap before it; gaps are pulled at once.
 const inheritanceCheckMs = 250;
+// How long what the remover has written of the removed node's grants may take to get here, in the topics of the networks,
+// after the removal itself. More than that is not to come: the removed node lived on, and what it signed by then the
+// remover never had.
+const inheritanceMs = 6_000;
 
 export interface RemovalInit {
   readonly clusterId: string;
@@ -40,6 +44,8 @@ export class Removal {
   readonly #seen = new Set<NodeId>();
   /** Nodes whose own wish to leave is being answered. */
   readonly #leaving = new Set<NodeId>();
+  /** Since when all that its remover wrote before the removal is here, of removed nodes whose records are; monotonic. */
+  readonly #inheritedMs = new Map<NodeId, number>();
   readonly #timers = new Set<() => void>();
 
   constructor(init: RemovalInit) {
@@ -155,19 +161,23 @@ export class Removal {
 
   /**
    * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
-   * removed node had defined would be gone for a moment, and all endpoints on them. Likewise the endpoints of those whose
-   * addresses came from it.
+   * removed node had defined would be gone for a moment, and all endpoints on them. Likewise, for a while, the endpoints of
+   * those whose addresses came from it.
    */
   #dropOnceInherited(nodeId: NodeId): void {
-    const { tables } = this.#init;
+    const { tables, environment } = this.#init;
     const positions = tables.vector(clusterTopic);
     const removals = [...tables.records(clusterTopic, `removed/${nodeId}`)];
     const inherited = removals.some(({ record: { owner, epoch, seq } }) => {
       const position = positions.get(owner);
       return position?.epoch === epoch && position.seq >= seq;
     });
-    const isInherited = inherited && this.#init.inheritance.isInherited(nodeId);
+    const nowMs = environment.monotonicMs();
+    const sinceMs = this.#inheritedMs.get(nodeId) ?? nowMs;
+    if (inherited) this.#inheritedMs.set(nodeId, sinceMs);
+    const isInherited = inherited && (this.#init.inheritance.isInherited(nodeId) || nowMs >= sinceMs + inheritanceMs);
     if (isInherited || removals.length === 0) {
+      this.#inheritedMs.delete(nodeId);
       this.#quietly(tables.dropOwner(nodeId));
       return;
     }

@@ -70,9 +70,10 @@ export async function removeNode(world: World, by: Host, gone: Host): Promise<vo
   const { oracle } = world;
   const { cluster } = by;
   if (cluster === null) return;
-  // Who knows too little of the others could cut itself off from them for ever, as in life.
-  if ([...world.joined].some((each) => !oracle.removed.has(each.nodeId) && !cluster.view.nodes.has(each.nodeId)))
-    return;
+  // Who knows too little of the others could cut itself off from them for ever, as in life. Of one that lost its disk
+  // nobody may know.
+  const others = [...world.joined].filter((each) => !oracle.removed.has(each.nodeId) && !world.lost.has(each));
+  if (others.some(({ nodeId }) => !cluster.view.nodes.has(nodeId))) return;
   // Who still lives, or has signed what the remover has not seen, may have given a range that is reclaimed now.
   const known = gone.cluster === null && hasAll(cluster, gone);
   say(world, `${by.name} removes ${gone.name}${known ? '' : ', of which it may not know all'}`);
