@@ -126,8 +126,12 @@ export class Oracle {
   /** After a restart: what was acknowledged must be there, what was not may be or not, and now we know. */
   restarted(host: Host, cluster: Cluster): void {
     for (const endpoint of this.endpoints.values()) {
-      if (endpoint.owner !== host.nodeId || this.#isLost(endpoint)) continue;
+      if (endpoint.owner !== host.nodeId) continue;
       const present = cluster.tables.own(networkTopic(endpoint.network), `ep/${endpoint.id}`) !== null;
+      if (this.#isLost(endpoint)) {
+        if (!present) this.freed(endpoint.network, endpoint.ip, host);
+        continue;
+      }
       if (endpoint.state === 'live' && !present)
         this.#fail(`${host.name} lost its endpoint ${short(endpoint.id)} in a crash`);
       if (endpoint.state === 'gone' && present)
