@@ -125,7 +125,7 @@ export class SimNetwork {
   }
 
   isBlocked(from: NodeId, to: NodeId): boolean {
-    return this.#blocked.has(`${from}>${to}`);
+    return this.#blocked.size > 0 && this.#blocked.has(`${from}>${to}`);
   }
 
   /** Nothing gets from the ones to the others any more, in that direction. */

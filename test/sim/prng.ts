@@ -2,11 +2,18 @@ import { createHash } from 'node:crypto';
 
 /** Seeded random numbers (xoshiro128**, Blackman and Vigna 2018): the only source of chance in a simulated run. */
 export class Prng {
-  readonly #state: Uint32Array;
+  // The state, four words of 32 bits.
+  #a: number;
+  #b: number;
+  #c: number;
+  #d: number;
 
   constructor(seed: string) {
     const digest = createHash('sha256').update(seed).digest();
-    this.#state = Uint32Array.from([0, 4, 8, 12], (at) => digest.readUInt32LE(at));
+    this.#a = digest.readInt32LE(0);
+    this.#b = digest.readInt32LE(4);
+    this.#c = digest.readInt32LE(8);
+    this.#d = digest.readInt32LE(12);
   }
 
   /** Another generator, drawn from this one, so that its user does not shift the numbers of others. */
@@ -42,12 +49,14 @@ export class Prng {
   }
 
   #uint32(): number {
-    const [a = 0, b = 0, c = 0, d = 0] = this.#state;
-    const result = Math.imul(rotated(Math.imul(b, 5), 7), 9) >>> 0;
-    const c2 = c ^ a;
-    const d2 = d ^ b;
-    this.#state.set([a ^ d2, b ^ c2, c2 ^ (b << 9), rotated(d2, 11)]);
-    return result;
+    const b = this.#b;
+    const c = this.#c ^ this.#a;
+    const d = this.#d ^ b;
+    this.#a ^= d;
+    this.#b = b ^ c;
+    this.#c = c ^ (b << 9);
+    this.#d = rotated(d, 11);
+    return Math.imul(rotated(Math.imul(b, 5), 7), 9) >>> 0;
   }
 }
 

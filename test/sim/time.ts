@@ -17,6 +17,10 @@ export class VirtualTime {
   #nowMs = simulationStartMs;
   #order = 0;
   readonly #heap: Event[] = [];
+  /** What is being run now. */
+  #span: { readonly untilMs: number; readonly resolve: () => void; readonly reject: (error: unknown) => void } | null =
+    null;
+  #turning = false;
   /** Events run so far. */
   steps = 0;
 
@@ -51,30 +55,38 @@ export class VirtualTime {
 
   /** Runs all events of the next `durationMs`, each followed by everything that it made ready. */
   run(durationMs: number): Promise<void> {
-    const untilMs = this.#nowMs + durationMs;
     return new Promise((resolve, reject) => {
-      let over = false;
-      const next = (): void => {
-        if (over || this.isHeld()) return;
-        try {
-          over = !this.#runNext(untilMs);
-          if (over) resolve();
-        } catch (error) {
-          over = true;
-          reject(error);
-        }
-      };
-      // Between two immediates the queue of promise jobs runs empty, and nothing in a run waits for anything else. Many
-      // at a time, since each turn of the event loop costs more than most events.
-      const turn = (): void => {
-        for (let i = 0; i < immediatesPerTurn; i += 1) setImmediate(next);
-        setImmediate(() => {
-          if (!over) turn();
-        });
-      };
-      turn();
+      this.#span = { untilMs: this.#nowMs + durationMs, resolve, reject };
+      this.#turn();
     });
   }
+
+  /**
+   * Between two immediates the queue of promise jobs runs empty, and nothing in a run waits for anything else. Many at a
+   * time, since each turn of the event loop costs more than most events; what is left of them serves the next span.
+   */
+  #turn(): void {
+    if (this.#turning) return;
+    this.#turning = true;
+    for (let i = 0; i < immediatesPerTurn; i += 1) setImmediate(this.#next);
+    setImmediate(() => {
+      this.#turning = false;
+      if (this.#span !== null) this.#turn();
+    });
+  }
+
+  readonly #next = (): void => {
+    const span = this.#span;
+    if (span === null || this.isHeld()) return;
+    try {
+      if (this.#runNext(span.untilMs)) return;
+      this.#span = null;
+      span.resolve();
+    } catch (error) {
+      this.#span = null;
+      span.reject(error);
+    }
+  };
 
   /** @returns false when no event is left until then */
   #runNext(untilMs: number): boolean {

@@ -20,6 +20,8 @@ export class SimTransport implements Transport {
   readonly #refusals: Refusals;
   readonly #admit: (certificate: Uint8Array, peerId: string) => string | null;
   readonly #wires = new Map<NodeId, Set<Wire>>();
+  /** As it was last asked for; null since a wire came or went. */
+  #connections: ReadonlyMap<NodeId, Connection> | null = null;
   readonly #topics = new Set<string>();
   readonly #seen = new Set<number>();
   readonly #pending = new Map<Wire, Set<(error: Error) => void>>();
@@ -229,6 +231,7 @@ export class SimTransport implements Transport {
     const { self } = otherEnd(wire, this);
     const wires = this.#wires.get(self) ?? new Set();
     this.#wires.set(self, wires.add(wire));
+    this.#connections = null;
     this.#network.trace.say(`${this.self} is connected to ${self}`);
     if (wires.size === 1) this.#events?.connected(self);
   }
@@ -239,6 +242,7 @@ export class SimTransport implements Transport {
     const wires = this.#wires.get(self);
     wires?.delete(wire);
     if (wires?.size === 0) this.#wires.delete(self);
+    this.#connections = null;
     this.#network.trace.say(`${this.self} loses its connection to ${self}: ${why}`);
     for (const fail of [...(this.#pending.get(wire) ?? [])]) fail(new Error(`connection lost: ${why}`));
     this.#pending.delete(wire);
@@ -251,22 +255,14 @@ export class SimTransport implements Transport {
   }
 
   connections(): ReadonlyMap<NodeId, Connection> {
-    return new Map(
-      [...this.#wires].flatMap(([peer, [wire]]) =>
-        wire === undefined
-          ? []
-          : [
-              [
-                peer,
-                {
-                  direction: wire.dialer === this ? ('outbound' as const) : ('inbound' as const),
-                  address: otherEnd(wire, this).address,
-                  sinceMs: wire.sinceMs,
-                },
-              ],
-            ],
-      ),
-    );
+    this.#connections ??= new Map([...this.#wires].flatMap(([peer, [wire]]) => this.#connection(peer, wire)));
+    return this.#connections;
+  }
+
+  #connection(peer: NodeId, wire: Wire | undefined): [NodeId, Connection][] {
+    if (wire === undefined) return [];
+    const direction = wire.dialer === this ? 'outbound' : 'inbound';
+    return [[peer, { direction, address: otherEnd(wire, this).address, sinceMs: wire.sinceMs }]];
   }
 }
 
