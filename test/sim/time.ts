@@ -1,3 +1,5 @@
+import { PlainAbortController } from './abort.ts';
+
 interface Event {
   readonly atMs: number;
   readonly order: number;
@@ -41,7 +43,7 @@ export class VirtualTime {
 
   /** As `AbortSignal.timeout`, in this time. */
   timeout(delayMs: number): AbortSignal {
-    const controller = new AbortController();
+    const controller = new PlainAbortController();
     this.after(delayMs, () => controller.abort(timedOut));
     return controller.signal;
   }
@@ -137,9 +139,12 @@ const isBefore = (a: Event, b: Event): boolean => a.atMs < b.atMs || (a.atMs ===
 
 /** Makes the time limits of the code under test run in virtual time, until the result is called. */
 export function simulateTimeouts(time: VirtualTime): () => void {
+  const { AbortController } = globalThis;
   const { timeout } = AbortSignal;
+  globalThis.AbortController = PlainAbortController;
   AbortSignal.timeout = (delayMs) => time.timeout(delayMs);
   return () => {
+    globalThis.AbortController = AbortController;
     AbortSignal.timeout = timeout;
   };
 }
