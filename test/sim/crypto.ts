@@ -8,7 +8,7 @@ import type { Prng } from './prng.ts';
 /** Entries of one memory; then it starts anew, which costs time and nothing else. */
 const maxEntries = 50_000;
 
-const { sign, verify, createPublicKey, X509Certificate } = crypto;
+const { sign, verify, hash, createPrivateKey, createPublicKey, X509Certificate } = crypto;
 
 class Memory<T> {
   readonly #known = new Map<string, T>();
@@ -28,6 +28,7 @@ class Memory<T> {
 const text = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 
+const privateKeys = new Memory<KeyObject>();
 const publicKeys = new Memory<KeyObject>();
 const certificates = new Memory<crypto.X509Certificate>();
 const fingerprints = new WeakMap<KeyObject, string>();
@@ -39,30 +40,36 @@ function fingerprint(key: KeyObject): string {
   return known;
 }
 
-const signatureKey = (key: KeyObject, data: Uint8Array, signature: Uint8Array): string =>
-  `${fingerprint(key)} ${text(signature)} ${text(data)}`;
+const signedBy = (key: KeyObject, data: Uint8Array): Buffer => Buffer.concat([Buffer.from(fingerprint(key)), data]);
 
 /**
  * A signature is valid when it was made here, by that key over those bytes: what Ed25519 promises, at the cost of a hash.
  * Certificates are signed for real.
  */
 class Signatures {
-  readonly #made = new Set<string>();
+  /** Signature -> key and data. */
+  readonly #made = new Map<string, Buffer>();
 
   readonly sign = (_: null, data: Uint8Array, key: KeyObject): Buffer => {
-    const signature = crypto.createHash('sha512').update(fingerprint(key)).update(data).digest();
-    this.#made.add(signatureKey(key, data, signature));
+    const signed = signedBy(key, data);
+    const signature = hash('sha512', signed, 'buffer');
+    this.#made.set(text(signature), signed);
     return signature;
   };
 
   readonly verify = (_: null, data: Uint8Array, key: KeyObject, signature: Uint8Array): boolean =>
-    this.#made.has(signatureKey(key, data, signature));
+    this.#made.get(text(signature))?.equals(signedBy(key, data)) ?? false;
 }
 
 const createPublicKeyOnce = (input: crypto.PublicKeyInput): KeyObject =>
   input.key instanceof Uint8Array && input.type === 'spki'
     ? publicKeys.get(text(input.key), () => createPublicKey(input))
     : createPublicKey(input);
+
+const createPrivateKeyOnce = (input: crypto.PrivateKeyInput): KeyObject =>
+  input.key instanceof Uint8Array && input.type === 'pkcs8'
+    ? privateKeys.get(text(input.key), () => createPrivateKey(input))
+    : createPrivateKey(input);
 
 /** Equal bytes give the same object, which remembers who has issued it. */
 class CertificateOnce extends X509Certificate {
@@ -129,7 +136,11 @@ function inTurn(work: (...args: never[]) => Promise<unknown>): (...args: never[]
 export const isThreading = (): boolean => underWay > 0;
 
 Object.assign(webcrypto.subtle, unthreaded, threaded);
-Object.assign(crypto, { createPublicKey: createPublicKeyOnce, X509Certificate: certificateOnce });
+Object.assign(crypto, {
+  createPrivateKey: createPrivateKeyOnce,
+  createPublicKey: createPublicKeyOnce,
+  X509Certificate: certificateOnce,
+});
 syncBuiltinESMExports();
 
 /**
