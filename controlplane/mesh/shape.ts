@@ -129,17 +129,23 @@ export function inRandomOrder(label: string, ids: readonly NodeId[]): NodeId[] {
     .map(idOf);
 }
 
-const ranks = new Map<string, string>();
+// By label, and how many they are in all.
+const ranks = new Map<string, Map<NodeId, string>>();
+let ranksKept = 0;
 const hashDigits = 16;
 
 /** Where an id stands in an order that is random but the same everywhere; the id at the end settles ties. */
 function rank(label: string, id: NodeId): string {
-  const key = `${label} ${id}`;
-  const known = ranks.get(key);
+  const known = ranks.get(label)?.get(id);
   if (known !== undefined) return known;
-  if (ranks.size >= maxRanks) ranks.clear();
-  const computed = createHash('sha256').update(key).digest('hex').slice(0, hashDigits) + id;
-  ranks.set(key, computed);
+  if (ranksKept >= maxRanks) {
+    ranks.clear();
+    ranksKept = 0;
+  }
+  const computed = createHash('sha256').update(`${label} ${id}`).digest('hex').slice(0, hashDigits) + id;
+  const same = ranks.get(label) ?? new Map<NodeId, string>();
+  ranks.set(label, same.set(id, computed));
+  ranksKept += 1;
   return computed;
 }
 
