@@ -4,9 +4,17 @@ import { type Identity, identityWrite } from './state.ts';
 import type { Link } from './trust.ts';
 import type { Vault } from './vault.ts';
 
-/** How a mesh key is named: in the tables in full, in front of a connection by its first eight bytes. */
+// Of keys that are held: every change of the tables asks for them.
+const meshKeyDigests = new WeakMap<Uint8Array, Buffer>();
+
+/**
+ * How a mesh key is named: in the tables in full, in front of a connection by its first eight bytes. Not to be written
+ * to.
+ */
 export function meshKeyDigest(key: Uint8Array): Buffer {
-  return createHash('sha256').update('weft mesh key\0').update(key).digest();
+  const digest = meshKeyDigests.get(key) ?? createHash('sha256').update('weft mesh key\0').update(key).digest();
+  meshKeyDigests.set(key, digest);
+  return digest;
 }
 
 /** What a renewal or a rotation may change of an identity. */

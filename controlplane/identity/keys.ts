@@ -22,8 +22,8 @@ export function newNodeKey(): NodeKey {
 export function loadNodeKey(pkcs8: Uint8Array): NodeKey {
   const key = createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' });
   if (key.asymmetricKeyType !== 'ed25519') throw new Error(`want an Ed25519 key, not ${key.asymmetricKeyType}`);
-  const publicKey = rawPublicKey(createPublicKey(key));
-  const seed = Buffer.from(key.export({ format: 'jwk' }).d ?? '', 'base64url');
+  const { x = '', d = '' } = key.export({ format: 'jwk' });
+  const [publicKey, seed] = [Buffer.from(x, 'base64url'), Buffer.from(d, 'base64url')];
   return { nodeId: nodeIdOf(publicKey), publicKey, pkcs8, seed, sign: (message) => sign(null, message, key) };
 }
 
