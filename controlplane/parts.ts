@@ -142,6 +142,7 @@ export function makeParts(init: ClusterInit): Parts {
       return objectionTo(signed, members.roleOf(owner), members.certifiedRoleOf(owner));
     },
     now: () => environment.now(),
+    monotonicMs: () => environment.monotonicMs(),
     random: () => environment.random(),
     pause: () => new Promise((resolve) => environment.timer(0, resolve)),
     reaping: init.reaping,

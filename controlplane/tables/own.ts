@@ -30,6 +30,8 @@ export interface OwnStreamsInit {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds on a clock that does not jump. */
+  readonly monotonicMs: () => number;
   /** In [0, 1). */
   readonly random: () => number;
   /** Lets the event loop do something else. */
@@ -60,6 +62,7 @@ export class OwnStreams {
   readonly #heads = new Map<string, { epoch: number; seq: number }>();
   /** Keys written while their topic is opened anew. */
   readonly #reopening = new Map<string, Set<string>>();
+  /** By the clock that does not jump. */
   readonly #openedMs = new Map<string, number>();
   /** As far as they are on disk: what others may have of them. */
   readonly #published = new Map<string, Stream>();
@@ -136,7 +139,7 @@ export class OwnStreams {
 
   #begin(topic: string, epoch: number): void {
     this.#heads.set(topic, { epoch, seq: 0 });
-    this.#openedMs.set(topic, this.#init.now());
+    this.#openedMs.set(topic, this.#init.monotonicMs());
   }
 
   /** Own live record of that key. */
@@ -184,7 +187,7 @@ export class OwnStreams {
     try {
       for (const topic of [...this.#heads.keys()]) {
         const { live, tombstones } = this.#init.streamOf(topic).weight;
-        const ageMs = this.#init.now() - (this.#openedMs.get(topic) ?? 0);
+        const ageMs = this.#init.monotonicMs() - (this.#openedMs.get(topic) ?? 0);
         if (tombstones >= minTombstones && tombstones > live && ageMs >= minAgeMs) await this.#reopen(topic, 0);
       }
     } finally {
@@ -260,7 +263,7 @@ export class OwnStreams {
       const records = [opening, ...fresh.values()];
       const changes = stream.replace(epoch, records, seq);
       this.#heads.set(topic, { epoch, seq });
-      this.#openedMs.set(topic, this.#init.now());
+      this.#openedMs.set(topic, this.#init.monotonicMs());
       // What waits for the disk is part of the new epoch.
       this.#outbox = this.#outbox.filter(({ record }) => record.topic !== topic);
       this.#outbox.push(...last, opening);

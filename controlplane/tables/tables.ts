@@ -55,6 +55,8 @@ export interface TablesInit {
   readonly validate: Validate;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Milliseconds on a clock that does not jump. */
+  readonly monotonicMs?: () => number;
   /** In [0, 1). @default Math.random */
   readonly random?: () => number;
   /** Lets the event loop do something else. @default nothing */
@@ -90,6 +92,7 @@ export class Tables {
     this.#own = new OwnStreams({
       ...init,
       now: init.now ?? (() => 0),
+      monotonicMs: init.monotonicMs ?? (() => 0),
       random: init.random ?? Math.random,
       pause: init.pause ?? (() => Promise.resolve()),
       streamOf: (topic) => this.#streamOf(topic, this.self),

@@ -69,6 +69,23 @@ test('few tombstones, or fewer than what lives, are left alone', async () => {
   assert.equal(tables.position(topic, tables.self).epoch, epoch);
 });
 
+test('tombstones are reaped when they are due, also after the clock was set back a year', async () => {
+  let [nowMs, monotonicMs] = [Date.UTC(2027, 0), 1_000];
+  const reaping = { minTombstones: 1, minAgeMs: 60_000 };
+  const clocks = { now: () => nowMs, monotonicMs: () => monotonicMs };
+  const tables = await open(owner, memoryStore(), { ...clocks, reaping });
+  await tables.put(topic, 'dead', 1);
+  await tables.remove(topic, 'dead');
+  const { epoch } = tables.position(topic, tables.self);
+  nowMs -= yearSeconds * 1000;
+  monotonicMs += 59_000;
+  await tables.reap();
+  assert.equal(tables.position(topic, tables.self).epoch, epoch, 'not yet');
+  monotonicMs += 1_000;
+  await tables.reap();
+  assert.ok(tables.position(topic, tables.self).epoch > epoch);
+});
+
 test('what is written while a stream is opened anew is in the new epoch, and nothing dead is', async () => {
   const store = memoryStore();
   let meanwhile: (() => void) | null = null;
