@@ -149,7 +149,7 @@ export function makeParts(init: ClusterInit): Parts {
     log,
   });
   const roleOf = (node: NodeId): Role | null => members.roleOf(node);
-  const view = new View(tables, clock, roleOf, () => environment.now());
+  const view = new View(tables, clock, roleOf, () => environment.monotonicMs());
   view.onSkewed = (owner) => offences.report(owner, 'time stamp more than a minute ahead of the clock here');
   const catchUp = (node: NodeId): Promise<void> => replica.pullNow(node);
   const canReach = (node: NodeId): boolean => transport.canReach(node);

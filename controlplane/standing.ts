@@ -53,7 +53,7 @@ export class Standing {
 
   #scheduleSettle(): void {
     this.#cancelSettle = this.#environment.timer(settleEveryMs, () => {
-      this.#view.settle(this.#environment.now() - doubtMs);
+      this.#view.settle(this.#environment.monotonicMs() - doubtMs);
       this.#scheduleSettle();
     });
   }
@@ -83,7 +83,7 @@ export class Standing {
       const kinds = found.get(node) ?? new Map<string, number>();
       found.set(node, kinds.set(what, (kinds.get(what) ?? 0) + 1));
     };
-    const longAgo = this.#environment.now() - lookEveryMs;
+    const longAgo = this.#environment.monotonicMs() - lookEveryMs;
     for (const { endpoint, why, sinceMs } of this.#view.ownership.hidden()) {
       if (sinceMs <= longAgo) add(endpoint.owner, why);
     }

@@ -13,14 +13,15 @@ export interface Hidden<E> {
   readonly endpoint: E;
   /** One of a few lines, without anything that the writer chose. */
   readonly why: string;
-  /** Milliseconds since the epoch. */
+  /** By the clock that does not jump. */
   readonly sinceMs: number;
 }
 
 export interface ClaimsInit {
   /** Owner of a number by the grants that are known here. */
   readonly ownerOf: (ring: RingId, number: number) => NodeId | null;
-  readonly now: () => number;
+  /** Milliseconds on a clock that does not jump. */
+  readonly monotonicMs: () => number;
 }
 
 /** Where an address lies. */
@@ -122,7 +123,7 @@ export class Claims<E extends Claimed> {
         if (endpoint === undefined) continue;
         const places = this.#places(endpoint);
         if (shown !== undefined && this.#objection(endpoint, places) === notOwned) {
-          if (!this.#doubted.has(name)) this.#doubted.set(name, this.#init.now());
+          if (!this.#doubted.has(name)) this.#doubted.set(name, this.#init.monotonicMs());
           continue;
         }
         this.#doubted.delete(name);
@@ -157,7 +158,7 @@ export class Claims<E extends Claimed> {
       for (const { ring, number } of places) this.#indexOf(ring).taken.add(number);
       return true;
     }
-    const sinceMs = this.hidden.get(name)?.sinceMs ?? this.#init.now();
+    const sinceMs = this.hidden.get(name)?.sinceMs ?? this.#init.monotonicMs();
     this.hidden.set(name, { endpoint, why, sinceMs });
     for (const { ring, number } of places) {
       if (this.holder(ring, number) === null) this.#indexOf(ring).taken.delete(number);
@@ -171,7 +172,7 @@ export class Claims<E extends Claimed> {
       const endpoint = this.shown.get(name);
       if (endpoint === undefined || !this.#doubted.delete(name)) continue;
       this.shown.delete(name);
-      this.hidden.set(name, { endpoint, why: notOwned, sinceMs: this.#init.now() });
+      this.hidden.set(name, { endpoint, why: notOwned, sinceMs: this.#init.monotonicMs() });
     }
   }
 

@@ -14,13 +14,13 @@ export class Ownership<E extends Claimed> {
   readonly endpoints = new Map<NetworkId, Map<string, E>>();
   readonly #custodies = new Map<RingId, Custody>();
   readonly #claims = new Map<NetworkId, Claims<E>>();
-  readonly #now: () => number;
+  readonly #monotonicMs: () => number;
   /** Since the last call of `changes`. */
   #rings = new Set<RingId>();
   #networks = new Set<NetworkId>();
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(monotonicMs: () => number) {
+    this.#monotonicMs = monotonicMs;
   }
 
   custody(ring: RingId): Custody {
@@ -125,7 +125,7 @@ export class Ownership<E extends Claimed> {
     const known = this.#claims.get(network);
     if (known !== undefined) return known;
     const ownerOf = (ring: RingId, number: number): NodeId | null => this.custody(ring).at(number)?.owner ?? null;
-    const claims = new Claims<E>({ ownerOf, now: this.#now });
+    const claims = new Claims<E>({ ownerOf, monotonicMs: this.#monotonicMs });
     this.#claims.set(network, claims);
     return claims;
   }

@@ -83,12 +83,15 @@ export class View {
   /** Told of each, by its owner. */
   onSkewed: (owner: NodeId) => void = () => {};
 
-  /** @param roleOf null for a node that is no member, or not any more */
-  constructor(tables: Tables, clock: HybridClock, roleOf: (node: NodeId) => Role | null, now: () => number) {
+  /**
+   * @param roleOf null for a node that is no member, or not any more
+   * @param monotonicMs by a clock that does not jump: for how long claims have been hidden, or in doubt
+   */
+  constructor(tables: Tables, clock: HybridClock, roleOf: (node: NodeId) => Role | null, monotonicMs: () => number) {
     this.#clock = clock;
     this.#tables = tables;
     this.#roleOf = roleOf;
-    this.ownership = new Ownership(now);
+    this.ownership = new Ownership(monotonicMs);
   }
 
   /**
@@ -187,7 +190,7 @@ export class View {
     this.#tell({ ...nothing, certificates: new Map(), fences: new Set(), on: new Set() });
   }
 
-  /** Claims that have been in doubt since `beforeMs` or longer, milliseconds since the epoch, are not shown any more. */
+  /** Claims that have been in doubt since `beforeMs` or longer, by the clock that does not jump, are not shown any more. */
   settle(beforeMs: number): void {
     if (!this.ownership.settle(beforeMs)) return;
     this.#tell({ ...nothing, certificates: new Map(), fences: new Set(), on: new Set() });

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NetworkId, NodeId } from '../../../controlplane/ids.ts';
+import { Offences } from '../../../controlplane/offences.ts';
+import { Standing } from '../../../controlplane/standing.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { ringOf } from '../../../controlplane/tables/subnets.ts';
 import { identityOf } from '../../sim/identities.ts';
-import { Writer } from './helpers.ts';
+import { quietLog, Writer } from './helpers.ts';
 import { makeNode, type Node } from './nodes.ts';
 
 // A record is shown only while what it claims is true by what is known here. Whatever a member that lies may sign, it
@@ -164,6 +166,32 @@ test('an endpoint does not blink while the grant that gives its address back is 
   give('thief', 192, 256, honest.key.nodeId, 3);
   node.view.settle(Number.POSITIVE_INFINITY);
   assert.deepEqual(shown(node), ['10.0.1.200']);
+});
+
+test('what is in doubt is shown for three seconds, and its writer named after half a minute, however the clock jumps', async () => {
+  const yearMs = 365 * 86_400_000;
+  for (const jumpMs of [-yearMs, yearMs]) {
+    const { node, say, give } = await opened();
+    const { environment, view, time } = node;
+    const offences = new Offences(() => 0);
+    const standing = new Standing({ self: node.id, view, offences, environment, log: quietLog });
+    standing.start();
+    say('honest', topic, key(1), endpoint('10.0.1.200'));
+    give('honest', 192, 256, thief.key.nodeId, 2);
+    environment.now = () => time.now() + jumpMs;
+    await time.run(2_500);
+    assert.deepEqual(shown(node), ['10.0.1.200'], `${jumpMs}`);
+    await time.run(2_500);
+    assert.deepEqual(shown(node), [], `${jumpMs}`);
+    await time.run(12_000);
+    assert.deepEqual(offences.list(), [], 'what makes it true may be on its way');
+    await time.run(15_000);
+    assert.deepEqual(
+      offences.list().map(({ nodeId, what }) => [nodeId, what]),
+      [[honest.key.nodeId, 'endpoint with an address of another node']],
+    );
+    standing.stop();
+  }
 });
 
 test('a manager keeps what others own from being lost with the records of one that goes', async () => {

@@ -32,7 +32,7 @@ export async function makeNode(index: number, role: Role = 'worker', time = new 
     tables,
     clock,
     (node) => members.roleOf(node),
-    () => environment.now(),
+    () => environment.monotonicMs(),
   );
   view.start();
   const transport = new FakeTransport();
