@@ -241,6 +241,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
         learn: (links) => credentials.learn(links),
         admit,
         ...refusals,
+        monotonicMs: () => environment.monotonicMs(),
         log,
       }),
     askDoors: askAtDoors,

@@ -53,6 +53,8 @@ export interface Libp2pTransportInit extends Membership {
   /** Keep strangers out before anything of theirs is parsed; the best first. */
   readonly meshKeys: () => readonly MeshKey[];
   readonly listen: HostPort;
+  /** Milliseconds on a clock that does not jump. */
+  readonly monotonicMs: () => number;
   readonly log: Log;
 }
 
@@ -61,6 +63,8 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
   const { key, log } = init;
   let node: Libp2p<{ pubsub: GossipSub }> | null = null;
   let events: TransportEvents | null = null;
+  /** When each connection was opened: libp2p's own `timeline` is by the wall clock. */
+  const openedMs = new WeakMap<Libp2pConnection, number>();
 
   const running = (): Libp2p<{ pubsub: GossipSub }> => {
     if (node === null) throw new Error('the mesh is not started');
@@ -75,8 +79,9 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
 
   // Before the new connection is in use: gossipsub keeps to the first that it has, and a request would take it too.
   function closeStale(peer: string): void {
+    const nowMs = init.monotonicMs();
     for (const connection of node?.getConnections(peerIdFromString(peer)) ?? []) {
-      const stale = Date.now() - connection.timeline.open > staleAfterMs;
+      const stale = nowMs - (openedMs.get(connection) ?? nowMs) > staleAfterMs;
       if (stale) connection.abort(new Error('the peer has connected anew'));
     }
   }
@@ -139,6 +144,7 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         },
       });
       node = started;
+      started.addEventListener('connection:open', ({ detail }) => openedMs.set(detail, init.monotonicMs()));
       started.addEventListener('peer:connect', ({ detail }) => events?.connected(detail.toString() as NodeId));
       started.addEventListener('peer:disconnect', ({ detail }) => events?.disconnected(detail.toString() as NodeId));
       await started.handle(requestProtocol, (stream, connection) => void answer(stream, connection), {

@@ -92,6 +92,7 @@ test(`${joiners} nodes join at once from behind one address, through one manager
       admit: () => null,
       explain: () => null,
       refused: () => {},
+      monotonicMs: () => performance.now(),
       log: quietLog,
     });
   });

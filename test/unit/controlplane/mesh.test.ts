@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { issueCertificate, newAuthority } from '../../../controlplane/identity/authority.ts';
 import { meshKeyDigest } from '../../../controlplane/identity/credentials.ts';
-import { newNodeKey } from '../../../controlplane/identity/keys.ts';
+import { type NodeKey, newNodeKey } from '../../../controlplane/identity/keys.ts';
 import { Trust } from '../../../controlplane/identity/trust.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import { libp2pTransport } from '../../../controlplane/mesh/libp2p.ts';
@@ -49,8 +49,16 @@ interface Node {
   next(event: 'gossip' | 'pinged' | 'connected' | 'disconnected' | 'refused'): Promise<void>;
 }
 
-async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admitAll?: boolean } = {}): Promise<Node> {
-  const key = newNodeKey();
+async function start(
+  options: {
+    psk?: Uint8Array[];
+    by?: typeof authority;
+    admitAll?: boolean;
+    key?: NodeKey;
+    monotonicMs?: () => number;
+  } = {},
+): Promise<Node> {
+  const key = options.key ?? newNodeKey();
   const port = await freePort();
   const certificate = await issueCertificate(options.by ?? authority, clusterId, { ...key, role: 'worker' }, nowMs);
   const members = new Members(
@@ -86,6 +94,7 @@ async function start(options: { psk?: Uint8Array[]; by?: typeof authority; admit
       refusals.push(Buffer.from(explanation).toString());
       tell('refused');
     },
+    monotonicMs: options.monotonicMs ?? (() => performance.now()),
     log: quietLog,
   });
   await transport.start({
@@ -257,6 +266,32 @@ test('a removed node is kept out', async () => {
   while (removed.refusals.length < 2) await removed.next('refused');
   assert.deepEqual(removed.refusals, ['because', 'because']);
   assert.deepEqual(member.refusals, []);
+});
+
+test('a connection is taken for dead when its peer dials anew after five seconds, however the clock jumps', async (t) => {
+  const [dayMs, startedMs, key] = [86_400_000, Date.now(), newNodeKey()];
+  let monotonicMs = 0;
+  const member = await start({ monotonicMs: () => monotonicMs });
+  const dialAs = async (): Promise<Node> => {
+    const dialler = await start({ key });
+    await dial(dialler, member);
+    return dialler;
+  };
+  const connected = member.next('connected');
+  const first = await dialAs();
+  await connected;
+  t.mock.method(Date, 'now', () => startedMs + dayMs);
+  const second = await dialAs();
+  await member.transport.request(key.nodeId, 'pull', Buffer.alloc(0), AbortSignal.timeout(5_000));
+  assert.deepEqual(
+    [first, second].map(({ transport }) => transport.connections().size),
+    [1, 1],
+  );
+  t.mock.method(Date, 'now', () => startedMs - dayMs);
+  monotonicMs += 5_001;
+  const lost = [first.next('disconnected'), second.next('disconnected')];
+  await dialAs();
+  await Promise.all(lost);
 });
 
 test('who is dialled under the id of another is not taken for it', async () => {
