@@ -37,7 +37,7 @@ export class Mesh implements Transport {
   readonly dialer: Dialer;
   readonly #init: MeshInit;
   readonly #inner: Transport;
-  /** When each connection was last wanted or used, milliseconds since the epoch. */
+  /** When each connection was last wanted or used, by the clock that does not jump. */
   readonly #used = new Map<NodeId, number>();
   /** Requests under way on each connection, in either direction. */
   readonly #busy = new Map<NodeId, number>();
@@ -148,13 +148,10 @@ export class Mesh implements Transport {
     this.#cancelWake = null;
     const { self, nodes, networks, isSuspended, fullMeshUpTo, environment } = this.#init;
     const known = nodes();
-    const nowMs = environment.now();
+    const nowMs = environment.monotonicMs();
     const open = this.#inner.connections();
     const present = new Map(
-      [...open].map(([peer, { sinceMs }]) => [
-        peer,
-        this.#busy.has(peer) ? 0 : nowMs - (this.#used.get(peer) ?? sinceMs),
-      ]),
+      [...open.keys()].map((peer) => [peer, this.#busy.has(peer) ? 0 : nowMs - (this.#used.get(peer) ?? nowMs)]),
     );
     const suspended = new Set([...known.keys()].filter(isSuspended));
     const { connect, retry, disconnect } = shape({
@@ -184,7 +181,7 @@ export class Mesh implements Transport {
       this.#seenAt.set(peer, host);
       this.wake();
     }
-    this.#used.set(peer, this.#init.environment.now());
+    this.#used.set(peer, this.#init.environment.monotonicMs());
   }
 
   /** As its record says, and then where it was seen, at the port that it says it listens at. */
@@ -204,7 +201,7 @@ export class Mesh implements Transport {
       const left = (this.#busy.get(peer) ?? 1) - 1;
       if (left > 0) this.#busy.set(peer, left);
       else this.#busy.delete(peer);
-      if (this.#inner.connections().has(peer)) this.#used.set(peer, this.#init.environment.now());
+      if (this.#inner.connections().has(peer)) this.#used.set(peer, this.#init.environment.monotonicMs());
     }
   }
 

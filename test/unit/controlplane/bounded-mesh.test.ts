@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import { Mesh } from '../../../controlplane/mesh/mesh.ts';
-import { idleMs } from '../../../controlplane/mesh/shape.ts';
+import { idleMs, maxExtraConnections } from '../../../controlplane/mesh/shape.ts';
 import { keyFrom } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
 import { FakeTransport, quietLog, settled, virtualEnvironment } from './helpers.ts';
@@ -14,11 +14,12 @@ const signal = new AbortController().signal;
 async function make() {
   const time = new VirtualTime();
   const transport = new FakeTransport();
+  const environment = virtualEnvironment(time);
   const suspended = new Set<NodeId>();
   transport.answer = async () => Buffer.from('answer');
   for (const id of others) transport.listening.add(id);
   const mesh = new Mesh({
-    ...{ self, transport, log: quietLog, environment: virtualEnvironment(time) },
+    ...{ self, transport, environment, log: quietLog },
     nodes: () => new Map(ids.map((id) => [id, 'worker' as const])),
     addressesOf: (peer) => (others.includes(peer) ? [`192.0.2.${others.indexOf(peer) + 1}:7946`] : []),
     networks: () => [],
@@ -45,7 +46,7 @@ async function make() {
     });
     return release;
   };
-  return { time, transport, suspended, mesh, stranger, hold };
+  return { time, transport, environment, suspended, mesh, stranger, hold };
 }
 
 test('a node of a large mesh is connected to few, and can ask all', async () => {
@@ -61,6 +62,20 @@ test('a node of a large mesh is connected to few, and can ask all', async () => 
   assert.ok(!transport.open.has(stranger), 'closed after it was idle');
   assert.equal(transport.open.size, neighbours);
   await mesh.stop();
+});
+
+test('connections beside the shape end after a minute, and are no more than 64, however the clock jumps', async () => {
+  for (const jumpMs of [-86_400_000, 86_400_000]) {
+    const { time, transport, environment, mesh } = await make();
+    const neighbours = transport.open.size;
+    for (let i = 0; i < 80; i += 1) transport.connect(keyFrom(`stranger ${i}`).nodeId, 'inbound');
+    environment.now = () => time.now() + jumpMs;
+    await time.run(15_000);
+    assert.equal(transport.open.size, neighbours + maxExtraConnections, `${jumpMs}`);
+    await time.run(idleMs);
+    assert.equal(transport.open.size, neighbours, `${jumpMs}`);
+    await mesh.stop();
+  }
 });
 
 test('a connection is not closed while a request of either end is under way, but pulls do not hold it', async () => {
