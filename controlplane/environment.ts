@@ -31,6 +31,11 @@ export const systemEnvironment: Environment = {
   random: () => Math.random(),
 };
 
+/** What a moment of the clock that does not jump is called by the wall clock as it is set now: to be shown. */
+export function wallMs(environment: Environment, monotonicMs: number): number {
+  return environment.now() - (environment.monotonicMs() - monotonicMs);
+}
+
 /** `baseMs` spread by ±25 %, so that nodes started together do not act together. */
 export function jittered(environment: Environment, baseMs: number): number {
   return baseMs * (0.75 + environment.random() * 0.5);

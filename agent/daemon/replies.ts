@@ -260,7 +260,7 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
       Direction: '-',
       Address: cluster.view.nodes.get(id)?.gossip[0] ?? '',
       LastError: dial?.lastError ?? '',
-      NextRetry: dial === undefined || dial.nextRetryMs === 0 ? '' : iso(dial.nextRetryMs),
+      NextRetry: dial?.nextRetryMs == null ? '' : iso(dial.nextRetryMs),
     };
   });
 }

@@ -1,4 +1,4 @@
-import { type Environment, jittered, type Log } from '../environment.ts';
+import { type Environment, jittered, type Log, wallMs } from '../environment.ts';
 import type { NodeId } from '../ids.ts';
 import type { Transport } from './transport.ts';
 
@@ -14,17 +14,18 @@ const maxRetryLaterMs = 30_000;
 // lets the other go first. Not at its own start, when the others may not know of it or are far back in their back-off.
 const politenessMs = 1_000;
 
-/** How the connection to one member stands, for `weft status`. */
+/** How the connection to one member stands, for `weft status`. Times are those of the wall clock as it is set now. */
 export interface DialState {
   readonly attempts: number;
   readonly dialing: boolean;
   readonly sinceMs: number;
   readonly lastError: string;
-  /** Milliseconds since the epoch; 0 while dialing. */
-  readonly nextRetryMs: number;
+  /** null while dialing. */
+  readonly nextRetryMs: number | null;
 }
 
 interface Target {
+  /** Its times are those of the clock that does not jump. */
   state: DialState;
   addresses: readonly string[];
   cancel: () => void;
@@ -77,7 +78,12 @@ export class Dialer {
 
   /** State of every member that is wanted and not connected. */
   states(): ReadonlyMap<NodeId, DialState> {
-    return new Map([...this.#targets].map(([peer, { state }]) => [peer, state]));
+    const shown = ({ sinceMs, nextRetryMs, ...state }: DialState): DialState => ({
+      ...state,
+      sinceMs: wallMs(this.#environment, sinceMs),
+      nextRetryMs: nextRetryMs === null ? null : wallMs(this.#environment, nextRetryMs),
+    });
+    return new Map([...this.#targets].map(([peer, { state }]) => [peer, shown(state)]));
   }
 
   /** One dial, now; those who ask for the same peer at the same time share it. @throws when it fails */
@@ -105,22 +111,22 @@ export class Dialer {
     const addresses = this.#wanted.get(peer);
     const needless = addresses === undefined || this.#targets.has(peer) || this.#transport.connections().has(peer);
     if (this.#stopped || needless) return;
-    const sinceMs = this.#environment.now();
-    const idle = { attempts: 0, dialing: false, sinceMs, lastError: '', nextRetryMs: 0 };
+    const sinceMs = this.#environment.monotonicMs();
+    const idle = { attempts: 0, dialing: false, sinceMs, lastError: '', nextRetryMs: null };
     const target: Target = { state: idle, addresses, cancel: () => {} };
     this.#targets.set(peer, target);
     this.#schedule(peer, target, this.#self < peer || !this.#started ? 0 : jittered(this.#environment, politenessMs));
   }
 
   #schedule(peer: NodeId, target: Target, delayMs: number): void {
-    target.state = { ...target.state, dialing: false, nextRetryMs: this.#environment.now() + delayMs };
+    target.state = { ...target.state, dialing: false, nextRetryMs: this.#environment.monotonicMs() + delayMs };
     target.cancel = this.#environment.timer(delayMs, () => void this.#attempt(peer, target));
   }
 
   async #attempt(peer: NodeId, target: Target): Promise<void> {
     if (this.#transport.connections().has(peer)) return this.#forget(peer);
     const attempts = target.state.attempts + 1;
-    target.state = { ...target.state, attempts, dialing: true, nextRetryMs: 0 };
+    target.state = { ...target.state, attempts, dialing: true, nextRetryMs: null };
     try {
       // Each time another one first, since an address that swallows everything takes all the time that a dial has.
       const at = (attempts - 1) % Math.max(1, target.addresses.length);
@@ -132,7 +138,7 @@ export class Dialer {
       if (attempts === 1) this.#log.info({ peer, err: error }, 'cannot reach a member; retrying with back-off');
     }
     if (this.#targets.get(peer) !== target) return;
-    const lately = this.#environment.now() - target.state.sinceMs < latelyMs;
+    const lately = this.#environment.monotonicMs() - target.state.sinceMs < latelyMs;
     const pauseMs = Math.min(lately ? maxRetryMs : maxRetryLaterMs, firstRetryMs * 2 ** Math.min(attempts - 1, 16));
     this.#schedule(peer, target, jittered(this.#environment, pauseMs));
   }

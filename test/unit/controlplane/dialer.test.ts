@@ -14,8 +14,9 @@ const connection = { direction: 'outbound' as const, address: '192.0.2.1:7946', 
 function make(self: NodeId, random: () => number = () => 0.5) {
   const time = new VirtualTime();
   const transport = new FakeTransport();
-  const dialer = new Dialer({ self, transport, environment: virtualEnvironment(time, random), log: quietLog });
-  return { time, transport, dialer };
+  const environment = virtualEnvironment(time, random);
+  const dialer = new Dialer({ self, transport, environment, log: quietLog });
+  return { time, transport, environment, dialer };
 }
 
 const addressesOf = (...peers: NodeId[]) => new Map(peers.map((peer) => [peer, ['192.0.2.1:7946']]));
@@ -46,6 +47,20 @@ test('the pause between dials doubles from 250 ms up to 3 s, and to 30 s for who
   await made.time.run(600_000);
   const [first = 0, second = 0] = await dials(made, 61_000);
   assert.ok(Math.abs(second - first - 30_000) <= 1, `${second - first}`);
+  made.dialer.stop();
+});
+
+test('who went away a moment ago is dialled every three seconds though the clock is set ahead a day, and is shown by it', async () => {
+  const made = make(low);
+  made.dialer.set(addressesOf(high));
+  await made.time.run(20_000);
+  const dayMs = 86_400_000;
+  made.environment.now = () => made.time.now() + dayMs;
+  const [first = 0, second = 0] = (await dials(made, 10_000)).slice(1);
+  assert.ok(Math.abs(second - first - 3_000) <= 1, `${second - first}`);
+  const state = made.dialer.states().get(high);
+  assert.equal(state?.sinceMs, made.environment.now() - 30_000);
+  assert.ok((state?.nextRetryMs ?? 0) > made.environment.now());
   made.dialer.stop();
 });
 
