@@ -233,6 +233,7 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
     const connection = connections.get(id);
     const dial = dials.get(id);
     const health = cluster.liveness.stateOf(id);
+    const failure = cluster.transport.dialer.lastFailure(id);
     const base = {
       ID: id,
       Hostname: hostnameOf(cluster, id),
@@ -240,6 +241,8 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
       StatusSince: iso(health.sinceMs),
       StatusMessage: health.why,
       RTTMilliseconds: health.rttMs === null ? null : Math.round(health.rttMs * 1000) / 1000,
+      LastError: failure?.error ?? '',
+      LastErrorAt: failure === null ? '' : iso(failure.atMs),
     };
     if (connection !== undefined) {
       const { direction, address, sinceMs } = connection;
@@ -249,7 +252,6 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
         Since: iso(sinceMs),
         Direction: direction,
         Address: address,
-        LastError: '',
         NextRetry: '',
       };
     }
@@ -259,7 +261,6 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
       Since: iso(dial?.sinceMs ?? agent.startedMs),
       Direction: '-',
       Address: cluster.view.nodes.get(id)?.gossip[0] ?? '',
-      LastError: dial?.lastError ?? '',
       NextRetry: dial?.nextRetryMs == null ? '' : iso(dial.nextRetryMs),
     };
   });

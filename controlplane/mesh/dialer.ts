@@ -14,6 +14,9 @@ const maxRetryLaterMs = 30_000;
 // lets the other go first. Not at its own start, when the others may not know of it or are far back in their back-off.
 const politenessMs = 1_000;
 
+// Failures remembered of members that may be connected by now; beyond that the oldest makes room.
+const maxFailures = 1_024;
+
 /** How the connection to one member stands, for `weft status`. Times are those of the wall clock as it is set now. */
 export interface DialState {
   readonly attempts: number;
@@ -22,6 +25,13 @@ export interface DialState {
   readonly lastError: string;
   /** null while dialing. */
   readonly nextRetryMs: number | null;
+}
+
+/** Why a dial failed, and when. */
+export interface DialFailure {
+  readonly error: string;
+  /** Milliseconds since the epoch, by the wall clock as it is set now. */
+  readonly atMs: number;
 }
 
 interface Target {
@@ -39,6 +49,8 @@ export class Dialer {
   readonly #log: Log;
   readonly #targets = new Map<NodeId, Target>();
   readonly #dials = new Map<NodeId, Promise<void>>();
+  /** The last of each member, by the clock that does not jump; the oldest first. */
+  readonly #failures = new Map<NodeId, DialFailure>();
   #wanted: ReadonlyMap<NodeId, readonly string[]> = new Map();
   #started = false;
   #stopped = false;
@@ -86,12 +98,22 @@ export class Dialer {
     return new Map([...this.#targets].map(([peer, { state }]) => [peer, shown(state)]));
   }
 
+  /** The last dial to that member that failed, also when it is connected by now. */
+  lastFailure(peer: NodeId): DialFailure | null {
+    const failure = this.#failures.get(peer);
+    return failure === undefined ? null : { ...failure, atMs: wallMs(this.#environment, failure.atMs) };
+  }
+
   /** One dial, now; those who ask for the same peer at the same time share it. @throws when it fails */
   dial(peer: NodeId, addresses: readonly string[]): Promise<void> {
     const running = this.#dials.get(peer);
     if (running !== undefined) return running;
     const dialing = this.#transport
       .dial(peer, addresses, AbortSignal.timeout(dialTimeoutMs))
+      .catch((error: unknown) => {
+        this.#failed(peer, error);
+        throw error;
+      })
       .finally(() => this.#dials.delete(peer));
     this.#dials.set(peer, dialing);
     return dialing;
@@ -100,6 +122,13 @@ export class Dialer {
   stop(): void {
     this.#stopped = true;
     for (const peer of [...this.#targets.keys()]) this.#forget(peer);
+  }
+
+  #failed(peer: NodeId, error: unknown): void {
+    this.#failures.delete(peer);
+    const [oldest] = this.#failures.keys();
+    if (oldest !== undefined && this.#failures.size >= maxFailures) this.#failures.delete(oldest);
+    this.#failures.set(peer, { error: messageOf(error), atMs: this.#environment.monotonicMs() });
   }
 
   #forget(peer: NodeId): void {
@@ -133,8 +162,7 @@ export class Dialer {
       await this.dial(peer, [...target.addresses.slice(at), ...target.addresses.slice(0, at)]);
       // Success is only believed when `connected` comes: the other end may still refuse.
     } catch (error) {
-      const lastError = error instanceof Error ? error.message : String(error);
-      target.state = { ...target.state, lastError };
+      target.state = { ...target.state, lastError: messageOf(error) };
       if (attempts === 1) this.#log.info({ peer, err: error }, 'cannot reach a member; retrying with back-off');
     }
     if (this.#targets.get(peer) !== target) return;
@@ -143,3 +171,5 @@ export class Dialer {
     this.#schedule(peer, target, jittered(this.#environment, pauseMs));
   }
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

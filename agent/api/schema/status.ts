@@ -26,7 +26,9 @@ export const Peer = z.strictObject({
   Address: z.string(),
   /** Smoothed round trip; null before the first. */
   RTTMilliseconds: z.number().nullable(),
+  /** Why the last dial that failed did, also when it is connected by now; empty when none did. */
   LastError: z.string(),
+  LastErrorAt: isoTime,
   /** Next dial; empty when connected. */
   NextRetry: z.string(),
 });

@@ -97,7 +97,7 @@ function peers({ Peers: all }: Status, nowMs: number): string {
     peer.Address,
     peer.RTTMilliseconds === null ? '' : `${peer.RTTMilliseconds.toFixed(1)} ms`,
     peer.State === 'connected' ? '' : relative(peer.NextRetry, nowMs),
-    peer.LastError,
+    peer.LastError === '' ? '' : `${peer.LastError} (${relative(peer.LastErrorAt, nowMs)})`,
   ]);
   const header = ['PEER', 'STATUS', 'SINCE', 'CONNECTION', 'FOR', 'ADDRESS', 'RTT', 'NEXT TRY', 'LAST ERROR'];
   return `\n${table(header, rows)}`;

@@ -163,7 +163,8 @@ export const status: Status = {
       Since: ago(90),
       Direction: 'outbound',
       Address: '192.0.2.11:7946',
-      LastError: '',
+      LastError: 'connect EHOSTUNREACH',
+      LastErrorAt: ago(95),
       NextRetry: '',
     },
     {
@@ -178,6 +179,7 @@ export const status: Status = {
       Direction: '-',
       Address: '192.0.2.12:7946',
       LastError: 'connect ECONNREFUSED',
+      LastErrorAt: ago(3),
       NextRetry: ago(-4),
     },
   ],

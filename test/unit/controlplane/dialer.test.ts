@@ -124,6 +124,24 @@ test('a connection ends the dialling, its loss begins it anew and without the ol
   dialer.stop();
 });
 
+test('why the last dial failed, and when, is known also once the member is connected', async () => {
+  const { dialer, transport, time, environment } = make(low);
+  assert.equal(dialer.lastFailure(high), null);
+  dialer.set(addressesOf(high));
+  await time.run(100);
+  transport.open.set(high, connection);
+  dialer.connected(high);
+  await time.run(5_000);
+  environment.now = () => time.now() + 86_400_000;
+  assert.deepEqual(dialer.lastFailure(high), { error: 'refused', atMs: environment.now() - 5_100 });
+  for (let i = 0; i < 1_024; i += 1) {
+    const other = keyFrom(`other ${i}`).nodeId;
+    await assert.rejects(dialer.dial(other, ['192.0.2.1:7946']));
+  }
+  assert.equal(dialer.lastFailure(high), null, 'the oldest makes room');
+  dialer.stop();
+});
+
 test('of two running nodes the greater id lets the other go first; at its own start nobody waits', async () => {
   const starting = make(high);
   starting.dialer.set(addressesOf(low));
