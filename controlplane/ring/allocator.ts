@@ -65,7 +65,7 @@ export class Allocator {
   constructor(init: AllocatorInit) {
     this.#init = init;
     this.#self = init.tables.self;
-    this.resting = new Resting(init.store, () => init.environment.now());
+    this.resting = new Resting(init.store, () => init.environment.monotonicMs());
   }
 
   /**
@@ -169,17 +169,12 @@ export class Allocator {
     if (holder !== null) {
       return { reason: 'taken', detail: `endpoint ${holder.name} on ${this.#nameOf(holder.owner)} has it` };
     }
-    const untilMs = this.resting.until(ring, number);
-    if (untilMs !== null) return { reason: 'resting', detail: this.#awakeIn(untilMs) };
+    const restMs = this.resting.restOf(ring, number);
+    if (restMs !== null) return { reason: 'resting', detail: awakeIn(restMs) };
     if (space.taken.has(number) || this.#reserved.get(ring)?.has(number)) {
       return { reason: 'taken', detail: `an endpoint that is being made on ${this.#nameOf(this.#self)} has it` };
     }
     return null;
-  }
-
-  #awakeIn(untilMs: number): string {
-    const seconds = Math.ceil((untilMs - this.#init.environment.now()) / 1000);
-    return `released a moment ago; free again in ${seconds} s`;
   }
 
   #space(ring: RingId): RingSpace {
@@ -230,7 +225,7 @@ export class Allocator {
     }
     const last = wanted === null ? this.resting.last(ring) : null;
     if (last !== null) {
-      refusals.push({ owner: this.#self, reason: 'resting', detail: `what this node has was ${this.#awakeIn(last)}` });
+      refusals.push({ owner: this.#self, reason: 'resting', detail: `what this node has was ${awakeIn(last)}` });
     } else if (owners.length === 0) {
       refusals.push({ owner: this.#self, reason: 'none', detail: 'this node owns all of it' });
     }
@@ -295,7 +290,7 @@ export class Allocator {
     if (range === null) {
       const last = this.resting.last(ring);
       if (last === null) return refuse('none', 'has none to spare');
-      return refuse('resting', `what it has was ${this.#awakeIn(last)}`);
+      return refuse('resting', `what it has was ${awakeIn(last)}`);
     }
     return encode({
       grant: toWire(await writeGrant(this.#init.tables, ring, { ...range, generation: range.generation + 1 }, from)),
@@ -338,6 +333,8 @@ export class Allocator {
     return this.#init.view.nodes.get(node)?.hostname ?? node;
   }
 }
+
+const awakeIn = (restMs: number): string => `released a moment ago; free again in ${Math.ceil(restMs / 1000)} s`;
 
 const around = (number: number): Range => ({ start: number, end: number + 1 });
 

@@ -6,7 +6,7 @@ import type { Range } from './ring.ts';
 /** A freed number rests before it is used again, so that no host still has the old entry for it. */
 export const restMs = 30_000;
 
-/** What rests in one ring, and until when (milliseconds since the epoch). */
+/** What rests in one ring, and until when, by the clock that does not jump. */
 interface RingRest {
   readonly numbers: NumberSet;
   /** In the order in which they were freed. */
@@ -16,29 +16,29 @@ interface RingRest {
 }
 
 /**
- * The numbers that were in use a moment ago, on disk: a restart does not cut their rest short. As many as were freed
- * within `restMs`.
+ * The numbers that were in use a moment ago. They are on disk, without a time, since no clock is the same on both sides of
+ * a restart: after one they rest anew. As many as were freed within `restMs`.
  */
 export class Resting {
   readonly #store: Store;
-  readonly #now: () => number;
+  readonly #monotonicMs: () => number;
   readonly #rings = new Map<RingId, RingRest>();
 
-  constructor(store: Store, now: () => number) {
+  constructor(store: Store, monotonicMs: () => number) {
     this.#store = store;
-    this.#now = now;
+    this.#monotonicMs = monotonicMs;
+    const untilMs = monotonicMs() + restMs;
     for (const [[, ring, start], value] of store.entries(['resting'])) {
-      const [end, untilMs] = value as [number, number];
-      this.#put(ring as RingId, { start: Number(start), end }, Math.min(untilMs, now() + restMs));
+      const [end] = value as [number];
+      this.#put(ring as RingId, { start: Number(start), end }, untilMs);
     }
   }
 
   /** Starts the rest of these numbers. On disk soon: what a crash takes back was in use until a moment before it. */
   rest(ring: RingId, range: Range): void {
-    const untilMs = this.#now() + restMs;
-    this.#put(ring, range, untilMs);
+    this.#put(ring, range, this.#monotonicMs() + restMs);
     const key = ['resting', ring, range.start];
-    this.#store.commit([{ key, value: [range.end, untilMs] }]).catch(() => {});
+    this.#store.commit([{ key, value: [range.end] }]).catch(() => {});
   }
 
   /** Numbers that rest one by one. */
@@ -51,20 +51,21 @@ export class Resting {
     return this.#awake(ring).ranges;
   }
 
-  /** Until when the number rests, milliseconds since the epoch; null when it does not. */
-  until(ring: RingId, number: number): number | null {
+  /** For how long the number rests yet; null when it does not. */
+  restOf(ring: RingId, number: number): number | null {
     const { until, ranges } = this.#awake(ring);
     const range = ranges.find(({ start, end }) => start <= number && number < end);
-    return until.get(number) ?? range?.untilMs ?? null;
+    const untilMs = until.get(number) ?? range?.untilMs;
+    return untilMs === undefined ? null : untilMs - this.#monotonicMs();
   }
 
-  /** When the last of all that rests may be used again; null when nothing rests. */
+  /** For how long the last of all that rests does; null when nothing rests. */
   last(ring: RingId): number | null {
     const { until, ranges } = this.#awake(ring);
     let last: number | null = null;
     for (const untilMs of until.values()) last = untilMs;
     for (const { untilMs } of ranges) last = Math.max(last ?? 0, untilMs);
-    return last;
+    return last === null ? null : last - this.#monotonicMs();
   }
 
   /** Rings of which something rests, or did. */
@@ -94,9 +95,8 @@ export class Resting {
   /** Without what has rested long enough. */
   #awake(ring: RingId): RingRest {
     const rest = this.#of(ring);
-    const now = this.#now();
-    // A clock that was set back would have them rest for as long.
-    const over = (untilMs: number): boolean => untilMs <= now || untilMs > now + restMs;
+    const nowMs = this.#monotonicMs();
+    const over = (untilMs: number): boolean => untilMs <= nowMs;
     const woken: number[] = [];
     for (const [number, untilMs] of rest.until) {
       if (!over(untilMs)) break;
