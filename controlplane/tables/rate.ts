@@ -7,11 +7,11 @@ const perSecond = 400;
 
 /** A token bucket for each owner whose records come by gossip. Only owners that are members have one. */
 export class RateLimit {
-  readonly #now: () => number;
+  readonly #monotonicMs: () => number;
   readonly #buckets = new Map<NodeId, { tokens: number; atMs: number }>();
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(monotonicMs: () => number) {
+    this.#monotonicMs = monotonicMs;
   }
 
   /** Whether another record of that owner may be taken. */
@@ -27,10 +27,10 @@ export class RateLimit {
   }
 
   #bucket(owner: NodeId): { tokens: number; atMs: number } {
-    const nowMs = this.#now();
+    const nowMs = this.#monotonicMs();
     const known = this.#buckets.get(owner);
     if (known === undefined) return { tokens: burst, atMs: nowMs };
-    known.tokens = Math.min(burst, known.tokens + (Math.max(0, nowMs - known.atMs) / 1_000) * perSecond);
+    known.tokens = Math.min(burst, known.tokens + ((nowMs - known.atMs) / 1_000) * perSecond);
     known.atMs = nowMs;
     // A bucket that is full says nothing.
     if (known.tokens === burst) this.#buckets.delete(owner);

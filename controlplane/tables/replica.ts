@@ -67,7 +67,7 @@ export class Replica {
     this.#log = init.log;
     this.#follows = init.follows ?? (() => true);
     this.#puller = new Puller(init);
-    this.#rate = new RateLimit(() => init.environment.now());
+    this.#rate = new RateLimit(() => init.environment.monotonicMs());
   }
 
   /** Called after every full exchange. */

@@ -5,7 +5,7 @@ import { type NetworkId, type NodeId, newEndpointId } from '../../../controlplan
 import { maxFrameBytes, maxGossipBytes } from '../../../controlplane/mesh/transport.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { parsePullRequest } from '../../../controlplane/tables/pull.ts';
-import { clusterTopic, ownerBytes, toWire } from '../../../controlplane/tables/record.ts';
+import { clusterTopic, ownerBytes, type SignedRecord, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { settled, Writer, whileTimePasses } from './helpers.ts';
 import { connect, makeAuthority, makeNode, makeParty, type Node } from './nodes.ts';
@@ -74,6 +74,28 @@ test('more than a frame holds comes in several answers', async () => {
   assert.ok(answers > 1);
   assert.equal([...a.tables.records(topic)].length, 600);
   assert.equal(a.tables.digest(topic), b.tables.digest(topic));
+});
+
+test('what gossip may pass on for one owner is no more after a step ahead of the clock, and no less after one back', async () => {
+  const node = await makeNode(0);
+  const owner = await identityOf(1, 'worker');
+  node.members.admit(owner.certificate);
+  node.tables.addInterest(topic);
+  const writer = new Writer(owner);
+  const told = (signed: SignedRecord) => node.replica.gossip(topic, encode([toWire(signed)]), writer.nodeId);
+  told(writer.write(topic, '', 1));
+  for (let i = 1; i < 4_000; i += 1) told(writer.write(topic, `ep/${'e'.repeat(64)}`, endpoint(i)));
+  assert.equal(node.tables.position(topic, writer.nodeId).seq, 4_000);
+  const next = writer.write(topic, `ep/${'e'.repeat(64)}`, endpoint(4_000));
+  for (const [jumpMs, taken] of [
+    [86_400_000, 4_000],
+    [-86_400_000, 4_001],
+  ] as const) {
+    if (taken > 4_000) await node.time.run(1_000);
+    node.environment.now = () => node.time.now() + jumpMs;
+    told(next);
+    assert.equal(node.tables.position(topic, writer.nodeId).seq, taken, `${jumpMs}`);
+  }
 });
 
 test('an answer fits into a frame also when there are many streams with little in each', async () => {
