@@ -157,7 +157,7 @@ export class Puller {
         .slice(from, from + maxTopicsPerRequest)
         .map((topic) => [topic, Buffer.from(tables.digest(topic), 'hex')]);
       const mine = own.slice(from, from + maxTopicsPerRequest).map(([topic, { epoch, seq }]) => [topic, epoch, seq]);
-      const sentMs = this.#init.environment.now();
+      const sentMs = this.#init.environment.monotonicMs();
       const reply = parseCompareReply(await this.#ask(peer, 'compare', { digests, own: mine }, compareTimeoutMs));
       if (reply === null) return this.#refuse('malformed answer to a comparison', peer);
       tables.propagation.compared(peer, sentMs, reply.nowMs);

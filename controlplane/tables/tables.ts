@@ -88,11 +88,11 @@ export class Tables {
   constructor(init: TablesInit) {
     this.#init = init;
     this.self = init.key.nodeId;
-    this.propagation = new Propagation(init.now ?? (() => 0));
+    const clocks = { now: init.now ?? (() => 0), monotonicMs: init.monotonicMs ?? (() => 0) };
+    this.propagation = new Propagation(clocks);
     this.#own = new OwnStreams({
       ...init,
-      now: init.now ?? (() => 0),
-      monotonicMs: init.monotonicMs ?? (() => 0),
+      ...clocks,
       random: init.random ?? Math.random,
       pause: init.pause ?? (() => Promise.resolve()),
       streamOf: (topic) => this.#streamOf(topic, this.self),
