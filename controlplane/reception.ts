@@ -110,7 +110,8 @@ export class Reception {
     const { pkcs8 } = cluster.identity.key;
     const renew = (request: Uint8Array, from: NodeId) =>
       cluster.keys.issuer.answer(request, from, cluster.identity.networkKeys);
-    const listener = await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, now, log });
+    const monotonicMs = (): number => environment.monotonicMs();
+    const listener = await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, monotonicMs, log });
     return { tokens, limited, listener };
   }
 

@@ -28,7 +28,8 @@ export interface JoinListenerInit {
   readonly decide: (secret: Uint8Array, request: Uint8Array) => Promise<JoinVerdict>;
   /** Answers a member that asks for a certificate here; it has proved its key. @throws when it gets none */
   readonly renew: (request: Uint8Array, from: NodeId) => Promise<Uint8Array>;
-  readonly now: () => number;
+  /** Milliseconds on a clock that does not jump. */
+  readonly monotonicMs: () => number;
   readonly log: Log;
 }
 
@@ -109,14 +110,14 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
   }
 
   function allowed(address: string): boolean {
-    const now = init.now();
+    const nowMs = init.monotonicMs();
     const seen = attempts.get(address);
-    if (seen !== undefined && now - seen.since < 60_000) {
+    if (seen !== undefined && nowMs - seen.since < 60_000) {
       seen.count += 1;
       return seen.count <= attemptsPerMinute;
     }
     if (attempts.size >= maxTrackedAddresses) attempts.clear();
-    attempts.set(address, { since: now, count: 1 });
+    attempts.set(address, { since: nowMs, count: 1 });
     return true;
   }
 

@@ -48,6 +48,24 @@ test('one file opens netlink sockets, one raw sockets, one runs ip and nft, one 
   assert.deepEqual(importersOf(/^lmdb$/), ['controlplane/store.ts']);
 });
 
+test('the wall clock is read where a moment is meant, never for how long something takes: it jumps', () => {
+  // To be shown, compared with what others wrote, or with the dates of certificates and tokens; for epochs and stamps.
+  const readers = [
+    'environment',
+    ...['join-client', 'limited-tokens'].map((name) => `identity/${name}`),
+    'joining',
+    ...['issuer', 'keys', 'mesh-keys', 'renewal', 'roots'].map((name) => `keys/${name}`),
+    'liveness/liveness',
+    ...['membership', 'networks', 'parts', 'reception'],
+    ...['members', 'own', 'propagation', 'replica'].map((name) => `tables/${name}`),
+  ];
+  const found = files.filter((file) => /\.now\(\)/.test(readFileSync(file, 'utf8')));
+  assert.deepEqual(
+    found.filter((file) => planeOf(file) === 'controlplane'),
+    readers.map((name) => `controlplane/${name}.ts`),
+  );
+});
+
 test('no shell is ever asked to run anything', () => {
   for (const file of files) assert.doesNotMatch(readFileSync(file, 'utf8'), /\bshell: true|\bexecSync\(|[^.]\bexec\(/);
 });

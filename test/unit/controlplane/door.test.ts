@@ -48,7 +48,7 @@ async function listen(by: Authority, links = [link], role: 'worker' | 'manager' 
       const certificate = await issueCertificate(by, clusterId, { ...member, role: 'worker' }, nowMs);
       return encodeRenewal({ certificate, links, authorities: [], meshKeys: [randomBytes(32)] });
     },
-    now: Date.now,
+    monotonicMs: Date.now,
     log: quietLog,
   });
   listeners.push(listener);

@@ -50,7 +50,7 @@ interface Seen {
   readonly request: Buffer;
 }
 
-async function listen(decide: (seen: Seen) => JoinVerdict = () => ({ ok: true, bootstrap }), now = Date.now) {
+async function listen(decide: (seen: Seen) => JoinVerdict = () => ({ ok: true, bootstrap }), monotonicMs = Date.now) {
   const seen: Seen[] = [];
   const listener = await startJoinListener({
     listen: { host: loopback, port: 0 },
@@ -64,7 +64,7 @@ async function listen(decide: (seen: Seen) => JoinVerdict = () => ({ ok: true, b
     renew: async () => {
       throw new Error('nobody renews here');
     },
-    now,
+    monotonicMs,
     log: quietLog,
   });
   closing.push(listener.close);
@@ -242,11 +242,11 @@ test('the listener answers joins only, of the size of a join', async () => {
 });
 
 test('attempts from one address are limited, for a minute, but those that succeed do not count', async () => {
-  let now = 1_000_000;
+  let monotonicMs = 1_000_000;
   let refusing = false;
   const { at, seen } = await listen(
     () => (refusing ? refuse(403, 'join_token_invalid', 'no') : { ok: true, bootstrap }),
-    () => now,
+    () => monotonicMs,
   );
   const bad = async (count: number): Promise<void> => {
     for (let attempt = 0; attempt < count; attempt += 1)
@@ -257,7 +257,7 @@ test('attempts from one address are limited, for a minute, but those that succee
   await bad(1);
   await assert.rejects(join(at), { code: 'join_rate_limited', hint: /wait a minute/ });
   assert.equal(seen.length, 3);
-  now += 60_000;
+  monotonicMs += 60_000;
   refusing = true;
   await assert.rejects(join(at), { code: 'join_token_invalid' });
 });
