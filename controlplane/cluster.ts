@@ -23,7 +23,7 @@ import { clusterTopic } from './tables/record.ts';
 import type { Replica } from './tables/replica.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Touched, View } from './tables/view.ts';
-import { addressWarnings } from './warnings.ts';
+import { addressWarnings, clockWarning } from './warnings.ts';
 
 /** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
 export class Cluster {
@@ -253,8 +253,9 @@ export class Cluster {
     this.inheritance.follow(touched);
   }
 
-  /** What a person should know of addresses, one line each. */
-  addressWarnings(): string[] {
-    return addressWarnings(this.#parts);
+  /** What a person should know of addresses and clocks, one line each. */
+  warnings(): string[] {
+    const clocks = clockWarning(this.#parts);
+    return [...addressWarnings(this.#parts), ...(clocks === null ? [] : [clocks])];
   }
 }

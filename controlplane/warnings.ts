@@ -2,6 +2,8 @@ import type { NodeId } from './ids.ts';
 import type { Networks } from './networks.ts';
 import type { Inheritance } from './ring/inheritance.ts';
 import { sharedVteps } from './standing.ts';
+import { maxSkewMs } from './tables/clock.ts';
+import type { Tables } from './tables/tables.ts';
 import type { View } from './tables/view.ts';
 
 interface Estates {
@@ -32,6 +34,27 @@ export function addressWarnings({
     lines.push(`${names} say they have the same VTEP: \`weft node rm\` the one that is gone`);
   }
   return lines.filter((line) => line !== '');
+}
+
+// More names than that say that it is this node's own clock.
+const maxNames = 5;
+
+/** One line when clocks of others are further from this node's than one may be off, or null. */
+export function clockWarning({ self, view, tables }: { self: NodeId; view: View; tables: Tables }): string | null {
+  const offsets = view.stampsAhead();
+  for (const [node, { offsetMs }] of tables.propagation.clocks()) {
+    if (Math.abs(offsetMs) > maxSkewMs) offsets.set(node, offsetMs);
+    // It was set right; what it had stamped before that stays in the tables.
+    else offsets.delete(node);
+  }
+  offsets.delete(self);
+  if (offsets.size === 0) return null;
+  const names = [...offsets].slice(0, maxNames).map(([id, offsetMs]) => {
+    const seconds = Math.round(Math.abs(offsetMs) / 1000);
+    return `${view.nodes.get(id)?.hostname ?? id} (${id}) is ${seconds} s ${offsetMs > 0 ? 'ahead' : 'behind'}`;
+  });
+  const more = offsets.size > maxNames ? ` and ${offsets.size - maxNames} more` : '';
+  return `clocks differ from this node's: ${names.join(', ')}${more}; set them right, or of two changes the wrong one may count`;
 }
 
 /** What the numbers of a removed node wait for; null when it was not removed. */

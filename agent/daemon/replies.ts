@@ -344,10 +344,7 @@ function offenders(cluster: Cluster): Status['Offenders'] {
 }
 
 function clusterWarnings(cluster: Cluster): string[] {
-  const { skewed } = cluster.view;
-  const warnings = cluster.addressWarnings();
-  if (skewed > 0)
-    warnings.push(`${skewed} records are stamped more than a minute ahead of this clock: compare the clocks`);
+  const warnings = cluster.warnings();
   const { endsMs, late, lastError } = cluster.keys.renewal.state;
   if (late) {
     warnings.push(`this node's certificate ${endsMs > Date.now() ? 'ends' : 'ended'} at ${iso(endsMs)} and cannot be \

@@ -35,9 +35,14 @@ export class HybridClock {
     return replaced[1] < maxCounter ? [replaced[0], replaced[1] + 1] : [replaced[0] + 1, 0];
   }
 
+  /** How far a moment is ahead of the wall clock here; negative for one that is past. */
+  aheadMs(wallMs: number): number {
+    return wallMs - this.#now();
+  }
+
   /** @returns false when the time stamp is too far in the future to follow */
   observe(seen: Timestamp): boolean {
-    if (seen[0] > this.#now() + maxSkewMs) return false;
+    if (this.aheadMs(seen[0]) > maxSkewMs) return false;
     if (compareTimestamps(seen, this.#last) > 0) this.#last = seen;
     return true;
   }

@@ -11,6 +11,8 @@ const freshMs = 300_000;
 // By how much two clocks may drift apart meanwhile, or be set right by slewing (500 ppm, adjtimex(2)). What differs by more
 // was set anew, and the later comparison is the true one however slow.
 const driftMs = 200;
+// A clock that nobody has compared for longer may have been set since.
+const shownForMs = 3_600_000;
 // What seems older than that tells of a clock that was set since it was compared with, or of a node that was away: a year
 // of either would be all that is left of the sum.
 const maxLagMs = 3_600_000;
@@ -109,10 +111,13 @@ export class Propagation {
     return { buckets, count: this.#count, sumMs: this.#sumMs, maxMs: this.#maxMs };
   }
 
+  /** Clocks that were compared with lately. */
   clocks(): ReadonlyMap<NodeId, ClockOffset> {
-    const aheadMs = this.#clocks.monotonicMs() - this.#clocks.now();
+    const nowMs = this.#clocks.monotonicMs();
+    const aheadMs = nowMs - this.#clocks.now();
+    const lately = [...this.#compared].filter(([, { atMs }]) => nowMs - atMs <= shownForMs);
     return new Map(
-      [...this.#compared].map(([peer, { zeroMs, rttMs }]) => [peer, { offsetMs: Math.round(zeroMs + aheadMs), rttMs }]),
+      lately.map(([peer, { zeroMs, rttMs }]) => [peer, { offsetMs: Math.round(zeroMs + aheadMs), rttMs }]),
     );
   }
 }

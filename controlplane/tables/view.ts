@@ -3,7 +3,7 @@ import type { Role } from '../identity/certificates.ts';
 import type { EndpointId, NetworkId, NodeId } from '../ids.ts';
 import type { Custody } from '../ring/custody.ts';
 import type { Promises } from '../ring/fence.ts';
-import { compareTimestamps, type HybridClock, type Timestamp } from './clock.ts';
+import { compareTimestamps, type HybridClock, maxSkewMs, type Timestamp } from './clock.ts';
 import {
   type ClusterValue,
   type EndpointValue,
@@ -78,9 +78,9 @@ export class View {
   readonly #clock: HybridClock;
   readonly #tables: Tables;
   #unwatch: () => void = () => {};
-  /** Records stamped too far in the future since start. */
-  skewed = 0;
-  /** Told of each, by its owner. */
+  /** Writer and key of the records that are stamped too far ahead of the clock here -> for when. */
+  readonly #ahead = new Map<NodeId, Map<string, number>>();
+  /** Told of each record that is stamped too far ahead of the clock here, by its owner. */
   onSkewed: (owner: NodeId) => void = () => {};
 
   /**
@@ -196,6 +196,18 @@ export class View {
     this.#tell({ ...nothing, certificates: new Map(), fences: new Set(), on: new Set() });
   }
 
+  /** Nodes with records that are stamped further ahead of the clock here than one may be off, and how far. */
+  stampsAhead(): Map<NodeId, number> {
+    const found = new Map<NodeId, number>();
+    for (const [owner, stamps] of this.#ahead) {
+      for (const wallMs of stamps.values()) {
+        const aheadMs = this.#clock.aheadMs(wallMs);
+        if (aheadMs > maxSkewMs) found.set(owner, Math.max(aheadMs, found.get(owner) ?? 0));
+      }
+    }
+    return found;
+  }
+
   /** What was promised about what a removed node owned. */
   promises(removed: NodeId): Pick<Promises, 'removers' | 'ballots' | 'settled'> {
     const ballots = new Map<number, Map<NodeId, NodeId>>();
@@ -246,7 +258,7 @@ export class View {
         nodes = true;
       } else if (prefix === 'role') {
         roles = true;
-        if (value !== null) this.#clock.observe((value as Stamped).stamp);
+        this.#observe(owner, key, value as Stamped | null);
       } else if (prefix === 'on') {
         const network = first as NetworkId;
         setIn(this.#on, network, owner, value === null ? null : true);
@@ -264,10 +276,7 @@ export class View {
         fences.add(first as NodeId);
       } else {
         setIn(this.#shared, key, owner, value as Stamped | null);
-        if (value !== null && !this.#clock.observe((value as Stamped).stamp)) {
-          this.skewed += 1;
-          this.onSkewed(owner);
-        }
+        this.#observe(owner, key, value as Stamped | null);
         if (prefix === 'network' || prefix === 'subnet') {
           this.#mergeNetwork(first as NetworkId);
           networks = true;
@@ -278,6 +287,13 @@ export class View {
       }
     }
     this.#tell({ nodes, networks, removed, fences, on, roles, keys, certificates });
+  }
+
+  /** Follows the stamp of a record that has come, or gone. */
+  #observe(owner: NodeId, key: string, value: Stamped | null): void {
+    const ahead = value !== null && !this.#clock.observe(value.stamp);
+    setIn(this.#ahead, owner, key, ahead ? value.stamp[0] : null);
+    if (ahead) this.onSkewed(owner);
   }
 
   #tell(touched: Omit<Touched, 'endpoints' | 'rings'>): void {

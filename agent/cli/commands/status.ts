@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Status } from '../../api/schema.ts';
 import { define } from '../define.ts';
 import type { Session } from '../session.ts';
-import { count, duration, fields, relative, section, table } from '../text.ts';
+import { count, duration, elapsed, fields, relative, section, table } from '../text.ts';
 
 /** `weft status`. */
 export function addStatus(parent: Command, session: Session): void {
@@ -27,6 +27,7 @@ function render(status: Status, nowMs: number): string {
       status.Kernel.Failed.map(({ Object: object, Why: why }) => `${object}: ${why}`),
     ),
     offenders(status, nowMs),
+    section('Clocks', clocks(status)),
     section('Warnings', status.Warnings),
     status.State === 'inactive' ? '\nThis node is in no cluster: `weft init` makes one, `weft join` joins one.\n' : '',
   ].join('');
@@ -84,6 +85,15 @@ function offenders({ Offenders: all }: Status, nowMs: number): string {
   if (all.length === 0) return '';
   const rows = all.map((each) => [each.Hostname, each.What, String(each.Count), relative(each.Last, nowMs)]);
   return `\n${table(['OFFENDER', 'WHAT', 'COUNT', 'LAST'], rows)}`;
+}
+
+/** Those of other nodes that are more than a second off: a person can do something about them. */
+function clocks({ Propagation: { Clocks: all } }: Status): string[] {
+  const off = all.filter(({ OffsetMs: offset }) => Math.abs(offset) > 1000);
+  return off.map(
+    ({ Hostname: name, OffsetMs: offset }) =>
+      `${name} is ${elapsed(Math.abs(offset))} ${offset > 0 ? 'ahead of' : 'behind'} this node`,
+  );
 }
 
 function peers({ Peers: all }: Status, nowMs: number): string {

@@ -74,6 +74,9 @@ Not in the kernel:
 OFFENDER   WHAT            COUNT   LAST
 beta       bad signature   3       About a minute ago
 
+Clocks:
+  gamma is 40.2 s behind this node
+
 Warnings:
   clock of gamma is 40 s behind
 `,
@@ -196,8 +199,12 @@ test('weft version --json', async () => {
 
 test('status of a node in no cluster says what to do', async () => {
   const inactive = { NodeID: '', ClusterID: '', Role: '', State: 'inactive', Peers: [], Warnings: [], Offenders: [] };
+  const unmeasured = { Buckets: [], Count: 0, SumMs: 0, Unmeasured: 0, Clocks: [] };
   const kernel = { State: 'ok', Pending: 0, Failed: [], Repairs: 0 };
-  agent.answers.set('status', { status: 200, body: { ...status, ...inactive, Kernel: kernel, GatewayBridge: null } });
+  agent.answers.set('status', {
+    status: 200,
+    body: { ...status, ...inactive, Kernel: kernel, GatewayBridge: null, Propagation: unmeasured },
+  });
   assert.equal(
     await ok(agent, ['status']),
     `Node:     alpha

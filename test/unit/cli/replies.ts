@@ -191,7 +191,13 @@ export const status: Status = {
   },
   GatewayBridge: { Name: 'docker_gwbridge', Subnet: '172.18.0.0/16' },
   Warnings: ['clock of gamma is 40 s behind'],
-  Propagation: { Buckets: [{ LeMs: 5, Count: 1 }], Count: 1, SumMs: 3, Unmeasured: 0, Clocks: [] },
+  Propagation: {
+    ...{ Buckets: [{ LeMs: 5, Count: 1 }], Count: 1, SumMs: 3, Unmeasured: 0 },
+    Clocks: [
+      { ID: ids.beta, Hostname: 'beta', OffsetMs: 900, RttMs: 0.4 },
+      { ID: '12D3KooWGamma', Hostname: 'gamma', OffsetMs: -40_200, RttMs: 0.5 },
+    ],
+  },
   Offenders: [{ ID: ids.beta, Hostname: 'beta', What: 'bad signature', Count: 3, Last: ago(60) }],
 };
 

@@ -58,7 +58,7 @@ test('what a dead node owned rests until every manager has agreed to its heir, a
     cluster.inheritance.waiting().map((each) => each.for),
     [[other.key.nodeId]],
   );
-  assert.match(cluster.addressWarnings().join(), /rests until manager-2 has agreed/);
+  assert.match(cluster.warnings().join(), /rests until manager-2 has agreed/);
   const frontend = cluster.view.networks.get(id);
   assert.ok(frontend !== undefined);
   await assert.rejects(cluster.networks.allocateAddress(frontend), {
@@ -131,10 +131,7 @@ test('records that stay untrue are named with who writes them, until they are tr
   await time.run(31_000);
   assert.deepEqual(named(), []);
   // Two that say they have one VTEP are for a person to look at.
-  assert.match(
-    cluster.addressWarnings().join('\n'),
-    /manager-2 .* and dead .* and receiver .* say they have the same VTEP/,
-  );
+  assert.match(cluster.warnings().join('\n'), /manager-2 .* and dead .* and receiver .* say they have the same VTEP/);
   say(manager, clusterTopic, ['node', { ...node('manager-2'), vtep: '192.0.2.1' }]);
   await settled();
   await cluster.stop();

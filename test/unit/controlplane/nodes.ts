@@ -24,6 +24,8 @@ export async function makeNode(index: number, role: Role = 'worker', time = new 
     store,
     members,
     validate: (signed) => objectionTo(signed, members.roleOf(signed.record.owner)),
+    now: () => environment.now(),
+    monotonicMs: () => environment.monotonicMs(),
     log: quietLog,
   });
   await tables.load();

@@ -4,6 +4,7 @@ import type { NetworkId } from '../../../controlplane/ids.ts';
 import { maxCounter, maxSkewMs } from '../../../controlplane/tables/clock.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, type SignedRecord } from '../../../controlplane/tables/record.ts';
+import { clockWarning } from '../../../controlplane/warnings.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { simulationStartMs } from '../../sim/time.ts';
 import { Writer } from './helpers.ts';
@@ -102,14 +103,35 @@ test('a name that was taken twice in the same millisecond leads to the same netw
   assert.equal(first, second);
 });
 
-test('a stamp from far ahead is counted, and does not drag the clock along', async () => {
+test('a stamp from far ahead, of a decision on a role too, names its writer and does not drag the clock along', async () => {
   const ahead = simulationStartMs + maxSkewMs + 60_000;
-  for (const { view, clock } of await inBothOrders(
-    written(one, clusterTopic, [`network/${id}`, network([ahead, 0])]),
-    [],
-  )) {
-    assert.equal(view.skewed, 1);
+  const records = written(
+    one,
+    clusterTopic,
+    [`network/${id}`, network([ahead, 0])],
+    [`role/${two.key.nodeId}`, { stamp: [ahead + 5, 0], role: 'worker' }],
+  );
+  for (const { view, clock } of await inBothOrders(records, [])) {
+    assert.deepEqual([...view.stampsAhead()], [[one.key.nodeId, maxSkewMs + 60_005]]);
     assert.ok(clock.next()[0] <= simulationStartMs + maxSkewMs);
+  }
+});
+
+test('what warns of clocks names nodes and how far they are off, and ends when time or a comparison says so', async () => {
+  const stamp = [simulationStartMs + maxSkewMs + 90_000, 0] as const;
+  for (const node of await inBothOrders(written(one, clusterTopic, [`network/${id}`, network(stamp)]), [])) {
+    const { view, tables, time, environment } = node;
+    const warning = () => clockWarning({ self: node.id, view, tables });
+    const compare = (offsetMs: number): void =>
+      tables.propagation.compared(one.key.nodeId, environment.monotonicMs(), environment.now() + offsetMs);
+    assert.ok(warning()?.includes(`${one.key.nodeId}) is 150 s ahead`), `${warning()}`);
+    compare(10);
+    assert.equal(warning(), null, 'its clock was set right');
+    compare(-7_200_000);
+    assert.ok(warning()?.includes('is 7200 s behind'), `${warning()}`);
+    tables.propagation.forget(one.key.nodeId);
+    await time.run(100_000);
+    assert.equal(warning(), null);
   }
 });
 
