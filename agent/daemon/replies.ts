@@ -316,13 +316,14 @@ function certificateReply(cluster: Cluster): NonNullable<Status['Certificate']> 
 }
 
 function propagation(cluster: Cluster | null): Status['Propagation'] {
-  if (cluster === null) return { Buckets: [], Count: 0, SumMs: 0, Unmeasured: 0, Clocks: [] };
+  if (cluster === null) return { Buckets: [], Count: 0, SumMs: 0, MaxMs: 0, Unmeasured: 0, Clocks: [] };
   const measured = cluster.tables.propagation;
-  const { buckets, count, sumMs } = measured.histogram();
+  const { buckets, count, sumMs, maxMs } = measured.histogram();
   return {
     Buckets: buckets.map(({ endMs, count: upTo }) => ({ LeMs: endMs, Count: upTo })),
     Count: count,
     SumMs: sumMs,
+    MaxMs: maxMs,
     Unmeasured: measured.unmeasured,
     Clocks: [...measured.clocks()].map(([id, { offsetMs, rttMs }]) => ({
       ID: id,

@@ -80,9 +80,10 @@ export const Status = z.strictObject({
     Buckets: z.array(z.strictObject({ LeMs: z.int(), Count: z.int() })),
     Count: z.int(),
     SumMs: z.number(),
-    /** Records of owners whose clock has not been compared with this node's. */
+    MaxMs: z.number(),
+    /** Records of owners whose clock has not been compared with this node's, or has been set since. */
     Unmeasured: z.int(),
-    /** Theirs less ours, as far as the round trip of a request can tell. */
+    /** Theirs less ours, of those compared within an hour, as far as the round trip of a request can tell. */
     Clocks: z.array(z.strictObject({ ID: z.string(), Hostname: z.string(), OffsetMs: z.int(), RttMs: z.number() })),
   }),
   /** What nodes did that they must not do, since the start of this agent; the latest first. */

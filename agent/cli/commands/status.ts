@@ -56,7 +56,20 @@ function cluster(status: Status, nowMs: number): Field[] {
     ['Networks', String(status.Networks)],
     ['Sandboxes', `${status.Sandboxes} here`],
     ['Endpoints', `${local} here, ${remote} on other nodes`],
+    ...propagation(status),
   ];
+}
+
+/** How long records took from their owners' writing to the tables here. */
+function propagation({ Propagation: { Buckets: buckets, Count: total, MaxMs: maxMs } }: Status): Field[] {
+  if (total === 0) return [];
+  const within = (share: number): string => {
+    const bucket = buckets.find(({ Count: upTo }) => upTo >= total * share);
+    // Where a bucket is the last one that anything is in, the longest of all says more than its end.
+    return elapsed(Math.min(bucket?.LeMs ?? maxMs, maxMs));
+  };
+  const spread = `p50 ≤ ${within(0.5)}, p99 ≤ ${within(0.99)}, max ${elapsed(maxMs)}`;
+  return [['Lag', `${spread}, of ${count(total, 'record')}`]];
 }
 
 function certificate({ Certificate: own }: Status, nowMs: number): Field[] {

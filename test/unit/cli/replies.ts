@@ -192,7 +192,8 @@ export const status: Status = {
   GatewayBridge: { Name: 'docker_gwbridge', Subnet: '172.18.0.0/16' },
   Warnings: ['clock of gamma is 40 s behind'],
   Propagation: {
-    ...{ Buckets: [{ LeMs: 5, Count: 1 }], Count: 1, SumMs: 3, Unmeasured: 0 },
+    Buckets: [5, 10, 25, 50].map((LeMs, i) => ({ LeMs, Count: [0, 120, 199, 199][i] ?? 0 })),
+    ...{ Count: 200, SumMs: 3_000, MaxMs: 1_640, Unmeasured: 0 },
     Clocks: [
       { ID: ids.beta, Hostname: 'beta', OffsetMs: 900, RttMs: 0.4 },
       { ID: '12D3KooWGamma', Hostname: 'gamma', OffsetMs: -40_200, RttMs: 0.5 },
