@@ -242,6 +242,7 @@ export class Cluster {
     for (const nodeId of removed) {
       this.removal.bar(nodeId);
       this.liveness.forget(nodeId);
+      this.tables.propagation.forget(nodeId);
     }
     // Before anything that a node writes in its new role is looked at.
     for (const certificate of certificates.values()) this.#parts.members.recognise(certificate);

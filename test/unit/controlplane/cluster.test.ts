@@ -195,6 +195,20 @@ test('members that the join answer named are dialled until they are removed, who
   await cluster.stop();
 });
 
+test('the clock of a node that was removed is forgotten', async () => {
+  const { cluster, transport, time, admit } = makeCluster(self, memoryStore());
+  await cluster.start();
+  admit(remover);
+  const { propagation } = cluster.tables;
+  for (const { key } of [creator, remover]) propagation.compared(key.nodeId, time.now(), time.now());
+  const writer = new Writer(remover);
+  const opening = writer.write(clusterTopic, '', 1);
+  const removal = writer.write(clusterTopic, `removed/${creator.key.nodeId}`, { stamp: [simulationStartMs, 1] });
+  transport.gossip(clusterTopic, [opening, removal], writer.nodeId);
+  assert.deepEqual([...propagation.clocks().keys()], [remover.key.nodeId]);
+  await cluster.stop();
+});
+
 test('a removed node that was away believes who refuses it only with the signature of a manager', async () => {
   const manager = makeCluster(creator, memoryStore());
   await manager.cluster.start();
