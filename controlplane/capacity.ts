@@ -1,6 +1,7 @@
 import type { NodeId } from './ids.ts';
-import type { Allocator } from './ring/allocator.ts';
+import type { Allocator, RingSpace } from './ring/allocator.ts';
 import { inside, type Range, sizeOf } from './ring/ring.ts';
+import type { Pool } from './tables/kinds.ts';
 import type { NetworkSubnet } from './tables/subnets.ts';
 import type { Network, View } from './tables/view.ts';
 
@@ -52,6 +53,18 @@ export function nearlyFull({ name, subnets }: Network, view: View): string | nul
     return `network ${name} has ${total - used} of ${total} addresses left: ${hint}`;
   }
   return null;
+}
+
+/** One line when a pool runs out soon from which networks are made, or null. */
+export function poolNearlyFull(pool: Pool, { name, window, taken }: RingSpace): string | null {
+  const total = sizeOf([window]);
+  const used = taken.countWithin(window.start, window.end);
+  if (total === 0 || used < total * warnAtShare) return null;
+  const [numbers, hint] =
+    pool === 'subnet'
+      ? ['subnets', 'remove networks, or give new ones a `--subnet` of their own']
+      : ['VNIs', 'remove networks'];
+  return `${name} has ${total - used} of ${total} ${numbers} left: ${hint}`;
 }
 
 const totalOf = ({ window, reservedNumbers }: NetworkSubnet): number =>

@@ -1,5 +1,5 @@
 import { addressAt, formatSubnet, offsetIn, overlap, parseSubnet, SubnetPool } from './addresses.ts';
-import { type Capacity, capacityOf, nearlyFull } from './capacity.ts';
+import { type Capacity, capacityOf, nearlyFull, poolNearlyFull } from './capacity.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import { type NetworkId, newNetworkId } from './ids.ts';
@@ -7,9 +7,9 @@ import type { Allocator, RingSpace } from './ring/allocator.ts';
 import { NumberSet } from './ring/numbers.ts';
 import { checked, placeOf, type SubnetSpec } from './subnet-spec.ts';
 import type { HybridClock } from './tables/clock.ts';
-import { firstVni, type NetworkValue, type SubnetValue, vniCount } from './tables/kinds.ts';
+import { firstVni, type NetworkValue, type Pool, type SubnetValue, vniCount } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
-import { type NetworkSubnet, networkOfRing, type RingId } from './tables/subnets.ts';
+import { type NetworkSubnet, networkOfRing, type RingId, ringPools } from './tables/subnets.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
 
@@ -56,8 +56,8 @@ export class Networks {
   readonly #init: NetworksInit;
   /** Names that are being created here right now. */
   readonly #creating = new Set<string>();
-  /** Networks that the log has called nearly full. */
-  readonly #warned = new Set<NetworkId>();
+  /** Networks and pools that the log has called nearly full. */
+  readonly #warned = new Set<NetworkId | Pool>();
 
   constructor(init: NetworksInit) {
     this.#init = init;
@@ -119,6 +119,7 @@ export class Networks {
       };
       await tables.put(clusterTopic, `network/${id}`, value);
       made = true;
+      for (const pool of ringPools) this.#warnOnce(pool, { pool }, this.#poolWarning(pool));
       return this.#init.view.networks.get(id) ?? { ...value, id, subnets: [] };
     } finally {
       allocator.release('vni', vniIndex, made);
@@ -220,20 +221,30 @@ export class Networks {
     return network.subnets.map((subnet) => capacityOf(subnet, view, allocator, tables.self));
   }
 
-  /** Networks that will run out of addresses soon, one line each. */
+  /** Networks that will run out of addresses soon, and pools that will of subnets or VNIs, one line each. */
   warnings(): string[] {
-    return [...this.#init.view.networks.values()].flatMap((network) => nearlyFull(network, this.#init.view) ?? []);
+    const { view } = this.#init;
+    const networks = [...view.networks.values()].flatMap((network) => nearlyFull(network, view) ?? []);
+    return [...networks, ...ringPools.flatMap((pool) => this.#poolWarning(pool) ?? [])];
+  }
+
+  #poolWarning(pool: Pool): string | null {
+    const space = this.spaceOf(pool);
+    return space === null ? null : poolNearlyFull(pool, space);
   }
 
   /** Says once in the log that a network will be full soon. */
   follow(networks: ReadonlySet<NetworkId>): void {
     for (const id of networks) {
       const network = this.#init.view.networks.get(id);
-      const warning = network === undefined ? null : nearlyFull(network, this.#init.view);
-      if (warning !== null && !this.#warned.has(id)) this.#init.log.warn({ network: id }, warning);
-      if (warning === null) this.#warned.delete(id);
-      else this.#warned.add(id);
+      this.#warnOnce(id, { network: id }, network === undefined ? null : nearlyFull(network, this.#init.view));
     }
+  }
+
+  #warnOnce(what: NetworkId | Pool, fields: object, warning: string | null): void {
+    if (warning !== null && !this.#warned.has(what)) this.#init.log.warn(fields, warning);
+    if (warning === null) this.#warned.delete(what);
+    else this.#warned.add(what);
   }
 
   /** @throws ControlPlaneError `not_manager`, `network_in_use`, `network_predefined` */
