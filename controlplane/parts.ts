@@ -174,7 +174,8 @@ export function makeParts(init: ClusterInit): Parts {
     isManager,
     managers: () => [...view.nodes.keys()].filter((id) => roleOf(id) === 'manager'),
   });
-  const standing = new Standing({ self, view, offences, environment, log });
+  const isSuspended = (node: NodeId): boolean => liveness.isSuspended(node);
+  const standing = new Standing({ self, view, offences, isSuspended, environment, log });
   const follows = (peer: NodeId, topic: string): boolean => {
     const network = networkOfTopic(topic);
     return network === null || roleOf(peer) === 'manager' || view.nodesOn(network).has(peer);

@@ -11,25 +11,39 @@ const doubtMs = 3_000;
 const settleEveryMs = 2_000;
 
 const strangeGrant = 'grant over numbers that it does not own';
+const strangeVtep = 'node record with the VTEP of this node';
+
+export interface StandingInit {
+  readonly self: NodeId;
+  readonly view: View;
+  readonly offences: Offences;
+  readonly isSuspended: (node: NodeId) => boolean;
+  readonly environment: Environment;
+  readonly log: Log;
+}
 
 /** Names those whose records stay untrue: they are not shown to readers, but somebody should know who writes them. */
 export class Standing {
   readonly #self: NodeId;
   readonly #view: View;
   readonly #offences: Offences;
+  readonly #isSuspended: (node: NodeId) => boolean;
   readonly #environment: Environment;
   readonly #log: Log;
   /** Grants without effect when this was looked at last. */
   #grants: ReadonlySet<Grant> = new Set();
+  /** Nodes that claimed this node's VTEP then. */
+  #doubles: ReadonlySet<NodeId> = new Set();
   /** What was reported, and how many records of it: node -> what -> count. */
   #reported = new Map<NodeId, Map<string, number>>();
   #cancelLook: () => void = () => {};
   #cancelSettle: () => void = () => {};
 
-  constructor(init: { self: NodeId; view: View; offences: Offences; environment: Environment; log: Log }) {
+  constructor(init: StandingInit) {
     this.#self = init.self;
     this.#view = init.view;
     this.#offences = init.offences;
+    this.#isSuspended = init.isSuspended;
     this.#environment = init.environment;
     this.#log = init.log;
   }
@@ -95,13 +109,23 @@ export class Standing {
       }
     }
     this.#grants = grants;
+    // Two that swap their addresses have the same one for a moment; one that is down may be what this host was before.
+    const doubles = new Set(doublesOf(this.#self, this.#view).filter((node) => !this.#isSuspended(node)));
+    for (const node of doubles) if (this.#doubles.has(node)) add(node, strangeVtep);
+    this.#doubles = doubles;
     return found;
   }
 }
 
-/** Nodes that say they have the same VTEP: two or more of each list. */
-export function sharedVteps(view: View): NodeId[][] {
+/** Other nodes that say they have this node's VTEP. */
+function doublesOf(self: NodeId, view: View): NodeId[] {
+  const own = view.nodes.get(self)?.vtep;
+  return [...view.nodes].flatMap(([node, { vtep }]) => (vtep === own && node !== self ? [node] : []));
+}
+
+/** VTEPs that two or more nodes say they have, and which nodes. */
+export function sharedVteps(view: View): Map<string, NodeId[]> {
   const byVtep = new Map<string, NodeId[]>();
   for (const [node, { vtep }] of view.nodes) byVtep.set(vtep, [...(byVtep.get(vtep) ?? []), node]);
-  return [...byVtep.values()].filter(({ length }) => length > 1);
+  return new Map([...byVtep].filter(([, { length }]) => length > 1));
 }

@@ -1,4 +1,5 @@
 import type { NodeId } from './ids.ts';
+import type { Liveness } from './liveness/liveness.ts';
 import type { Networks } from './networks.ts';
 import type { Inheritance } from './ring/inheritance.ts';
 import { sharedVteps } from './standing.ts';
@@ -11,12 +12,14 @@ interface Estates {
   readonly inheritance: Inheritance;
 }
 
+interface Addressing extends Estates {
+  readonly self: NodeId;
+  readonly networks: Networks;
+  readonly liveness: Pick<Liveness, 'isSuspended'>;
+}
+
 /** What a person should know of addresses, one line each. */
-export function addressWarnings({
-  self,
-  networks,
-  ...estates
-}: Estates & { self: NodeId; networks: Networks }): string[] {
+export function addressWarnings({ self, networks, liveness, ...estates }: Addressing): string[] {
   const { view, inheritance } = estates;
   const lines = [...networks.warnings()];
   for (const { node } of inheritance.waiting()) lines.push(restsFor(estates, node) ?? '');
@@ -29,9 +32,14 @@ export function addressWarnings({
         `\`weft network disconnect ${network.name} ${name}\`, then connect it again`,
     );
   }
-  for (const nodes of sharedVteps(view)) {
-    const names = nodes.map((id) => `${view.nodes.get(id)?.hostname} (${id})`).join(' and ');
-    lines.push(`${names} say they have the same VTEP: \`weft node rm\` the one that is gone`);
+  for (const [vtep, nodes] of sharedVteps(view)) {
+    const nameOf = (id: NodeId): string => `${view.nodes.get(id)?.hostname} (${id})`;
+    const down = nodes.filter((id) => liveness.isSuspended(id));
+    const advice =
+      down.length > 0
+        ? `\`weft node rm\` what is gone for good of those that are down, ${down.map(nameOf).join(' and ')}`
+        : 'all of them live, so one has a wrong data-path-addr, or lies; its own endpoints are not reached';
+    lines.push(`${nodes.map(nameOf).join(' and ')} say they have the same VTEP ${vtep}: ${advice}`);
   }
   return lines.filter((line) => line !== '');
 }

@@ -7,7 +7,7 @@ import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { ringOf } from '../../../controlplane/tables/subnets.ts';
 import { identityOf } from '../../sim/identities.ts';
-import { quietLog, Writer } from './helpers.ts';
+import { makeCluster, memoryStore, quietLog, Writer } from './helpers.ts';
 import { makeNode, type Node } from './nodes.ts';
 
 // A record is shown only while what it claims is true by what is known here. Whatever a member that lies may sign, it
@@ -174,7 +174,14 @@ test('what is in doubt is shown for three seconds, and its writer named after ha
     const { node, say, give } = await opened();
     const { environment, view, time } = node;
     const offences = new Offences(() => 0);
-    const standing = new Standing({ self: node.id, view, offences, environment, log: quietLog });
+    const standing = new Standing({
+      self: node.id,
+      view,
+      offences,
+      isSuspended: () => false,
+      environment,
+      log: quietLog,
+    });
     standing.start();
     say('honest', topic, key(1), endpoint('10.0.1.200'));
     give('honest', 192, 256, thief.key.nodeId, 2);
@@ -192,6 +199,48 @@ test('what is in doubt is shown for three seconds, and its writer named after ha
     );
     standing.stop();
   }
+});
+
+test("who claims this node's VTEP is named, unless it is down, and forgotten when it does not any more", async () => {
+  const { node, say } = await opened();
+  const { view, environment, time } = node;
+  const offences = new Offences(() => 0);
+  const isSuspended = (id: NodeId): boolean => id === honest.key.nodeId;
+  const standing = new Standing({ self: node.id, view, offences, isSuspended, environment, log: quietLog });
+  standing.start();
+  const record = { hostname: 'x', vtep: '192.0.2.7', gossip: ['192.0.2.7:7946'], version: '', createdMs: 0 };
+  await node.tables.put(clusterTopic, 'node', record);
+  for (const by of ['honest', 'thief'] as const) {
+    say(by, clusterTopic, '', 1);
+    say(by, clusterTopic, 'node', record);
+  }
+  await time.run(16_000);
+  assert.deepEqual(offences.list(), [], 'the two may be about to swap addresses');
+  await time.run(15_000);
+  assert.deepEqual(
+    offences.list().map(({ nodeId, what }) => [nodeId, what]),
+    [[thief.key.nodeId, 'node record with the VTEP of this node']],
+  );
+  say('thief', clusterTopic, 'node', { ...record, vtep: '192.0.2.8' });
+  await time.run(15_000);
+  assert.deepEqual(offences.list(), []);
+  standing.stop();
+});
+
+test('nodes with the same VTEP are named with it, and which of them is down', async () => {
+  const { cluster, transport, admit } = makeCluster(manager, memoryStore());
+  await cluster.start();
+  const record = { hostname: 'x', vtep: '192.0.2.7', gossip: ['192.0.2.7:7946'], version: '', createdMs: 0 };
+  for (const identity of [honest, thief]) {
+    admit(identity);
+    const writer = new Writer(identity);
+    const records = [writer.write(clusterTopic, '', 1), writer.write(clusterTopic, 'node', record)];
+    transport.gossip(clusterTopic, records, writer.nodeId);
+  }
+  assert.match(cluster.warnings().join(), /say they have the same VTEP 192\.0\.2\.7: all of them live/);
+  cluster.liveness.isSuspended = (id) => id === thief.key.nodeId;
+  assert.ok(cluster.warnings().join().endsWith(`of those that are down, x (${thief.key.nodeId})`));
+  await cluster.stop();
 });
 
 test('a manager keeps what others own from being lost with the records of one that goes', async () => {
