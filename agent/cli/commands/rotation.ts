@@ -34,11 +34,11 @@ export async function settled<Reply extends Progress>(
   flags: RotateFlags,
   ask: () => Promise<Reply>,
 ): Promise<Reply> {
-  const until = context.io.now() + flags.timeout * 1000;
+  const untilMs = performance.now() + flags.timeout * 1000;
   const wait = async (): Promise<Reply> => {
     for (let reply = first; ; reply = await ask()) {
       if (!reply.Rotating) return reply;
-      if (context.io.now() >= until) throw late(what, reply, flags.timeout);
+      if (performance.now() >= untilMs) throw late(what, reply, flags.timeout);
       await new Promise((resolve) => setTimeout(resolve, pollMs));
     }
   };
