@@ -27,9 +27,9 @@ export const mutants: readonly Mutant[] = [
     quick: true,
     edits: [
       {
-        file: 'tables/stream.ts',
-        replace: 'if (previous !== null && previous.record.seq >= seq) return undefined;',
-        by: 'if (previous !== null && (previous.record.seq >= seq || signed.record.value === null)) return undefined;',
+        file: 'tables/epoch.ts',
+        replace: 'if (!isLater(signed, previous)) return undefined;',
+        by: 'if (!isLater(signed, previous) || (previous && signed.record.value === null)) return undefined;',
       },
     ],
   },
@@ -38,7 +38,7 @@ export const mutants: readonly Mutant[] = [
     quick: true,
     edits: [
       {
-        file: 'tables/stream.ts',
+        file: 'tables/epoch.ts',
         replace: 'if (seq === this.contiguous + 1) this.contiguous = seq;',
         by: 'if (seq > this.contiguous) this.contiguous = seq;',
       },
@@ -59,7 +59,7 @@ export const mutants: readonly Mutant[] = [
     quick: true,
     edits: [
       {
-        file: 'tables/stream.ts',
+        file: 'tables/position.ts',
         replace: 'mine.epoch === theirs.epoch && mine.seq < theirs.seq',
         by: 'mine.epoch === theirs.epoch && mine.seq + 1 < theirs.seq',
       },
@@ -85,8 +85,8 @@ export const mutants: readonly Mutant[] = [
       },
       {
         file: 'removal.ts',
-        replace: 'const isInherited = inherited && this.#init.inheritance.isInherited(nodeId);',
-        by: 'const isInherited = inherited;',
+        replace: 'inherited && (this.#init.inheritance.isInherited(nodeId) || nowMs >= sinceMs + inheritanceMs)',
+        by: 'inherited',
       },
     ],
   },
@@ -101,8 +101,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'tables/own.ts',
-        replace: 'this.#lastEpoch = Math.max(this.#lastEpoch + 1, above + 1, seconds);',
-        by: 'this.#lastEpoch = Math.max(this.#lastEpoch, above + 1, this.#lastEpoch > 0 ? 0 : seconds);',
+        replace: 'this.#lastEpoch = least + 1 + Math.floor(random() * epochsPerSecond);',
+        by: 'this.#lastEpoch = Math.max(this.#lastEpoch || least, above + 1);',
       },
     ],
   },
@@ -111,7 +111,7 @@ export const mutants: readonly Mutant[] = [
     quick: true,
     edits: [
       {
-        file: 'tables/stream.ts',
+        file: 'tables/epoch.ts',
         replace: "return typeof size === 'number' && this.contiguous >= Math.max(size, this.#expected);",
         by: "return typeof size === 'number';",
       },
