@@ -177,8 +177,10 @@ export class Interests {
     const { tables, view } = this.#init;
     const topic = networkTopic(id);
     if (!view.networks.has(id)) {
-      // What the disk speaks of may be on its way from others.
-      if (view.isNetworkRemoved(id) || this.#present.has(id)) this.#forget(id);
+      // What the disk speaks of may be on its way from others; and a network whose only writer was removed comes back when
+      // what its heir wrote is here: to drop our own records for that would bring those back which were tombstones.
+      if (view.isNetworkRemoved(id)) this.#forget(id);
+      else if (this.#present.has(id)) this.#linger(id);
       return;
     }
     this.#present.add(id);
@@ -208,7 +210,8 @@ export class Interests {
 
   /** The last reason is gone for good: addresses go back, others are told, and what they wrote is forgotten. */
   async #end(id: NetworkId): Promise<void> {
-    const { tables, transport, allocator } = this.#init;
+    const { tables, view, transport, allocator } = this.#init;
+    if (!view.networks.has(id)) return this.#forget(id);
     const isNeeded = (): boolean => this.#stopped || this.#isOn(id) || this.#uses.has(id);
     if (!this.#isManager) {
       const [manager] = this.#followers(id).filter((node) => this.#init.isManager(node));

@@ -135,3 +135,21 @@ test('cut off, a worker says that it cannot know the network; one that knew it g
   assert.equal(await worker.cluster.interests.look([network.id]), false);
   await assert.rejects(worker.cluster.interests.enter(newNetworkId()), { code: 'network_not_found' });
 });
+
+test('forgot_its_tombstones: a network whose definition is missing for a moment is not taken for removed', async () => {
+  const { time, manager, worker, network, topic, exchange, attach } = await managerAndWorker();
+  const key = await attach(worker);
+  await exchange();
+  await worker.cluster.tables.remove(topic, key);
+  // As when its only writer was removed, and what the heir wrote is still on its way.
+  await worker.cluster.tables.dropOwner(manager.cluster.self);
+  assert.equal(worker.cluster.view.networks.has(network.id), false);
+  await time.run(1_000);
+  await exchange();
+  assert.ok(worker.cluster.view.networks.has(network.id));
+  assert.equal(manager.cluster.view.endpointsOf(network.id).size, 0);
+  await manager.cluster.networks.remove(network);
+  await exchange();
+  await time.run(1_000);
+  assert.deepEqual([...worker.cluster.tables.owners(topic)], [], 'one that was removed is forgotten');
+});
