@@ -74,8 +74,16 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   if (!isCount(epoch) || !isCount(seq)) return null;
   if (typeof key !== 'string' || key.length > maxKeyLength || (key === '') !== (seq === 1)) return null;
   if (value === undefined || !(writtenMs === 0 || isCount(writtenMs))) return null;
-  const place = { topic: shared(topic), owner: nodeIdOf(ownerKey), epoch, seq, key, value };
-  return new ReceivedRecord(writtenMs === 0 ? place : { ...place, writtenMs }, payload, signature);
+  const record = {
+    topic: shared(topic),
+    owner: nodeIdOf(ownerKey),
+    epoch,
+    seq,
+    key,
+    value,
+    writtenMs: writtenMs || undefined,
+  };
+  return new ReceivedRecord(record, payload, signature);
 }
 
 /**
