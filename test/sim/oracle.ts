@@ -189,8 +189,9 @@ export class Oracle {
     // A manager follows every network.
     const first = members.find(({ host }) => host.isManager) ?? members[0];
     if (first === undefined) return null;
+    const knownToFirst = knowledgeIn(first.cluster);
     for (const { host, cluster } of members) {
-      const differing = cluster === first.cluster ? null : differenceOf(first.cluster, cluster);
+      const differing = cluster === first.cluster ? null : differenceOf(first.cluster, knownToFirst, cluster);
       if (differing !== null) return `${first.host.name} and ${host.name} differ: ${differing}`;
       const wrong = this.#wrongIn(cluster);
       if (wrong !== null) return `${host.name}: ${wrong}`;
@@ -285,12 +286,23 @@ function knowledgeOf({ tables, view }: Cluster, networks: readonly NetworkId[]):
   return new Set(parts.flatMap(([part, values]) => [...values].map((value) => `${part} ${JSON.stringify(value)}`)));
 }
 
+/** The same of one node for several others: many of them follow the same networks. */
+function knowledgeIn(cluster: Cluster): (networks: readonly NetworkId[]) => Set<string> {
+  const known = new Map<string, Set<string>>();
+  return (networks) => {
+    const key = networks.join();
+    const lines = known.get(key) ?? knowledgeOf(cluster, networks);
+    known.set(key, lines);
+    return lines;
+  };
+}
+
 /** The first thing that only one of the two knows. */
-function differenceOf(a: Cluster, b: Cluster): string | null {
+function differenceOf(a: Cluster, knownToA: ReturnType<typeof knowledgeIn>, b: Cluster): string | null {
   // Of a network that was lost with its writer a disk may still hold endpoints; nobody can say that it is gone.
   const followed = ({ tables }: Cluster, id: NetworkId): boolean => tables.hasInterest(networkTopic(id));
   const both = [...a.view.networks.keys()].filter((id) => followed(a, id) && followed(b, id));
-  const [ofA, ofB] = [knowledgeOf(a, both), knowledgeOf(b, both)];
+  const [ofA, ofB] = [knownToA(both), knowledgeOf(b, both)];
   for (const line of ofA) if (!ofB.has(line)) return `only the first has ${line}`;
   for (const line of ofB) if (!ofA.has(line)) return `only the second has ${line}`;
   return null;
