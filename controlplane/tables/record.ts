@@ -74,21 +74,20 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   if (!isCount(epoch) || !isCount(seq)) return null;
   if (typeof key !== 'string' || key.length > maxKeyLength || (key === '') !== (seq === 1)) return null;
   if (value === undefined || !(writtenMs === 0 || isCount(writtenMs))) return null;
-  const record = {
-    topic: shared(topic),
-    owner: nodeIdOf(ownerKey),
-    epoch,
-    seq,
-    key,
+  return new ReceivedRecord({ topic: shared(topic), owner: nodeIdOf(ownerKey), epoch, seq, key }, payload, signature, {
     value,
-    writtenMs: writtenMs || undefined,
-  };
-  return new ReceivedRecord(record, payload, signature);
+    writtenMs: writtenMs === 0 ? undefined : writtenMs,
+  });
 }
+
+type Place = Pick<Record, 'topic' | 'owner' | 'epoch' | 'seq' | 'key'>;
+type Content = Pick<Record, 'value' | 'writtenMs'>;
 
 /**
  * A record of another node, or from the disk. Tables hold many of these, and whoever works with values has its own copy
- * (view.ts): so only the bytes are kept, and the value is read from them when it is asked for.
+ * (view.ts): so only the bytes are kept, and what they say is read from them when it is asked for. As text of one byte a
+ * character, which the heap keeps in one piece and moves when it makes room: each buffer costs more than such a record,
+ * and a pool of them lasts as long as the last record in it.
  */
 class ReceivedRecord implements SignedRecord, Record {
   readonly topic: string;
@@ -96,22 +95,26 @@ class ReceivedRecord implements SignedRecord, Record {
   readonly epoch: number;
   readonly seq: number;
   readonly key: string;
-  readonly writtenMs: number | undefined;
   readonly isTombstone: boolean;
-  /** Payload and signature. */
-  readonly #bytes: Buffer;
+  /** How many bytes of the payload are not kept, since they follow from the fields above. */
+  readonly #implied: number;
+  /** The rest of the payload, and the signature. */
+  readonly #bytes: string;
 
-  constructor(record: Record, payload: Uint8Array, signature: Uint8Array) {
-    this.topic = record.topic;
-    this.owner = record.owner;
-    this.epoch = record.epoch;
-    this.seq = record.seq;
-    this.key = record.key;
-    this.writtenMs = record.writtenMs;
-    this.isTombstone = record.value === null;
-    // A copy: a slice would keep the whole frame that it came in.
-    this.#bytes = Buffer.concat([payload, signature]);
-    latest = { of: this, value: record.value };
+  constructor(place: Place, payload: Uint8Array, signature: Uint8Array, content: Content) {
+    this.topic = place.topic;
+    this.owner = place.owner;
+    this.epoch = place.epoch;
+    this.seq = place.seq;
+    this.key = place.key;
+    this.isTombstone = content.value === null;
+    // Whoever encodes in another way than we gets its bytes kept whole.
+    const head = headOf(place);
+    this.#implied = head.equals(payload.subarray(0, head.length)) ? head.length : 0;
+    scratch.set(payload.subarray(this.#implied));
+    scratch.set(signature, payload.length - this.#implied);
+    this.#bytes = scratch.toString('latin1', 0, payload.length - this.#implied + signatureBytes);
+    latest = { of: this, content };
   }
 
   get record(): Record {
@@ -119,22 +122,41 @@ class ReceivedRecord implements SignedRecord, Record {
   }
 
   get payload(): Uint8Array {
-    return this.#bytes.subarray(0, -signatureBytes);
+    const rest = Buffer.from(this.#bytes.slice(0, -signatureBytes), 'latin1');
+    return this.#implied === 0 ? rest : Buffer.concat([headOf(this), rest]);
   }
 
   get signature(): Uint8Array {
-    return this.#bytes.subarray(-signatureBytes);
+    return Buffer.from(this.#bytes.slice(-signatureBytes), 'latin1');
   }
 
   get value(): unknown {
-    if (this.isTombstone) return null;
-    if (latest?.of !== this) latest = { of: this, value: (decode(this.payload) as unknown[])[6] };
-    return latest.value;
+    return this.isTombstone ? null : this.#content.value;
+  }
+
+  get writtenMs(): number | undefined {
+    return this.#content.writtenMs;
+  }
+
+  get #content(): Content {
+    if (latest?.of !== this) {
+      const [value, writtenMs] = (decode(this.payload) as unknown[]).slice(6);
+      latest = { of: this, content: { value, writtenMs: writtenMs === 0 ? undefined : (writtenMs as number) } };
+    }
+    return latest.content;
   }
 }
 
-/** The value that was read last: a record that has just come is validated, then shown. */
-let latest: { readonly of: ReceivedRecord; readonly value: unknown } | null = null;
+/** What was read last: a record that has just come is validated, then shown. */
+let latest: { readonly of: ReceivedRecord; readonly content: Content } | null = null;
+
+const scratch = Buffer.alloc(maxRecordBytes + signatureBytes);
+
+/** What a payload begins with, up to its value. */
+function headOf({ topic, owner, epoch, seq, key }: Place): Buffer {
+  // The last two are one byte each.
+  return Buffer.from(encode([formatVersion, topic, publicKeyOf(owner), epoch, seq, key, null, 0])).subarray(0, -2);
+}
 
 /** Whether the value is null; costs less than to ask for it. */
 export const isTombstone = (record: Record): boolean =>
