@@ -357,9 +357,18 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
 
 export const networkTopic = (id: NetworkId): string => `net/${id}`;
 
+// Every record of a topic asks: the same text for all of them. When full it starts anew.
+const maxTopics = 4096;
+const networksByTopic = new Map<string, NetworkId | null>();
+
 export function networkOfTopic(topic: string): NetworkId | null {
+  const known = networksByTopic.get(topic);
+  if (known !== undefined) return known;
   const id = topic.slice('net/'.length);
-  return topic.startsWith('net/') && isNetworkId(id) ? id : null;
+  const network = topic.startsWith('net/') && isNetworkId(id) ? id : null;
+  if (networksByTopic.size >= maxTopics) networksByTopic.clear();
+  networksByTopic.set(topic, network);
+  return network;
 }
 
 /**

@@ -250,7 +250,7 @@ export class View {
         this.ownership.setGrant(ring, `${owner} ${key}`, grant === null ? null : { ...grant, by: owner, byManager });
       } else if (networkId !== null) {
         const id = first as EndpointId;
-        const endpoint = value === null ? null : { ...(value as EndpointValue), id, owner, networkId };
+        const endpoint = value === null ? null : endpointOf(value as EndpointValue, { id, owner, networkId });
         this.ownership.setEndpoint(networkId, `${owner} ${id}`, endpoint);
       } else if (prefix === 'node') {
         if (value === null) this.nodes.delete(owner);
@@ -325,6 +325,19 @@ export class View {
     this.ownership.setSpace('vni', vniCount, root);
     this.ownership.setSpace('subnet', new SubnetPool(cluster.pools, cluster.subnetBits).size, root);
   }
+}
+
+const noAliases: string[] = [];
+
+/**
+ * Field by field: of objects made by spreading, the engine gives each a shape of its own, which takes more than the object
+ * does, and there are many of these.
+ */
+function endpointOf(value: EndpointValue, { id, owner, networkId }: Omit<Endpoint, keyof EndpointValue>): Endpoint {
+  const { name, sandbox, ip, ip6, mac, createdMs } = value;
+  const aliases = value.aliases.length === 0 ? noAliases : value.aliases;
+  const endpoint = { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
+  return ip6 === undefined ? endpoint : { ...endpoint, ip6 };
 }
 
 /** Sets or, with null, deletes an entry of a map of maps; no empty inner map stays. */
