@@ -36,6 +36,8 @@ export function readRow(key: Key, bytes: Uint8Array): unknown {
 const mapSizeBytes = 4 * 1024 ** 3;
 // Rows that take some megabytes.
 const rowsBetweenReleases = 10_000;
+// The kernel maps what lies around a page that is read too: a few thousand rows here and there are the whole file.
+const releaseAfterMs = 1_000;
 
 /**
  * Opens (or makes) the store in `folder`, mode 0700, files 0600: it holds private keys.
@@ -53,11 +55,17 @@ export function openStore(folder: string, release: (file: string) => void = () =
     process.umask(before);
   }
   let rows = 0;
-  const touched = (count: number): void => {
-    rows += count;
-    if (rows < rowsBetweenReleases) return;
+  let timer: NodeJS.Timeout | null = null;
+  const releaseNow = (): void => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
     rows = 0;
     release(join(folder, 'data.mdb'));
+  };
+  const touched = (count: number): void => {
+    rows += count;
+    if (rows >= rowsBetweenReleases) releaseNow();
+    else timer ??= setTimeout(releaseNow, releaseAfterMs).unref();
   };
   return {
     get: (key) => {
@@ -89,6 +97,9 @@ export function openStore(folder: string, release: (file: string) => void = () =
       // A write reads the pages that it changes.
       touched(writes.length);
     },
-    close: () => db.close(),
+    close: () => {
+      if (timer !== null) clearTimeout(timer);
+      return db.close();
+    },
   };
 }
