@@ -8,6 +8,7 @@ import { version } from '../version.ts';
 import { Agent } from './agent.ts';
 import { type AgentConfig, ConfigError, loadConfig } from './config.ts';
 import { makeHandlers } from './handlers.ts';
+import { keepHeapSmall } from './heap.ts';
 import { releaseMapped, tryLock } from './libc.ts';
 import { makeLog } from './log.ts';
 import { ServiceNotifier } from './notify.ts';
@@ -15,6 +16,7 @@ import { unlockKey } from './unlock-key.ts';
 
 /** Exit codes of `weft agent`: 0 stopped as asked, 1 failed, 2 the configuration cannot be used. */
 export async function runAgent(flags: AgentFlags): Promise<number> {
+  keepHeapSmall();
   let config: AgentConfig;
   try {
     config = loadConfig(flags, process.env);
