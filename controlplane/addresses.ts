@@ -24,6 +24,11 @@ export function numberToIpv4(value: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
 }
 
+const ipv4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?=\d)|$)){4}$/;
+
+/** An IPv4 address in its one spelling, without leading zeros. Every endpoint that comes or is loaded asks. */
+export const isIpv4 = (text: string): boolean => ipv4.test(text);
+
 /** @returns null unless the text is an IPv4 prefix with no host bits set */
 export function parseSubnet(text: string): Subnet | null {
   const match = /^(\d{1,3}(?:\.\d{1,3}){3})\/(\d{1,2})$/.exec(text);

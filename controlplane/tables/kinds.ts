@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import { isNetworkSubnet, parseSpace, parseSubnet } from '../addresses.ts';
+import { isIpv4, isNetworkSubnet, parseSpace, parseSubnet } from '../addresses.ts';
 import type { Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
 import { parseHostPort } from '../mesh/address.ts';
@@ -18,7 +18,6 @@ const text = (max: number) => z.string().max(max);
 const count = z.int().min(0);
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= 64);
 // One spelling each (no leading zeros, no host bits): what two nodes compare or compute with must read the same to both.
-const isIpv4 = (value: string): boolean => parseSubnet(`${value}/32`) !== null;
 const ipv4 = z.string().max(15).refine(isIpv4, 'not an IPv4 address');
 const ip = z
   .string()

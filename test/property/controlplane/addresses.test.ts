@@ -5,6 +5,7 @@ import {
   contains,
   formatSubnet,
   ipv4ToNumber,
+  isIpv4,
   numberToIpv4,
   parseSubnet,
   type Subnet,
@@ -25,6 +26,25 @@ test('addresses and subnets survive being written and read', () => {
       assert.deepEqual(parseSubnet(formatSubnet(prefix)), prefix);
     }),
   );
+});
+
+test('an IPv4 address has one spelling', () => {
+  const part = fc.oneof(fc.nat({ max: 300 }).map(String), fc.stringMatching(/^[0-9.]{0,3}$/));
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.array(part, { minLength: 3, maxLength: 5 }).map((parts) => parts.join('.')),
+        fc.string(),
+      ),
+      (text) => {
+        assert.equal(isIpv4(text), parseSubnet(`${text}/32`) !== null, text);
+      },
+    ),
+    { numRuns: 5_000 },
+  );
+  for (const text of ['1.2.3.4.', '1.2.3', '1.2.3.04', '1.2.3.4\n', '256.0.0.1'])
+    assert.equal(isIpv4(text), false, text);
+  assert.ok(isIpv4('0.0.0.0') && isIpv4('255.255.255.255'));
 });
 
 test('text that is no subnet is null, never an exception', () => {
