@@ -74,20 +74,18 @@ export function decodeRecord(wire: unknown): SignedRecord | null {
   if (!isCount(epoch) || !isCount(seq)) return null;
   if (typeof key !== 'string' || key.length > maxKeyLength || (key === '') !== (seq === 1)) return null;
   if (value === undefined || !(writtenMs === 0 || isCount(writtenMs))) return null;
-  return new ReceivedRecord({ topic: shared(topic), owner: nodeIdOf(ownerKey), epoch, seq, key }, payload, signature, {
-    value,
-    writtenMs: writtenMs === 0 ? undefined : writtenMs,
-  });
+  const place = { topic: shared(topic), owner: nodeIdOf(ownerKey), epoch, seq, key };
+  return new ReceivedRecord(place, { value, writtenMs }, payload, signature);
 }
 
 type Place = Pick<Record, 'topic' | 'owner' | 'epoch' | 'seq' | 'key'>;
-type Content = Pick<Record, 'value' | 'writtenMs'>;
+type Content = { readonly value: unknown; readonly writtenMs: number };
 
 /**
  * A record of another node, or from the disk. Tables hold many of these, and whoever works with values has its own copy
- * (view.ts): so only the bytes are kept, and what they say is read from them when it is asked for. As text of one byte a
- * character, which the heap keeps in one piece and moves when it makes room: each buffer costs more than such a record,
- * and a pool of them lasts as long as the last record in it.
+ * (view.ts): so only the bytes are kept, and what they say is read from them when it is asked for again. As text of one
+ * byte a character, which the heap keeps in one piece and moves when it makes room: each buffer costs more than such a
+ * record, and a pool of them lasts as long as the last record in it.
  */
 class ReceivedRecord implements SignedRecord, Record {
   readonly topic: string;
@@ -100,8 +98,10 @@ class ReceivedRecord implements SignedRecord, Record {
   readonly #implied: number;
   /** The rest of the payload, and the signature. */
   readonly #bytes: string;
+  /** Until the readers of this node were told. */
+  #content: Content | null;
 
-  constructor(place: Place, payload: Uint8Array, signature: Uint8Array, content: Content) {
+  constructor(place: Place, content: Content, payload: Uint8Array, signature: Uint8Array) {
     this.topic = place.topic;
     this.owner = place.owner;
     this.epoch = place.epoch;
@@ -110,11 +110,11 @@ class ReceivedRecord implements SignedRecord, Record {
     this.isTombstone = content.value === null;
     // Whoever encodes in another way than we gets its bytes kept whole.
     const head = headOf(place);
-    this.#implied = head.equals(payload.subarray(0, head.length)) ? head.length : 0;
+    this.#implied = Buffer.compare(head, payload.subarray(0, head.length)) === 0 ? head.length : 0;
     scratch.set(payload.subarray(this.#implied));
     scratch.set(signature, payload.length - this.#implied);
     this.#bytes = scratch.toString('latin1', 0, payload.length - this.#implied + signatureBytes);
-    latest = { of: this, content };
+    this.#content = this.isTombstone ? null : content;
   }
 
   get record(): Record {
@@ -131,31 +131,36 @@ class ReceivedRecord implements SignedRecord, Record {
   }
 
   get value(): unknown {
-    return this.isTombstone ? null : this.#content.value;
+    return this.isTombstone ? null : this.#read().value;
   }
 
   get writtenMs(): number | undefined {
-    return this.#content.writtenMs;
+    return this.#read().writtenMs || undefined;
   }
 
-  get #content(): Content {
-    if (latest?.of !== this) {
-      const [value, writtenMs] = (decode(this.payload) as unknown[]).slice(6);
-      latest = { of: this, content: { value, writtenMs: writtenMs === 0 ? undefined : (writtenMs as number) } };
-    }
-    return latest.content;
+  /** Keeps only the bytes from now on. */
+  told(): void {
+    this.#content = null;
+  }
+
+  #read(): Content {
+    if (this.#content !== null) return this.#content;
+    const [value, writtenMs] = (decode(this.payload) as unknown[]).slice(6);
+    return { value, writtenMs: writtenMs as number };
   }
 }
-
-/** What was read last: a record that has just come is validated, then shown. */
-let latest: { readonly of: ReceivedRecord; readonly content: Content } | null = null;
 
 const scratch = Buffer.alloc(maxRecordBytes + signatureBytes);
 
 /** What a payload begins with, up to its value. */
-function headOf({ topic, owner, epoch, seq, key }: Place): Buffer {
+function headOf({ topic, owner, epoch, seq, key }: Place): Uint8Array {
   // The last two are one byte each.
-  return Buffer.from(encode([formatVersion, topic, publicKeyOf(owner), epoch, seq, key, null, 0])).subarray(0, -2);
+  return encode([formatVersion, topic, publicKeyOf(owner), epoch, seq, key, null, 0]).subarray(0, -2);
+}
+
+/** All readers of this node have what they want of the record: it need not be kept twice. */
+export function told({ record }: SignedRecord): void {
+  if (record instanceof ReceivedRecord) record.told();
 }
 
 /** Whether the value is null; costs less than to ask for it. */

@@ -14,6 +14,7 @@ import {
   hidden,
   isCount,
   type SignedRecord,
+  told,
   toWire,
   verifyRecord,
   type WireRecord,
@@ -193,12 +194,12 @@ export class Tables {
     if (known !== undefined && !known.wants(signed, pulled)) return { result: 'stale' };
     if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
     const objection = validate(signed);
+    const { writtenMs } = signed.record;
     const stream = this.#streamOf(topic, owner);
     const offer = stream.offer(objection === null ? signed : hidden(signed), pulled);
     if (offer.result !== 'applied') return offer;
     this.#persist(topic, owner, stream, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
-    const { writtenMs } = signed.record;
     if (writtenMs !== undefined && offer.latest) this.propagation.applied(owner, writtenMs);
     return { result: 'applied', gap: offer.gap, objection: offer.forked ? forked : objection };
   }
@@ -397,23 +398,28 @@ export class Tables {
   /** @param watcher is told of every change from now on, and at once of everything that is there */
   watch(watcher: (changes: readonly TableChange[]) => void): () => void {
     this.#watchers.add(watcher);
+    const tell = (changes: readonly TableChange[]): void => {
+      watcher(changes);
+      forget(changes);
+    };
     const present: TableChange[] = [];
     for (const [topic, streams] of this.#topics) {
       for (const [owner, stream] of streams) {
         for (const current of stream.live()) {
           present.push({ topic, owner, key: current.record.key, previous: null, current });
-          if (present.length >= maxPresentAtOnce) watcher(present.splice(0));
+          if (present.length >= maxPresentAtOnce) tell(present.splice(0));
         }
       }
     }
-    if (present.length > 0) watcher(present);
+    if (present.length > 0) tell(present);
     return () => this.#watchers.delete(watcher);
   }
 
   #notify(topic: string, owner: NodeId, changes: readonly Change[]): void {
     if (changes.length === 0) return;
-    const told = changes.map((change) => ({ topic, owner, ...change }));
-    for (const watcher of this.#watchers) watcher(told);
+    const named = changes.map((change) => ({ topic, owner, ...change }));
+    for (const watcher of this.#watchers) watcher(named);
+    forget(changes);
   }
 
   /** The stream, to be changed. */
@@ -425,6 +431,11 @@ export class Tables {
     streams.set(owner, stream);
     return stream;
   }
+}
+
+/** Watchers have taken what they want: values need not be kept. */
+function forget(changes: readonly Change[]): void {
+  for (const { current } of changes) if (current !== null) told(current);
 }
 
 const recordKey = ({ record }: SignedRecord): Key => ['record', record.topic, record.owner, record.epoch, record.key];

@@ -10,6 +10,7 @@ import {
   plain,
   type Record,
   signRecord,
+  told,
   toWire,
   verifyRecord,
 } from '../../../controlplane/tables/record.ts';
@@ -51,10 +52,40 @@ test('a record survives the wire and verifies', () => {
       const read = decodeRecord(decode(encode(toWire(signRecord(key, clusterId, written)))));
       assert.ok(read !== null && verifyRecord(verifier, clusterId, read));
       assert.deepEqual(plain(read.record), written);
+      told(read);
       const again = decodeRecord(toWire(read));
       assert.ok(again !== null && isTombstone(again.record) === (written.value === null));
       assert.deepEqual([plain(read.record), plain(again.record)], [written, written]);
     }),
+  );
+});
+
+test('the bytes of a record are kept as they came, also where another encoder wrote them', () => {
+  const wide = (seq: number): Buffer =>
+    Buffer.concat([Buffer.of(0xce), Buffer.from(Uint32Array.of(seq).buffer).swap32()]);
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 2, max: 100 }),
+      value,
+      fc.uint8Array({ minLength: 64, maxLength: 64 }),
+      (seq, any, signature) => {
+        // As a list of parts, since our own encoder writes small numbers as one byte.
+        const fields = [2, 'cluster', key.publicKey, 7, null, 'node', any, 0].map((each) => Buffer.from(encode(each)));
+        const payload = Buffer.concat([Buffer.of(0x98), ...fields.slice(0, 4), wide(seq), ...fields.slice(5)]);
+        const read = decodeRecord([payload, signature]);
+        assert.ok(read !== null);
+        told(read);
+        assert.deepEqual(plain(read.record), {
+          topic: 'cluster',
+          owner: key.nodeId,
+          epoch: 7,
+          seq,
+          key: 'node',
+          value: any,
+        });
+        assert.ok(Buffer.compare(read.payload, payload) === 0 && Buffer.compare(read.signature, signature) === 0);
+      },
+    ),
   );
 });
 
