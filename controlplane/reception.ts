@@ -104,7 +104,7 @@ export class Reception {
     const authorities = () => cluster.identity.authorities;
     const root = () => cluster.ownRootCertificate;
     const tokens = new JoinTokens({ tables, view, clock, authorities, root });
-    const limited = new LimitedTokens({ tables, view, clock, now, authorities, root });
+    const limited = new LimitedTokens({ tables, view, clock, environment, log, authorities, root });
     cluster.keys.sealTokens = () => tokens.reseal();
     const decide = joinDecider({ now, log }, cluster, tokens, limited);
     const { pkcs8 } = cluster.identity.key;
@@ -112,6 +112,7 @@ export class Reception {
       cluster.keys.issuer.answer(request, from, cluster.identity.networkKeys);
     const monotonicMs = (): number => environment.monotonicMs();
     const listener = await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, monotonicMs, log });
+    limited.start();
     return { tokens, limited, listener };
   }
 
@@ -124,6 +125,7 @@ export class Reception {
   async #close(): Promise<void> {
     const open = this.#open;
     this.#open = null;
+    open?.limited.stop();
     await open?.listener.close();
   }
 }

@@ -1,8 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
+import { type Environment, jittered, type Log } from '../environment.ts';
 import { ControlPlaneError } from '../errors.ts';
 import { type NodeId, randomBase36 } from '../ids.ts';
 import type { HybridClock } from '../tables/clock.ts';
-import type { LimitedTokenValue } from '../tables/kinds.ts';
+import type { JoinUseValue, LimitedTokenValue } from '../tables/kinds.ts';
 import { clusterTopic } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { View } from '../tables/view.ts';
@@ -12,10 +13,13 @@ import { sealingKey } from './join-tokens.ts';
 import { digestOf, formatToken, newSecret } from './token.ts';
 import { seal, unseal } from './vault.ts';
 
-/** Tokens that a cluster keeps at a time, those that are over and not forgotten yet included. */
+/** Tokens that a cluster has at a time, those that ended within the last day included. */
 const maxTokens = 64;
-/** So long after its end a token is remembered, to say that it ended rather than that it is unknown. */
+/** So long after its end a token is shown, and known for one that ended rather than for none. */
 const rememberedMs = 86_400_000;
+const forgetPeriodMs = 3_600_000;
+/** All records of this file's kinds. */
+const prefix = 'join-';
 
 /** A token that is good for so long and for so many joins. */
 export interface LimitedToken {
@@ -34,7 +38,8 @@ export interface LimitedTokensInit {
   readonly tables: Tables;
   readonly view: View;
   readonly clock: HybridClock;
-  readonly now: () => number;
+  readonly environment: Environment;
+  readonly log: Log;
   /** Keys of the cluster's roots, the current one first. */
   readonly authorities: () => readonly Authority[];
   /** The root that this manager's join listener shows, DER. */
@@ -47,20 +52,36 @@ export interface LimitedTokensInit {
  */
 export class LimitedTokens {
   readonly #init: LimitedTokensInit;
+  #cancel: () => void = () => {};
 
   constructor(init: LimitedTokensInit) {
     this.#init = init;
   }
 
+  /** From now on forgets what is over, while this node is a manager. */
+  start(): void {
+    const { environment, log } = this.#init;
+    this.#cancel = environment.timer(jittered(environment, forgetPeriodMs), () => {
+      this.#forget().catch((error: unknown) =>
+        log.error({ err: error }, 'join tokens that are over were not forgotten'),
+      );
+      this.start();
+    });
+  }
+
+  stop(): void {
+    this.#cancel();
+  }
+
   list(): LimitedToken[] {
-    return [...this.#all()].map(([id, value]) => this.#describe(id, value));
+    const shown = [...this.#all()].filter(([, value]) => !this.#isLongOver(value));
+    return shown.map(([id, value]) => this.#describe(id, value));
   }
 
   /** @throws ControlPlaneError `too_many_tokens` */
   async create(role: Role, expiresMs: number | null, maxUses: number | null): Promise<{ id: string; token: string }> {
-    const { tables, clock, now, authorities, root } = this.#init;
-    await this.#forgetOld();
-    if (this.#all().size >= maxTokens) {
+    const { tables, clock, environment, authorities, root } = this.#init;
+    if (this.list().length >= maxTokens) {
       throw new ControlPlaneError(
         'too_many_tokens',
         `there are ${maxTokens} join tokens already`,
@@ -76,7 +97,7 @@ export class LimitedTokens {
       revoked: false,
       role,
       sealed: Buffer.from(seal(sealingKey(authority), secret)),
-      createdMs: now(),
+      createdMs: environment.now(),
       expiresMs,
       maxUses,
     };
@@ -89,6 +110,7 @@ export class LimitedTokens {
     const { tables, clock } = this.#init;
     const value = this.#all().get(id);
     if (value === undefined) return false;
+    if (value.revoked) return true;
     const revoked: LimitedTokenValue = { ...value, revoked: true, stamp: [...clock.next(value.stamp)] };
     await tables.put(clusterTopic, `join-token/${id}`, revoked);
     return true;
@@ -114,8 +136,9 @@ export class LimitedTokens {
     const { tables, clock } = this.#init;
     const value = this.#all().get(id);
     if (value === undefined || this.#describe(id, value).state !== 'good') return false;
-    if (value.maxUses !== null)
-      await tables.put(clusterTopic, `join-use/${id}/${nodeId}`, { stamp: [...clock.next()] });
+    if (value.maxUses === null) return true;
+    const use: JoinUseValue = { stamp: [...clock.next()], expiresMs: value.expiresMs };
+    await tables.put(clusterTopic, `join-use/${id}/${nodeId}`, use);
     return true;
   }
 
@@ -126,7 +149,7 @@ export class LimitedTokens {
   #describe(id: string, value: LimitedTokenValue): LimitedToken {
     const { role, createdMs, expiresMs, maxUses, revoked } = value;
     const uses = this.#uses(id).length;
-    const expired = expiresMs !== null && this.#init.now() >= expiresMs;
+    const expired = expiresMs !== null && this.#init.environment.now() >= expiresMs;
     const state = revoked ? 'revoked' : expired ? 'expired' : maxUses !== null && uses >= maxUses ? 'used up' : 'good';
     return { id, role, createdMs, expiresMs, maxUses, uses, state };
   }
@@ -144,14 +167,22 @@ export class LimitedTokens {
     return null;
   }
 
-  /** Takes back what this node wrote of tokens that ended long ago. */
-  async #forgetOld(): Promise<void> {
-    const { tables, now } = this.#init;
-    for (const [id, { stamp, revoked, expiresMs }] of this.#all()) {
-      const endedMs = revoked ? stamp[0] : (expiresMs ?? Number.POSITIVE_INFINITY);
-      if (endedMs + rememberedMs > now()) continue;
-      for (const key of this.#uses(id)) await tables.remove(clusterTopic, `join-use/${key}`);
-      await tables.remove(clusterTopic, `join-token/${id}`);
+  #isLongOver({ stamp, revoked, expiresMs }: LimitedTokenValue): boolean {
+    const endedMs = Math.min(revoked ? stamp[0] : Number.POSITIVE_INFINITY, expiresMs ?? Number.POSITIVE_INFINITY);
+    return endedMs + rememberedMs <= this.#init.environment.now();
+  }
+
+  /**
+   * Takes back what this node wrote of tokens that expired long ago. All records of a token expire alike, so whichever
+   * goes first, what is left makes nothing good again. A revocation stays until then, and of a token without an end for
+   * ever: some manager that is away, or a role that comes back, may show the token as it was before.
+   */
+  async #forget(): Promise<void> {
+    const { tables, environment } = this.#init;
+    for (const { record } of [...tables.records(clusterTopic, prefix)]) {
+      const { expiresMs } = record.value as LimitedTokenValue | JoinUseValue;
+      const isOver = expiresMs !== null && expiresMs + rememberedMs <= environment.now();
+      if (isOver && record.owner === tables.self) await tables.remove(clusterTopic, record.key);
     }
   }
 }

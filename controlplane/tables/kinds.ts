@@ -179,8 +179,8 @@ export const LimitedTokenValue = z.object({
   maxUses: z.int().min(1).max(1_000).nullable(),
 });
 
-/** `join-use/<token>/<node id>`: the node has joined by the token. */
-export const JoinUseValue = z.object({ stamp: timestamp });
+/** `join-use/<token>/<node id>`: the node has joined by the token, which expires then. */
+export const JoinUseValue = z.object({ stamp: timestamp, expiresMs: count.nullable() });
 
 /** `removed/<node id>`: the node is barred for ever. */
 export const RemovedValue = z.object({ stamp: timestamp });
@@ -227,6 +227,7 @@ export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
 export type RoleValue = z.infer<typeof RoleValue>;
 export type LimitedTokenValue = z.infer<typeof LimitedTokenValue>;
+export type JoinUseValue = z.infer<typeof JoinUseValue>;
 export type HoldingValue = z.infer<typeof HoldingValue>;
 export type RootValue = z.infer<typeof RootValue>;
 export type RemovedValue = z.infer<typeof RemovedValue>;

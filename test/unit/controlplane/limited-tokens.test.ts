@@ -1,23 +1,36 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { sealingKey } from '../../../controlplane/identity/join-tokens.ts';
 import { newNodeKey } from '../../../controlplane/identity/keys.ts';
 import { LimitedTokens } from '../../../controlplane/identity/limited-tokens.ts';
 import { newSecret, parseToken } from '../../../controlplane/identity/token.ts';
+import { seal } from '../../../controlplane/identity/vault.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
-import { makeCluster, memoryStore } from './helpers.ts';
+import { makeCluster, memoryStore, quietLog, virtualEnvironment, Writer } from './helpers.ts';
+import { at } from './nodes.ts';
 
 const self = await identityOf(0, 'manager');
+const other = await identityOf(1, 'manager');
 const hour = 3_600_000;
+const day = 24 * hour;
 
 async function setUp() {
   const made = makeCluster(self, memoryStore());
   await made.cluster.start();
   const { tables, view, clock } = made.cluster;
-  const now = () => made.time.now();
+  let laterMs = 0;
+  const environment = { ...virtualEnvironment(made.time), now: () => made.time.now() + laterMs };
   const root = () => self.trust.current.der;
-  const tokens = new LimitedTokens({ tables, view, clock, now, authorities: () => self.authorities, root });
-  return { ...made, tokens };
+  const authorities = () => self.authorities;
+  const tokens = new LimitedTokens({ tables, view, clock, environment, log: quietLog, authorities, root });
+  tokens.start();
+  /** As if so much time had passed: what a whole cluster does meanwhile takes long to run. */
+  const pass = async (ms: number): Promise<void> => {
+    laterMs += ms;
+    await made.time.run(2 * hour);
+  };
+  return { ...made, tokens, pass };
 }
 
 function secretOf(token: string): Uint8Array {
@@ -65,14 +78,44 @@ test('revoked it is good for nothing; its secret never stands in the tables as i
 });
 
 test('their number is bounded, and those that ended long ago make room', async () => {
-  const { tokens, time, cluster } = await setUp();
+  const { tokens, time, cluster, pass } = await setUp();
   const made: string[] = [];
   for (let n = 0; n < 64; n += 1) made.push((await tokens.create('worker', time.now() + hour, 1)).id);
   await tokens.use(made[0] ?? '', newNodeKey().nodeId);
   await assert.rejects(tokens.create('worker', null, null), { code: 'too_many_tokens' });
-  await time.run(26 * hour);
+  await pass(26 * hour);
+  assert.equal(tokens.list().length, 0);
   await tokens.create('worker', null, null);
   assert.equal(tokens.list().length, 1);
-  assert.equal(cluster.view.shared('join-use').size, 0);
+  assert.deepEqual([...cluster.tables.records(clusterTopic, 'join-')].length, 1);
   await cluster.stop();
 });
+
+for (const lastsMs of [null, 5 * day]) {
+  const how = lastsMs === null ? 'without an end' : 'that expires later';
+  test(`a token ${how} stays revoked, although its maker never heard of that`, async () => {
+    const { tokens, time, cluster, transport, admit, pass } = await setUp();
+    admit(other);
+    const maker = new Writer(other);
+    const secret = newSecret();
+    const token = {
+      ...{ stamp: [time.now(), 0], revoked: false, role: 'worker', createdMs: time.now(), maxUses: null },
+      sealed: Buffer.from(seal(sealingKey(at(self.authorities, 0)), secret)),
+      expiresMs: lastsMs === null ? null : time.now() + lastsMs,
+    };
+    const records = [maker.write(clusterTopic, '', 1), maker.write(clusterTopic, 'join-token/0123456789', token)];
+    transport.gossip(clusterTopic, records, maker.nodeId);
+    assert.equal(tokens.find(secret)?.state, 'good');
+    assert.ok(await tokens.revoke('0123456789'));
+    await pass(2 * day);
+    await tokens.create('worker', null, null);
+    assert.equal(tokens.find(secret)?.state, 'revoked');
+    // It is shown for a day, and whoever revokes it once more does not bring it back.
+    assert.ok(await tokens.revoke('0123456789'));
+    assert.equal(tokens.list().length, 1);
+    await pass(5 * day);
+    assert.notEqual(tokens.find(secret)?.state, 'good');
+    assert.equal(cluster.tables.own(clusterTopic, 'join-token/0123456789') === null, lastsMs !== null);
+    await cluster.stop();
+  });
+}
