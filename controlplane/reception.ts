@@ -100,6 +100,7 @@ export class Reception {
   async #start(): Promise<Open> {
     const { cluster, environment, log, listen } = this.#init;
     const now = (): number => environment.now();
+    const monotonicMs = (): number => environment.monotonicMs();
     const { tables, view, clock } = cluster;
     const authorities = () => cluster.identity.authorities;
     const root = () => cluster.ownRootCertificate;
@@ -110,7 +111,6 @@ export class Reception {
     const { pkcs8 } = cluster.identity.key;
     const renew = (request: Uint8Array, from: NodeId) =>
       cluster.keys.issuer.answer(request, from, cluster.identity.networkKeys);
-    const monotonicMs = (): number => environment.monotonicMs();
     const listener = await startJoinListener({ listen, ...this.#chain(), pkcs8, decide, renew, monotonicMs, log });
     limited.start();
     return { tokens, limited, listener };

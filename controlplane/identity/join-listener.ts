@@ -28,7 +28,7 @@ export interface JoinListenerInit {
   readonly decide: (secret: Uint8Array, request: Uint8Array) => Promise<JoinVerdict>;
   /** Answers a member that asks for a certificate here; it has proved its key. @throws when it gets none */
   readonly renew: (request: Uint8Array, from: NodeId) => Promise<Uint8Array>;
-  /** Milliseconds on a clock that does not jump. */
+  /** A clock that is never set: an attempt would count for as long as it was set back. */
   readonly monotonicMs: () => number;
   readonly log: Log;
 }
@@ -42,7 +42,7 @@ export interface JoinListener {
 
 /** The HTTPS listener of a manager that takes joins (2377/tcp). Resolves when it listens. */
 export async function startJoinListener(init: JoinListenerInit): Promise<JoinListener> {
-  const attempts = new Map<string, { since: number; count: number }>();
+  const attempts = new Map<string, { sinceMs: number; count: number }>();
   const key = `-----BEGIN PRIVATE KEY-----\n${Buffer.from(init.pkcs8).toString('base64')}\n-----END PRIVATE KEY-----\n`;
   const shown = ({ certificate, authority }: Pick<JoinListenerInit, 'certificate' | 'authority'>) =>
     ({ key, cert: toPem(certificate) + toPem(authority), minVersion: 'TLSv1.3' }) as const;
@@ -102,7 +102,9 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
     const body = await readBody(request);
     if (nodeId === null || body === undefined) return refuse(400, 'renew_malformed', 'not a renewal by a node');
     try {
-      return await init.renew(body, nodeId);
+      const answer = await init.renew(body, nodeId);
+      succeeded(request.socket.remoteAddress ?? '');
+      return answer;
     } catch (error) {
       init.log.warn({ from: request.socket.remoteAddress, node: nodeId, err: error }, 'refused a renewal');
       return refuse(403, 'renew_refused', 'the manager does not renew the certificate of this node');
@@ -112,12 +114,12 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
   function allowed(address: string): boolean {
     const nowMs = init.monotonicMs();
     const seen = attempts.get(address);
-    if (seen !== undefined && nowMs - seen.since < 60_000) {
+    if (seen !== undefined && nowMs - seen.sinceMs < 60_000) {
       seen.count += 1;
       return seen.count <= attemptsPerMinute;
     }
     if (attempts.size >= maxTrackedAddresses) attempts.clear();
-    attempts.set(address, { since: nowMs, count: 1 });
+    attempts.set(address, { sinceMs: nowMs, count: 1 });
     return true;
   }
 

@@ -50,7 +50,10 @@ interface Seen {
   readonly request: Buffer;
 }
 
-async function listen(decide: (seen: Seen) => JoinVerdict = () => ({ ok: true, bootstrap }), monotonicMs = Date.now) {
+async function listen(
+  decide: (seen: Seen) => JoinVerdict = () => ({ ok: true, bootstrap }),
+  monotonicMs = () => performance.now(),
+) {
   const seen: Seen[] = [];
   const listener = await startJoinListener({
     listen: { host: loopback, port: 0 },
