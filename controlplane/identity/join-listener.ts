@@ -1,11 +1,12 @@
 import { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { Log } from '../environment.ts';
 import { type NodeId, nodeIdOf } from '../ids.ts';
 import type { HostPort } from '../mesh/address.ts';
+import { Strangers } from '../mesh/strangers.ts';
 import { toPem } from './certificates.ts';
 import { type Bootstrap, JoinCall, type JoinRefusal, joinPath, maxCallBytes, renewPath } from './join.ts';
 import { rawPublicKey } from './keys.ts';
@@ -14,6 +15,10 @@ import { rawPublicKey } from './keys.ts';
 // succeed do not count: any number of hosts may come from behind one address.
 const attemptsPerMinute = 120;
 const maxTrackedAddresses = 4096;
+// Of connections that have not brought a request yet: several times a mass join behind one address.
+const maxStrangers = 256;
+// Those that have, and wait for the answer, come on top. One more is turned away.
+const maxConnections = 2 * maxStrangers;
 
 export type JoinVerdict =
   | { readonly ok: true; readonly bootstrap: Bootstrap }
@@ -43,6 +48,7 @@ export interface JoinListener {
 /** The HTTPS listener of a manager that takes joins (2377/tcp). Resolves when it listens. */
 export async function startJoinListener(init: JoinListenerInit): Promise<JoinListener> {
   const attempts = new Map<string, { sinceMs: number; count: number }>();
+  const strangers = new Strangers(maxStrangers);
   const key = `-----BEGIN PRIVATE KEY-----\n${Buffer.from(init.pkcs8).toString('base64')}\n-----END PRIVATE KEY-----\n`;
   const shown = ({ certificate, authority }: Pick<JoinListenerInit, 'certificate' | 'authority'>) =>
     ({ key, cert: toPem(certificate) + toPem(authority), minVersion: 'TLSv1.3' }) as const;
@@ -52,12 +58,14 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
       handshakeTimeout: 5_000,
       requestTimeout: 10_000,
       headersTimeout: 5_000,
-      connectionsCheckingInterval: 5_000,
+      connectionsCheckingInterval: 1_000,
       // A joiner has no certificate yet; a member that renews proves its key with one, be it out of date or not.
       requestCert: true,
       rejectUnauthorized: false,
     },
     (request, response) => {
+      const from = endOf(request.socket);
+      request.once('end', () => strangers.left(from));
       (request.url === renewPath ? renew(request) : handle(request)).then(
         (verdict) => send(response, verdict),
         (error: unknown) => {
@@ -72,7 +80,12 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
       );
     },
   );
-  server.maxConnections = 256;
+  server.maxConnections = maxConnections;
+  server.on('connection', (socket: Socket) => {
+    const from = endOf(socket);
+    strangers.came(from, socket.remoteAddress ?? '', () => socket.destroy());
+    socket.once('close', () => strangers.left(from));
+  });
 
   async function handle(request: IncomingMessage): Promise<JoinVerdict> {
     if (request.method !== 'POST' || request.url !== joinPath)
@@ -143,6 +156,8 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
     },
   };
 }
+
+const endOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
 
 export function refuse(status: number, code: string, message: string): JoinVerdict {
   return { ok: false, status, refusal: { code, message } };

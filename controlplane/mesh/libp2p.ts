@@ -10,7 +10,7 @@ import {
 } from '@chainsafe/libp2p-gossipsub';
 import { privateKeyFromRaw } from '@libp2p/crypto/keys';
 import { identify } from '@libp2p/identify';
-import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
+import type { ConnectionGater, Connection as Libp2pConnection, Stream } from '@libp2p/interface';
 import { noise } from '@libp2p/noise';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { tcp } from '@libp2p/tcp';
@@ -28,6 +28,7 @@ import { muxer } from './muxer.ts';
 import { echoPings, maxPingStreams, Pings, pingProtocol } from './pings.ts';
 import { type MeshKey, meshProtector } from './protector.ts';
 import { gossipDegree } from './shape.ts';
+import { Strangers } from './strangers.ts';
 import { type Connection, maxFrameBytes, type Transport, type TransportEvents, type Verdict } from './transport.ts';
 
 const requestProtocol = '/weft/request/1';
@@ -119,12 +120,14 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         connectionProtector: meshProtector(init.meshKeys),
         connectionEncrypters: [(components) => membersOnly(noise()(components), init, closeStale)],
         streamMuxers: [muxer()],
+        connectionGater: drivingOut(new Strangers(maxPendingInbound)),
         // As in the muxer: what watches over connections is liveness.
         connectionMonitor: { enabled: false },
         connectionManager: {
           maxConnections,
           inboundConnectionThreshold: maxPendingInbound,
-          maxIncomingPendingConnections: maxPendingInbound,
+          // Never met: there are fewer strangers than that, and those that were driven out as long as it takes to close.
+          maxIncomingPendingConnections: 2 * maxPendingInbound,
           // Redialling is the dialer's job, which knows all members and their addresses.
           reconnectRetries: 0,
         },
@@ -222,6 +225,23 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
         });
       }
       return open;
+    },
+  };
+}
+
+/** Denies nobody: follows who dials until it has shown to be a member. */
+function drivingOut(strangers: Strangers): ConnectionGater {
+  return {
+    denyInboundConnection(connection) {
+      const id = connection.remoteAddr.toString();
+      const address = connection.remoteAddr.getComponents()[0]?.value ?? '';
+      connection.addEventListener('close', () => strangers.left(id), { once: true });
+      strangers.came(id, address, () => connection.abort(new Error('too many that dial and say nothing')));
+      return false;
+    },
+    denyInboundUpgradedConnection(_, connection) {
+      strangers.left(connection.remoteAddr.toString());
+      return false;
     },
   };
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request, type Server } from 'node:https';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net';
 import { after, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { issueCertificate, newAuthority, newCertificateRequest } from '../../../controlplane/identity/authority.ts';
 import { toPem } from '../../../controlplane/identity/certificates.ts';
 import type { Bootstrap } from '../../../controlplane/identity/join.ts';
@@ -208,7 +209,7 @@ test('an answer that is none is refused', async () => {
 
 /** A request as no joiner of ours makes it. */
 function raw(
-  at: { host: string; port: number },
+  at: { host: string; port: number; localAddress?: string },
   method: string,
   path: string,
   body: string,
@@ -263,4 +264,28 @@ test('attempts from one address are limited, for a minute, but those that succee
   monotonicMs += 60_000;
   refusing = true;
   await assert.rejects(join(at), { code: 'join_token_invalid' });
+});
+
+test('who opens connections and says nothing drives out its own, and nobody else', async () => {
+  const { at } = await listen();
+  const open: Socket[] = [];
+  const silent = async (ends: string, socket: Socket): Promise<void> => {
+    // Read, so that its end is seen.
+    socket.on('error', () => {}).resume();
+    open.push(socket);
+    await once(socket, ends);
+  };
+  const call = JSON.stringify({ secret: base64(secret), request: base64(csr) });
+  // From elsewhere, and from behind the same address.
+  for (const localAddress of ['127.0.0.2', loopback]) {
+    await silent('secureConnect', connectTls({ ...at, rejectUnauthorized: false }));
+    const oldest = open.find(({ closed }) => !closed);
+    assert.ok(oldest !== undefined);
+    const driven = once(oldest, 'close');
+    const missing = 256 - open.filter(({ closed }) => !closed).length;
+    await Promise.all(Array.from({ length: missing }, () => silent('connect', connectTcp(at))));
+    assert.deepEqual(await raw({ ...at, localAddress }, 'POST', joinPath, call), [200, undefined]);
+    await driven;
+  }
+  for (const socket of open) socket.destroy();
 });

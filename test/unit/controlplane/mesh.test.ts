@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { issueCertificate, newAuthority } from '../../../controlplane/identity/authority.ts';
 import { meshKeyDigest } from '../../../controlplane/identity/credentials.ts';
@@ -227,6 +227,16 @@ async function assertKeptOut(member: Node, stranger: Node): Promise<void> {
 
 test('a stranger without the private-network key is kept out', async () => {
   await assertKeptOut(await start(), await start({ psk: [randomBytes(32)], admitAll: true }));
+});
+
+test('a stranger who opens connections and says nothing does not keep members out', async () => {
+  const [a, b] = [await start(), await start()];
+  const [host = '', port] = b.address.split(':');
+  const open = Array.from({ length: 256 }, () => connect({ host, port: Number(port), localAddress: '127.0.0.2' }));
+  for (const socket of open) socket.on('error', () => {}).resume();
+  await Promise.all(open.map((socket) => once(socket, 'connect')));
+  await dial(a, b);
+  for (const socket of open) socket.destroy();
 });
 
 test('while the mesh key changes, whoever has one key in common connects, whichever it is', async () => {
