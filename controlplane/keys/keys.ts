@@ -178,8 +178,7 @@ export class Keys {
     const { roots, meshKeys } = this;
     if (roots.canFinish) await roots.finish();
     if (meshKeys.canFinish) await meshKeys.finish();
-    const wantedMs = meshKeys.wantedMs;
-    if (wantedMs !== null && environment.now() >= wantedMs) await meshKeys.rotate(true);
+    if (meshKeys.isWanted) await meshKeys.rotate(true);
   }
 }
 

@@ -5,7 +5,7 @@ import { type Credentials, meshKeyDigest } from '../identity/credentials.ts';
 import type { NodeId } from '../ids.ts';
 import type { Requests, Transport } from '../mesh/transport.ts';
 import type { HybridClock } from '../tables/clock.ts';
-import type { MeshKeyValue, RemovedValue } from '../tables/kinds.ts';
+import type { MeshKeyValue } from '../tables/kinds.ts';
 import { clusterTopic } from '../tables/record.ts';
 import type { Tables } from '../tables/tables.ts';
 import type { View } from '../tables/view.ts';
@@ -46,6 +46,8 @@ export interface MeshKeyState {
 export class MeshKeys {
   readonly #init: MeshKeysInit;
   #cancel: () => void = () => {};
+  /** The key that counts, and since when it does here: by a clock that is never set, whatever that of its maker said. */
+  #newest = { digest: '', sinceMs: 0 };
   #fetching = false;
   #stopped = false;
 
@@ -68,6 +70,8 @@ export class MeshKeys {
   /** Fetches what is announced, and drops what all have left behind. */
   async follow(): Promise<void> {
     const all = this.#announced();
+    const { digest } = this.state;
+    if (digest !== this.#newest.digest) this.#newest = { digest, sinceMs: this.#init.environment.monotonicMs() };
     await this.#init.credentials.change(({ networkKeys }) => {
       const held = new Map(networkKeys.map((key) => [meshKeyDigest(key).toString('hex'), key]));
       const current = newest(new Map([...all].filter(([digest]) => held.has(digest))));
@@ -83,7 +87,7 @@ export class MeshKeys {
 
   /** Makes a new key and announces it. @throws ControlPlaneError `not_manager`, `rotation_under_way` */
   async rotate(force: boolean): Promise<string> {
-    const { credentials, tables, clock, log } = this.#init;
+    const { credentials, tables, view, clock, log } = this.#init;
     this.#needManager();
     const { done, missing } = this.state;
     const full = credentials.identity.networkKeys.length >= maxMeshKeys;
@@ -99,11 +103,10 @@ export class MeshKeys {
     // On disk before others can ask for it.
     await credentials.change(({ networkKeys }) => ({ networkKeys: [...networkKeys, key] }));
     const generations = [...this.#announced().values()].map(({ generation }) => generation);
-    const stamp = clock.next();
     const value: MeshKeyValue = {
-      stamp: [...stamp],
+      stamp: [...clock.next()],
       generation: Math.max(0, ...generations) + 1,
-      madeMs: stamp[0],
+      removals: view.removedNodes().length,
       done: false,
     };
     await tables.put(clusterTopic, `mesh-key/${digest}`, value);
@@ -135,22 +138,24 @@ export class MeshKeys {
 
   /** Whether this manager should finish the change that is under way. */
   get canFinish(): boolean {
-    const { environment } = this.#init;
     const { digest, missing, done } = this.state;
     if (done || !this.#held().includes(digest)) return false;
-    const announcedMs = this.#announced().get(digest)?.madeMs ?? 0;
-    return missing.length === 0 || environment.now() > announcedMs + overlapMs;
+    return missing.length === 0 || this.#ageOf(digest) > overlapMs;
   }
 
-  /** When to make another key, because a node was removed that has the newest one, or nobody has that; null for never. */
-  get wantedMs(): number | null {
-    const { view } = this.#init;
+  /** Whether to make another key: a node was removed that may have the newest one, or nobody has that. */
+  get isWanted(): boolean {
     const { digest, done } = this.state;
-    const madeMs = this.#announced().get(digest)?.madeMs ?? 0;
     // Its maker may have been lost with it before anybody fetched it.
-    if (!done) return madeMs + 2 * overlapMs;
-    const removals = [...view.shared<RemovedValue>('removed').values()].map(({ stamp }) => stamp[0]);
-    return Math.max(0, ...removals) > madeMs ? madeMs + restMs : null;
+    if (!done) return this.#ageOf(digest) > 2 * overlapMs;
+    const newest = this.#announced().get(digest);
+    if (newest === undefined) return this.#init.view.removedNodes().length > 0;
+    return this.#init.view.removedNodes().length > newest.removals && this.#ageOf(digest) > restMs;
+  }
+
+  /** For how long the newest key has counted here; it may not have been followed yet. */
+  #ageOf(digest: string): number {
+    return digest === this.#newest.digest ? this.#init.environment.monotonicMs() - this.#newest.sinceMs : 0;
   }
 
   /** Answers `mesh-key`: the asker is a member, as its connection has proved. @throws when the key is not here */

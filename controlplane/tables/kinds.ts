@@ -159,8 +159,11 @@ export const RootValue = z.object({
 export const MeshKeyValue = z.object({
   stamp: timestamp,
   generation,
-  /** When it was made: whoever was removed since then may have it. The stamp is later once it is done. */
-  madeMs: count,
+  /**
+   * How many nodes its maker knew to be removed. Removals are for ever, so whoever knows of more knows of one that was
+   * removed later and may have the key; clocks, which may be off by years, do not come into it.
+   */
+  removals: count,
   /** Every member has this key: those before it are dropped. */
   done: z.boolean(),
 });

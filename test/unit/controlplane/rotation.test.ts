@@ -6,9 +6,10 @@ import type { Credentials } from '../../../controlplane/identity/credentials.ts'
 import type { Issuer } from '../../../controlplane/keys/issuer.ts';
 import { Renewal } from '../../../controlplane/keys/renewal.ts';
 import type { Members } from '../../../controlplane/tables/members.ts';
+import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { identityOf, simulationClusterId } from '../../sim/identities.ts';
 import { simulationStartMs, VirtualTime } from '../../sim/time.ts';
-import { makeCluster, memoryStore, quietLog, virtualEnvironment } from './helpers.ts';
+import { makeCluster, memoryStore, quietLog, virtualEnvironment, Writer } from './helpers.ts';
 
 const manager = await identityOf(0, 'manager');
 const other = await identityOf(1, 'worker');
@@ -22,13 +23,34 @@ async function started() {
 test('a node that is removed while the mesh key changes has that key: another one is made', async () => {
   const { cluster, time } = await started();
   const { meshKeys } = cluster.keys;
-  await meshKeys.rotate(false);
+  const digest = await meshKeys.rotate(false);
   await time.run(100);
   await cluster.removeNode(other.key.nodeId, true);
   await time.run(100);
   await meshKeys.finish();
   assert.ok(meshKeys.state.done);
-  assert.notEqual(meshKeys.wantedMs, null);
+  await time.run(70_000);
+  assert.notEqual(meshKeys.state.digest, digest);
+  await cluster.stop();
+});
+
+test('a removal changes the mesh key also when the clock of the one that made it was a year ahead', async () => {
+  const { cluster, time, transport, admit } = await started();
+  const ahead = await identityOf(2, 'manager');
+  admit(ahead);
+  const maker = new Writer(ahead);
+  const digest = 'a'.repeat(64);
+  const stamp = [time.now() + 365 * 86_400_000, 0];
+  const value = { stamp, generation: 1, removals: 0, done: true };
+  const records = [maker.write(clusterTopic, '', 1), maker.write(clusterTopic, `mesh-key/${digest}`, value)];
+  transport.gossip(clusterTopic, records, maker.nodeId);
+  await time.run(70_000);
+  const { meshKeys } = cluster.keys;
+  assert.equal(meshKeys.state.digest, digest);
+  await cluster.removeNode(other.key.nodeId, true);
+  await time.run(5_000);
+  assert.notEqual(meshKeys.state.digest, digest);
+  assert.ok(!meshKeys.isWanted);
   await cluster.stop();
 });
 
