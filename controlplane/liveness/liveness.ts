@@ -35,8 +35,12 @@ const exchangeTimeoutMs = 5_000;
 // A node that is accused by many answers them together.
 const refuteMs = 100;
 /** Statements taken of one author: a burst, and so many a second after it; more are ignored. */
-const burst = 256;
-const perSecond = 32;
+const ofAuthor = { burst: 256, perSecond: 32 };
+// What this node has refuted is told again by those who missed that, each once, and by whoever wants to keep it busy.
+const refuted = { burst: 8, perSecond: 1 };
+
+/** Before any that a node can have. */
+const unborn: Incarnation = { epoch: -1, count: 0 };
 
 export interface LivenessInit {
   readonly key: NodeKey;
@@ -85,6 +89,8 @@ export class Liveness {
   readonly #deadlines = new Map<NodeId, () => void>();
   readonly #watchers = new Set<(peer: NodeId) => void>();
   readonly #budgets = new Map<NodeId, { left: number; atMs: number }>();
+  /** Who has accused this node, and of what incarnation last. */
+  readonly #answered = new Map<NodeId, Incarnation>();
   #incarnation: Incarnation = { epoch: 0, count: 0 };
   #cancelRefutation: (() => void) | null = null;
   #cancelExchange: () => void = () => {};
@@ -160,7 +166,7 @@ export class Liveness {
   forget(peer: NodeId): void {
     this.prober.forget(peer);
     this.#deadlines.get(peer)?.();
-    for (const map of [this.#deadlines, this.#members, this.#said, this.#budgets]) map.delete(peer);
+    for (const map of [this.#deadlines, this.#members, this.#said, this.#budgets, this.#answered]) map.delete(peer);
     for (const { accusations } of this.#said.values()) accusations.delete(peer);
   }
 
@@ -215,18 +221,23 @@ export class Liveness {
     if (author === this.self) return this.#remember(signed);
     if (!isMember(author) || !isMember(subject)) return 'old';
     const aboutUs = subject === this.self;
+    const isRepeat = aboutUs && compareIncarnations(incarnation, this.#answered.get(author) ?? unborn) <= 0;
     const news = aboutUs
       ? compareIncarnations(incarnation, this.#incarnation) <= 0
       : claim === null
         ? compareIncarnations(incarnation, this.#member(subject).incarnation) > 0
         : isNews(this.#member(subject), author, claim, incarnation);
-    const left = this.#leftOf(author);
+    // Anybody can tell it again: that is not at the expense of its author.
+    const payer = isRepeat ? this.self : author;
+    const left = this.#leftOf(payer, isRepeat ? refuted : ofAuthor);
     if (!news || left < 1) return 'old';
     if (!verifyStatement(this.#verifier, clusterId, signed)) return 'forged';
     // Only now: nobody can use up what is another's, whose refutations would not count any more.
-    this.#budgets.set(author, { left: left - 1, atMs: this.#now() });
-    if (aboutUs) this.#refute();
-    else {
+    this.#budgets.set(payer, { left: left - 1, atMs: this.#now() });
+    if (aboutUs) {
+      if (!isRepeat) this.#answered.set(author, incarnation);
+      this.#refute();
+    } else {
       const before = this.#member(subject).status;
       if (claim === null) this.#step(subject, { type: 'refuted', incarnation });
       else this.#step(subject, { type: 'accused', by: author, claim, incarnation });
@@ -250,10 +261,10 @@ export class Liveness {
     return 'old';
   }
 
-  /** The author's share of our attention: signatures cost, and each statement is passed on. */
-  #leftOf(author: NodeId): number {
+  /** The payer's share of our attention: signatures cost, and each statement is passed on. */
+  #leftOf(payer: NodeId, { burst, perSecond }: typeof ofAuthor): number {
     const nowMs = this.#now();
-    const { left, atMs } = this.#budgets.get(author) ?? { left: burst, atMs: nowMs };
+    const { left, atMs } = this.#budgets.get(payer) ?? { left: burst, atMs: nowMs };
     return Math.min(burst, left + ((nowMs - atMs) / 1_000) * perSecond);
   }
 

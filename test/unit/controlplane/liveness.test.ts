@@ -92,3 +92,33 @@ test('a node that hears its own word of a later incarnation refutes above it: it
   assert.deepEqual(own?.statement.incarnation, { ...last, count: 4 });
   await cluster.stop();
 });
+
+test('an accusation that is replayed is answered once a second at most, and costs its author nothing', async () => {
+  const { cluster, transport, time } = await started();
+  const { events } = transport;
+  assert.ok(events);
+  const accuse = async (count: number): Promise<void> => {
+    const incarnation = { epoch: cluster.tables.epoch, count };
+    const statement = { subject: cluster.self, incarnation, claim: 'silent' } as const;
+    const said = statementsToWire([signStatement(subject.key, simulationClusterId, statement, count)]);
+    // More often than the budget of an author.
+    for (let i = 0; i < 300; i += 1) await events.request('liveness', said, liar.key.nodeId);
+    await time.run(200);
+  };
+  const counted = async (): Promise<number | undefined> => {
+    const reply = decodeStatements(await events.request('liveness', statementsToWire([]), liar.key.nodeId));
+    return reply?.find((each) => each.statement.subject === cluster.self)?.statement.incarnation.count;
+  };
+  await accuse(0);
+  await accuse(0);
+  assert.equal(await counted(), 1);
+  await accuse(1);
+  assert.equal(await counted(), 2);
+  // The answer may have been lost.
+  await time.run(1_000);
+  await accuse(0);
+  assert.equal(await counted(), 3);
+  const frame = statementsToWire([word(subject, 1)]);
+  assert.equal(events.gossip(livenessTopic, frame, subject.key.nodeId), 'accept');
+  await cluster.stop();
+});
