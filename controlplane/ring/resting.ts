@@ -1,4 +1,6 @@
+import { damagedState } from '../errors.ts';
 import type { Store } from '../store.ts';
+import { isCount } from '../tables/record.ts';
 import type { RingId } from '../tables/subnets.ts';
 import { NumberSet } from './numbers.ts';
 import type { Range } from './ring.ts';
@@ -24,13 +26,17 @@ export class Resting {
   readonly #monotonicMs: () => number;
   readonly #rings = new Map<RingId, RingRest>();
 
+  /** @throws ControlPlaneError `damaged_state` */
   constructor(store: Store, monotonicMs: () => number) {
     this.#store = store;
     this.#monotonicMs = monotonicMs;
     const untilMs = monotonicMs() + restMs;
-    for (const [[, ring, start], value] of store.entries(['resting'])) {
-      const [end] = value as [number];
-      this.#put(ring as RingId, { start: Number(start), end }, untilMs);
+    for (const [key, value] of store.entries(['resting'])) {
+      const [, ring, start] = key;
+      const [end] = Array.isArray(value) ? (value as unknown[]) : [];
+      // Left out, a number might be given away that some host still has the old entry for.
+      if (typeof start !== 'number' || !isCount(end) || end <= start) throw damagedState(key.join('/'));
+      this.#put(ring as RingId, { start, end }, untilMs);
     }
   }
 
