@@ -37,8 +37,11 @@ const Positions = z.record(
     )
     .max(maxOwners),
 );
-type Vectors = ReadonlyMap<string, ReadonlyMap<NodeId, Place>>;
+type Vector = ReadonlyMap<NodeId, Place>;
+/** By topic. */
+type Vectors = ReadonlyMap<string, Vector>;
 type Place = { readonly epoch: number; readonly seq: number };
+const nowhere: Place = { epoch: 0, seq: 0 };
 
 /** How one node is behind the others; an empty lag means that it is not. */
 export interface Lag {
@@ -93,8 +96,9 @@ export class Convergence {
       answers.set(nodeId, await this.#digestsOf(nodeId, network));
     });
     const vectors = await this.#vectorsOf(answers, differing(answers));
+    const ends = endsOf(vectors, self);
     const lags = [...answers].map(([nodeId, answer]) => {
-      const lag = typeof answer === 'string' ? answer : this.#lag(answer, vectors.get(nodeId), [...vectors.values()]);
+      const lag = typeof answer === 'string' ? answer : this.#lag(answer, vectors.get(nodeId), ends);
       return { nodeId, lag, suspended: false };
     });
     return [...lags, ...suspended.map((nodeId) => ({ nodeId, lag: '', suspended: true }))];
@@ -128,15 +132,15 @@ export class Convergence {
     return vectors;
   }
 
-  /** What one node lacks of that which any of them has, in one line. */
-  #lag({ pending, lacking }: Digests, mine: Vectors | string | undefined, all: readonly (Vectors | string)[]): string {
+  /** What one node lacks of that which is there for sure, or shows and nobody else does; in one line. */
+  #lag({ pending, lacking }: Digests, mine: Vectors | string | undefined, ends: Vectors): string {
     if (typeof mine === 'string') return mine;
-    const behind = [...(mine ?? [])].flatMap(([topic, positions]) => {
-      const most = furthest(all.flatMap((each) => (typeof each === 'string' ? [] : (each.get(topic) ?? []))));
-      const owners = [...most].flatMap(([owner, there]) => this.#lackOf(owner, positions.get(owner), there));
-      return owners.length === 0 ? [] : [`${this.#nameOf(topic)}: ${some(owners)}`];
-    });
+    const own: Vectors = mine ?? new Map();
+    const topics = [...own.keys()];
+    const behind = this.#missing(topics, own, ends);
     if (behind.length > 0) return `lacks ${some(behind)}`;
+    const ahead = this.#missing(topics, ends, own);
+    if (ahead.length > 0) return `alone shows ${some(ahead)}`;
     const holes = Object.entries(lacking).map(
       ([topic, owner]) => `${this.#nameOf(topic)}: records of ${this.#hostname(owner)}`,
     );
@@ -144,13 +148,22 @@ export class Convergence {
     return pending;
   }
 
-  #lackOf(owner: NodeId, here: Place | undefined, there: Place): string[] {
+  /** What there is in `there` and not in `here`, a text for each of the topics where that is something. */
+  #missing(topics: readonly string[], here: Vectors, there: Vectors): string[] {
+    return topics.flatMap((topic) => {
+      const owners = [...(there.get(topic) ?? [])].flatMap(([owner, place]) =>
+        this.#lackOf(owner, here.get(topic)?.get(owner) ?? nowhere, place),
+      );
+      return owners.length === 0 ? [] : [`${this.#nameOf(topic)}: ${some(owners)}`];
+    });
+  }
+
+  #lackOf(owner: NodeId, here: Place, there: Place): string[] {
+    if (!isFurther(there, here)) return [];
     const name = this.#hostname(owner);
-    if (here?.epoch === there.epoch) {
-      const count = there.seq - here.seq;
-      return count > 0 ? [`${count} ${count === 1 ? 'record' : 'records'} of ${name}`] : [];
-    }
-    return [here === undefined || here.epoch === 0 ? `all of ${name}` : `what ${name} wrote since its last start`];
+    const count = there.seq - here.seq;
+    if (here.epoch === there.epoch) return [`${count} ${count === 1 ? 'record' : 'records'} of ${name}`];
+    return [here.epoch === 0 ? `all of ${name}` : `what ${name} wrote since its last start`];
   }
 
   async #request(nodeId: NodeId, method: string, body: unknown): Promise<{ value: unknown } | string> {
@@ -218,18 +231,29 @@ function differing(answers: ReadonlyMap<NodeId, Digests | string>): Set<string> 
   return different;
 }
 
-function furthest(all: readonly ReadonlyMap<NodeId, Place>[]): Map<NodeId, Place> {
-  const most = new Map<NodeId, Place>();
-  for (const positions of all) {
-    for (const [owner, place] of positions) {
-      const known = most.get(owner);
-      const further =
-        known === undefined || place.epoch > known.epoch || (place.epoch === known.epoch && place.seq > known.seq);
-      if (further) most.set(owner, place);
+/** How far streams go: as far as their owner shows, or this node, or two others. What one alone shows may be a lie. */
+function endsOf(vectors: ReadonlyMap<NodeId, Vectors | string>, self: NodeId): Vectors {
+  const most = new Map<string, Map<NodeId, Place>>();
+  const sure = new Map<string, Map<NodeId, Place>>();
+  for (const [by, shown] of vectors) {
+    for (const [topic, positions] of typeof shown === 'string' ? [] : shown) {
+      const furthest = most.get(topic) ?? new Map<NodeId, Place>();
+      const ends = sure.get(topic) ?? new Map<NodeId, Place>();
+      most.set(topic, furthest);
+      sure.set(topic, ends);
+      for (const [owner, place] of positions) {
+        const known = furthest.get(owner) ?? nowhere;
+        const shownByTwo = isFurther(place, known) ? known : place;
+        const end = by === owner || by === self ? place : shownByTwo;
+        if (isFurther(end, ends.get(owner) ?? nowhere)) ends.set(owner, end);
+        if (isFurther(place, known)) furthest.set(owner, place);
+      }
     }
   }
-  return most;
+  return sure;
 }
+
+const isFurther = (a: Place, b: Place): boolean => a.epoch > b.epoch || (a.epoch === b.epoch && a.seq > b.seq);
 
 const vectorsFrom = (positions: z.infer<typeof Positions>): Vectors =>
   new Map(

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Convergence } from '../../../controlplane/convergence.ts';
+import { encode } from '../../../controlplane/encoding.ts';
 import { type NetworkId, type NodeId, newEndpointId } from '../../../controlplane/ids.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { nowhere } from '../../../controlplane/tables/position.ts';
-import { clusterTopic } from '../../../controlplane/tables/record.ts';
+import { clusterTopic, ownerBytes } from '../../../controlplane/tables/record.ts';
 import { at, makeNode, type Node } from './nodes.ts';
 
 const network = 'n'.repeat(25) as NetworkId;
@@ -32,6 +33,7 @@ async function three() {
   for (const node of nodes) for (const other of nodes) give(other, node, clusterTopic);
   const suspended = new Set<NodeId>();
   const unreachable = new Set<NodeId>();
+  const lies = new Map<NodeId, (method: string) => Uint8Array>();
   const convergences = new Map<NodeId, Convergence>();
   for (const { id, tables, view } of nodes) {
     const transport = {
@@ -39,7 +41,7 @@ async function three() {
       request: async (peer: NodeId, method: string, body: Uint8Array) => {
         const asked = convergences.get(peer);
         if (asked === undefined) throw new Error('nobody there');
-        return method === 'digest' ? asked.answer(body) : asked.answerPositions(body);
+        return lies.get(peer)?.(method) ?? (method === 'digest' ? asked.answer(body) : asked.answerPositions(body));
       },
     };
     const isSuspended = (node: NodeId): boolean => suspended.has(node);
@@ -50,7 +52,7 @@ async function three() {
     const name = (id: NodeId): string => `host${nodes.findIndex((node) => node.id === id)}`;
     return Object.fromEntries(lags.map(({ nodeId, lag, suspended: out }) => [name(nodeId), out ? 'suspended' : lag]));
   };
-  return { a: at(nodes, 0), b: at(nodes, 1), c: at(nodes, 2), suspended, unreachable, ask };
+  return { a: at(nodes, 0), b: at(nodes, 1), c: at(nodes, 2), suspended, unreachable, lies, ask };
 }
 
 /** One node takes what the other wrote. */
@@ -103,4 +105,33 @@ test('a suspended node is named and not waited for; one that gives no answer is'
   suspended.add(b.id);
   unreachable.add(c.id);
   assert.deepEqual(await ask(a), { host0: '', host1: 'suspended', host2: 'cannot be reached' });
+});
+
+test('a liar that shows more than there is makes nobody else lag, and is named', async () => {
+  const { a, b, c, lies, ask } = await three();
+  const rows = [...a.tables.vector(clusterTopic)].map(([owner, { epoch, seq }]) => {
+    return [ownerBytes(owner), epoch, owner === a.id ? seq + 1_000_000 : seq];
+  });
+  lies.set(b.id, (method) =>
+    encode(
+      method === 'digest'
+        ? { topics: { [clusterTopic]: 'f'.repeat(64) }, lacking: {}, pending: '' }
+        : { [clusterTopic]: rows },
+    ),
+  );
+  const named = 'alone shows cluster: 1000000 records of host0';
+  for (const asker of [a, c]) assert.deepEqual(await ask(asker), { host0: '', host1: named, host2: '' });
+  // Also of an owner that nobody knows.
+  rows.push([ownerBytes((await makeNode(9)).id), 5, 7]);
+  assert.match((await ask(c))['host1'] ?? '', /^alone shows cluster: 1000000 records of host0, all of 12D3/);
+});
+
+test('what only one node has of a node that is away is no lie here, but there it is not known either', async () => {
+  const { a, b, c, suspended, ask } = await three();
+  await a.tables.put(clusterTopic, 'node', nodeValue('host0'));
+  give(a, b, clusterTopic);
+  suspended.add(a.id);
+  assert.deepEqual(await ask(b), { host0: 'suspended', host1: '', host2: 'lacks cluster: 1 record of host0' });
+  const alone = 'alone shows cluster: 1 record of host0';
+  assert.deepEqual(await ask(c), { host0: 'suspended', host1: alone, host2: '' });
 });
