@@ -12,6 +12,7 @@ import { keepHeapSmall } from './heap.ts';
 import { releaseMapped, tryLock } from './libc.ts';
 import { makeLog } from './log.ts';
 import { ServiceNotifier } from './notify.ts';
+import { endWhenUncaught } from './uncaught.ts';
 import { unlockKey } from './unlock-key.ts';
 
 /** Exit codes of `weft agent`: 0 stopped as asked, 1 failed, 2 the configuration cannot be used. */
@@ -30,6 +31,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
     return 1;
   }
   const log = makeLog(config);
+  endWhenUncaught(log);
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   mkdirSync(config.runDir, { recursive: true, mode: 0o755 });
   const unlock: (() => void)[] = [];

@@ -243,7 +243,7 @@ export class Liveness {
       else this.#step(subject, { type: 'accused', by: author, claim, incarnation });
       this.#keep(signed);
       // We look for ourselves before we believe it.
-      if (claim !== null && before === 'alive' && this.prober.isWatched(subject)) void this.prober.look(subject);
+      if (claim !== null && before === 'alive' && this.prober.isWatched(subject)) this.prober.look(subject);
     }
     return 'new';
   }

@@ -124,14 +124,14 @@ export class Prober {
     path.doubts = 0;
     // Who was dialled has answered a knock; of who dialled us it is not known whether anything gets there.
     if (this.#init.transport.connections().get(peer)?.direction === 'outbound') path.proven = true;
-    else if (!path.proven) void this.#prove(peer, path);
+    else if (!path.proven) this.#prove(peer, path);
     this.heard(peer);
   }
 
   disconnected(peer: NodeId): void {
     const path = this.#paths.get(peer);
     path?.pinging?.abort();
-    if (this.isWatched(peer)) void this.look(peer);
+    if (this.isWatched(peer)) this.look(peer);
     else this.#unwatch(peer);
   }
 
@@ -144,7 +144,11 @@ export class Prober {
   }
 
   /** Looks whether a node answers by any way there is, with the help of others, and tells the verdict. */
-  async look(peer: NodeId): Promise<void> {
+  look(peer: NodeId): void {
+    this.#look(peer).catch((error: unknown) => this.#init.log.error({ err: error, peer }, 'looking at a node failed'));
+  }
+
+  async #look(peer: NodeId): Promise<void> {
     const path = this.#path(peer);
     if (path.looking !== null || this.#stopped) return;
     path.cancelAgain();
@@ -152,7 +156,8 @@ export class Prober {
     const durationMs = this.#waitMs(path, lookMs);
     const seeing = this.#see(peer, durationMs);
     const helping = this.#askHelpers(peer, durationMs, seeing);
-    const evidence = { ...(await seeing), helpers: await helping };
+    const [seen, helpers] = await Promise.all([seeing, helping]);
+    const evidence = { ...seen, helpers };
     if (this.#stopped || this.#paths.get(peer) !== path) return;
     evidence.heard ||= path.heardMs > path.askedMs;
     const lateMs = this.#now() - path.askedMs - durationMs;
@@ -244,11 +249,11 @@ export class Prober {
         void Promise.allSettled(asked).then(() => resolve());
       });
       timeUp.signal.addEventListener('abort', () => resolve(), { once: true });
-      void seeing.then((own) => {
-        if (!isFinal(own)) return;
+      const done = (): void => {
         cancelAsk();
         resolve();
-      });
+      };
+      seeing.then((own) => isFinal(own) && done(), done);
     });
     cancelTimeUp();
     timeUp.abort();
@@ -261,9 +266,15 @@ export class Prober {
     return sight === 'agent' || sight === 'host' || sight === 'nothing' ? sight : null;
   }
 
-  async #prove(peer: NodeId, path: Path): Promise<void> {
+  #prove(peer: NodeId, path: Path): void {
     const vtep = this.#init.place(peer)?.vtep;
-    if (vtep !== undefined && (await this.#init.hostAnswers(vtep, lookMs)) === true) path.proven = true;
+    if (vtep === undefined) return;
+    const { hostAnswers, log } = this.#init;
+    hostAnswers(vtep, lookMs)
+      .then((answers) => {
+        if (answers === true) path.proven = true;
+      })
+      .catch((error: unknown) => log.error({ err: error, peer }, 'asking a host for an echo failed'));
   }
 
   #schedule(): void {
@@ -291,7 +302,7 @@ export class Prober {
     if (longest !== null) void this.#ping(longest.peer, longest.path);
     // Nodes that were never met, or lost while nobody looked.
     const unknown = [...this.#init.missing()].filter((peer) => !this.#paths.has(peer));
-    for (const peer of unknown.slice(0, maxNewLooks)) void this.look(peer);
+    for (const peer of unknown.slice(0, maxNewLooks)) this.look(peer);
   }
 
   async #ping(peer: NodeId, path: Path): Promise<void> {
@@ -300,7 +311,7 @@ export class Prober {
     const pinging = new AbortController();
     path.pinging = pinging;
     path.askedMs = startedMs;
-    const cancelLook = environment.timer(this.#waitMs(path, pingMs), () => void this.look(peer));
+    const cancelLook = environment.timer(this.#waitMs(path, pingMs), () => this.look(peer));
     const cancelPing = environment.timer(pingMaxMs * this.stretch, () => {
       pinging.abort();
       this.#close(peer);
@@ -311,7 +322,7 @@ export class Prober {
       path.rttMs = path.rttMs === null ? tookMs : path.rttMs + (tookMs - path.rttMs) / rttWeight;
       path.doubts = 0;
       // At its first connection its address may not have been known yet.
-      if (!path.proven) void this.#prove(peer, path);
+      if (!path.proven) this.#prove(peer, path);
       this.heard(peer);
     } catch {
       // The end of the connection or the look says why.
@@ -332,7 +343,7 @@ export class Prober {
     const path = this.#path(peer);
     path.cancelAgain();
     path.cancelAgain = this.#init.environment.timer(delayMs, () => {
-      if (this.isWatched(peer)) void this.look(peer);
+      if (this.isWatched(peer)) this.look(peer);
       else this.#unwatch(peer);
     });
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decode } from '../../../controlplane/encoding.ts';
+import { Prober } from '../../../controlplane/liveness/prober.ts';
 import {
   decodeStatements,
   livenessTopic,
@@ -11,7 +12,7 @@ import {
 } from '../../../controlplane/liveness/statement.ts';
 import { identityOf, simulationClusterId } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
-import { makeCluster, memoryStore } from './helpers.ts';
+import { FakeTransport, makeCluster, memoryStore, quietLog, virtualEnvironment } from './helpers.ts';
 
 const [self, liar, subject] = [
   await identityOf(0, 'manager'),
@@ -121,4 +122,25 @@ test('an accusation that is replayed is answered once a second at most, and cost
   const frame = statementsToWire([word(subject, 1)]);
   assert.equal(events.gossip(livenessTopic, frame, subject.key.nodeId), 'accept');
   await cluster.stop();
+});
+
+test('a look that fails is logged, and nothing else comes of it', async () => {
+  const logged: string[] = [];
+  const time = new VirtualTime();
+  const prober = new Prober({
+    ...{ self: self.key.nodeId, transport: new FakeTransport(), environment: virtualEnvironment(time) },
+    log: { ...quietLog, error: (_, message) => void logged.push(message) },
+    place: () => {
+      throw new Error('a bug');
+    },
+    missing: () => [subject.key.nodeId],
+    hostAnswers: async () => null,
+    isSuspended: () => false,
+    onVerdict: () => {},
+    onUnwatched: () => {},
+  });
+  prober.look(subject.key.nodeId);
+  await time.run(1_000);
+  assert.deepEqual(logged, ['looking at a node failed']);
+  prober.stop();
 });
