@@ -3,15 +3,19 @@ export class ControlPlaneError extends Error {
   /** Stable identifier for programs. */
   readonly code: string;
   /** What to do next. */
-  readonly hint: string | undefined;
+  readonly hint: string;
 
-  constructor(code: string, message: string, hint?: string, cause?: unknown) {
+  constructor(code: string, message: string, hint: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
     this.name = 'ControlPlaneError';
     this.code = code;
     this.hint = hint;
   }
 }
+
+/** Somebody has removed the network meanwhile. */
+export const networkGone = (name: string): ControlPlaneError =>
+  new ControlPlaneError('network_not_found', `network ${name} is gone`, '`weft network ls` shows those that there are');
 
 /** A row of the state that cannot be read: nothing is guessed in its place. */
 export const damagedState = (row: string, cause?: unknown): ControlPlaneError =>

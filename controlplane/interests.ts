@@ -1,5 +1,5 @@
 import type { Environment, Log } from './environment.ts';
-import { ControlPlaneError } from './errors.ts';
+import { ControlPlaneError, networkGone } from './errors.ts';
 import type { NetworkId, NodeId } from './ids.ts';
 import type { Transport } from './mesh/transport.ts';
 import type { Allocator } from './ring/allocator.ts';
@@ -99,7 +99,7 @@ export class Interests {
   async enter(id: NetworkId): Promise<() => void> {
     const { view } = this.#init;
     const network = view.networks.get(id);
-    if (network === undefined) throw new ControlPlaneError('network_not_found', `network ${id} is gone`);
+    if (network === undefined) throw networkGone(id);
     const leave = this.#use(id, 'attaching');
     if (await this.#knows(id)) return leave;
     leave();

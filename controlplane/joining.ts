@@ -47,7 +47,11 @@ export async function requestMembership(
 }
 
 async function askAny(managers: readonly HostPort[], token: JoinToken, csr: Uint8Array): Promise<JoinAnswer> {
-  let failure: unknown = new ControlPlaneError('join_unreachable', 'no manager address was given');
+  let failure: unknown = new ControlPlaneError(
+    'join_unreachable',
+    'no manager address was given',
+    'give the address of a manager: `weft join-token worker` there shows the whole command',
+  );
   for (const manager of managers) {
     try {
       return await askToJoin(manager, token, csr, AbortSignal.timeout(20_000));

@@ -150,6 +150,7 @@ export class Networks {
         throw new ControlPlaneError(
           'too_many_subnets',
           `network ${network.name} has ${maxSubnets} subnets, as many as it can`,
+          'make another network for what is to come: `weft network create`',
         );
       }
       if (!network.subnets.some((each) => each.space.family === space.family)) {
@@ -194,7 +195,11 @@ export class Networks {
       const { subnet, number } = placeOf(network, wanted);
       return { ring: subnet.ring, number: await allocator.allocate(subnet.ring, number), ip: wanted };
     }
-    let failure: unknown = new ControlPlaneError('exhausted', `network ${network.name} has no IPv${family} subnet`);
+    let failure: unknown = new ControlPlaneError(
+      'exhausted',
+      `network ${network.name} has no IPv${family} subnet`,
+      'use a network that has one: `weft network inspect` shows the subnets',
+    );
     for (const [i, { ring, space }] of subnets.entries()) {
       try {
         const number = await allocator.allocate(ring);
@@ -251,7 +256,11 @@ export class Networks {
   async remove(network: Network): Promise<void> {
     this.#needManager('remove a network');
     if (network.ingress) {
-      throw new ControlPlaneError('network_predefined', `${network.name} is the ingress network and cannot be removed`);
+      throw new ControlPlaneError(
+        'network_predefined',
+        `${network.name} is the ingress network and cannot be removed`,
+        'it stays: every node is on it',
+      );
     }
     const endpoints = this.#init.view.endpointsOf(network.id);
     if (endpoints.size > 0) {

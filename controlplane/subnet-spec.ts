@@ -43,6 +43,7 @@ export function checked(spec: SubnetSpec & { readonly subnet: string; readonly f
     throw new ControlPlaneError(
       'invalid_aux_address',
       `auxiliary address ${name}=${ip} is not a host address of ${space.text}`,
+      'give addresses inside the subnet, neither its first nor its last',
     );
   }
   return { space, subnet: space.text, gateway, ipRange, aux };

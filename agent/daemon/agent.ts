@@ -115,7 +115,9 @@ export class Agent {
 
   /** @throws RequestError `not_active` before init or join */
   get membership(): Membership {
-    if (this.#state === 'leaving') throw conflict('leaving', 'this node is leaving its cluster');
+    if (this.#state === 'leaving') {
+      throw conflict('leaving', 'this node is leaving its cluster', 'wait until it has: `weft status`');
+    }
     if (this.#membership === null) {
       throw new RequestError(
         503,

@@ -124,8 +124,12 @@ export function readAnswer(status: number, body: Buffer, where: string): Bootstr
     return bootstrap.data;
   }
   const refusal = JoinRefusal.safeParse(parsed);
-  const { code, message } = refusal.success ? refusal.data : { code: 'join_refused', message: `status ${status}` };
-  throw new ControlPlaneError(code, `${where} refused: ${message}`, hints.get(code));
+  const { code, message } = refusal.success ? refusal.data : { code: 'join_failed', message: `status ${status}` };
+  throw new ControlPlaneError(
+    code,
+    `${where} refused: ${message}`,
+    hints.get(code) ?? 'the log of that manager says why',
+  );
 }
 
 const makeAnother = 'make another with `weft token create` on a manager, or take that of `weft join-token`';
@@ -136,6 +140,8 @@ const hints = new Map([
   ['join_token_used_up', makeAnother],
   ['join_token_revoked', makeAnother],
   ['join_rate_limited', 'wait a minute, then try again'],
+  ['join_refused', 'join again: each attempt makes a key of its own'],
+  ['join_malformed', 'use the same version of Weft on both hosts: `weft version`'],
 ]);
 
 function unreachable(where: string, error: Error): ControlPlaneError {

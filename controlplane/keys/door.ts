@@ -82,7 +82,8 @@ export function objectionTo(
   identity: Pick<Identity, 'trust' | 'clusterId'>,
   nowMs: number,
 ): string | null {
-  if (status !== 200) return `refused with status ${status}`;
+  if (status !== 200)
+    return `refused with status ${status}; ${status === 429 ? 'it is asked again later' : 'its log says why'}`;
   const reply = parseRenewal(body);
   if (reply === null) return 'the answer is not one of this version of Weft';
   if (leaf === undefined) return 'it shows no certificate';

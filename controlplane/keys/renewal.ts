@@ -234,7 +234,10 @@ export class Renewal {
     const { identity } = credentials;
     const trust = identity.trust.follow(reply.links);
     const checked = trust.check(reply.certificate, environment.now());
-    if (!checked.ok) throw new Error(`the manager's certificate for this node cannot be used: ${checked.reason}`);
+    if (!checked.ok) {
+      const why = `${checked.reason}; compare the clocks, and look at the manager's log`;
+      throw new Error(`the manager's certificate for this node cannot be used: ${why}`);
+    }
     const { member } = checked;
     if (member.nodeId !== this.#self || member.clusterId !== identity.clusterId)
       throw new Error('the manager answered with the certificate of another node');

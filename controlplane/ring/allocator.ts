@@ -1,6 +1,6 @@
 import { decode, encode } from '../encoding.ts';
 import type { Environment, Log } from '../environment.ts';
-import { ControlPlaneError } from '../errors.ts';
+import { ControlPlaneError, networkGone } from '../errors.ts';
 import { isNetworkId, type NetworkId, type NodeId } from '../ids.ts';
 import type { Transport } from '../mesh/transport.ts';
 import type { Store } from '../store.ts';
@@ -78,7 +78,9 @@ export class Allocator {
   async allocate(ring: RingId, wanted: number | null = null): Promise<number> {
     // Each round either finds a number or has won a range; another caller may have used that range up.
     for (let round = 0; round < 8; round += 1) {
-      if (this.retired) throw new ControlPlaneError('leaving', 'this node is leaving the cluster');
+      if (this.retired) {
+        throw new ControlPlaneError('leaving', 'this node is leaving the cluster', 'run the command on another node');
+      }
       const space = this.#space(ring);
       const number = this.#take(ring, space, wanted);
       if (number !== null) return number;
@@ -179,7 +181,7 @@ export class Allocator {
 
   #space(ring: RingId): RingSpace {
     const space = this.#init.spaceOf(ring);
-    if (space === null) throw new ControlPlaneError('network_not_found', `network ${ring} is gone`);
+    if (space === null) throw networkGone(ring);
     return space;
   }
 

@@ -103,7 +103,7 @@ test('errors keep their code and hint; our own faults are 500', async () => {
     status: 409,
     reply: { message: 'it is busy', code: 'busy', hint: 'wait' },
   });
-  failures['status'] = new ControlPlaneError('exhausted', 'nothing free');
+  failures['status'] = new ControlPlaneError('exhausted', 'nothing free', 'free something');
   assert.equal((await call('GET', '/v1/status')).status, 507);
   failures['status'] = new TypeError('a bug');
   assert.deepEqual((await call('GET', '/v1/status')).reply['code'], 'internal');
