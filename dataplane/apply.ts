@@ -21,21 +21,29 @@ export interface Outcome {
   readonly failures: Map<string, Error>;
 }
 
+/**
+ * Indexes of devices of the overlay namespace by name, as far as they were looked up. To ask for one takes the kernel's rtnl
+ * lock, as long as the change that it is for; who holds them forgets them when the kernel is listed.
+ */
+export type DeviceIndexes = Map<string, number>;
+
 /** Runs the steps, in order where the order matters. Never throws for a step that fails: its object fails, the others go on. */
-export async function apply(steps: readonly Step[], runDir: string): Promise<Outcome> {
+export async function apply(steps: readonly Step[], runDir: string, indexes: DeviceIndexes): Promise<Outcome> {
   const outcome: Outcome = { applied: [], failures: new Map() };
+  // A device that is made anew has another index.
+  if (steps.some(({ kind }) => kind !== 'entry')) indexes.clear();
   const groups = groupsOf(steps);
   for (let index = 0; index < groups.length; ) {
     const end = endOfParallel(groups, index);
     const sandboxes = groups[end];
     if (end > index && sandboxes) {
       await Promise.all([
-        applyInOrder(groups.slice(index, end), runDir, outcome),
-        applyInOrder([sandboxes], runDir, outcome),
+        applyInOrder(groups.slice(index, end), runDir, indexes, outcome),
+        applyInOrder([sandboxes], runDir, indexes, outcome),
       ]);
       index = end + 1;
     } else {
-      await applyInOrder(groups.slice(index, index + 1), runDir, outcome);
+      await applyInOrder(groups.slice(index, index + 1), runDir, indexes, outcome);
       index++;
     }
   }
@@ -59,13 +67,18 @@ function endOfParallel(groups: readonly Group[], start: number): number {
   return start;
 }
 
-async function applyInOrder(groups: readonly Group[], runDir: string, outcome: Outcome): Promise<void> {
+async function applyInOrder(
+  groups: readonly Group[],
+  runDir: string,
+  indexes: DeviceIndexes,
+  outcome: Outcome,
+): Promise<void> {
   for (const group of groups) {
     switch (group.kind) {
       case 'entries':
         for (let from = 0; from < group.steps.length; from += ENTRIES_AT_ONCE) {
           if (from > 0) await nextTurn();
-          await applyEntries(runnable(group.steps.slice(from, from + ENTRIES_AT_ONCE), outcome), outcome);
+          await applyEntries(runnable(group.steps.slice(from, from + ENTRIES_AT_ONCE), outcome), indexes, outcome);
         }
         break;
       case 'links':
@@ -233,19 +246,20 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
 const lastPart = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-async function applyEntries(steps: readonly Step[], outcome: Outcome): Promise<void> {
+async function applyEntries(steps: readonly Step[], indexes: DeviceIndexes, outcome: Outcome): Promise<void> {
   if (steps.length === 0) return;
   const fail = (step: Step, error: Error): void => {
     outcome.failures.set(step.object, new Error(`${describe(step)}: ${error.message}`, { cause: error }));
   };
   try {
     using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
-    const indexes = new Map<string, number | SystemError>();
+    const missing = new Map<string, SystemError>();
     const indexOf = (name: string): number | SystemError => {
-      const known = indexes.get(name);
+      const known = indexes.get(name) ?? missing.get(name);
       if (known !== undefined) return known;
       const found = lookUp(socket, name);
-      indexes.set(name, found);
+      if (typeof found === 'number') indexes.set(name, found);
+      else missing.set(name, found);
       return found;
     };
     const writes: EntryWrite[] = [];

@@ -28,7 +28,7 @@ export function cleanUpSteps(observed: Observed): Step[] {
  */
 export async function cleanUp({ log, runDir }: { readonly log: Log; readonly runDir: string }): Promise<void> {
   const steps = cleanUpSteps(await observe(NOTHING, runDir));
-  const { applied, failures } = await apply(steps, runDir);
+  const { applied, failures } = await apply(steps, runDir, new Map());
   const forwardingRestored = restoreForwarding(runDir);
   log.info({ removed: applied.length, forwardingRestored }, `removed ${applied.length} objects of ours`);
   if (failures.size > 0) {

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { applyToModel } from './after.ts';
-import { apply, type Outcome } from './apply.ts';
+import { apply, type DeviceIndexes, type Outcome } from './apply.ts';
 import { deferred } from './deferred.ts';
 import type { Desired, RemoteEndpoint } from './desired.ts';
 import { type Difference, diff } from './diff.ts';
@@ -77,6 +77,7 @@ export class DataPlane implements AsyncDisposable {
   /** What the last pass applied, to tell drift from a change of mind. */
   #applied: Wanted | null = null;
   #known: Observed | null = null;
+  readonly #indexes: DeviceIndexes = new Map();
   #listedGateway: string | null = null;
   #appliedRemotes = new Map<Vni, readonly RemoteEndpoint[]>();
   #nextSweepAtMs = 0;
@@ -256,7 +257,8 @@ export class DataPlane implements AsyncDisposable {
       ({ object, needs }) =>
         !this.#failures.isHeld(object, nowMs) && !needs.some((need) => this.#failures.isHeld(need, nowMs)),
     );
-    const outcome = steps.length > 0 ? await apply(steps, this.#runDir) : { applied: [], failures: new Map() };
+    const outcome =
+      steps.length > 0 ? await apply(steps, this.#runDir, this.#indexes) : { applied: [], failures: new Map() };
     for (const [index, step] of outcome.applied.entries()) {
       if (this.#known) applyToModel(this.#known, step);
       if (index % STEPS_PER_TURN === STEPS_PER_TURN - 1) await nextTurn();
@@ -283,6 +285,7 @@ export class DataPlane implements AsyncDisposable {
       if (await observeNewSandboxes(this.#known, desired)) return false;
     }
     this.#appliedRemotes.clear();
+    this.#indexes.clear();
     this.#known = await observe(desired, this.#runDir);
     this.#listedGateway = gateway;
     this.#nextSweepAtMs = this.#now() + this.#sweepMs;
