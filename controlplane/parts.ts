@@ -32,6 +32,10 @@ import { Tables } from './tables/tables.ts';
 import { View } from './tables/view.ts';
 import { restsFor } from './warnings.ts';
 
+// What others wrote is in kernels first, and many records share a commit: each costs as much time as two records, and a wait
+// for the disk, which own records wait for too. A crash costs as much of it, which is pulled again.
+const writeBehindMs = 100;
+
 export interface ClusterInit {
   readonly identity: Identity;
   /** Members from the join answer, to begin with. */
@@ -145,6 +149,7 @@ export function makeParts(init: ClusterInit): Parts {
     monotonicMs: () => environment.monotonicMs(),
     random: () => environment.random(),
     pause: () => new Promise((resolve) => environment.timer(0, resolve)),
+    behind: (write) => environment.timer(writeBehindMs, write),
     reaping: init.reaping,
     log,
   });

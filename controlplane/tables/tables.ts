@@ -42,6 +42,8 @@ export const forked = 'two records signed for one place in a stream';
 /** Why a record is refused that its owner did not sign: whoever passes one on is at fault. */
 export const badSignature = 'bad signature';
 
+// Records of others that wait for the disk before all of them are written: some milliseconds of work.
+const maxBehind = 256;
 // What is there is told in parts: a list of all of it would make the heap grow.
 const maxPresentAtOnce = 1024;
 
@@ -62,6 +64,8 @@ export interface TablesInit {
   readonly random?: () => number;
   /** Lets the event loop do something else. @default nothing */
   readonly pause?: () => Promise<void>;
+  /** When records of others are written to disk. @default at the end of the turn */
+  readonly behind?: (write: () => void) => void;
   readonly reaping?: Reaping | undefined;
   readonly log: Log;
 }
@@ -229,11 +233,12 @@ export class Tables {
     }
     const { epoch, seq } = stream.place;
     this.#later({ key: ['position', topic, owner, epoch], value: seq });
+    if (this.#behind.size >= maxBehind) this.#writeBehind();
   }
 
-  /** All that is taken in one turn, a pulled batch above all, shares a commit. */
+  /** All that is taken within a while, a pulled batch above all, shares a commit. */
   #later(write: Write): void {
-    if (!this.#isWriteDue) queueMicrotask(() => this.#writeBehind());
+    if (!this.#isWriteDue) (this.#init.behind ?? queueMicrotask)(() => this.#writeBehind());
     this.#isWriteDue = true;
     this.#behind.set(write.key.join('\0'), write);
   }

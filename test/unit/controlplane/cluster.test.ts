@@ -91,7 +91,7 @@ test('endpoints of a network that was removed while this node was down are forgo
     stamp: [simulationStartMs, 5],
   });
   second.transport.gossip(clusterTopic, [removal], writer.nodeId);
-  await Promise.resolve();
+  await second.cluster.tables.flushed();
   assert.ok(store.disk.entries(['own', networkTopic(id)]).length > 0);
   const third = makeCluster(self, store);
   await third.cluster.start();
