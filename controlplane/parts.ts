@@ -185,7 +185,8 @@ export function makeParts(init: ClusterInit): Parts {
     const network = networkOfTopic(topic);
     return network === null || roleOf(peer) === 'manager' || view.nodesOn(network).has(peer);
   };
-  const replica = new Replica({ tables, members, transport, environment, offences, follows, log });
+  const isWhole = (): boolean => transport.isWhole && liveness.isSettled;
+  const replica = new Replica({ tables, members, transport, environment, offences, follows, isWhole, log });
   const roles = new Roles({ tables, members, environment, log });
   const interests = new Interests({
     tables,

@@ -139,6 +139,13 @@ export class Liveness {
     return this.#members.get(peer)?.status === 'suspended';
   }
 
+  /** Whether nobody is in doubt: each node counts as alive and nobody says otherwise, or it is suspended. */
+  get isSettled(): boolean {
+    return [...this.#members.values()].every(
+      ({ status, accusers }) => status === 'suspended' || (status === 'alive' && accusers.size === 0),
+    );
+  }
+
   /** @param watcher is told whose status or reason has changed, after it did */
   watch(watcher: (peer: NodeId) => void): () => void {
     this.#watchers.add(watcher);

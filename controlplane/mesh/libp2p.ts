@@ -138,6 +138,8 @@ export function libp2pTransport(init: Libp2pTransportInit): Transport {
             globalSignaturePolicy: StrictNoSign,
             msgIdFn: messageId,
             ...gossipDegree,
+            // Encoded once for all who get it.
+            batchPublish: true,
             allowPublishToZeroTopicPeers: true,
             emitSelf: false,
             // Members are proven by certificate, so many of them behind one address are no sybils.

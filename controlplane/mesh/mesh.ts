@@ -3,7 +3,7 @@ import type { Role } from '../identity/certificates.ts';
 import type { NodeId } from '../ids.ts';
 import { formatHostPort, parseHostPort } from './address.ts';
 import { Dialer } from './dialer.ts';
-import { shape } from './shape.ts';
+import { isFull, shape } from './shape.ts';
 import type { Connection, Knock, Transport, TransportEvents } from './transport.ts';
 
 // Changes of the tables come in bursts; a start is not held up by it.
@@ -45,6 +45,7 @@ export class Mesh implements Transport {
   readonly #seenAt = new Map<NodeId, string>();
   readonly #waiting = new Set<() => void>();
   #dialsOnDemand = 0;
+  #full = false;
   #cancelWake: (() => void) | null = null;
   #cancelTidy: () => void = () => {};
 
@@ -116,6 +117,11 @@ export class Mesh implements Transport {
     return this.#inner.connections();
   }
 
+  /** Whether each node is to be connected to each, and this one is to all that are not taken for dead. */
+  get isWhole(): boolean {
+    return this.#full && [...this.dialer.states().keys()].every((peer) => this.#init.isSuspended(peer));
+  }
+
   /** Whether a request is worth a try: the peer is connected, or has an address at which nobody failed just now. */
   canReach(peer: NodeId): boolean {
     if (this.#inner.connections().has(peer)) return true;
@@ -154,6 +160,7 @@ export class Mesh implements Transport {
       [...open.keys()].map((peer) => [peer, this.#busy.has(peer) ? 0 : nowMs - (this.#used.get(peer) ?? nowMs)]),
     );
     const suspended = new Set([...known.keys()].filter(isSuspended));
+    this.#full = isFull({ nodes: known, fullMeshUpTo });
     const { connect, retry, disconnect } = shape({
       self,
       nodes: known,

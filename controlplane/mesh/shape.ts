@@ -2,8 +2,11 @@ import { createHash } from 'node:crypto';
 import type { Role } from '../identity/certificates.ts';
 import type { NodeId } from '../ids.ts';
 
-/** Up to so many nodes, each is connected to each: nothing is faster, and the cost is small. */
-export const defaultFullMeshUpTo = 20;
+/**
+ * Up to so many nodes, each is connected to each: nothing is faster, and the cost is small, since a record is passed on by
+ * nobody then but its author, and pings are as many for any number of connections.
+ */
+export const defaultFullMeshUpTo = 32;
 // Gossip goes on to so many of a node's neighbours, of which a large mesh gives it about ten; what comes twice is dropped
 // before its signature is looked at. What a node says itself it says to all its neighbours.
 export const gossipDegree = { D: 8, Dlo: 6, Dhi: 12, floodPublish: true };
@@ -63,11 +66,17 @@ export function shape(input: ShapeInput): Shape {
   return { connect, retry, disconnect };
 }
 
-/** Neighbours of this node among `among`. */
-function neighbours({ self, nodes, networks, fullMeshUpTo }: ShapeInput, among: readonly NodeId[]): Set<NodeId> {
-  const found = new Set<NodeId>();
+/** Whether each is to be connected to each. */
+export function isFull({ nodes, fullMeshUpTo }: Pick<ShapeInput, 'nodes' | 'fullMeshUpTo'>): boolean {
   // By all that are known: a threshold on those alive would turn the whole mesh over when one node flaps.
-  if (nodes.size <= (fullMeshUpTo ?? defaultFullMeshUpTo)) {
+  return nodes.size <= (fullMeshUpTo ?? defaultFullMeshUpTo);
+}
+
+/** Neighbours of this node among `among`. */
+function neighbours(input: ShapeInput, among: readonly NodeId[]): Set<NodeId> {
+  const { self, nodes, networks } = input;
+  const found = new Set<NodeId>();
+  if (isFull(input)) {
     for (const id of among) found.add(id);
   } else {
     addCycles(found, self, among, rounds);

@@ -26,6 +26,8 @@ import { badSignature, type Tables } from './tables.ts';
 const comparePeriodMs = 5_000;
 // Half of maxFrameBytes: room for the certificates and the msgpack framing around the records.
 const batchBytes = 524_288;
+// Whoever begins to follow a topic is known to all who write there well before that.
+const newcomerMs = 5_000;
 // More own records at once than that are not flooded: readers are told how far they go, and pull.
 const maxFlooded = 512;
 
@@ -37,6 +39,8 @@ export interface ReplicaInit {
   readonly offences: Offences;
   /** Whether the tables say that the node follows the topic. @default every node follows every topic */
   readonly follows?: ((peer: NodeId, topic: string) => boolean) | undefined;
+  /** Whether each node is connected to each, as far as this one can tell. @default it cannot */
+  readonly isWhole?: (() => boolean) | undefined;
   readonly log: Log;
 }
 
@@ -56,6 +60,9 @@ export class Replica {
   readonly #follows: (peer: NodeId, topic: string) => boolean;
   /** When each neighbour was compared with last, by the clock that does not jump. */
   readonly #comparedMs = new Map<NodeId, number>();
+  readonly #isWhole: () => boolean;
+  /** When somebody who had nothing of a topic asked for all of it, by the clock that does not jump. */
+  readonly #newcomers = new Map<string, number>();
   #cancelTimer: () => void = () => {};
 
   constructor(init: ReplicaInit) {
@@ -66,6 +73,7 @@ export class Replica {
     this.#environment = init.environment;
     this.#log = init.log;
     this.#follows = init.follows ?? (() => true);
+    this.#isWhole = init.isWhole ?? (() => false);
     this.#puller = new Puller(init);
     this.#rate = new RateLimit(() => init.environment.monotonicMs());
   }
@@ -139,11 +147,13 @@ export class Replica {
     let applied = false;
     let refused = false;
     let forged = false;
+    const owners = new Set<NodeId>();
     const seen = new Set<NodeId>();
     for (const wire of frame as WireRecord[]) {
       const signed = decodeRecord(wire);
       if (signed === null || signed.record.topic !== topic) return this.#refuse('malformed record', from, 'reject');
       const { owner } = signed.record;
+      owners.add(owner);
       if (!this.#rate.allows(owner)) {
         this.#refuse('more records by gossip than one node may have passed on', owner, 'ignore');
         refused = true;
@@ -171,7 +181,20 @@ export class Replica {
     if (lacking.length > 0) this.#puller.fill(new Map([[topic, new Set(lacking)]]), from);
     if (forged) return 'reject';
     // A frame is passed on as it came: whoever wants more passed on than is allowed shall not hide it behind one record.
-    return applied && !refused ? 'accept' : 'ignore';
+    return applied && !refused && !this.#isWithAll(topic, owners, from) ? 'accept' : 'ignore';
+  }
+
+  /**
+   * Whether everybody has a message already: its author says it to all to whom it is connected, so where that is everyone
+   * passing it on would only make copies, two thirds of the work for a record among ten nodes. What is lost all the same,
+   * on a link that has just broken, comes by the next comparison.
+   */
+  #isWithAll(topic: string, owners: ReadonlySet<NodeId>, from: NodeId): boolean {
+    const fromAuthor = owners.size === 1 && owners.has(from);
+    if (!fromAuthor || !this.#isWhole()) return false;
+    // The author may not know yet of one who has just begun to follow the topic.
+    const sinceNewcomerMs = this.#environment.monotonicMs() - (this.#newcomers.get(topic) ?? Number.NEGATIVE_INFINITY);
+    return sinceNewcomerMs > newcomerMs;
   }
 
   /** Answers a comparison: the topics in which the two differ. */
@@ -204,6 +227,8 @@ export class Replica {
       const { topic, positions } = ask;
       const follows = this.#tables.hasInterest(topic);
       if (!follows) reply.foreign.push(topic);
+      else if ([...positions.keys()].every((owner) => owner === from))
+        this.#newcomers.set(topic, this.#environment.monotonicMs());
       for (const owner of ownersOf(ask, this.#tables.owners(topic))) {
         const position = positions.get(owner) ?? nowhere;
         if (follows && this.#tables.lacks(topic, owner, position))
@@ -233,6 +258,8 @@ export class Replica {
         this.#comparedMs.set(peer, this.#environment.monotonicMs());
         this.want(peer, 'all');
       }
+      for (const [topic, ms] of this.#newcomers)
+        if (this.#environment.monotonicMs() - ms > newcomerMs) this.#newcomers.delete(topic);
       this.#tables.reap().catch((error: unknown) => this.#log.error({ err: error }, 'reaping tombstones failed'));
       this.#scheduleCompare();
     });

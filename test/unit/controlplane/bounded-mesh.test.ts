@@ -24,6 +24,7 @@ async function make() {
     addressesOf: (peer) => (others.includes(peer) ? [`192.0.2.${others.indexOf(peer) + 1}:7946`] : []),
     networks: () => [],
     isSuspended: (peer) => suspended.has(peer),
+    fullMeshUpTo: 20,
   });
   let answering: Promise<void> = Promise.resolve();
   await mesh.start({

@@ -3,11 +3,13 @@ import { test } from 'node:test';
 import { decode, encode } from '../../../controlplane/encoding.ts';
 import { type NetworkId, type NodeId, newEndpointId } from '../../../controlplane/ids.ts';
 import { maxFrameBytes, maxGossipBytes } from '../../../controlplane/mesh/transport.ts';
+import { Offences } from '../../../controlplane/offences.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { parsePullRequest } from '../../../controlplane/tables/pull.ts';
 import { clusterTopic, ownerBytes, type SignedRecord, toWire } from '../../../controlplane/tables/record.ts';
+import { Replica } from '../../../controlplane/tables/replica.ts';
 import { identityOf } from '../../sim/identities.ts';
-import { settled, Writer, whileTimePasses } from './helpers.ts';
+import { quietLog, settled, Writer, whileTimePasses } from './helpers.ts';
 import { connect, makeAuthority, makeNode, makeParty, type Node } from './nodes.ts';
 
 const topic = networkTopic('n'.repeat(25) as NetworkId);
@@ -215,6 +217,27 @@ test('gossip: a gap is pulled from the neighbour that showed it', async () => {
   assert.equal(a.replica.gossip(clusterTopic, encode([toWire(late)]), b.id), 'accept');
   for (let i = 0; i < 5; i += 1) await settled();
   assert.equal(a.view.nodes.get(b.id)?.hostname, 'later');
+});
+
+test('gossip: what its author told everybody is not passed on, unless somebody may be new to the topic', async () => {
+  const [a, b, c] = [await makeNode(0), await makeNode(1), await makeNode(2)];
+  connect(a, b);
+  let whole = true;
+  const offences = new Offences(() => 0);
+  const replica = new Replica({ ...a, offences, isWhole: () => whole, log: quietLog });
+  const writer = new Writer(b.identity);
+  const next = () => encode([toWire(writer.write(clusterTopic, 'node', nodeValue('b')))]);
+  const opening = encode([toWire(writer.write(clusterTopic, '', 1))]);
+  assert.equal(replica.gossip(clusterTopic, opening, b.id), 'ignore');
+  assert.equal(replica.gossip(clusterTopic, next(), c.id), 'accept', 'passed on by another: it was not with all');
+  whole = false;
+  assert.equal(replica.gossip(clusterTopic, next(), b.id), 'accept', 'somebody may not be connected to the author');
+  whole = true;
+  replica.answerPull(encode([{ topic: clusterTopic, range: [null, null], rows: [] }]), c.id);
+  assert.equal(replica.gossip(clusterTopic, next(), b.id), 'accept', 'the author may not know of the newcomer yet');
+  await a.time.run(6_000);
+  assert.equal(replica.gossip(clusterTopic, next(), b.id), 'ignore');
+  assert.equal(a.view.nodes.get(b.id)?.hostname, 'b');
 });
 
 test('gossip: records of one topic under another, and what is no record, are held against the sender', async () => {
