@@ -7,6 +7,10 @@ const firstRetryMs = 250;
 // timeout, then comes one pause, then the exchange.
 const maxRetryMs = 3_000;
 const dialTimeoutMs = 3_000;
+// A dial that began in silence is no way to see its end: TCP repeats the first packet after 1, 3 and 7 s, and the pauses are
+// longer. So who does not answer is knocked at meanwhile, which is one packet of 60 bytes each time.
+const knockMs = 350;
+const knockPauseMs = 250;
 // Who is away for longer is more likely switched off than cut off.
 const latelyMs = 600_000;
 const maxRetryLaterMs = 30_000;
@@ -39,6 +43,15 @@ interface Target {
   state: DialState;
   addresses: readonly string[];
   cancel: () => void;
+  /** Ends the knocking; null while there is none. */
+  cancelKnock: (() => void) | null;
+}
+
+interface Dial {
+  readonly done: Promise<void>;
+  readonly startedMs: number;
+  /** It is no more in the way of another one. */
+  readonly giveUp: () => void;
 }
 
 /** Keeps a connection to every member it is given, with a back-off for each that is not there. */
@@ -48,7 +61,7 @@ export class Dialer {
   readonly #environment: Environment;
   readonly #log: Log;
   readonly #targets = new Map<NodeId, Target>();
-  readonly #dials = new Map<NodeId, Promise<void>>();
+  readonly #dials = new Map<NodeId, Dial>();
   /** The last of each member, by the clock that does not jump; the oldest first. */
   readonly #failures = new Map<NodeId, DialFailure>();
   #wanted: ReadonlyMap<NodeId, readonly string[]> = new Map();
@@ -107,16 +120,28 @@ export class Dialer {
   /** One dial, now; those who ask for the same peer at the same time share it. @throws when it fails */
   dial(peer: NodeId, addresses: readonly string[]): Promise<void> {
     const running = this.#dials.get(peer);
-    if (running !== undefined) return running;
-    const dialing = this.#transport
-      .dial(peer, addresses, AbortSignal.timeout(dialTimeoutMs))
-      .catch((error: unknown) => {
-        this.#failed(peer, error);
-        throw error;
-      })
-      .finally(() => this.#dials.delete(peer));
-    this.#dials.set(peer, dialing);
-    return dialing;
+    if (running !== undefined) return running.done;
+    const given = new AbortController();
+    const signal = AbortSignal.any([given.signal, AbortSignal.timeout(dialTimeoutMs)]);
+    const forget = (): void => {
+      if (this.#dials.get(peer) === dial) this.#dials.delete(peer);
+    };
+    const dial: Dial = {
+      done: this.#transport
+        .dial(peer, addresses, signal)
+        .catch((error: unknown) => {
+          this.#failed(peer, error);
+          throw error;
+        })
+        .finally(forget),
+      startedMs: this.#environment.monotonicMs(),
+      giveUp: () => {
+        forget();
+        given.abort(new Error('began while the member did not answer'));
+      },
+    };
+    this.#dials.set(peer, dial);
+    return dial.done;
   }
 
   stop(): void {
@@ -132,19 +157,22 @@ export class Dialer {
   }
 
   #forget(peer: NodeId): void {
-    this.#targets.get(peer)?.cancel();
+    const target = this.#targets.get(peer);
+    target?.cancel();
+    target?.cancelKnock?.();
     this.#targets.delete(peer);
   }
 
-  #ensure(peer: NodeId): void {
+  /** @param politeMs what the one with the greater id leaves to the other */
+  #ensure(peer: NodeId, politeMs = politenessMs): void {
     const addresses = this.#wanted.get(peer);
     const needless = addresses === undefined || this.#targets.has(peer) || this.#transport.connections().has(peer);
     if (this.#stopped || needless) return;
     const sinceMs = this.#environment.monotonicMs();
     const idle = { attempts: 0, dialing: false, sinceMs, lastError: '', nextRetryMs: null };
-    const target: Target = { state: idle, addresses, cancel: () => {} };
+    const target: Target = { state: idle, addresses, cancel: () => {}, cancelKnock: null };
     this.#targets.set(peer, target);
-    this.#schedule(peer, target, this.#self < peer || !this.#started ? 0 : jittered(this.#environment, politenessMs));
+    this.#schedule(peer, target, this.#self < peer || !this.#started ? 0 : jittered(this.#environment, politeMs));
   }
 
   #schedule(peer: NodeId, target: Target, delayMs: number): void {
@@ -156,6 +184,7 @@ export class Dialer {
     if (this.#transport.connections().has(peer)) return this.#forget(peer);
     const attempts = target.state.attempts + 1;
     target.state = { ...target.state, attempts, dialing: true, nextRetryMs: null };
+    if (target.cancelKnock === null) this.#knockLater(peer, target, null);
     try {
       // Each time another one first, since an address that swallows everything takes all the time that a dial has.
       const at = (attempts - 1) % Math.max(1, target.addresses.length);
@@ -166,9 +195,38 @@ export class Dialer {
       if (attempts === 1) this.#log.info({ peer, err: error }, 'cannot reach a member; retrying with back-off');
     }
     if (this.#targets.get(peer) !== target) return;
-    const lately = this.#environment.monotonicMs() - target.state.sinceMs < latelyMs;
-    const pauseMs = Math.min(lately ? maxRetryMs : maxRetryLaterMs, firstRetryMs * 2 ** Math.min(attempts - 1, 16));
+    const pauseMs = Math.min(
+      this.#isLately(target) ? maxRetryMs : maxRetryLaterMs,
+      firstRetryMs * 2 ** Math.min(attempts - 1, 16),
+    );
     this.#schedule(peer, target, jittered(this.#environment, pauseMs));
+  }
+
+  #isLately({ state }: Target): boolean {
+    return this.#environment.monotonicMs() - state.sinceMs < latelyMs;
+  }
+
+  /** @param silentMs when the last knock began that was not answered; null for none */
+  #knockLater(peer: NodeId, target: Target, silentMs: number | null): void {
+    target.cancelKnock = this.#environment.timer(jittered(this.#environment, knockPauseMs), () => {
+      void this.#knock(peer, target, silentMs);
+    });
+  }
+
+  async #knock(peer: NodeId, target: Target, silentMs: number | null): Promise<void> {
+    const startedMs = this.#environment.monotonicMs();
+    const answer = await this.#transport.knock(target.addresses, AbortSignal.timeout(knockMs));
+    if (this.#targets.get(peer) !== target) return;
+    target.cancelKnock = null;
+    if (answer === 'silent') {
+      if (this.#isLately(target)) this.#knockLater(peer, target, startedMs);
+    } else if (silentMs !== null) {
+      // It answers again. Who has answered all the time, and takes no connection, is not dialled more often for that.
+      const dial = this.#dials.get(peer);
+      if (dial !== undefined && dial.startedMs <= silentMs) dial.giveUp();
+      this.#forget(peer);
+      this.#ensure(peer, knockPauseMs);
+    }
   }
 }
 

@@ -85,6 +85,29 @@ test('who is heard of as alive, or has another address, is dialled at once, and 
   made.dialer.stop();
 });
 
+test('a member that answers knocks again is dialled at once, and what began in its silence is given up', async () => {
+  for (const self of [low, high]) {
+    const made = make(self);
+    const given: AbortSignal[] = [];
+    made.transport.dial = (peer, _, signal) => {
+      made.transport.dialled.push(peer);
+      given.push(signal);
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    };
+    made.transport.knocked = 'silent';
+    made.dialer.set(addressesOf(middle));
+    await made.time.run(2_000);
+    assert.equal(given.length, 1, 'a dial that nobody answers goes on');
+    made.transport.knocked = 'accepted';
+    await made.time.run(700);
+    assert.equal(given.length, 2);
+    assert.deepEqual([given[0]?.aborted, given[1]?.aborted], [true, false]);
+    await made.time.run(2_000);
+    assert.equal(given.length, 2, 'one that answers all the time is not dialled for that');
+    made.dialer.stop();
+  }
+});
+
 test('those who ask for a dial to the same peer at the same time share it', async () => {
   const made = make(low);
   const both = [1, 2].map(() => made.dialer.dial(high, ['192.0.2.1:7946']));

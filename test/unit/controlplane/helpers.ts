@@ -79,6 +79,8 @@ export class FakeTransport implements Transport {
   /** Peers that take a connection when they are dialled. */
   readonly listening = new Set<NodeId>();
   readonly topics = new Set<string>();
+  /** What a knock finds, at once. */
+  knocked: Knock = 'refused';
   answer: (peer: NodeId, method: string, body: Uint8Array) => Promise<Uint8Array> = async () => {
     throw new Error('nobody answers');
   };
@@ -112,10 +114,10 @@ export class FakeTransport implements Transport {
   }
 
   async knock(): Promise<Knock> {
-    return 'refused';
+    return this.knocked;
   }
 
-  async dial(peer: NodeId, addresses: readonly string[]): Promise<void> {
+  async dial(peer: NodeId, addresses: readonly string[], _signal: AbortSignal): Promise<void> {
     this.dialled.push(peer);
     this.dialledAt.push(addresses);
     if (!this.listening.has(peer)) throw new Error('refused');
