@@ -352,7 +352,9 @@ export class Sandboxes {
       aliases: [...leg.aliases],
       createdMs,
     };
-    await this.#init.cluster().tables.put(networkTopic(leg.networkId), `ep/${leg.endpointId}`, value);
+    // Before it is on disk: a crash takes the endpoint back with the next epoch, and nobody has built on it. The disk takes
+    // as long as all else together.
+    await this.#init.cluster().tables.put(networkTopic(leg.networkId), `ep/${leg.endpointId}`, value, true);
   }
 
   async #withdraw(legs: readonly StoredLeg[]): Promise<void> {

@@ -52,7 +52,7 @@ interface Opening {
 
 /**
  * The streams that this node writes, one in each topic. A record is seen by this node's readers at once, and by others
- * only when it is on disk. Every start opens each stream anew, with an epoch that was never used before; so does a
+ * only when it is on disk, unless its writer says that it promises nothing. Every start opens each stream anew, with an epoch that was never used before; so does a
  * running agent whose tombstones outweigh what lives in a stream.
  */
 export class OwnStreams {
@@ -67,6 +67,8 @@ export class OwnStreams {
   /** As far as they are on disk: what others may have of them. */
   readonly #published = new Map<string, Stream>();
   #outbox: SignedRecord[] = [];
+  /** Of the outbox, what others were told already. */
+  readonly #told = new WeakSet<SignedRecord>();
   #openings = new Map<string, Opening>();
   /** The commit that is under way, and the one that takes what is written meanwhile. */
   #flushing: Promise<void> = Promise.resolve();
@@ -75,7 +77,7 @@ export class OwnStreams {
   /** The last epoch that was given to a stream, and the first of this run. */
   #lastEpoch = 0;
   #startEpoch = 0;
-  /** Own records, once they are on disk: the mesh takes them from here. */
+  /** Own records, once others may see them: the mesh takes them from here. */
   onRecords: (records: readonly SignedRecord[]) => void = () => {};
 
   constructor(init: OwnStreamsInit) {
@@ -147,14 +149,21 @@ export class OwnStreams {
     return this.#heads.has(topic) ? this.#init.streamOf(topic).get(key) : null;
   }
 
-  /** A record, or with null a tombstone; resolves when it is on disk. */
-  async write(topic: string, key: string, value: unknown): Promise<SignedRecord> {
+  /**
+   * A record, or with null a tombstone; resolves when it is on disk.
+   * @param early others are told at once, unless something before it in its stream waits for the disk
+   */
+  async write(topic: string, key: string, value: unknown, early = false): Promise<SignedRecord> {
     if (!this.#heads.has(topic)) {
       // A topic that was dropped in this run must not repeat its numbers.
       this.#begin(topic, this.#openedMs.has(topic) ? this.#nextEpoch(0) : this.#startEpoch);
       this.#append(topic, '', 1);
     }
     const signed = this.#append(topic, key, value);
+    if (early && this.#follows(signed)) {
+      this.#told.add(signed);
+      this.#publish([signed]);
+    }
     await this.#flush();
     return signed;
   }
@@ -298,7 +307,7 @@ export class OwnStreams {
         () => {
           for (const [topic, { epoch, records: all, upTo }] of openings)
             this.#publishedOf(topic).replace(epoch, all, upTo);
-          this.#publish(records);
+          this.#publish(records.filter((signed) => !this.#told.delete(signed)));
         },
         (error: unknown) => {
           // Others would wait for these for ever; the next commit takes them along.
@@ -311,6 +320,12 @@ export class OwnStreams {
       return written;
     });
     return this.#nextFlush;
+  }
+
+  /** Whether all before it in its stream is on disk, its epoch too: no number of one that was told is ever used twice. */
+  #follows({ record: { topic, epoch, seq } }: SignedRecord): boolean {
+    const before = this.#published.get(topic)?.position;
+    return before !== undefined && before.epoch === epoch && before.seq === seq - 1;
   }
 
   #publish(records: readonly SignedRecord[]): void {

@@ -105,7 +105,7 @@ export class Tables {
     });
   }
 
-  /** Own records, once they are on disk: the mesh takes them from here. */
+  /** Own records, once others may see them: the mesh takes them from here. */
   set onOwnRecords(told: (records: readonly SignedRecord[]) => void) {
     this.#own.onRecords = told;
   }
@@ -134,14 +134,15 @@ export class Tables {
   /**
    * Writes an own record. Readers on this node see it at once; it leaves the node, and the promise resolves, when it
    * is on disk.
+   * @param early it may leave before: for what a crash may take back
    */
-  async put(topic: string, key: string, value: unknown): Promise<SignedRecord> {
+  async put(topic: string, key: string, value: unknown, early = false): Promise<SignedRecord> {
     if (value === null || value === undefined) throw new Error(`${key}: use remove()`);
     // Only what is new is held to the rules: an agent has to start also with what a stricter version would not write.
     const draft = { topic, owner: this.self, epoch: this.epoch, seq: 2, key, value };
     const objection = this.#init.validate({ record: draft });
     if (objection !== null) throw new Error(`own record ${key} would be refused by others: ${objection}`);
-    return this.#own.write(topic, key, value);
+    return this.#own.write(topic, key, value, early);
   }
 
   /** Writes a tombstone for an own record; nothing to do when there is no such record. */

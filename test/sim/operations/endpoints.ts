@@ -39,7 +39,7 @@ async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, n
   oracle.endpoints.set(known.id, known);
   const mac = '02:00:00:00:00:01';
   const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
-  await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value);
+  await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value, true);
   cluster.allocator.release(ring, number, true);
   known.state = 'live';
   say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);

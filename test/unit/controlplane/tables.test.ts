@@ -83,6 +83,29 @@ test('own records leave once they are on disk, in the order of writing', async (
   assert.deepEqual(sent, ['', 'a', 'b', 'c']);
 });
 
+test('what a crash may take back leaves before it is on disk, once, but not ahead of what may not', async () => {
+  const store = memoryStore();
+  const tables = await open(store);
+  await tables.put(topic, 'a', 1);
+  const sent: string[] = [];
+  tables.onOwnRecords = (records) => sent.push(...records.map(({ record }) => record.key));
+  store.held = true;
+  const writes = [
+    tables.put(topic, 'early', 1, true),
+    tables.put(topic, 'grant', 1),
+    tables.put(topic, 'later', 1, true),
+  ];
+  assert.deepEqual(sent, ['early']);
+  assert.deepEqual(tables.after(topic, tables.self, nowhere)?.upTo, 3);
+  store.held = false;
+  await settled();
+  store.release();
+  await Promise.all(writes);
+  assert.deepEqual(sent, ['early', 'grant', 'later']);
+  const again = await open(store);
+  assert.deepEqual(keysOf(again), ['a', 'early', 'grant', 'later']);
+});
+
 test('a restart opens the next epoch with what is live', async () => {
   const store = memoryStore();
   const first = await open(store);
