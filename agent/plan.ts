@@ -143,7 +143,18 @@ function olderFirst(endpoints: Iterable<Endpoint>): Endpoint[] {
 
 const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
+// A plan looks at all endpoints for each one that changes; the view keeps those that do not as they are.
+const parsedLast = new WeakMap<Endpoint, { readonly node: NodeValue; readonly remote: Parsed<RemoteEndpoint> }>();
+
 function remoteOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
+  const last = parsedLast.get(endpoint);
+  if (last?.node === node) return last.remote;
+  const remote = parseRemote(endpoint, node);
+  parsedLast.set(endpoint, { node, remote });
+  return remote;
+}
+
+function parseRemote(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
   const ip = parseIp(endpoint.ip);
   if (!ip.ok) return ip;
   const mac = parseMac(endpoint.mac);
