@@ -122,13 +122,14 @@ export class Dialer {
     const running = this.#dials.get(peer);
     if (running !== undefined) return running.done;
     const given = new AbortController();
-    const signal = AbortSignal.any([given.signal, AbortSignal.timeout(dialTimeoutMs)]);
+    const cancel = this.#environment.timer(dialTimeoutMs, () => given.abort(new Error('timed out')));
     const forget = (): void => {
+      cancel();
       if (this.#dials.get(peer) === dial) this.#dials.delete(peer);
     };
     const dial: Dial = {
       done: this.#transport
-        .dial(peer, addresses, signal)
+        .dial(peer, addresses, given.signal)
         .catch((error: unknown) => {
           this.#failed(peer, error);
           throw error;

@@ -1,11 +1,19 @@
 import type { Log } from '../environment.ts';
 import { damagedState, earlierState } from '../errors.ts';
-import type { NodeKey } from '../identity/keys.ts';
+import { type NodeKey, SignatureVerifier } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Key, Store, Write } from '../store.ts';
 import type { Batch } from './epoch.ts';
 import type { Position } from './position.ts';
-import { decodeRecord, isCount, isOfEarlierFormat, type SignedRecord, signRecord, toWire } from './record.ts';
+import {
+  decodeRecord,
+  isCount,
+  isOfEarlierFormat,
+  type SignedRecord,
+  signRecord,
+  toWire,
+  verifyRecord,
+} from './record.ts';
 import { type Change, Stream } from './stream.ts';
 
 /** When tombstones are reaped, besides that they outweigh what lives. */
@@ -52,8 +60,8 @@ interface Opening {
 
 /**
  * The streams that this node writes, one in each topic. A record is seen by this node's readers at once, and by others
- * only when it is on disk, unless its writer says that it promises nothing. Every start opens each stream anew, with an epoch that was never used before; so does a
- * running agent whose tombstones outweigh what lives in a stream.
+ * only when it is on disk, unless its writer says that it promises nothing. Every start opens each stream anew, with an
+ * epoch that was never used before; so does a running agent whose tombstones outweigh what lives in a stream.
  */
 export class OwnStreams {
   readonly #init: OwnStreamsInit;
@@ -92,7 +100,8 @@ export class OwnStreams {
 
   /** Every start is a new epoch: whatever a crash may have cost, no (owner, epoch, seq) is ever used twice. */
   async load(): Promise<void> {
-    const { store } = this.#init;
+    const { store, clusterId } = this.#init;
+    const verifier = new SignatureVerifier();
     const last = store.get(['epoch']) ?? 0;
     if (last !== 0 && !isCount(last)) throw damagedState('epoch');
     this.#lastEpoch = last;
@@ -107,6 +116,8 @@ export class OwnStreams {
       if (signed === null && isOfEarlierFormat(wire)) throw earlierState();
       // Only this identity's: another one's rows may be left from an earlier membership.
       if (signed === null || signed.record.owner !== this.#self) continue;
+      // It is signed anew, so nobody could tell later that the disk has changed it.
+      if (!verifyRecord(verifier, clusterId, signed)) throw damagedState(key.join('/'));
       const { topic, epoch } = signed.record;
       const epochs = rows.get(topic) ?? new Map<number, SignedRecord[]>();
       rows.set(topic, epochs);

@@ -54,7 +54,7 @@ test('the wall clock is read where a moment is meant, never for how long somethi
     'environment',
     ...['join-client', 'limited-tokens'].map((name) => `identity/${name}`),
     'joining',
-    ...['issuer', 'keys', 'mesh-keys', 'renewal', 'roots'].map((name) => `keys/${name}`),
+    ...['issuer', 'keys', 'renewal', 'roots'].map((name) => `keys/${name}`),
     'liveness/liveness',
     ...['membership', 'networks', 'parts', 'reception'],
     ...['members', 'own', 'propagation', 'replica'].map((name) => `tables/${name}`),
