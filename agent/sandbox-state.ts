@@ -1,4 +1,6 @@
-import type { EndpointId, NetworkId } from '../controlplane/ids.ts';
+import { z } from 'zod';
+import { type EndpointId, isEndpointId, isNetworkId, type NetworkId } from '../controlplane/ids.ts';
+import { type Parsed, parseIfName, parseIp, parseMac, parseNetnsPath } from '../dataplane/values.ts';
 
 /** A sandbox's endpoint on an overlay, as this host keeps it. */
 export interface StoredLeg {
@@ -32,6 +34,23 @@ export interface StoredSandbox {
   readonly labels: { readonly [key: string]: string };
   readonly legs: readonly StoredLeg[];
   readonly gateway: StoredGatewayLeg | null;
+}
+
+const textOf = <T>(parse: (text: string) => Parsed<T>) => z.string().refine((text) => parse(text).ok);
+const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
+const endpointId = z.custom<EndpointId>((id) => typeof id === 'string' && isEndpointId(id));
+const leg = { ifName: textOf(parseIfName), mac: textOf(parseMac), ip: textOf(parseIp), endpointId };
+const Stored = z.object({
+  ...{ id: z.string(), name: z.string(), createdMs: z.number(), netns: textOf(parseNetnsPath) },
+  ...{ adopted: z.boolean(), inode: z.number().nullable(), labels: z.record(z.string(), z.string()) },
+  legs: z.array(z.object({ ...leg, networkId, aliases: z.array(z.string()), createdMs: z.number() })),
+  gateway: z.object(leg).nullable(),
+});
+
+/** Reads a row of the store. @returns null for what is no sandbox */
+export function parseSandbox(value: unknown): StoredSandbox | null {
+  const parsed = Stored.safeParse(value);
+  return parsed.success ? parsed.data : null;
 }
 
 /** The next interface name inside the sandbox: eth0, eth1, … in the order of attachment, as Docker names them. */

@@ -9,6 +9,8 @@ import { conflict } from './api-error.ts';
 
 const key = ['gateway'];
 
+const isIpv4Cidr = (text: string): boolean => !text.includes(':') && parseCidr(text).ok;
+
 /** docker_gwbridge of this host: its subnet, chosen once, and the addresses of its ports, known to this host only. */
 export class Gateway {
   readonly #store: Store;
@@ -20,7 +22,8 @@ export class Gateway {
     this.#store = store;
     this.#configured = configured;
     const stored = store.get(key);
-    this.#address = typeof stored === 'string' ? stored : null;
+    // What is no address is chosen again, as before the first time: the bridge that is there says it too.
+    this.#address = typeof stored === 'string' && isIpv4Cidr(stored) ? stored : null;
   }
 
   /** The bridge's own address with prefix length; null before the first `choose`. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Log } from '../../controlplane/environment.ts';
+import { damagedState } from '../../controlplane/errors.ts';
 import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
 import type { Address } from '../../controlplane/networks.ts';
 import type { Store } from '../../controlplane/store.ts';
@@ -8,7 +9,13 @@ import { type EndpointValue, networkTopic } from '../../controlplane/tables/kind
 import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
-import { nextIfName, type StoredGatewayLeg, type StoredLeg, type StoredSandbox } from '../sandbox-state.ts';
+import {
+  nextIfName,
+  parseSandbox,
+  type StoredGatewayLeg,
+  type StoredLeg,
+  type StoredSandbox,
+} from '../sandbox-state.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
 import type { Gateway } from './gateway.ts';
 import { inodeOf, interfacesOf, namespaceFor } from './netns.ts';
@@ -52,7 +59,8 @@ export class Sandboxes {
   constructor(init: SandboxesInit) {
     this.#init = init;
     for (const [, value] of init.store.entries(['sandbox'])) {
-      const sandbox = value as StoredSandbox;
+      const sandbox = parseSandbox(value);
+      if (sandbox === null) throw damagedState('sandbox');
       this.#sandboxes.set(sandbox.id, sandbox);
     }
   }

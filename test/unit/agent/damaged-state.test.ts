@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Gateway } from '../../../agent/daemon/gateway.ts';
+import { Sandboxes } from '../../../agent/daemon/sandboxes.ts';
+import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
+import type { EndpointId, NetworkId } from '../../../controlplane/ids.ts';
+import { memoryStore, quietLog } from '../controlplane/helpers.ts';
+
+const sandbox: StoredSandbox = {
+  ...{
+    id: 'a'.repeat(64),
+    name: 'web',
+    createdMs: 1,
+    netns: '/run/netns/web',
+    adopted: false,
+    inode: null,
+    labels: {},
+  },
+  legs: [
+    {
+      ...{ networkId: 'n'.repeat(25) as NetworkId, endpointId: 'e'.repeat(64) as EndpointId, ifName: 'eth0' },
+      ...{ mac: '02:42:0a:00:01:09', ip: '10.0.1.9', aliases: [], createdMs: 1 },
+    },
+  ],
+  gateway: null,
+};
+
+async function sandboxesFrom(row: unknown): Promise<Sandboxes> {
+  const store = memoryStore();
+  await store.commit([{ key: ['sandbox', sandbox.id], value: row }]);
+  const settled = async (): Promise<void> => {};
+  const cluster = (): never => assert.fail('nothing is asked of the cluster');
+  const init = { store, gateway: new Gateway(store, null), log: quietLog, cluster, changed: () => {} };
+  return new Sandboxes({ ...init, applied: settled, settled });
+}
+
+test('a sandbox whose row cannot be read is said to be so, before the kernel is planned without it', async () => {
+  assert.deepEqual((await sandboxesFrom(sandbox)).list(), [sandbox]);
+  const [leg] = sandbox.legs;
+  for (const damaged of [
+    7,
+    { ...sandbox, legs: null },
+    { ...sandbox, netns: '../web' },
+    { ...sandbox, legs: [{ ...leg, mac: 'none' }] },
+    { ...sandbox, gateway: {} },
+  ]) {
+    await assert.rejects(sandboxesFrom(damaged), { code: 'damaged_state' });
+  }
+});
+
+test('an address of docker_gwbridge that cannot be read is chosen again', async () => {
+  for (const [row, address] of [
+    ['172.18.0.1/16', '172.18.0.1/16'],
+    ['172.18.0.1/16172.18.0.1/16', null],
+    ['2001:db8::1/64', null],
+    [7, null],
+  ]) {
+    const store = memoryStore();
+    await store.commit([{ key: ['gateway'], value: row }]);
+    assert.equal(new Gateway(store, null).address, address);
+  }
+});
