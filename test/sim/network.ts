@@ -1,4 +1,5 @@
 import type { NodeId } from '../../controlplane/ids.ts';
+import type { Verdict } from '../../controlplane/mesh/transport.ts';
 import type { Prng } from './prng.ts';
 import type { VirtualTime } from './time.ts';
 import type { Trace } from './trace.ts';
@@ -66,6 +67,8 @@ export class SimNetwork {
   readonly liars = new Map<NodeId, (() => Uint8Array | null) | undefined>();
   /** The last messages that were gossiped: whoever replays them takes them from here. */
   readonly said: { readonly topic: string; readonly bytes: Uint8Array }[] = [];
+  /** Messages of liars, and who is told what others think of them. */
+  readonly planted = new WeakMap<Uint8Array, (verdict: Verdict) => void>();
   /** Directed links that carry nothing, `from>to`. */
   readonly #blocked = new Set<string>();
   readonly #hosts = new Map<string, NodeId>();

@@ -1,7 +1,7 @@
 import { isThreading, simulateCrypto } from './crypto.ts';
 import type { Host } from './host.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
-import { treasonShare } from './operations/byzantine.ts';
+import { noTricks, type Tricks, treasonShare } from './operations/byzantine.ts';
 import { partition } from './operations/faults.ts';
 import { initCluster, join, removeNode } from './operations/membership.ts';
 import { Oracle, Violation } from './oracle.ts';
@@ -36,6 +36,8 @@ export interface Outcome {
   /** Operations and faults that were drawn. */
   readonly operations: number;
   readonly endpoints: number;
+  /** What a liar did, if there was one. */
+  readonly tricks: Tricks;
 }
 
 /** One run of a cluster under faults: the same seed is the same run. @param print is given the story, line by line */
@@ -77,6 +79,7 @@ class Run {
       joined: new Set(),
       lost: new Set(),
       treason: prng.fork('treason').chance(treasonShare),
+      tricks: noTricks(),
       replace: (host) => this.#population.replace(host),
       start: (host) => this.#start(host),
       do: (what, host, work) => this.#do(what, host, work),
@@ -110,6 +113,7 @@ class Run {
       steps: this.#time.steps,
       operations: this.#drawn,
       endpoints: this.#world.oracle.endpoints.size,
+      tricks: this.#world.tricks,
     };
   }
 

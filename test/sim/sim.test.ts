@@ -6,6 +6,8 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import { bundledSimulate } from './bundle.ts';
 import { checkMutants, hunt, mutantsNamed } from './hunt.ts';
+import { noTricks, type Trick } from './operations/byzantine.ts';
+import type { Outcome } from './run.ts';
 import { runSeeds } from './workers.ts';
 
 const kept = z
@@ -44,18 +46,26 @@ test('the same seed is the same run, byte for byte, whatever ran before it in th
   assert.equal(alone.trace, traces.get(12));
 });
 
-test('runs are worth their name: endpoints come, and the nodes have work to agree', async () => {
-  // Of several runs: in any one of them the faults may have come before the endpoints.
-  const seeds = Array.from({ length: 20 }, (_, i) => i + 1);
-  let [endpoints, steps] = [0, 0];
-  const report = (_: number, outcome: { endpoints: number; steps: number }): boolean => {
-    endpoints += outcome.endpoints;
-    steps += outcome.steps;
+// Of several runs: in any one of them the faults may have come before the endpoints, and few have a liar.
+test('runs are worth their name: nodes have work to agree, and honest ones to judge what a liar does', async (t) => {
+  const seeds = Array.from({ length: 60 }, (_, i) => i + 1);
+  const total = { endpoints: 0, steps: 0, tricks: noTricks() };
+  const report = (_: number, { endpoints, steps, tricks }: Outcome): boolean => {
+    total.endpoints += endpoints;
+    total.steps += steps;
+    for (const [trick, { played, met }] of Object.entries(total.tricks) as [Trick, { played: number; met: number }][]) {
+      total.tricks[trick].played = played + tricks[trick].played;
+      total.tricks[trick].met = met + tricks[trick].met;
+    }
     return true;
   };
   await runSeeds({ seeds, jobs, report });
-  assert.ok(endpoints > 20 * seeds.length, `${endpoints} endpoints in ${seeds.length} runs`);
-  assert.ok(steps > 5_000 * seeds.length, `${steps} steps in ${seeds.length} runs`);
+  assert.ok(total.endpoints > 20 * seeds.length, `${total.endpoints} endpoints in ${seeds.length} runs`);
+  assert.ok(total.steps > 5_000 * seeds.length, `${total.steps} steps in ${seeds.length} runs`);
+  for (const [trick, { played, met }] of Object.entries(total.tricks)) {
+    t.diagnostic(`${trick}: played ${played} times, met ${met} times`);
+    assert.ok(played > 0 && met > 0, `${trick}: played ${played} times, met ${met} times`);
+  }
 });
 
 test('seeds that once failed hold', async () => {

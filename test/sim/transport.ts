@@ -1,6 +1,6 @@
 import type { NodeId } from '../../controlplane/ids.ts';
 import type { Refusals } from '../../controlplane/mesh/membership.ts';
-import type { Connection, Knock, Transport, TransportEvents } from '../../controlplane/mesh/transport.ts';
+import type { Connection, Knock, Transport, TransportEvents, Verdict } from '../../controlplane/mesh/transport.ts';
 import { otherEnd, type SimNetwork, type Wire } from './network.ts';
 
 const maxSaid = 100;
@@ -9,6 +9,8 @@ interface Message {
   readonly id: number;
   readonly topic: string;
   readonly bytes: Uint8Array;
+  /** Told what each node thinks of it that it gets to. */
+  readonly judged: ((verdict: Verdict) => void) | undefined;
 }
 
 /** One run of one node's mesh, over the simulated underlay. Gossip floods along connections to whoever subscribes. */
@@ -70,7 +72,8 @@ export class SimTransport implements Transport {
 
   publish(topic: string, bytes: Uint8Array): void {
     if (this.#events === null) return;
-    const message = { id: this.#network.nextMessageId(), topic, bytes: Buffer.from(bytes) };
+    const judged = this.#network.planted.get(bytes);
+    const message = { id: this.#network.nextMessageId(), topic, bytes: Buffer.from(bytes), judged };
     this.#seen.add(message.id);
     this.#network.trace.frame(`${this.self} publishes ${topic}`, bytes);
     this.#network.said.push(message);
@@ -95,6 +98,7 @@ export class SimTransport implements Transport {
     if (this.#events === null || !this.#topics.has(message.topic) || (known && !again)) return;
     this.#seen.add(message.id);
     const verdict = this.#events.gossip(message.topic, message.bytes, from);
+    message.judged?.(verdict);
     if (verdict === 'reject' && !this.#network.liars.has(from))
       throw new Error(`${this.self} rejects gossip of an honest node`);
     if (verdict === 'accept' && !known) this.#flood(message, from);

@@ -1,5 +1,6 @@
 import type { Host } from './host.ts';
 import type { SimNetwork } from './network.ts';
+import type { Tricks } from './operations/byzantine.ts';
 import type { Oracle } from './oracle.ts';
 import type { Prng } from './prng.ts';
 
@@ -15,6 +16,7 @@ export interface World {
   readonly joined: Set<Host>;
   /** Whether one of the members turns against the others in this run. */
   readonly treason: boolean;
+  readonly tricks: Tricks;
   /** Hosts whose disk is gone, and with it what made them members. */
   readonly lost: Set<Host>;
   /** A new host in the place of one that has lost its disk. @returns null when there were enough of them */

@@ -1,7 +1,10 @@
 import { encode } from '../../../controlplane/encoding.ts';
 import { type NetworkId, type NodeId, newEndpointId, publicKeyOf } from '../../../controlplane/ids.ts';
-import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import type { Verdict } from '../../../controlplane/mesh/transport.ts';
+import { maxGeneration } from '../../../controlplane/ring/ring.ts';
+import { networkTopic, type RangeValue } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, signRecord, toWire } from '../../../controlplane/tables/record.ts';
+import { grantsOf, type RingId } from '../../../controlplane/tables/subnets.ts';
 import type { Host } from '../host.ts';
 import { type Operation, running, say, type World } from '../world.ts';
 import { liveNetworks } from './networks.ts';
@@ -11,6 +14,27 @@ import { liveNetworks } from './networks.ts';
 /** Runs in which a member turns. */
 export const treasonShare = 0.25;
 const floodFrames = 50;
+// As long as gossip and a pull take where the links carry anything.
+const spreadMs = 3_000;
+
+const trickNames = ['forge', 'replay', 'garbage', 'flood', 'lie', 'hijack', 'rule', 'impersonate'] as const;
+/** What a liar does. */
+export type Trick = (typeof trickNames)[number];
+
+/** How often a liar did it, and how often an honest node had to judge what came of it: what nobody meets tests nothing. */
+export type Tricks = { readonly [trick in Trick]: { played: number; met: number } };
+
+export const noTricks = (): Tricks =>
+  Object.fromEntries(trickNames.map((trick) => [trick, { played: 0, met: 0 }])) as Tricks;
+
+/** Publishes what an honest node should think that of. */
+function plant(world: World, liar: Host, trick: Trick, right: Verdict, topic: string, bytes: Uint8Array): void {
+  const count = world.tricks[trick];
+  world.network.planted.set(bytes, (verdict) => {
+    if (verdict === right) count.met += 1;
+  });
+  liar.cluster?.transport.publish(topic, bytes);
+}
 
 /** Records in the name of another node: signed, but not by it. */
 function forge(world: World, liar: Host, victim: NodeId): void {
@@ -38,75 +62,124 @@ function forge(world: World, liar: Host, victim: NodeId): void {
       // An epoch that holds nothing: it would take the place of all that the victim ever wrote.
       [sign(1, epoch + 1, '', 1)],
     ];
-    for (const frame of frames) cluster.transport.publish(topic, encode(frame));
+    for (const frame of frames) plant(world, liar, 'forge', 'reject', topic, encode(frame));
   }
 }
 
 /** What others have said, again, and later than they said it. */
-function replay({ network, prng }: World, liar: Host): void {
+function replay(world: World, liar: Host): void {
   for (let i = 0; i < 10; i += 1) {
-    const said = prng.pick(network.said);
-    if (said !== undefined) liar.cluster?.transport.publish(said.topic, said.bytes);
+    const said = world.prng.pick(world.network.said);
+    if (said !== undefined) plant(world, liar, 'replay', 'ignore', said.topic, Buffer.from(said.bytes));
   }
 }
 
-function garbage({ prng }: World, liar: Host): void {
+function garbage(world: World, liar: Host): void {
+  const { prng } = world;
   const shapes = [{}, [], [[]], [['payload', 'signature']], 'text', 2 ** 40, [[Buffer.alloc(10), Buffer.alloc(64)]]];
   for (let i = 0; i < 5; i += 1) {
     const bytes = prng.chance(0.5) ? prng.bytes(prng.between(1, 200)) : encode(prng.pick(shapes));
-    liar.cluster?.transport.publish(clusterTopic, bytes);
+    plant(world, liar, 'garbage', 'reject', clusterTopic, Buffer.from(bytes));
   }
 }
 
-function flood({ prng }: World, liar: Host): void {
+/** Signatures of its own that have to be checked, and do not hold. */
+function flood(world: World, liar: Host): void {
   const { cluster } = liar;
   if (cluster === null) return;
-  for (let i = 0; i < floodFrames; i += 1) {
-    const record = { topic: clusterTopic, owner: liar.nodeId, epoch: 1, seq: i + 2, key: 'node', value: null };
-    const signed = signRecord(cluster.identity.key, cluster.identity.clusterId, record);
-    cluster.transport.publish(clusterTopic, encode([[signed.payload, prng.bytes(64)]]));
+  const { epoch, seq } = cluster.tables.position(clusterTopic, liar.nodeId);
+  for (let i = 1; i <= floodFrames; i += 1) {
+    const record = { topic: clusterTopic, owner: liar.nodeId, epoch, seq: seq + i, key: 'node', value: null };
+    const { payload } = signRecord(cluster.identity.key, cluster.identity.clusterId, record);
+    plant(world, liar, 'flood', 'reject', clusterTopic, encode([[payload, world.prng.bytes(64)]]));
   }
 }
 
-/** Well-formed records of its own that claim what belongs to others: addresses, numbers, a VTEP. */
+/**
+ * A grant to itself over numbers of another. Only by generations whose number before the liar never had: where it did,
+ * it may give them to itself and, without a lie, to somebody else, and nobody could tell which of the two counts.
+ */
+function theft({ prng }: World, { nodeId, cluster }: Host, ring: RingId): { key: string; value: RangeValue } | null {
+  const run = prng.pick((cluster?.view.custody(ring).runs ?? []).filter(({ owner }) => owner !== nodeId));
+  if (run === undefined) return null;
+  const { start, end } = run;
+  const generation = prng.pick([run.generation + 1, maxGeneration]) ?? maxGeneration;
+  const key = `${grantsOf(ring).prefix}${start}-${end}/${generation}`;
+  return { key, value: { start, end, to: nodeId, generation } };
+}
+
+/** Well-formed records of its own that claim what belongs to others: addresses, and the numbers behind them. */
 async function hijack(world: World, liar: Host, id: NetworkId): Promise<void> {
   const { cluster } = liar;
   const network = cluster?.view.networks.get(id);
-  if (cluster === null || network === undefined) return;
+  const ring = world.prng.pick(network?.subnets ?? [])?.ring;
+  if (cluster === null || network === undefined || ring === undefined) return;
   const topic = networkTopic(id);
   const taken = [...world.oracle.endpoints.values()].filter(
     (each) => each.network === id && each.state === 'live' && each.owner !== liar.nodeId,
   );
   const ip = world.prng.pick(taken)?.ip ?? network.gateway;
-  const rest = { name: 'box', aliases: [], mac: '02:00:00:00:00:01', createdMs: 0 };
   const endpoint = newEndpointId();
-  const claims: [string, string, unknown][] = [
-    [topic, `ep/${endpoint}`, { ...rest, sandbox: endpoint, ip }],
-    ...[1, 2, 5].map((generation): [string, string, unknown] => [
-      topic,
-      `range/0-16/${generation}`,
-      { start: 0, end: 16, to: liar.nodeId, generation },
-    ]),
-  ];
-  for (const [where, key, value] of claims) {
-    if (liar.cluster !== cluster || !cluster.view.networks.has(id)) return;
-    // Its own agent may refuse what others would refuse too.
-    await cluster.tables.put(where, key, value).catch(() => {});
-  }
-  const node = cluster.view.nodes.get(liar.nodeId);
-  const victim = world.prng.pick(world.hosts.filter((host) => host !== liar));
-  const vtep = victim === undefined ? undefined : cluster.view.nodes.get(victim.nodeId)?.vtep;
-  if (node !== undefined && vtep !== undefined) await cluster.announce({ ...node, vtep }).catch(() => {});
+  const value = { name: 'box', sandbox: endpoint, aliases: [], mac: '02:00:00:00:00:01', createdMs: 0, ip };
+  await cluster.tables.put(topic, `ep/${endpoint}`, value);
+  const grant = theft(world, liar, ring);
+  if (grant === null || !cluster.view.networks.has(id)) return;
+  await cluster.tables.put(topic, grant.key, grant.value);
+  await world.network.time.sleep(spreadMs);
+  const isHeldBy = ({ cluster: its }: Host): boolean =>
+    [...(its?.view.custody(ring).grants ?? [])].some(
+      ({ by, start, generation }) =>
+        by === liar.nodeId && start === grant.value.start && generation === grant.value.generation,
+    );
+  world.tricks.hijack.met += honest(world, liar).filter(isHeldBy).length;
 }
 
+/**
+ * A worker's record of a kind that only managers write. Its own agent would refuse to write that; but it takes over
+ * what it is told that it wrote before its disk was turned back.
+ */
+async function rule(world: World, liar: Host): Promise<void> {
+  const { cluster } = liar;
+  const grant = theft(world, liar, world.prng.pick(['subnet', 'vni'] as const) ?? 'vni');
+  if (cluster === null || grant === null) return;
+  const { key, clusterId } = cluster.identity;
+  const epoch = cluster.tables.position(clusterTopic, liar.nodeId).epoch + 1;
+  const place = { topic: clusterTopic, owner: liar.nodeId, epoch, seq: 2 };
+  await cluster.tables.recover(clusterTopic, [toWire(signRecord(key, clusterId, { ...place, ...grant }))], false);
+  await world.network.time.sleep(spreadMs);
+  const hasObjected = ({ cluster: its }: Host): boolean =>
+    its?.offences.list().some(({ nodeId, what }) => nodeId === liar.nodeId && what === 'range record from a worker') ===
+    true;
+  world.tricks.rule.met += honest(world, liar).filter(hasObjected).length;
+}
+
+/** It says that its VTEP is another's. */
+async function impersonate(world: World, liar: Host): Promise<void> {
+  const { cluster } = liar;
+  const node = cluster?.view.nodes.get(liar.nodeId);
+  const victim = world.prng.pick(honest(world, liar));
+  const vtep = victim === undefined ? undefined : cluster?.view.nodes.get(victim.nodeId)?.vtep;
+  if (node === undefined || vtep === undefined) return;
+  await cluster?.announce({ ...node, vtep });
+  await world.network.time.sleep(spreadMs);
+  const isShown = ({ cluster: its }: Host): boolean => its?.view.nodes.get(liar.nodeId)?.vtep === vtep;
+  world.tricks.impersonate.met += honest(world, liar).filter(isShown).length;
+}
+
+const honest = (world: World, liar: Host): Host[] => running(world).filter((host) => host !== liar);
+
 /** From now on it answers requests with nonsense, or not at all. */
-function lie({ network, prng }: World, liar: Host): void {
+function lie({ network, prng, tricks }: World, liar: Host): void {
   const answers: (() => Uint8Array | null)[] = [
     () => null,
     () => prng.bytes(prng.between(0, 300)),
-    () => encode(prng.pick([null, [], {}, { streams: [{}], more: true, foreign: [], behind: true }])),
+    () => encode(prng.pick([null, [], {}, { streams: [{}], more: true, foreign: [] }])),
   ];
-  network.liars.set(liar.nodeId, prng.pick(answers) ?? (() => null));
+  const answer = prng.pick(answers) ?? (() => null);
+  network.liars.set(liar.nodeId, () => {
+    tricks.lie.met += 1;
+    return answer();
+  });
 }
 
 /** The one worker that has turned, or turns now; in a share of the runs. */
@@ -122,23 +195,32 @@ function traitor(world: World): Host | undefined {
   return found;
 }
 
+const tricks: { readonly [trick in Trick]: (world: World, liar: Host, network: NetworkId) => void } = {
+  forge: (world, liar) => {
+    const victim = world.prng.pick(honest(world, liar));
+    if (victim !== undefined) forge(world, liar, victim.nodeId);
+  },
+  replay,
+  garbage,
+  flood,
+  lie,
+  hijack: (world, liar, network) => world.do('hijack', liar, () => hijack(world, liar, network)),
+  rule: (world, liar) => world.do('rule', liar, () => rule(world, liar)),
+  impersonate: (world, liar) => world.do('impersonate', liar, () => impersonate(world, liar)),
+};
+
 export const byzantineOperations: readonly Operation[] = [
   {
     name: 'misbehave',
     weight: 6,
     run: (world) => {
       const liar = traitor(world);
-      const victim = world.prng.pick(running(world).filter((host) => host !== liar));
-      const id = world.prng.pick(liveNetworks(world));
-      if (liar === undefined || victim === undefined || id === undefined) return;
-      const trick = world.prng.between(0, 5);
-      say(world, `${liar.name} misbehaves, in way ${trick}`);
-      if (trick === 0) forge(world, liar, victim.nodeId);
-      else if (trick === 1) replay(world, liar);
-      else if (trick === 2) garbage(world, liar);
-      else if (trick === 3) flood(world, liar);
-      else if (trick === 4) lie(world, liar);
-      else world.do('hijack', liar, () => hijack(world, liar, id));
+      const network = world.prng.pick(liveNetworks(world));
+      const trick = world.prng.pick(trickNames);
+      if (liar === undefined || network === undefined || trick === undefined) return;
+      say(world, `${liar.name} misbehaves: ${trick}`);
+      world.tricks[trick].played += 1;
+      tricks[trick](world, liar, network);
     },
   },
 ];
