@@ -19,6 +19,9 @@ export interface KnownEndpoint {
   readonly network: NetworkId;
   readonly ip: string;
   readonly owner: NodeId;
+  readonly allocatedMs: number;
+  /** When it was asked to go; of one that was never detached null. */
+  freedMs: number | null;
   state: 'announcing' | 'live' | 'withdrawing' | 'gone';
 }
 

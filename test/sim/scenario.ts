@@ -1,4 +1,6 @@
+import { followers } from './invariants/followers.ts';
 import { oneOwner } from './invariants/owners.ts';
+import { quarantine } from './invariants/quarantine.ts';
 import { byzantineOperations } from './operations/byzantine.ts';
 import { endpointOperations } from './operations/endpoints.ts';
 import { faultOperations } from './operations/faults.ts';
@@ -19,7 +21,7 @@ export const operations: readonly Operation[] = [
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */
-export const invariants: readonly Invariant[] = [oneOwner];
+export const invariants: readonly Invariant[] = [oneOwner, followers, quarantine];
 
 const totalWeight = operations.reduce((sum, { weight }) => sum + weight, 0);
 

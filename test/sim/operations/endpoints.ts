@@ -35,7 +35,10 @@ async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, n
     oracle.freed(id, ip, host);
     return;
   }
-  const known: KnownEndpoint = { id: newEndpointId(), network: id, ip, owner: host.nodeId, state: 'announcing' };
+  const known: KnownEndpoint = {
+    ...{ id: newEndpointId(), network: id, ip, owner: host.nodeId },
+    ...{ allocatedMs: host.nowMs, freedMs: null, state: 'announcing' },
+  };
   oracle.endpoints.set(known.id, known);
   const mac = '02:00:00:00:00:01';
   const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
@@ -60,6 +63,7 @@ async function detach(world: World, host: Host): Promise<void> {
   const { cluster } = host;
   if (endpoint === undefined || network === undefined || cluster === null) return;
   endpoint.state = 'withdrawing';
+  endpoint.freedMs = host.nowMs;
   cluster.networks.rest(network, endpoint.ip);
   await cluster.tables.remove(networkTopic(network.id), `ep/${endpoint.id}`);
   endpoint.state = 'gone';

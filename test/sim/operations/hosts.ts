@@ -9,6 +9,9 @@ const maxLagMs = 2_000;
 /** Copies of disks that somebody keeps, as people do before an upgrade. */
 const copies = new WeakMap<Host, Disk>();
 
+/** Hosts whose clock has jumped: what they count by it may have come out wrong. */
+export const jumped = new WeakSet<Host>();
+
 /** The host comes back without its disk, as a new node; a manager will remove the old one at some time. */
 function loseDisk(world: World, host: Host): void {
   const successor = world.replace(host);
@@ -36,6 +39,7 @@ function jump(world: World, host: Host): void {
   const years = !host.isManager && world.prng.chance(0.5) ? 1 : -1;
   say(world, `the clock of ${host.name} jumps by ${years} year`);
   host.skewMs += years * yearMs;
+  jumped.add(host);
 }
 
 /** What befalls single hosts, besides their agents. */

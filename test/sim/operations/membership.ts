@@ -40,11 +40,15 @@ export async function join(world: World, host: Host): Promise<void> {
 
 const askedAnother = 'a manager did not take the leave; asking the next';
 
+/** Hosts that have given what they own to a manager, which does not know yet what of it was freed a moment ago. */
+export const handedOver = new WeakSet<Host>();
+
 /** `weft leave`, as controlplane/membership.ts does it. */
 async function leave(world: World, host: Host): Promise<void> {
   const { oracle, busy } = world;
   busy.add(host);
   host.warned.delete(askedAnother);
+  handedOver.add(host);
   // A manager may have done it long before the leaver hears so.
   oracle.removed.add(host.nodeId);
   try {
