@@ -47,7 +47,7 @@ export function parseShown(bytes: Uint8Array): { certificate: Uint8Array; links:
 }
 
 /** @returns true for an admission; for a refusal what explains it, or null */
-function parseVerdict(bytes: Uint8Array): true | Uint8Array | null {
+export function parseVerdict(bytes: Uint8Array): true | Uint8Array | null {
   try {
     const [admitted, explanation] = decode(bytes) as unknown[];
     if (admitted === true) return true;

@@ -358,6 +358,11 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
   ep: [{ scope: 'network', key: named(isEndpointId), value: EndpointValue, managersOnly: false }],
 };
 
+/** What there may be in the tables. */
+export const recordKinds = Object.entries(kinds).flatMap(([prefix, all]) =>
+  all.map(({ scope }) => ({ prefix, scope })),
+);
+
 export const networkTopic = (id: NetworkId): string => `net/${id}`;
 
 // Every record of a topic asks: the same text for all of them. When full it starts anew.

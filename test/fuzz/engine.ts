@@ -1,15 +1,22 @@
 import { Worker } from 'node:worker_threads';
 import { Prng } from '../sim/prng.ts';
 
+/** How far an input got: not past the first look, as far as a later check, or all the way. */
+export type Fate = 'refused' | 'read' | 'taken';
+
 /** One decoder, with inputs made from valid ones. */
 export interface Target {
   readonly name: string;
   /** Share of all inputs, against the others' weights; costly decoders take fewer. */
   readonly weight: number;
-  /** Makes an input; the same random numbers make the same one. */
+  /** Inputs as an honest sender makes them: in this order, each is taken. */
+  readonly valid: readonly unknown[];
+  /** Makes another input from those; the same random numbers make the same one. */
   readonly make: (random: Prng) => unknown;
   /** Hands it to the decoder, and checks what came of it. Throws what the decoder may not throw. */
-  readonly take: (input: never) => unknown;
+  readonly take: (input: never) => Fate | Promise<Fate>;
+  /** Why next to nothing but a valid input gets past the first look. */
+  readonly exact?: string;
 }
 
 /** An input on which a decoder did what it must not do. */
@@ -21,6 +28,8 @@ export interface Finding {
 
 export interface FuzzResult {
   readonly inputs: number;
+  /** By target: how many inputs it was given, and how many of them it did not refuse at its first look. */
+  readonly fates: ReadonlyMap<string, { readonly given: number; readonly past: number }>;
   readonly findings: readonly Finding[];
   readonly slowestMs: number;
   readonly slowest: string;
@@ -51,6 +60,7 @@ export async function fuzz(targets: readonly Target[], seed: string, inputs: num
   watchdog.unref();
   const order = targets.flatMap((target, at) => Array.from({ length: target.weight }, () => at));
   const counts = targets.map(() => 0);
+  const past = targets.map(() => 0);
   const findings: Finding[] = [];
   let [slowestMs, slowest, baseBytes] = [0, '', 0];
   try {
@@ -63,10 +73,11 @@ export async function fuzz(targets: readonly Target[], seed: string, inputs: num
       shared[0] = at;
       shared[1] = index;
       const startMs = performance.now();
-      const what = await attempt(target, seed, index);
+      const { fate, wrong } = await attempt(target, seed, index);
       const tookMs = performance.now() - startMs;
       if (tookMs > slowestMs) [slowestMs, slowest] = [tookMs, `${target.name} ${index}`];
-      if (what !== null) findings.push({ target: target.name, index, what });
+      if (wrong !== null) findings.push({ target: target.name, index, what: wrong });
+      if (fate !== 'refused') past[at] = (past[at] ?? 0) + 1;
       if (tookMs > slowMs) findings.push({ target: target.name, index, what: `took ${Math.round(tookMs)} ms` });
       if (done === warmUp) baseBytes = process.memoryUsage().rss;
       // What a decoder leaves for later, promises above all, gets its turn.
@@ -77,15 +88,19 @@ export async function fuzz(targets: readonly Target[], seed: string, inputs: num
   }
   const grownBytes = baseBytes === 0 ? 0 : process.memoryUsage().rss - baseBytes;
   if (grownBytes > maxGrowthBytes) findings.push({ target: 'all', index: 0, what: `grew by ${grownBytes} bytes` });
-  return { inputs: counts.reduce((sum, count) => sum + count, 0), findings, slowestMs, slowest, grownBytes };
+  const fates = new Map(targets.map(({ name }, at) => [name, { given: counts[at] ?? 0, past: past[at] ?? 0 }]));
+  return { inputs: counts.reduce((sum, count) => sum + count, 0), fates, findings, slowestMs, slowest, grownBytes };
 }
 
-/** @returns what went wrong, or null */
-export async function attempt(target: Target, seed: string, index: number): Promise<string | null> {
+/** @returns how far the input got, or what went wrong */
+export async function attempt(
+  target: Target,
+  seed: string,
+  index: number,
+): Promise<{ readonly fate: Fate; readonly wrong: string | null }> {
   try {
-    await target.take(inputOf(target, seed, index) as never);
-    return null;
+    return { fate: await target.take(inputOf(target, seed, index) as never), wrong: null };
   } catch (error) {
-    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { fate: 'refused', wrong: error instanceof Error ? (error.stack ?? error.message) : String(error) };
   }
 }

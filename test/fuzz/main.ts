@@ -21,7 +21,8 @@ if (chosen.length === 0) {
 if (values.index !== undefined) {
   for (const target of chosen) {
     process.stdout.write(`${inspect(inputOf(target, values.seed, Number(values.index)), { depth: 8 })}\n`);
-    process.stdout.write(`${(await attempt(target, values.seed, Number(values.index))) ?? 'held'}\n`);
+    const { fate, wrong } = await attempt(target, values.seed, Number(values.index));
+    process.stdout.write(`${wrong ?? fate}\n`);
   }
   process.exit(0);
 }

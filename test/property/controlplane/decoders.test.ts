@@ -7,6 +7,7 @@ import { parseToken } from '../../../controlplane/identity/token.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
 import { maxFrameBytes } from '../../../controlplane/mesh/transport.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { type PullReply, toWireAsk } from '../../../controlplane/tables/pull.ts';
 import { clusterTopic, ownerBytes, plain, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { simulationStartMs } from '../../sim/time.ts';
@@ -22,12 +23,13 @@ const nodeValue = { hostname: 'b', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946']
 const opening = writer.write(clusterTopic, '', 2);
 const announced = writer.write(clusterTopic, 'node', nodeValue);
 const frame = encode([opening, announced].map(toWire));
-const request = encode({ all: true, vector: [[clusterTopic, [[ownerBytes(writer.nodeId), 1, 1]]]] });
+const positions = new Map([[writer.nodeId, { epoch: 1, seq: 1, ahead: 0 }]]);
+const request = encode([toWireAsk({ topic: clusterTopic, range: { from: null, until: null }, positions })]);
 const stream = {
   ...{ topic: clusterTopic, owner: ownerBytes(writer.nodeId), certificate: writerIdentity.certificate },
   ...{ epoch: 1, after: 0, upTo: 2, records: [opening, announced].map(toWire) },
 };
-const reply = encode({ streams: [stream], more: false, behind: false });
+const reply = encode({ streams: [stream], more: false, foreign: [] } satisfies PullReply);
 
 /** Valid bytes with some changed, cut out, doubled or put in. */
 const mutated = (valid: Uint8Array): fc.Arbitrary<Uint8Array> =>
@@ -64,6 +66,9 @@ const hostile = (valid: Uint8Array): fc.Arbitrary<Uint8Array> =>
 test('gossip: whatever comes, only what its owner signed stands in the tables', async () => {
   const node = await makeNode(0);
   node.members.admit(writerIdentity.certificate);
+  const heard = await makeNode(2);
+  heard.members.admit(writerIdentity.certificate);
+  assert.equal(heard.replica.gossip(clusterTopic, frame, writer.nodeId), 'accept', 'unchanged, it is taken');
   let applied = 0;
   node.view.watch(() => {
     applied += 1;
@@ -83,6 +88,12 @@ test('a pull is answered, or refused by an Error, and the answer is bounded', as
   const node = await makeNode(0);
   node.members.admit(writerIdentity.certificate);
   for (const signed of [opening, announced]) node.tables.ingest(signed);
+  // Unchanged, it is answered with what the asker lacks.
+  const { streams } = decode(node.replica.answerPull(request, writer.nodeId)) as PullReply;
+  assert.deepEqual(
+    streams.map(({ records }) => records),
+    [[toWire(announced)]],
+  );
   fc.assert(
     fc.property(hostile(request), (bytes) => {
       let answer: Uint8Array;
@@ -101,13 +112,21 @@ test('a pull is answered, or refused by an Error, and the answer is bounded', as
 
 test('the answer to a pull is taken or dropped, and only what its owner signed stands in the tables', async () => {
   const other = await makeNode(2);
+  const heard = await makeNode(0);
+  heard.transport.answer = async () => reply;
+  await heard.replica.pullNow(other.id);
+  assert.deepEqual(
+    [...heard.tables.records(clusterTopic)].map(({ record }) => plain(record)),
+    [announced.record],
+    'unchanged, it is taken',
+  );
   await fc.assert(
     fc.asyncProperty(hostile(reply), async (bytes) => {
       const node = await makeNode(0);
       let asked = 0;
       node.transport.answer = async () => {
         asked += 1;
-        return asked > 3 ? encode({ streams: [], more: false, behind: false }) : bytes;
+        return asked > 3 ? encode({ streams: [], more: false, foreign: [] }) : bytes;
       };
       await node.replica.pullNow(other.id);
       for (const { record } of node.tables.records(clusterTopic)) assert.deepEqual(plain(record), announced.record);

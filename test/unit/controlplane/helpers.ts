@@ -194,8 +194,9 @@ export class Writer {
 
   write(topic: string, key: string, value: unknown): SignedRecord {
     const seq = (this.#seqs.get(topic) ?? 0) + 1;
-    this.#seqs.set(topic, seq);
     const record: Record = { topic, owner: this.nodeId, epoch: this.epoch, seq, key, value };
-    return signRecord(this.#identity.key, this.#identity.clusterId, record);
+    const signed = signRecord(this.#identity.key, this.#identity.clusterId, record);
+    this.#seqs.set(topic, seq);
+    return signed;
   }
 }

@@ -1,0 +1,147 @@
+import { echoRequest, parseEchoReply } from '../../../dataplane/probe.ts';
+import { decodeLink } from '../../../dataplane/rtnetlink/links.ts';
+import { decodeNeighbour, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
+import { decodeAddress, decodeNetnsId, decodeRoute } from '../../../dataplane/rtnetlink/routes.ts';
+import {
+  AF_INET,
+  decodeError,
+  type Message,
+  MessageWriter,
+  messagesOf,
+  NLM_F_ACK_TLVS,
+  NLM_F_CAPPED,
+  NLMSG_ERROR,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWNEIGH,
+  RTM_NEWNSID,
+  RTM_NEWROUTE,
+} from '../../../dataplane/rtnetlink/wire.ts';
+import type { Fate, Target } from '../engine.ts';
+import { bytesOf, takenIf } from '../inputs.ts';
+
+/** What the kernel hands up: messages of other hosts, and its own answers. */
+export const kernelTargets = (): Target[] => [echoTarget(), netlinkTarget()];
+
+function echoTarget(): Target {
+  const nonce = Buffer.alloc(16, 7);
+  const reply = (family: 4 | 6, type: number): Buffer => {
+    const message = echoRequest(family, 4660, 1, nonce);
+    message.writeUInt8(type, 0);
+    return message;
+  };
+  // An IPv4 header of five words, and one with options.
+  const header = (words: number): Buffer => Buffer.concat([Buffer.of(0x40 + words), Buffer.alloc(4 * words - 1)]);
+  const valid: readonly [4 | 6, Buffer][] = [
+    [4, Buffer.concat([header(5), reply(4, 0)])],
+    [4, Buffer.concat([header(15), reply(4, 0), Buffer.alloc(40)])],
+    [6, reply(6, 129)],
+  ];
+  return {
+    name: 'ICMP replies',
+    weight: 3,
+    valid,
+    make: (random) => {
+      const [family, bytes] = random.pick(valid) ?? [4, Buffer.alloc(0)];
+      return [family, bytesOf(random, [bytes])];
+    },
+    take: ([family, packet]: [4 | 6, Uint8Array]) => takenIf(parseEchoReply(family, Buffer.from(packet)) !== null),
+  };
+}
+
+const decoders: { readonly [type: number]: (message: Message) => unknown } = {
+  [NLMSG_ERROR]: decodeError,
+  [RTM_NEWLINK]: decodeLink,
+  [RTM_NEWADDR]: decodeAddress,
+  [RTM_NEWROUTE]: decodeRoute,
+  [RTM_NEWNEIGH]: decodeNeighbour,
+  [RTM_NEWNSID]: decodeNetnsId,
+};
+
+/** The kernel is not lying, but another one may say more than this code knows: an Error ends the listing, nothing else. */
+function netlinkTarget(): Target {
+  const valid = netlinkReplies();
+  const refusals = /leaves its datagram|out of range|outside buffer bounds|ipv6 part count/;
+  return {
+    name: 'rtnetlink replies',
+    weight: 9,
+    valid,
+    make: (random) => bytesOf(random, valid),
+    take: (bytes: Uint8Array): Fate => {
+      let decoded = 0;
+      try {
+        for (const message of messagesOf(Buffer.from(bytes))) {
+          if (decoders[message.type] === undefined) continue;
+          if (decoders[message.type]?.(message) !== null) decoded += 1;
+        }
+      } catch (error) {
+        if (!(error instanceof Error) || !refusals.test(error.message)) throw error;
+        return decoded > 0 ? 'read' : 'refused';
+      }
+      return takenIf(decoded > 0);
+    },
+  };
+}
+
+/** Messages as the kernel sends them (linux/rtnetlink.h, if_link.h, neighbour.h), one datagram each. */
+function netlinkReplies(): Buffer[] {
+  const replies: Buffer[] = [];
+  const message = (type: number, flags: number, write: (writer: MessageWriter) => void): void => {
+    const writer = new MessageWriter();
+    writer.begin(type, flags, 1);
+    write(writer);
+    writer.end();
+    replies.push(Buffer.from(writer.bytes));
+  };
+  const header = (writer: MessageWriter, ...words: number[]): void => {
+    for (const word of words) writer.u32(word);
+  };
+  const ip = Buffer.of(10, 0, 0, 1);
+  message(RTM_NEWLINK, 0, (writer) => {
+    header(writer, 0, 7, 1, 0);
+    writer.attributeText(3, 'wx4097');
+    writer.attribute(1, Buffer.alloc(6, 2));
+    writer.attributeU32(4, 1450);
+    writer.attributeU32(10, 3);
+    writer.attributeText(20, 'weft');
+    writer.nest(18, () => {
+      writer.attributeText(1, 'vxlan');
+      writer.nest(2, () => {
+        writer.attributeU32(1, 4097);
+        writer.attribute(4, ip);
+        writer.attribute(15, Buffer.of(0x12, 0xb5));
+        writer.attributeU8(7, 0);
+      });
+      writer.attributeText(4, 'bridge');
+      writer.nest(5, () => writer.attributeU8(33, 1));
+    });
+  });
+  message(RTM_NEWADDR, 0, (writer) => {
+    header(writer, AF_INET | (24 << 8), 7);
+    writer.attribute(2, ip);
+  });
+  message(RTM_NEWROUTE, 0, (writer) => {
+    header(writer, AF_INET | (24 << 8), 254 | (1 << 24), 0);
+    writer.attribute(1, ip);
+    writer.attribute(5, ip);
+    writer.attributeU32(4, 7);
+    writer.attributeU32(6, 100);
+  });
+  message(RTM_NEWNSID, 0, (writer) => {
+    header(writer, 0);
+    writer.attributeU32(1, 5);
+  });
+  message(NLMSG_ERROR, NLM_F_ACK_TLVS | NLM_F_CAPPED, (writer) => {
+    header(writer, -17, 36, RTM_NEWNEIGH, 1, 0);
+    writer.attributeText(1, 'exists');
+  });
+  for (const write of [
+    { op: 'fdb-put', ifindex: 7, mac: '02:42:0a:00:01:07', vtep: '192.0.2.2' },
+    { op: 'neighbour-put', ifindex: 7, ip: '2001:db8::7', mac: '02:42:0a:00:01:07' },
+  ] as const) {
+    const writer = new MessageWriter();
+    encodeEntryWrite(writer, 1, write, 0);
+    replies.push(Buffer.from(writer.bytes));
+  }
+  return replies;
+}
