@@ -1,4 +1,5 @@
 import { plan } from '../../../agent/plan.ts';
+import type { NodeId } from '../../../controlplane/ids.ts';
 import { clusterTopic, decodeRecord, type SignedRecord, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { Writer } from '../../unit/controlplane/helpers.ts';
@@ -15,14 +16,14 @@ type Input = Pick<Written, 'topic' | 'key' | 'value'>;
  * signed by itself, so that the values are all that is wrong with them.
  */
 export async function recordTargets(): Promise<Target[]> {
-  const manager = await identityOf(1, 'manager');
+  const [manager, worker] = [await identityOf(1, 'manager'), await identityOf(2, 'worker')];
   const reader = new Reader(async () => {
     const node = await listening([manager]);
     node.cluster.tables.addInterest(network);
     const writer = new Writer(manager);
     for (const topic of [clusterTopic, network]) node.cluster.tables.ingest(writer.write(topic, '', 1));
     return { ...node, writer };
-  });
+  }, worker.key.nodeId);
   const values = await valuesBy(manager);
   const signed = new Writer(manager).write(clusterTopic, '', 1);
   const records: Target = {
@@ -56,8 +57,11 @@ function kindTarget({ kind, topic, key, value }: Written, take: (input: Input) =
 class Reader {
   readonly #nodes: Renewed<Listening & { writer: Writer }>;
 
-  constructor(make: () => Promise<Listening & { writer: Writer }>) {
+  readonly #passer: NodeId;
+
+  constructor(make: () => Promise<Listening & { writer: Writer }>, passer: NodeId) {
     this.#nodes = new Renewed(make);
+    this.#passer = passer;
   }
 
   async take({ topic, key, value }: Input): Promise<Fate> {
@@ -69,7 +73,8 @@ class Reader {
       // Too large, or nothing that msgpack can say: its writer would not have got further either.
       return 'refused';
     }
-    const verdict = events.gossip(topic, packed([toWire(signed)]), writer.nodeId);
+    // Of somebody who passes it on: what comes of its author itself may need no passing on.
+    const verdict = events.gossip(topic, packed([toWire(signed)]), this.#passer);
     const { view, self } = cluster;
     const tables = { self, vtep: '192.0.2.1', port: 4789, nodes: view.nodes, networks: view.networks };
     const leg = { networkId, endpointId, ifName: 'eth0', mac: '02:42:0a:00:01:09', ip: '10.0.1.9', aliases: [] };

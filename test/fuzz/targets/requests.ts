@@ -42,7 +42,9 @@ export async function requestTargets(): Promise<Target[]> {
   const { cluster } = await make();
   const topics = [clusterTopic, network];
   const positions = new Map([[cluster.self, cluster.tables.position(clusterTopic, cluster.self)]]);
-  const own = new Map([[cluster.self, { epoch: 1, seq: 1, ahead: 0 }]]);
+  const own = new Map([
+    [cluster.self, { epoch: 2, seq: 1, sum: 7, ahead: 9, before: { epoch: 1, seq: 3, sum: 5, ahead: 0 } }],
+  ]);
   const asks = [
     [toWireAsk({ topic: clusterTopic, range: { from: null, until: from }, positions: own })],
     topics.map((topic) => toWireAsk({ topic, range: { from: null, until: null }, positions: new Map() })),

@@ -7,6 +7,7 @@ import { parseToken } from '../../../controlplane/identity/token.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
 import { maxFrameBytes } from '../../../controlplane/mesh/transport.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { nowhere } from '../../../controlplane/tables/position.ts';
 import { type PullReply, toWireAsk } from '../../../controlplane/tables/pull.ts';
 import { clusterTopic, ownerBytes, plain, toWire } from '../../../controlplane/tables/record.ts';
 import { identityOf } from '../../sim/identities.ts';
@@ -23,7 +24,7 @@ const nodeValue = { hostname: 'b', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946']
 const opening = writer.write(clusterTopic, '', 2);
 const announced = writer.write(clusterTopic, 'node', nodeValue);
 const frame = encode([opening, announced].map(toWire));
-const positions = new Map([[writer.nodeId, { epoch: 1, seq: 1, ahead: 0 }]]);
+const positions = new Map([[writer.nodeId, { ...nowhere, epoch: 1, seq: 1 }]]);
 const request = encode([toWireAsk({ topic: clusterTopic, range: { from: null, until: null }, positions })]);
 const stream = {
   ...{ topic: clusterTopic, owner: ownerBytes(writer.nodeId), certificate: writerIdentity.certificate },
