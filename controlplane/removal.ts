@@ -94,7 +94,7 @@ export class Removal {
   async takeOver(nodeId: NodeId): Promise<void> {
     const { inheritance, roles, tables, view } = this.#init;
     await inheritance.vouch(nodeId);
-    for (const { key, value } of view.sharedBy(nodeId)) await tables.put(clusterTopic, key, value);
+    for (const { key, value } of view.sharedBy(nodeId, tables.self)) await tables.put(clusterTopic, key, value);
     for (const { subject, role, stamp } of roles.decisionsBy(nodeId)) {
       if (subject !== tables.self) await tables.put(clusterTopic, `role/${subject}`, { stamp: [...stamp], role });
     }

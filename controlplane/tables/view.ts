@@ -134,11 +134,16 @@ export class View {
     return this.#winner<NetworkValue>(`network/${id}`)?.removed === true;
   }
 
-  /** Keys of shared objects whose value that counts was written by `owner`. */
-  sharedBy(owner: NodeId): { key: string; value: unknown }[] {
+  /**
+   * Shared objects of which `owner` has written a value, as they count now, where `heir` has not written that itself. Also
+   * what another heir or a later writer has said: whoever hears of the removal from this one may not have that yet.
+   */
+  sharedBy(owner: NodeId, heir: NodeId): { key: string; value: unknown }[] {
     return [...this.#shared].flatMap(([key, writers]) => {
-      const value = writers.get(owner);
-      return value !== undefined && value === this.#winner(key) ? [{ key, value }] : [];
+      const value = writers.has(owner) ? this.#winner<Stamped>(key) : null;
+      const own = writers.get(heir);
+      const has = value !== null && own !== undefined && compareTimestamps(own.stamp, value.stamp) === 0;
+      return value === null || has ? [] : [{ key, value }];
     });
   }
 

@@ -219,9 +219,12 @@ class Run {
       for (const [id, { host, incarnation }] of this.#operations) {
         // An operation whose agent is gone never ends, as in life.
         const gone = host.incarnation !== incarnation || host.cluster === null || oracle.removed.has(host.nodeId);
-        if (gone && !this.#world.busy.has(host)) this.#operations.delete(id);
+        // So does a leave whose agent has seen that it was removed before the answer came.
+        const isOver = host.cluster === null && oracle.removed.has(host.nodeId);
+        if (gone && (isOver || !this.#world.busy.has(host))) this.#operations.delete(id);
       }
-      if (this.#operations.size === 0) this.#startAll();
+      // Whoever joins may wait for one that was stopped.
+      this.#startAll();
       // Once everybody has had the time to hear of the removals that did happen.
       if (this.#operations.size === 0 && this.#time.now() >= since + 3_000) this.#finishRemovals();
       if (this.#time.now() >= since + settleMs) {

@@ -11,7 +11,8 @@ export const nodesMutants: readonly Mutant[] = [
     edits: [
       {
         file: 'removal.ts',
-        replace: 'for (const { key, value } of view.sharedBy(nodeId)) await tables.put(clusterTopic, key, value);',
+        replace:
+          'for (const { key, value } of view.sharedBy(nodeId, tables.self)) await tables.put(clusterTopic, key, value);',
         by: '',
       },
     ],
