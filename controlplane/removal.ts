@@ -87,6 +87,9 @@ export class Removal {
       );
     }
     await this.takeOver(nodeId);
+    // Another manager has meanwhile: what that one took over may be gone here by now, so a removal of ours would say that it
+    // had been said again which was not.
+    if (this.has(nodeId)) return;
     await tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...clock.next()] });
   }
 
