@@ -77,7 +77,7 @@ export function openStore(folder: string, release: (file: string) => void = () =
       for (const { key, value } of db.getRange({ start: [...prefix], end: [...prefix, '\uffff'] })) {
         touched(1);
         // LMDB gives a key of one part back as that part alone.
-        const parts = [key].flat();
+        const parts = Array.isArray(key) ? key : [key];
         if (prefix.every((part, i) => parts[i] === part)) yield [parts, readRow(parts, value)] as const;
       }
     },
