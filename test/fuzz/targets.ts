@@ -9,18 +9,22 @@ import { replyTargets } from './targets/replies.ts';
 import { requestTargets } from './targets/requests.ts';
 import { stateTargets } from './targets/state.ts';
 
+const subjects: readonly (() => Target[] | Promise<Target[]>)[] = [
+  gossipTargets,
+  recordTargets,
+  requestTargets,
+  replyTargets,
+  handshakeTargets,
+  joinTargets,
+  stateTargets,
+  apiTargets,
+  kernelTargets,
+];
+
 /** All decoders of bytes that others wrote: members, strangers, the disk, local users, the kernel. */
-export const makeTargets = async (): Promise<Target[]> =>
-  (
-    await Promise.all([
-      gossipTargets(),
-      recordTargets(),
-      requestTargets(),
-      replyTargets(),
-      handshakeTargets(),
-      joinTargets(),
-      stateTargets(),
-      apiTargets(),
-      kernelTargets(),
-    ])
-  ).flat();
+export async function makeTargets(): Promise<Target[]> {
+  const targets: Target[] = [];
+  // In turn: while an identity of the simulation is made, signatures are those of the simulation.
+  for (const make of subjects) targets.push(...(await make()));
+  return targets;
+}
