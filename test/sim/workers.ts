@@ -47,8 +47,6 @@ export async function runSeeds({ seeds, jobs, mutant, report }: Batch): Promise<
     // Young objects die in the nursery when it has room; the default costs a tenth of the time, half of this a twentieth.
     '--min-semi-space-size=128',
     '--max-semi-space-size=128',
-    // Each collection of the old space takes the optimized code of closures of which none lives at that moment.
-    '--heap-growing-percent=1000',
     // A failed run is told in one line, and replayed in a process where errors have their stacks: to note them costs.
     '--stack-trace-limit=0',
   ];
