@@ -164,6 +164,7 @@ export function makeParts(init: ClusterInit): Parts {
     transport,
     environment,
     store,
+    offences,
     log,
     canReach,
     catchUp,

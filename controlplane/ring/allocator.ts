@@ -3,7 +3,9 @@ import type { Environment, Log } from '../environment.ts';
 import { ControlPlaneError, networkGone } from '../errors.ts';
 import { isNetworkId, type NetworkId, type NodeId } from '../ids.ts';
 import type { Transport } from '../mesh/transport.ts';
+import type { Offences } from '../offences.ts';
 import type { Store } from '../store.ts';
+import { RateLimit } from '../tables/rate.ts';
 import { decodeRecord, toWire } from '../tables/record.ts';
 import { isPool, networkOfRing, type RingId } from '../tables/subnets.ts';
 import type { Tables } from '../tables/tables.ts';
@@ -15,6 +17,9 @@ import { halfToGive, inside, nextFree, type Owned, outside, type Range, sizeOf, 
 import { writeGrant } from './write.ts';
 
 const askTimeoutMs = 3_000;
+// Grants to one node: a thousand endpoints with addresses of their own choice at once. Each is a record that stays, in the
+// stream of who gives it.
+const grantRate = { burst: 1_000, perSecond: 0.2 };
 
 /** What the allocator has to know of a ring besides who owns it. */
 export interface RingSpace {
@@ -36,6 +41,7 @@ export interface AllocatorInit {
   readonly transport: Transport;
   readonly environment: Environment;
   readonly store: Store;
+  readonly offences: Offences;
   readonly log: Log;
   /** null when there is no such ring (any more). */
   readonly spaceOf: (ring: RingId) => RingSpace | null;
@@ -57,6 +63,7 @@ export class Allocator {
   readonly #reserved = new Map<RingId, NumberSet>();
   readonly #cursors = new Map<RingId, number>();
   readonly #asking = new Map<string, Promise<readonly Refusal[]>>();
+  readonly #granted: RateLimit;
   /** Rings that are being given away whole. */
   readonly #closed = new Set<RingId>();
   /** Set before this node hands over all that it owns: from then on nothing may be handed out here. */
@@ -65,6 +72,7 @@ export class Allocator {
   constructor(init: AllocatorInit) {
     this.#init = init;
     this.#self = init.tables.self;
+    this.#granted = new RateLimit(() => init.environment.monotonicMs(), grantRate);
     this.resting = new Resting(init.store, () => init.environment.monotonicMs());
   }
 
@@ -282,6 +290,10 @@ export class Allocator {
     const refuse = (reason: Refusal['reason'], detail: string) => encode({ reason, detail });
     if (space === null) return refuse('none', 'does not know it');
     if (this.retired || !this.#init.mayOwn(ring, from)) return refuse('none', 'may not give any');
+    if (!this.#granted.allows(from)) {
+      this.#init.offences.report(from, 'asks for more ranges than anybody needs');
+      return refuse('none', 'has given this node very many ranges lately; there is another one in some seconds');
+    }
     const range =
       wanted === null ? halfToGive(this.#spare(ring, space), this.#taken(ring, space)) : this.#exactly(ring, wanted);
     if (wanted !== null) {
@@ -294,6 +306,7 @@ export class Allocator {
       if (last === null) return refuse('none', 'has none to spare');
       return refuse('resting', `what it has was ${awakeIn(last)}`);
     }
+    this.#granted.charge(from);
     return encode({
       grant: toWire(await writeGrant(this.#init.tables, ring, { ...range, generation: range.generation + 1 }, from)),
     });

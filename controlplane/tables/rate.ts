@@ -1,39 +1,43 @@
 import type { NodeId } from '../ids.ts';
 
-// Records of one owner that gossip takes at once, and per second from then on. A host with its full thousand of
-// sandboxes that starts anew is far below; what is over is not passed on, and comes by the next exchange.
-const burst = 4_000;
-const perSecond = 400;
+/** What a bucket holds, and what comes into it each second. */
+export interface Rate {
+  readonly burst: number;
+  readonly perSecond: number;
+}
 
-/** A token bucket for each owner whose records come by gossip. Only owners that are members have one. */
+/** A token bucket for each node. Only members have one. */
 export class RateLimit {
   readonly #monotonicMs: () => number;
+  readonly #rate: Rate;
   readonly #buckets = new Map<NodeId, { tokens: number; atMs: number }>();
 
-  constructor(monotonicMs: () => number) {
+  constructor(monotonicMs: () => number, rate: Rate) {
     this.#monotonicMs = monotonicMs;
+    this.#rate = rate;
   }
 
-  /** Whether another record of that owner may be taken. */
-  allows(owner: NodeId): boolean {
-    return this.#bucket(owner).tokens >= 1;
+  /** Whether the node may have another one. */
+  allows(node: NodeId): boolean {
+    return this.#bucket(node).tokens >= 1;
   }
 
-  /** A record whose signature holds was taken: nobody can use up what is another's. */
-  charge(owner: NodeId): void {
-    const bucket = this.#bucket(owner);
+  /** It had one: to be called only for what it has proved to be its own, or nobody's bucket would be safe. */
+  charge(node: NodeId): void {
+    const bucket = this.#bucket(node);
     bucket.tokens -= 1;
-    this.#buckets.set(owner, bucket);
+    this.#buckets.set(node, bucket);
   }
 
-  #bucket(owner: NodeId): { tokens: number; atMs: number } {
+  #bucket(node: NodeId): { tokens: number; atMs: number } {
+    const { burst, perSecond } = this.#rate;
     const nowMs = this.#monotonicMs();
-    const known = this.#buckets.get(owner);
+    const known = this.#buckets.get(node);
     if (known === undefined) return { tokens: burst, atMs: nowMs };
     known.tokens = Math.min(burst, known.tokens + ((nowMs - known.atMs) / 1_000) * perSecond);
     known.atMs = nowMs;
     // A bucket that is full says nothing.
-    if (known.tokens === burst) this.#buckets.delete(owner);
+    if (known.tokens === burst) this.#buckets.delete(node);
     return known;
   }
 }

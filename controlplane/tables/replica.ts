@@ -17,7 +17,7 @@ import {
   streamOverheadBytes,
 } from './pull.ts';
 import { Puller, type Wanted } from './puller.ts';
-import { RateLimit } from './rate.ts';
+import { type Rate, RateLimit } from './rate.ts';
 import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
 import { badSignature, type Tables } from './tables.ts';
 
@@ -28,6 +28,9 @@ const comparePeriodMs = 5_000;
 const batchBytes = 524_288;
 // Whoever begins to follow a topic is known to all who write there well before that.
 const newcomerMs = 5_000;
+// Records of one owner that gossip takes. A host with its full thousand of sandboxes that starts anew is far below; what
+// is over is not passed on, and comes by the next exchange.
+export const gossipRate: Rate = { burst: 4_000, perSecond: 400 };
 // More own records at once than that are not flooded: readers are told how far they go, and pull.
 const maxFlooded = 512;
 
@@ -75,7 +78,7 @@ export class Replica {
     this.#follows = init.follows ?? (() => true);
     this.#isWhole = init.isWhole ?? (() => false);
     this.#puller = new Puller(init);
-    this.#rate = new RateLimit(() => init.environment.monotonicMs());
+    this.#rate = new RateLimit(() => init.environment.monotonicMs(), gossipRate);
   }
 
   /** Called after every full exchange. */

@@ -237,3 +237,29 @@ test('what was given away whole is not handed out here meanwhile, and afterwards
   for (const signed of a.tables.after(topic, a.id, nowhere).flatMap(({ records }) => records)) b.tables.ingest(signed);
   assert.equal(numbersOf(b).length, size);
 });
+
+test('drained_by_asking: who asks and hands back all the time is held back and named, since each grant is kept', async () => {
+  const { nodes, time } = await openCluster(2);
+  const [a, b] = [at(nodes, 0), at(nodes, 1)];
+  a.members.admit(b.identity.certificate);
+  const ask = async () => decode(await a.allocator.answerAsk(encode([ring]), b.id)) as { grant?: unknown };
+  let given = 0;
+  for (let answer = await ask(); answer.grant !== undefined; answer = await ask()) {
+    given += 1;
+    const signed = decodeRecord(answer.grant);
+    assert.ok(signed !== null && given <= 1_000);
+    b.tables.ingest(signed);
+    await b.allocator.giveAll(ring, a.id);
+    for (const { records, epoch, upTo } of b.tables.after(topic, b.id, a.tables.position(topic, b.id))) {
+      for (const each of records) a.tables.ingest(each, true);
+      a.tables.advance(topic, b.id, epoch, upTo);
+    }
+  }
+  assert.equal(given, 1_000);
+  assert.deepEqual(
+    a.offences.list().map(({ nodeId }) => nodeId),
+    [b.id],
+  );
+  await time.run(6_000);
+  assert.ok((await ask()).grant !== undefined);
+});

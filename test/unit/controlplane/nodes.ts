@@ -42,7 +42,7 @@ export async function makeNode(index: number, role: Role = 'worker', time = new 
   const replica = new Replica({ tables, members, transport, environment, offences, log: quietLog });
   return {
     id: identity.key.nodeId,
-    ...{ identity, environment, store, members, tables, clock, view, transport, replica, time },
+    ...{ identity, environment, store, members, tables, clock, view, transport, replica, offences, time },
   };
 }
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import { Propagation } from '../../../controlplane/tables/propagation.ts';
 import { RateLimit } from '../../../controlplane/tables/rate.ts';
+import { gossipRate } from '../../../controlplane/tables/replica.ts';
 
 const [near, far] = ['near' as NodeId, 'far' as NodeId];
 
@@ -84,7 +85,7 @@ test("a jump of the owner's clock puts no year into the sum, and a slower compar
 
 test('who has too much passed on is held back, nobody else, and not for ever', () => {
   let nowMs = 0;
-  const rate = new RateLimit(() => nowMs);
+  const rate = new RateLimit(() => nowMs, gossipRate);
   let taken = 0;
   while (rate.allows(near) && taken < 1e6) {
     rate.charge(near);
