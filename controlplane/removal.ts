@@ -88,8 +88,8 @@ export class Removal {
     }
     await this.takeOver(nodeId);
     // Another manager has meanwhile: what that one took over may be gone here by now, so a removal of ours would say that it
-    // had been said again which was not.
-    if (this.has(nodeId)) return;
+    // had been said again which was not. Not so where that one's removal went with its own: nobody else says it then.
+    if (view.isRemoved(nodeId)) return;
     await tables.put(clusterTopic, `removed/${nodeId}`, { stamp: [...clock.next()] });
   }
 

@@ -234,3 +234,25 @@ test('a removed node that was away believes who refuses it only with the signatu
   await cluster.stop();
   await manager.cluster.stop();
 });
+
+test('a node whose removal went with the manager that removed it can be removed again', async () => {
+  const { cluster, transport, time, admit } = makeCluster(await identityOf(3, 'manager'), memoryStore());
+  const gone = await identityOf(4, 'worker');
+  await cluster.start();
+  for (const each of [creator, remover, gone]) assert.equal(admit(each), null);
+  const [first, second] = [new Writer(remover), new Writer(creator)];
+  const stamp = [simulationStartMs, 1];
+  const removes = async (writer: Writer, nodeId: string): Promise<void> => {
+    const records = [writer.write(clusterTopic, '', 1), writer.write(clusterTopic, `removed/${nodeId}`, { stamp })];
+    transport.gossip(clusterTopic, records, writer.nodeId);
+    await time.run(1_000);
+  };
+  await removes(first, gone.key.nodeId);
+  assert.ok(cluster.view.isRemoved(gone.key.nodeId));
+  // By one that had not heard of the first removal.
+  await removes(second, first.nodeId);
+  assert.ok(!cluster.view.isRemoved(gone.key.nodeId));
+  await cluster.removeNode(gone.key.nodeId, true);
+  assert.ok(cluster.view.isRemoved(gone.key.nodeId));
+  await cluster.stop();
+});
