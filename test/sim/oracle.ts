@@ -4,6 +4,7 @@ import { networkTopic } from '../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
 import { ringPools } from '../../controlplane/tables/subnets.ts';
 import type { Host } from './host.ts';
+import { Suspicions } from './suspicions.ts';
 
 /** How long a node that joins takes to know who owns what. */
 const catchUpMs = 5_000;
@@ -39,6 +40,7 @@ interface KnownNetwork {
 export class Oracle {
   readonly endpoints = new Map<EndpointId, KnownEndpoint>();
   readonly networks = new Map<NetworkId, KnownNetwork>();
+  readonly suspicions = new Suspicions();
   /** Nodes that were removed or have left. */
   readonly removed = new Set<NodeId>();
   readonly #holders = new Map<string, NodeId>();
@@ -146,8 +148,9 @@ export class Oracle {
     }
   }
 
-  /** Follows what one run of a node's agent shows of the endpoints. */
+  /** Follows what one run of a node's agent shows of the endpoints, and thinks of the others. */
   observe(host: Host, cluster: Cluster): void {
+    this.suspicions.observe(cluster);
     const shown = new Map<NetworkId, Set<EndpointId>>();
     const gone = new Map<NetworkId, Set<EndpointId>>();
     const isNew = host.incarnation === 1;
@@ -198,18 +201,6 @@ export class Oracle {
       if (differing !== null) return `${first.host.name} and ${host.name} differ: ${differing}`;
       const wrong = this.#wrongIn(cluster);
       if (wrong !== null) return `${host.name}: ${wrong}`;
-    }
-    return null;
-  }
-
-  /** Everybody runs, and has been quiet for a while: who came back often is held back, and nobody else. */
-  suspicion(hosts: readonly Host[]): string | null {
-    for (const { cluster, name } of hosts) {
-      for (const other of hosts) {
-        const { status, why } = cluster?.liveness.stateOf(other.nodeId) ?? { status: 'alive', why: '' };
-        const wrong = other.nodeId !== cluster?.self && status !== 'alive' && why !== 'flapping';
-        if (wrong) return `${name}: ${other.name} is ${status}: ${why}`;
-      }
     }
     return null;
   }

@@ -249,10 +249,10 @@ class Run {
     const difference = this.#violation === null ? oracle.difference(this.#members()) : null;
     if (difference !== null) this.#fail(new Violation(`after ${quietMs} ms of quiet: ${difference}`));
     // Who was not heard when it came back is heard of by exchanges in turn.
-    while (this.#violation === null && oracle.suspicion(this.#members()) !== null) {
+    while (this.#violation === null && oracle.suspicions.wrong(this.#members()) !== null) {
       await this.#advance(500);
       if (this.#time.now() < since + calmMs) continue;
-      this.#fail(new Violation(`after ${calmMs} ms of quiet: ${oracle.suspicion(this.#members())}`));
+      this.#fail(new Violation(`after ${calmMs} ms of quiet: ${oracle.suspicions.wrong(this.#members())}`));
     }
     this.#check('agreed');
     for (const host of hosts) host.crash(true);
