@@ -224,7 +224,7 @@ export function makeParts(init: ClusterInit): Parts {
     isMember: (node) => members.get(node) !== null,
     place: (peer) => view.nodes.get(peer) ?? null,
     population: () => view.nodes.size,
-    missing: () => transport.dialer.states().keys(),
+    missing: () => transport.dialer.missing,
     hostAnswers: init.hostAnswers ?? (async () => null),
   });
   const leaving = new Leaving({

@@ -101,7 +101,12 @@ export class Dialer {
     this.#ensure(peer);
   }
 
-  /** State of every member that is wanted and not connected. */
+  /** Members that are wanted and not connected. */
+  get missing(): Iterable<NodeId> {
+    return this.#targets.keys();
+  }
+
+  /** State of each of them. */
   states(): ReadonlyMap<NodeId, DialState> {
     const shown = ({ sinceMs, nextRetryMs, ...state }: DialState): DialState => ({
       ...state,

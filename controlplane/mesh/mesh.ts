@@ -119,7 +119,7 @@ export class Mesh implements Transport {
 
   /** Whether each node is to be connected to each, and this one is to all that are not taken for dead. */
   get isWhole(): boolean {
-    return this.#full && [...this.dialer.states().keys()].every((peer) => this.#init.isSuspended(peer));
+    return this.#full && [...this.dialer.missing].every((peer) => this.#init.isSuspended(peer));
   }
 
   /** Whether a request is worth a try: the peer is connected, or has an address at which nobody failed just now. */
