@@ -61,16 +61,22 @@ export class MeshKeys {
   }
 
   get state(): MeshKeyState {
+    const { digest, done } = this.#current;
+    return { digest, done, missing: this.#missing(digest) };
+  }
+
+  /** The same without who lacks it, which takes looking at every node. */
+  get #current(): Pick<MeshKeyState, 'digest' | 'done'> {
     const all = this.#announced();
     const [held] = this.#held();
     const digest = newest(all) ?? held ?? '';
-    return { digest, done: all.get(digest)?.done ?? true, missing: this.#missing(digest) };
+    return { digest, done: all.get(digest)?.done ?? true };
   }
 
   /** Fetches what is announced, and drops what all have left behind. */
   async follow(): Promise<void> {
     const all = this.#announced();
-    const { digest } = this.state;
+    const { digest } = this.#current;
     if (digest !== this.#newest.digest) this.#newest = { digest, sinceMs: this.#init.environment.monotonicMs() };
     await this.#init.credentials.change(({ networkKeys }) => {
       const held = new Map(networkKeys.map((key) => [meshKeyDigest(key).toString('hex'), key]));
@@ -138,14 +144,14 @@ export class MeshKeys {
 
   /** Whether this manager should finish the change that is under way. */
   get canFinish(): boolean {
-    const { digest, missing, done } = this.state;
+    const { digest, done } = this.#current;
     if (done || !this.#held().includes(digest)) return false;
-    return missing.length === 0 || this.#ageOf(digest) > overlapMs;
+    return this.#missing(digest).length === 0 || this.#ageOf(digest) > overlapMs;
   }
 
   /** Whether to make another key: a node was removed that may have the newest one, or nobody has that. */
   get isWanted(): boolean {
-    const { digest, done } = this.state;
+    const { digest, done } = this.#current;
     // Its maker may have been lost with it before anybody fetched it.
     if (!done) return this.#ageOf(digest) > 2 * overlapMs;
     const newest = this.#announced().get(digest);
