@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
@@ -23,13 +24,19 @@ after(async () => {
   await Promise.all(stops.map((stop) => stop()));
 });
 
-/** Ports that were free a moment ago, all different. */
+/** Ports that were free a moment ago, all different; below those that connections get at their own end (32768, ip(7)). */
 async function freePorts(count: number): Promise<number[]> {
-  const servers = [...Array(count).keys()].map(() => createServer());
-  for (const server of servers) server.listen(0, host);
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  const ports: number[] = [];
+  for (let port = randomInt(10_000, 30_000); ports.length < count; port += 1) {
+    const server = createServer();
+    const isFree = new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, host, () => resolve(true));
+    });
+    if (!(await isFree)) continue;
+    await once(server.close(), 'close');
+    ports.push(port);
+  }
   return ports;
 }
 
