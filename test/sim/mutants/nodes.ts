@@ -25,7 +25,6 @@ export const nodesMutants: readonly Mutant[] = [
   },
   {
     name: 'refutation-ignored',
-    quick: true,
     edits: [
       {
         file: 'liveness/machine.ts',
@@ -36,6 +35,7 @@ export const nodesMutants: readonly Mutant[] = [
   },
   {
     name: 'suspended-for-ever',
+    quick: true,
     edits: [
       {
         file: 'liveness/machine.ts',
@@ -57,7 +57,6 @@ export const nodesMutants: readonly Mutant[] = [
   },
   {
     name: 'network-left-by-who-is-on-it',
-    quick: true,
     edits: [
       {
         file: 'interests.ts',
@@ -68,6 +67,7 @@ export const nodesMutants: readonly Mutant[] = [
   },
   {
     name: 'network-not-caught-up-with',
+    quick: true,
     edits: [
       {
         file: 'interests.ts',

@@ -212,7 +212,7 @@ const tricks: { readonly [trick in Trick]: (world: World, liar: Host, network: N
 export const byzantineOperations: readonly Operation[] = [
   {
     name: 'misbehave',
-    weight: 6,
+    weight: 10,
     run: (world) => {
       const liar = traitor(world);
       const network = world.prng.pick(liveNetworks(world));
