@@ -226,6 +226,7 @@ export class Puller {
     const before = tables.position(stream.topic, owner);
     let clean = true;
     let progress = false;
+    let firstSeq = 0;
     for (const [i, wire] of stream.records.entries()) {
       if (i > 0 && i % recordsPerSlice === 0 && !this.#stopped) await this.#pause();
       const signed = decodeRecord(wire);
@@ -233,10 +234,11 @@ export class Puller {
         this.#refuse('malformed record', peer);
         return progress;
       }
-      const outcome = tables.ingest(signed, true);
       const { epoch, seq } = signed.record;
-      // A part begins with the last record of the whole (pull.ts).
-      if (seq > stream.upTo) tables.expect(stream.topic, owner, epoch, seq);
+      // A part begins with the last record of the whole (pull.ts); what lies behind a gap comes in its order.
+      if (i === 0) firstSeq = seq;
+      if (i === 1 && firstSeq > seq) tables.expect(stream.topic, owner, epoch, firstSeq);
+      const outcome = tables.ingest(signed, true);
       if (outcome.result === 'applied') {
         progress = true;
         if (outcome.objection !== null) this.#refuse(outcome.objection, owner);

@@ -98,7 +98,7 @@ export const tablesMutants: readonly Mutant[] = [
     name: 'part-taken-for-whole',
     edits: [
       smallFrames,
-      { file: 'tables/puller.ts', replace: 'if (seq > stream.upTo) tables', by: 'if (seq < 0) tables' },
+      { file: 'tables/puller.ts', replace: 'if (i === 1 && firstSeq > seq) tables', by: 'if (i < 0) tables' },
     ],
   },
   {

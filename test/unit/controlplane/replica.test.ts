@@ -293,3 +293,25 @@ test('a pull that names a topic thousands of times is none', () => {
   assert.ok(parsePullRequest([ask]) !== null);
   assert.equal(parsePullRequest([ask, ask]), null);
 });
+
+test('gathered_for_ever: what lies behind a gap that nobody can fill does not make an epoch that is here look unfinished', async () => {
+  const [asker, answerer] = [await makeNode(0), await makeNode(1)];
+  connect(asker, answerer);
+  const identity = await identityOf(2, 'worker');
+  const owner = new Writer(identity);
+  for (const { members } of [asker, answerer]) members.admit(identity.certificate);
+  // The second is superseded by the fourth, and nobody has the fifth.
+  const written = ['', 'on/a', 'on/b', 'on/a', 'on/lost', 'on/c'].map((name) =>
+    owner.write(clusterTopic, name, name === '' ? 4 : {}),
+  );
+  for (const [i, signed] of written.entries()) if (i !== 4) answerer.tables.ingest(signed);
+  asker.transport.answer = async (_, method, body) => {
+    assert.equal(method, 'pull');
+    return answerer.replica.answerPull(body, asker.id);
+  };
+  await asker.replica.pullNow(answerer.id);
+  assert.deepEqual(
+    asker.tables.position(clusterTopic, owner.nodeId),
+    answerer.tables.position(clusterTopic, owner.nodeId),
+  );
+});
