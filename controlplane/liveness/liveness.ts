@@ -2,6 +2,7 @@ import { type Environment, jittered, type Log } from '../environment.ts';
 import { type NodeKey, SignatureVerifier } from '../identity/keys.ts';
 import type { NodeId } from '../ids.ts';
 import type { Verdict as GossipVerdict, Transport } from '../mesh/transport.ts';
+import { RateLimit } from '../rate.ts';
 import type { Verdict } from './judge.ts';
 import {
   type Claim,
@@ -34,7 +35,7 @@ const exchangeMs = 5_000;
 const exchangeTimeoutMs = 5_000;
 // A node that is accused by many answers them together.
 const refuteMs = 100;
-/** Statements taken of one author: a burst, and so many a second after it; more are ignored. */
+// Statements taken of one author; more are ignored: signatures cost, and each statement is passed on.
 const ofAuthor = { burst: 256, perSecond: 32 };
 // What this node has refuted is told again by those who missed that, each once, and by whoever wants to keep it busy.
 const refuted = { burst: 8, perSecond: 1 };
@@ -88,7 +89,8 @@ export class Liveness {
   readonly #said = new Map<NodeId, Said>();
   readonly #deadlines = new Map<NodeId, () => void>();
   readonly #watchers = new Set<(peer: NodeId) => void>();
-  readonly #budgets = new Map<NodeId, { left: number; atMs: number }>();
+  readonly #ofAuthor: RateLimit;
+  readonly #refuted: RateLimit;
   /** Who has accused this node, and of what incarnation last. */
   readonly #answered = new Map<NodeId, Incarnation>();
   #incarnation: Incarnation = { epoch: 0, count: 0 };
@@ -99,6 +101,8 @@ export class Liveness {
 
   constructor(init: LivenessInit) {
     this.#init = init;
+    this.#ofAuthor = new RateLimit(() => this.#now(), ofAuthor);
+    this.#refuted = new RateLimit(() => this.#now(), refuted);
     const { key, transport, environment, log, place, missing, hostAnswers } = init;
     this.prober = new Prober({
       ...{ transport, environment, log, place, missing, hostAnswers },
@@ -173,7 +177,8 @@ export class Liveness {
   forget(peer: NodeId): void {
     this.prober.forget(peer);
     this.#deadlines.get(peer)?.();
-    for (const map of [this.#deadlines, this.#members, this.#said, this.#budgets, this.#answered]) map.delete(peer);
+    for (const map of [this.#deadlines, this.#members, this.#said, this.#answered]) map.delete(peer);
+    this.#ofAuthor.forget(peer);
     for (const { accusations } of this.#said.values()) accusations.delete(peer);
   }
 
@@ -235,12 +240,11 @@ export class Liveness {
         ? compareIncarnations(incarnation, this.#member(subject).incarnation) > 0
         : isNews(this.#member(subject), author, claim, incarnation);
     // Anybody can tell it again: that is not at the expense of its author.
-    const payer = isRepeat ? this.self : author;
-    const left = this.#leftOf(payer, isRepeat ? refuted : ofAuthor);
-    if (!news || left < 1) return 'old';
+    const [budget, payer] = isRepeat ? [this.#refuted, this.self] : [this.#ofAuthor, author];
+    if (!news || !budget.allows(payer)) return 'old';
     if (!verifyStatement(this.#verifier, clusterId, signed)) return 'forged';
     // Only now: nobody can use up what is another's, whose refutations would not count any more.
-    this.#budgets.set(payer, { left: left - 1, atMs: this.#now() });
+    budget.charge(payer);
     if (aboutUs) {
       if (!isRepeat) this.#answered.set(author, incarnation);
       this.#refute();
@@ -266,13 +270,6 @@ export class Liveness {
     this.#incarnation = incarnation;
     this.#refute();
     return 'old';
-  }
-
-  /** The payer's share of our attention: signatures cost, and each statement is passed on. */
-  #leftOf(payer: NodeId, { burst, perSecond }: typeof ofAuthor): number {
-    const nowMs = this.#now();
-    const { left, atMs } = this.#budgets.get(payer) ?? { left: burst, atMs: nowMs };
-    return Math.min(burst, left + ((nowMs - atMs) / 1_000) * perSecond);
   }
 
   /** Says that we live, one count above what we are accused of. */

@@ -3,6 +3,7 @@ import { type Environment, jittered, type Log } from '../environment.ts';
 import type { NodeId } from '../ids.ts';
 import { maxGossipBytes, type Transport, type Verdict } from '../mesh/transport.ts';
 import type { Offences } from '../offences.ts';
+import { type Rate, RateLimit } from '../rate.ts';
 import type { Members } from './members.ts';
 import { partnersFor } from './partners.ts';
 import { nowhere } from './position.ts';
@@ -17,7 +18,6 @@ import {
   streamOverheadBytes,
 } from './pull.ts';
 import { Puller, type Wanted } from './puller.ts';
-import { type Rate, RateLimit } from './rate.ts';
 import { decodeRecord, ownerBytes, type SignedRecord, toWire, type WireRecord } from './record.ts';
 import { badSignature, type Tables } from './tables.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NodeId } from '../../../controlplane/ids.ts';
+import { RateLimit } from '../../../controlplane/rate.ts';
 import { Propagation } from '../../../controlplane/tables/propagation.ts';
-import { RateLimit } from '../../../controlplane/tables/rate.ts';
 import { gossipRate } from '../../../controlplane/tables/replica.ts';
 
 const [near, far] = ['near' as NodeId, 'far' as NodeId];

@@ -1,4 +1,4 @@
-import type { NodeId } from '../ids.ts';
+import type { NodeId } from './ids.ts';
 
 /** What a bucket holds, and what comes into it each second. */
 export interface Rate {
@@ -27,6 +27,11 @@ export class RateLimit {
     const bucket = this.#bucket(node);
     bucket.tokens -= 1;
     this.#buckets.set(node, bucket);
+  }
+
+  /** The node is no member any more. */
+  forget(node: NodeId): void {
+    this.#buckets.delete(node);
   }
 
   #bucket(node: NodeId): { tokens: number; atMs: number } {
