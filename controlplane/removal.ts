@@ -44,8 +44,6 @@ export class Removal {
   readonly #seen = new Set<NodeId>();
   /** Nodes whose own wish to leave is being answered. */
   readonly #leaving = new Set<NodeId>();
-  /** Since when all that its remover wrote before the removal is here, of removed nodes whose records are; monotonic. */
-  readonly #inheritedMs = new Map<NodeId, number>();
   readonly #timers = new Set<() => void>();
 
   constructor(init: RemovalInit) {
@@ -166,8 +164,9 @@ export class Removal {
    * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
    * removed node had defined would be gone for a moment, and all endpoints on them. Likewise, for a while, the endpoints of
    * those whose addresses came from it.
+   * @param inheritedMs since when all that its remover wrote before is here, by the clock that does not jump
    */
-  #dropOnceInherited(nodeId: NodeId): void {
+  #dropOnceInherited(nodeId: NodeId, inheritedMs = Number.POSITIVE_INFINITY): void {
     const { tables, environment } = this.#init;
     const positions = tables.vector(clusterTopic);
     const removals = [...tables.records(clusterTopic, `removed/${nodeId}`)];
@@ -176,18 +175,16 @@ export class Removal {
       return position?.epoch === epoch && position.seq >= seq;
     });
     const nowMs = environment.monotonicMs();
-    const sinceMs = this.#inheritedMs.get(nodeId) ?? nowMs;
-    if (inherited) this.#inheritedMs.set(nodeId, sinceMs);
+    const sinceMs = inherited ? Math.min(inheritedMs, nowMs) : inheritedMs;
     const isInherited = inherited && (this.#init.inheritance.isInherited(nodeId) || nowMs >= sinceMs + inheritanceMs);
     if (isInherited || removals.length === 0) {
-      this.#inheritedMs.delete(nodeId);
       this.#quietly(tables.dropOwner(nodeId));
       return;
     }
     // Grants of it that came in while it was being removed.
     const isRemover = removals.some(({ record }) => record.owner === tables.self);
     if (isRemover && this.#init.isManager()) this.#quietly(this.#init.inheritance.vouch(nodeId));
-    this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId));
+    this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId, sinceMs));
   }
 
   #after(delayMs: number, task: () => void): void {
