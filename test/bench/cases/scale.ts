@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { encode } from '../../../controlplane/encoding.ts';
-import { nodeIdOf } from '../../../controlplane/ids.ts';
+
 import { gossipDegree } from '../../../controlplane/mesh/shape.ts';
-import type { SignedRecord } from '../../../controlplane/tables/record.ts';
+import { clusterTopic, decodeRecord, told } from '../../../controlplane/tables/record.ts';
 import { Stream } from '../../../controlplane/tables/stream.ts';
 import { Prng } from '../../sim/prng.ts';
 import { type Costs, connections, type Gossip, mesh, spread } from '../../sim/scale.ts';
@@ -38,13 +38,14 @@ function tablesBytes(count: number): number {
   const streams = Array.from({ length: count }, () => {
     const stream = new Stream();
     const publicKey = randomBytes(32);
-    const owner = nodeIdOf(publicKey);
     for (let seq = 1; seq <= recordsPerNode + 1; seq += 1) {
       const key = seq === 1 ? '' : `ep/${randomBytes(32).toString('hex')}`;
       const value = seq === 1 ? recordsPerNode : { name: 'web', ip: '10.0.0.2', mac: '02:00:00:00:00:01', aliases: [] };
-      const record = { topic: 'cluster', owner, epoch: 1, seq, key, value };
-      const payload = Buffer.from(encode([1, record.topic, publicKey, 1, seq, key, value]));
-      stream.offer({ record, payload, signature: randomBytes(64) } satisfies SignedRecord);
+      // As it comes from the wire, of which a node keeps less than this makes; the signature is checked before.
+      const signed = decodeRecord([encode([2, clusterTopic, publicKey, 1, seq, key, value, 0]), randomBytes(64)]);
+      if (signed === null) throw new Error('not a record of this version');
+      stream.offer(signed);
+      told(signed);
     }
     return stream;
   });
