@@ -36,13 +36,15 @@ const passed = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] 
 
 function enter(netnsPath: string, words: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn('nsenter', [`--net=${netnsPath}`, '--', ...words], { stdio: 'inherit' });
     // A terminal sends these two to the command as well: passing them on would give it each one twice.
     const atTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
     const pass = (signal: NodeJS.Signals) => {
       if (!(atTerminal && (signal === 'SIGINT' || signal === 'SIGQUIT'))) child.kill(signal);
     };
+    // Before there is a command: a signal that it provokes with its first word would end this process instead, and leave
+    // the command to itself.
     for (const signal of passed) process.on(signal, pass);
+    const child = spawn('nsenter', [`--net=${netnsPath}`, '--', ...words], { stdio: 'inherit' });
     const done = () => {
       for (const signal of passed) process.off(signal, pass);
     };
