@@ -61,6 +61,7 @@ interface Path {
   heardMs: number;
   askedMs: number;
   pinging: AbortController | null;
+  /** What our own look sees, until it is judged. */
   looking: Promise<Evidence> | null;
   rttMs: number | null;
   proven: boolean;
@@ -154,7 +155,15 @@ export class Prober {
     path.cancelAgain();
     path.askedMs = this.#now();
     const durationMs = this.#waitMs(path, lookMs);
-    const seeing = this.#see(peer, durationMs);
+    path.looking = this.#gather(peer, durationMs);
+    try {
+      await this.#judge(peer, path, path.looking, durationMs);
+    } finally {
+      path.looking = null;
+    }
+  }
+
+  async #judge(peer: NodeId, path: Path, seeing: Promise<Evidence>, durationMs: number): Promise<void> {
     const helping = this.#askHelpers(peer, durationMs, seeing);
     const [seen, helpers] = await Promise.all([seeing, helping]);
     const evidence = { ...seen, helpers };
@@ -175,7 +184,10 @@ export class Prober {
     if (this.#helping >= maxHelping || this.#init.place(peer) === null) throw new Error('cannot look at that node');
     this.#helping += 1;
     try {
-      return encode([sightOf(await this.#see(peer, this.#waitMs(this.#paths.get(peer), helperMs)))]);
+      const path = this.#paths.get(peer);
+      // One for others alone is none of ours: it is not judged, and ours must not be left out for it.
+      const seeing = path?.looking ?? this.#gather(peer, this.#waitMs(path, helperMs));
+      return encode([sightOf(await seeing)]);
     } finally {
       this.#helping -= 1;
     }
@@ -190,24 +202,13 @@ export class Prober {
     if (connected && isCut(evidence) && (verdict === 'silent' || path.doubts > 1)) this.#close(peer);
     // A single late answer, or a connection that has just been lost, is no reason to doubt an agent.
     if (verdict !== 'slow' || path.doubts > 1) this.#init.onVerdict(peer, verdict);
-    if (verdict === 'answers') return;
+    // Its connection may have ended while we looked; who is not connected is looked at until it is.
+    if (verdict === 'answers' && connected) return;
     const patient = verdict === 'silent' || verdict === 'refused' ? againMs : againSlowMs;
     this.#again(peer, this.#init.isSuspended(peer) ? againSuspendedMs : patient);
   }
 
   /** What can be seen from here within `durationMs`; sooner when the first answer says it all. */
-  async #see(peer: NodeId, durationMs: number): Promise<Evidence> {
-    const path = this.#paths.get(peer);
-    if (path?.looking) return path.looking;
-    const looking = this.#gather(peer, durationMs);
-    if (path !== undefined) path.looking = looking;
-    try {
-      return await looking;
-    } finally {
-      if (path !== undefined) path.looking = null;
-    }
-  }
-
   async #gather(peer: NodeId, durationMs: number): Promise<Evidence> {
     const { transport, environment, hostAnswers, place } = this.#init;
     const found = place(peer);

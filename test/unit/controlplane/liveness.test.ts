@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decode } from '../../../controlplane/encoding.ts';
+import { decode, encode } from '../../../controlplane/encoding.ts';
 import { Prober } from '../../../controlplane/liveness/prober.ts';
 import {
   decodeStatements,
@@ -10,6 +10,7 @@ import {
   signStatement,
   statementsToWire,
 } from '../../../controlplane/liveness/statement.ts';
+import type { Transport } from '../../../controlplane/mesh/transport.ts';
 import { identityOf, simulationClusterId } from '../../sim/identities.ts';
 import { VirtualTime } from '../../sim/time.ts';
 import { FakeTransport, makeCluster, memoryStore, quietLog, virtualEnvironment } from './helpers.ts';
@@ -142,5 +143,55 @@ test('a look that fails is logged, and nothing else comes of it', async () => {
   prober.look(subject.key.nodeId);
   await time.run(1_000);
   assert.deepEqual(logged, ['looking at a node failed']);
+  prober.stop();
+});
+
+/** A prober of one node, with what it has found; knocks are refused from `refusedFromMs` on, and not answered before. */
+function probing(refusedFromMs: number) {
+  const time = new VirtualTime();
+  const startMs = time.now();
+  const transport = new FakeTransport();
+  const silence: Transport['knock'] = (_, signal) =>
+    new Promise((resolve) => signal.addEventListener('abort', () => resolve('silent')));
+  const isRefusing = (): boolean => time.now() - startMs >= refusedFromMs;
+  Object.assign(transport, {
+    knock: ((addresses, signal) =>
+      isRefusing() ? Promise.resolve('refused') : silence(addresses, signal)) satisfies Transport['knock'],
+  });
+  const verdicts: string[] = [];
+  const prober = new Prober({
+    ...{ self: self.key.nodeId, transport, environment: virtualEnvironment(time), log: quietLog },
+    place: () => ({ vtep: '192.0.2.3', gossip: ['192.0.2.3:7946'] }),
+    missing: () => (transport.open.has(subject.key.nodeId) ? [] : [subject.key.nodeId]),
+    hostAnswers: async () => null,
+    isSuspended: () => false,
+    onVerdict: (_, verdict) => void verdicts.push(verdict),
+    onUnwatched: () => {},
+  });
+  return { time, transport, prober, verdicts };
+}
+
+test('looked_for_others_only: who is asked to look at a node all the time still looks for itself', async () => {
+  const { time, prober, verdicts } = probing(Number.POSITIVE_INFINITY);
+  prober.look(subject.key.nodeId);
+  const asked = encode([subject.key.publicKey]);
+  for (let atMs = 0; atMs < 15_000; atMs += 100) time.after(atMs, () => void prober.help(asked).catch(() => {}));
+  await time.run(15_000);
+  assert.ok(verdicts.length >= 5, `${verdicts.length} verdicts`);
+  prober.stop();
+});
+
+test('lost_while_heard: a node whose connection ends while a look hears it is looked at again', async () => {
+  const { time, transport, prober, verdicts } = probing(1_000);
+  const peer = subject.key.nodeId;
+  transport.open.set(peer, { direction: 'outbound', address: '192.0.2.3:7946', sinceMs: 0 });
+  transport.ping = () => new Promise((resolve) => void time.after(200, resolve));
+  prober.connected(peer);
+  prober.look(peer);
+  await time.run(100);
+  transport.open.delete(peer);
+  prober.disconnected(peer);
+  await time.run(5_000);
+  assert.equal(verdicts.at(-1), 'refused', verdicts.join());
   prober.stop();
 });
