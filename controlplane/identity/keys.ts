@@ -45,17 +45,30 @@ export class SignatureVerifier {
   static readonly maxKeys = 8192;
 
   verify(nodeId: NodeId, message: Uint8Array, signature: Uint8Array): boolean {
-    let key = this.#keys.get(nodeId);
-    if (key === undefined) {
-      const raw = publicKeyOf(nodeId);
-      if (raw === null) return false;
-      key = publicKeyObject(raw);
-      if (this.#keys.size >= SignatureVerifier.maxKeys) {
-        const oldest = this.#keys.keys().next();
-        if (!oldest.done) this.#keys.delete(oldest.value);
-      }
-      this.#keys.set(nodeId, key);
+    const key = this.#keyOf(nodeId);
+    return key !== null && signature.length === 64 && verify(null, message, key, signature);
+  }
+
+  /** The same on another thread. */
+  verifyAside(nodeId: NodeId, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
+    const key = this.#keyOf(nodeId);
+    if (key === null || signature.length !== 64) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      verify(null, message, key, signature, (error, isGood) => resolve(error === null && isGood));
+    });
+  }
+
+  #keyOf(nodeId: NodeId): KeyObject | null {
+    const known = this.#keys.get(nodeId);
+    if (known !== undefined) return known;
+    const raw = publicKeyOf(nodeId);
+    if (raw === null) return null;
+    const key = publicKeyObject(raw);
+    if (this.#keys.size >= SignatureVerifier.maxKeys) {
+      const oldest = this.#keys.keys().next();
+      if (!oldest.done) this.#keys.delete(oldest.value);
     }
-    return signature.length === 64 && verify(null, message, key, signature);
+    this.#keys.set(nodeId, key);
+    return key;
   }
 }

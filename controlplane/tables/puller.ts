@@ -15,18 +15,19 @@ import {
   toWireAsk,
   type WireStream,
 } from './pull.ts';
-import { decodeRecord } from './record.ts';
+import { decodeRecord, type SignedRecord, toWire } from './record.ts';
 import { badSignature, type Tables } from './tables.ts';
+import { Turn } from './turn.ts';
 
 const compareTimeoutMs = 3_000;
 // Half a megabyte at most (replica.ts): a link of one megabit a second carries that in time.
 const pullTimeoutMs = 5_000;
 // Streams asked for one by one while an earlier pull is not answered; beyond that everything is compared.
 const maxWantedStreams = 256;
-// Neighbours that are compared with at a time: after a partition has healed the first brings what all of them have.
-const maxExchanges = 3;
-// A signature takes 0.1 ms to check, and what follows from a record as much again: after so many the loop gets to do
-// something else.
+// Whole topics are pulled from one neighbour at a time, since after a partition has healed the first brings what all of
+// them have. One that answers no request for so long, or has no answer taken in, does not hold up the others.
+const patienceMs = 500;
+// A signature takes 0.1 ms to check, and what follows from a record as much again.
 const recordsPerSlice = 50;
 // A stream that still has a gap after it was asked for is asked for again, elsewhere: the first to show it may have had
 // no more than we.
@@ -51,10 +52,9 @@ export class Puller {
   readonly #wanted = new Map<NodeId, Wanted>();
   readonly #pulling = new Set<NodeId>();
   readonly #exchanged = new Map<NodeId, number>();
-  readonly #waitingForTurn: (() => void)[] = [];
+  readonly #turn: Turn;
   readonly #timers = new Set<() => void>();
   readonly #pauses = new Set<() => void>();
-  #exchanges = 0;
   #retrying = 0;
   #stopped = false;
   /** Called after every full exchange. */
@@ -62,12 +62,14 @@ export class Puller {
 
   constructor(init: PullerInit) {
     this.#init = init;
+    this.#turn = new Turn(init.environment, patienceMs);
   }
 
   stop(): void {
     this.#stopped = true;
     for (const cancel of this.#timers) cancel();
-    for (const go of [...this.#pauses, ...this.#waitingForTurn]) go();
+    this.#turn.stop();
+    for (const go of this.#pauses) go();
   }
 
   disconnected(peer: NodeId): void {
@@ -117,8 +119,9 @@ export class Puller {
       if (wanted === undefined || this.#stopped) return;
       this.#wanted.delete(peer);
       try {
-        if (wanted === 'all') await this.#inTurn(() => this.#exchange(peer));
-        else await this.#pull(peer, wanted);
+        if (wanted === 'all') await this.#turn.run((alive) => this.#exchange(peer, alive));
+        else if (isOfStreams(wanted)) await this.#pull(peer, wanted);
+        else await this.#turn.run((alive) => this.#pullTopics(peer, wanted, alive));
         failures = 0;
       } catch (error) {
         failures += 1;
@@ -133,21 +136,14 @@ export class Puller {
     }
   }
 
-  async #inTurn(work: () => Promise<void>): Promise<void> {
-    if (this.#exchanges >= maxExchanges) await new Promise<void>((resolve) => this.#waitingForTurn.push(resolve));
-    else this.#exchanges += 1;
-    try {
-      await work();
-    } finally {
-      // The turn is handed on, or given back.
-      const next = this.#waitingForTurn.shift();
-      if (next === undefined) this.#exchanges -= 1;
-      else next();
-    }
+  async #pullTopics(peer: NodeId, wanted: Exclude<Wanted, 'all'>, alive: () => void): Promise<void> {
+    // Its turn came when it was gone.
+    if (!this.#init.transport.connections().has(peer)) return;
+    await this.#pull(peer, wanted, alive);
   }
 
   /** Compares digests, and pulls the topics in which the two differ. */
-  async #exchange(peer: NodeId): Promise<void> {
+  async #exchange(peer: NodeId, alive: () => void): Promise<void> {
     const { tables, transport } = this.#init;
     // Its turn came when it was gone.
     if (this.#stopped || !transport.connections().has(peer)) return;
@@ -160,16 +156,22 @@ export class Puller {
       const sentMs = this.#init.environment.monotonicMs();
       const reply = parseCompareReply(await this.#ask(peer, 'compare', { digests, own: mine }, compareTimeoutMs));
       if (reply === null) return this.#refuse('malformed answer to a comparison', peer);
+      alive();
       tables.propagation.compared(peer, sentMs, reply.nowMs);
       const differing = reply.differing.filter((topic) => tables.hasInterest(topic));
-      if (differing.length > 0) await this.#pull(peer, new Map(differing.map((topic) => [topic, 'every'])));
+      if (differing.length > 0) {
+        await this.#pull(peer, new Map(differing.map((topic) => [topic, 'every'])), alive);
+      }
     }
     this.#exchanged.set(peer, this.exchangesWith(peer) + 1);
     this.onExchange();
   }
 
-  /** @returns topics that the peer does not follow */
-  async #pull(peer: NodeId, wanted: Exclude<Wanted, 'all'>): Promise<Set<string>> {
+  /**
+   * @param alive called after each part
+   * @returns topics that the peer does not follow
+   */
+  async #pull(peer: NodeId, wanted: Exclude<Wanted, 'all'>, alive = (): void => {}): Promise<Set<string>> {
     const { tables } = this.#init;
     const foreign = new Set<string>();
     let pending = [...wanted].map(([topic, owners]) => ({ topic, owners, from: null as NodeId | null }));
@@ -190,13 +192,17 @@ export class Puller {
         asks.push(ask);
       }
       const reply = parsePullReply(await this.#ask(peer, 'pull', asks.map(toWireAsk), pullTimeoutMs));
+      alive();
       if (reply === null) {
         this.#refuse('malformed pull reply', peer);
         return foreign;
       }
       for (const topic of reply.foreign) foreign.add(topic);
       let progress = false;
-      for (const stream of reply.streams) progress = (await this.#take(stream, peer)) || progress;
+      for (const stream of reply.streams) {
+        progress = (await this.#take(stream, peer)) || progress;
+        alive();
+      }
       // A peer that says "more" and brings nothing new would keep us asking for ever.
       if (reply.more && progress) continue;
       pending = pending.flatMap((each, i) => {
@@ -227,17 +233,17 @@ export class Puller {
     let clean = true;
     let progress = false;
     let firstSeq = 0;
-    for (const [i, wire] of stream.records.entries()) {
-      if (i > 0 && i % recordsPerSlice === 0 && !this.#stopped) await this.#pause();
-      const signed = decodeRecord(wire);
-      if (signed === null || signed.record.owner !== owner || signed.record.topic !== stream.topic) {
+    let taken = 0;
+    for await (const signed of this.#checkedAhead(stream, owner)) {
+      if (signed === null) {
         this.#refuse('malformed record', peer);
         return progress;
       }
       const { epoch, seq } = signed.record;
       // A part begins with the last record of the whole (pull.ts); what lies behind a gap comes in its order.
-      if (i === 0) firstSeq = seq;
-      if (i === 1 && firstSeq > seq) tables.expect(stream.topic, owner, epoch, firstSeq);
+      if (taken === 0) firstSeq = seq;
+      if (taken === 1 && firstSeq > seq) tables.expect(stream.topic, owner, epoch, firstSeq);
+      taken += 1;
       const outcome = tables.ingest(signed, true);
       if (outcome.result === 'applied') {
         progress = true;
@@ -253,6 +259,33 @@ export class Puller {
     const joins = stream.after === 0 || (known !== null && known.seq >= stream.after);
     if (clean && joins) tables.advance(stream.topic, owner, stream.epoch, stream.upTo);
     return progress || isBehind(before, tables.position(stream.topic, owner));
+  }
+
+  /**
+   * The records of a stream, null for what is no record of it. While some are taken in, the signatures of the next are
+   * checked on other threads, and between the two the loop gets to do something else.
+   */
+  async *#checkedAhead({ topic, records }: WireStream, owner: NodeId): AsyncGenerator<SignedRecord | null> {
+    const check = (
+      from: number,
+    ): { readonly slice: readonly (SignedRecord | null)[]; readonly done: Promise<unknown> } => {
+      const wires = records.slice(from, from + recordsPerSlice);
+      const slice = wires.map((wire) => {
+        const signed = decodeRecord(wire);
+        return signed?.record.owner === owner && signed.record.topic === topic ? signed : null;
+      });
+      const verified = this.#init.tables.verifyAhead(
+        slice.flatMap((signed, i) => (signed === null ? [] : [[signed, wires[i] ?? toWire(signed)]])),
+      );
+      return { slice, done: from === 0 ? verified : Promise.all([verified, this.#pause()]) };
+    };
+    let next = check(0);
+    for (let from = recordsPerSlice; next.slice.length > 0; from += recordsPerSlice) {
+      const { slice, done } = next;
+      await done;
+      next = check(from);
+      yield* slice;
+    }
   }
 
   /** A peer has a later epoch of an own stream than this node. A part begins with the last record of the whole. */
@@ -302,6 +335,7 @@ export class Puller {
   }
 
   #pause(): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
     return new Promise((resolve) => {
       const go = (): void => {
         this.#pauses.delete(go);
@@ -320,6 +354,10 @@ export class Puller {
     this.#timers.add(cancel);
   }
 }
+
+/** Whether it is all of single streams, not of topics. */
+const isOfStreams = (wanted: Exclude<Wanted, 'all'>): boolean =>
+  [...wanted.values()].every((owners) => owners !== 'every');
 
 /** Two wishes in one; too many streams one by one are as good as all. */
 function together(a: Wanted, b: Wanted): Wanted {

@@ -206,6 +206,16 @@ export function verifyRecord(verifier: SignatureVerifier, clusterId: string, sig
   return verifier.verify(signed.record.owner, signedBytes(clusterId, signed.payload), signed.signature);
 }
 
+/** The same on another thread. @param wire what the record was read from: to put its bytes together anew costs */
+export function verifyRecordAside(
+  verifier: SignatureVerifier,
+  clusterId: string,
+  signed: SignedRecord,
+  [payload, signature]: WireRecord,
+): Promise<boolean> {
+  return verifier.verifyAside(signed.record.owner, signedBytes(clusterId, payload), signature);
+}
+
 export const toWire = (signed: SignedRecord): WireRecord => [signed.payload, signed.signature];
 
 export function isTopic(value: unknown): value is string {

@@ -17,6 +17,7 @@ import {
   told,
   toWire,
   verifyRecord,
+  verifyRecordAside,
   type WireRecord,
 } from './record.ts';
 import { type Change, Stream } from './stream.ts';
@@ -78,6 +79,8 @@ export class Tables {
   readonly self: NodeId;
   readonly #init: TablesInit;
   readonly #verifier = new SignatureVerifier();
+  /** Records whose signatures were checked ahead, and are good. */
+  readonly #verified = new WeakSet<SignedRecord>();
   readonly #topics = new Map<string, Map<NodeId, Stream>>();
   /** Records of others, and how far they reach, on their way to the disk; by key. */
   readonly #behind = new Map<string, Write>();
@@ -197,7 +200,9 @@ export class Tables {
     if (members.get(owner) === null) return { result: 'unknown-owner' };
     const known = this.#topics.get(topic)?.get(owner);
     if (known !== undefined && !known.wants(signed, pulled)) return { result: 'stale' };
-    if (!verifyRecord(this.#verifier, clusterId, signed)) return { result: 'refused', reason: badSignature };
+    if (!this.#verified.has(signed) && !verifyRecord(this.#verifier, clusterId, signed)) {
+      return { result: 'refused', reason: badSignature };
+    }
     const objection = validate(signed);
     const { writtenMs } = signed.record;
     const stream = this.#streamOf(topic, owner);
@@ -207,6 +212,17 @@ export class Tables {
     this.#notify(topic, owner, offer.changes);
     if (writtenMs !== undefined && offer.latest) this.propagation.applied(owner, writtenMs);
     return { result: 'applied', gap: offer.gap, objection: offer.forked ? forked : objection };
+  }
+
+  /** Checks the signatures of records that are to be ingested, on other threads: half of the work that they are. */
+  async verifyAhead(records: readonly (readonly [SignedRecord, WireRecord])[]): Promise<void> {
+    await Promise.all(
+      records.map(async ([signed, wire]) => {
+        const { topic, owner } = signed.record;
+        if (this.#topics.get(topic)?.get(owner)?.wants(signed, true) === false) return;
+        if (await verifyRecordAside(this.#verifier, this.#init.clusterId, signed, wire)) this.#verified.add(signed);
+      }),
+    );
   }
 
   /** What is ingested next is the first part of a batch that ends with `seq`. */

@@ -15,6 +15,7 @@ export class Generator {
   readonly #inside: Inside;
   readonly #lot: number;
   #written = 0;
+  #version = 0;
 
   private constructor(inside: Inside, lot: number) {
     this.#inside = inside;
@@ -34,8 +35,31 @@ export class Generator {
   async write(): Promise<number> {
     this.#written += this.#lot;
     this.#inside.signal('SIGUSR2');
-    await this.#inside.says(new RegExp(`^written ${this.#written}$`, 'm'), LIMIT_MS);
+    await this.#wrote();
     return this.#written;
+  }
+
+  /** Writes a new version of each record that there is. @returns digest of the table that all are to have then */
+  async rewrite(): Promise<string> {
+    this.#version += 1;
+    this.#inside.signal('SIGHUP');
+    return await this.#wrote();
+  }
+
+  async #wrote(): Promise<string> {
+    const line = new RegExp(`^written ${this.#written} ${this.#version} (\\w+)$`, 'm');
+    const [, digest = ''] = await this.#inside.says(line, LIMIT_MS);
+    return digest;
+  }
+
+  /** Resolves when a host's table of the generator's network is that one. */
+  async equalOn(host: Host, digest: string): Promise<void> {
+    await eventually(
+      `the table ${digest} on ${host.name}`,
+      async () => (await host.api.call('networkInspect', { ref: 'many' })).Digest === digest || undefined,
+      // Each look has the agent hash the table.
+      { timeoutMs: LIMIT_MS, everyMs: 50 },
+    );
   }
 
   /** Resolves when a host shows so many endpoints of the generator. @param everyMs between looks, which cost the agent */

@@ -1,5 +1,6 @@
 // A member without a kernel: joins with a manager's token, makes a network that it owns all addresses of, and writes as
-// many endpoint records as it is told, with the code that an agent writes them with. A signal (SIGUSR2) writes the next lot.
+// many endpoint records as it is told, with the code that an agent writes them with. One signal (SIGUSR2) writes the next
+// lot, another (SIGHUP) a new version of each that there is. What it prints after either ends with the digest of its table.
 // Arguments: manager's HOST:PORT, token, own address, records in a lot.
 import { ipv4ToNumber, numberToIpv4 } from '../../../controlplane/addresses.ts';
 import { type Log, systemEnvironment } from '../../../controlplane/environment.ts';
@@ -51,28 +52,37 @@ const mac = (index: number): string => {
   return `02:42:${hex.match(/../g)?.join(':')}`;
 };
 
-let written = 0;
+/** Endpoints that there are, and how often each was written. */
+const ids: string[] = [];
+let version = 0;
 let working = Promise.resolve();
 process.on('SIGUSR2', () => {
-  working = working.then(write);
+  working = working.then(async () => {
+    const first = ids.length;
+    ids.push(...Array.from({ length: Number(lot) }, newEndpointId));
+    await write(first);
+  });
+});
+process.on('SIGHUP', () => {
+  working = working.then(async () => {
+    version += 1;
+    await write(0);
+  });
 });
 process.stdout.write('ready\n');
 
-async function write(): Promise<void> {
-  for (const end = written + Number(lot); written < end; ) {
-    const batch = Array.from({ length: Math.min(atOnce, end - written) }, (_, at) => written + at);
+/** Writes all endpoints from that one on. */
+async function write(from: number): Promise<void> {
+  for (let at = from; at < ids.length; at += atOnce) {
     const createdMs = Date.now();
     await Promise.all(
-      batch.map((index) => {
-        const base = { name: `e${index}`, sandbox: newEndpointId(), ip: numberToIpv4(first + index), mac: mac(index) };
-        return cluster.tables.put(networkTopic(network.id), `ep/${newEndpointId()}`, {
-          ...base,
-          aliases: [],
-          createdMs,
-        });
+      ids.slice(at, at + atOnce).map((id, i) => {
+        const index = at + i;
+        const base = { sandbox: newEndpointId(), ip: numberToIpv4(first + index), mac: mac(index) };
+        const value = { ...base, name: `e${index}v${version}`, aliases: [], createdMs };
+        return cluster.tables.put(networkTopic(network.id), `ep/${id}`, value);
       }),
     );
-    written += batch.length;
   }
-  process.stdout.write(`written ${written}\n`);
+  process.stdout.write(`written ${ids.length} ${version} ${cluster.tables.digest(networkTopic(network.id))}\n`);
 }
