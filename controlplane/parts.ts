@@ -212,6 +212,7 @@ export function makeParts(init: ClusterInit): Parts {
     log,
     isManager,
     isSuspended: (nodeId) => liveness.isSuspended(nodeId),
+    exchangedMs: () => replica.exchangedMs,
     onRemoved: init.onRemoved,
   });
   const liveness = new Liveness({

@@ -17,9 +17,10 @@ const answerGraceMs = 500;
 // How often a removal is looked at again whose writer's stream still has a gap before it; gaps are pulled at once.
 const inheritanceCheckMs = 250;
 // How long what the remover has written of the removed node's grants may take to get here, in the topics of the networks,
-// after the removal itself. More than that is not to come: the removed node lived on, and what it signed by then the
-// remover never had.
+// after the removal itself, and how long until it is with those from whom it is pulled. More than that is not to come: the
+// removed node lived on, and what it signed by then the remover never had.
 const inheritanceMs = 6_000;
+const spreadMs = 1_000;
 
 export interface RemovalInit {
   readonly clusterId: string;
@@ -34,6 +35,8 @@ export interface RemovalInit {
   readonly log: Log;
   readonly isManager: () => boolean;
   readonly isSuspended: (nodeId: NodeId) => boolean;
+  /** When the last full exchange that was finished began, on the clock that does not jump. */
+  readonly exchangedMs: () => number;
   /** This node was removed by a manager. */
   readonly onRemoved: () => void;
 }
@@ -176,13 +179,15 @@ export class Removal {
     });
     const nowMs = environment.monotonicMs();
     const sinceMs = inherited ? Math.min(inheritedMs, nowMs) : inheritedMs;
-    const isInherited = inherited && (this.#init.inheritance.isInherited(nodeId) || nowMs >= sinceMs + inheritanceMs);
-    if (isInherited || removals.length === 0) {
+    const isRemover = removals.some(({ record }) => record.owner === tables.self);
+    // Who is cut off meanwhile has not waited.
+    const hasAsked = isRemover || this.#init.exchangedMs() >= sinceMs + spreadMs;
+    const isOver = hasAsked && nowMs >= sinceMs + inheritanceMs;
+    if (removals.length === 0 || (inherited && (this.#init.inheritance.isInherited(nodeId) || isOver))) {
       this.#quietly(tables.dropOwner(nodeId));
       return;
     }
     // Grants of it that came in while it was being removed.
-    const isRemover = removals.some(({ record }) => record.owner === tables.self);
     if (isRemover && this.#init.isManager()) this.#quietly(this.#init.inheritance.vouch(nodeId));
     this.#after(inheritanceCheckMs, () => this.#dropOnceInherited(nodeId, sinceMs));
   }

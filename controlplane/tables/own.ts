@@ -365,13 +365,12 @@ export class OwnStreams {
     return [...this.#published].map(([topic, stream]) => [topic, stream.position]);
   }
 
-  /** Forgets the stream of a topic. @returns the rows to remove */
-  drop(topic: string): Write[] {
+  /** Forgets the stream of a topic; its rows are the caller's to remove. */
+  drop(topic: string): void {
     this.#heads.delete(topic);
     this.#published.delete(topic);
     this.#outbox = this.#outbox.filter(({ record }) => record.topic !== topic);
     this.#openings.delete(topic);
-    return [...this.#init.store.entries(['own', topic])].map(([key]) => ({ key, value: null }));
   }
 }
 

@@ -56,6 +56,15 @@ export class Ownership<E extends Claimed> {
     this.#changed(ring, this.custody(ring).setSpace(size, root));
   }
 
+  /** Nobody owns anything of the ring until its space is known again. */
+  unsetSpace(ring: RingId): void {
+    const custody = this.#custodies.get(ring);
+    if (custody === undefined) return;
+    custody.close();
+    this.#rings.add(ring);
+    if (custody.isEmpty) this.#custodies.delete(ring);
+  }
+
   setGrant(ring: RingId, name: string, grant: Grant | null): void {
     const custody = this.custody(ring);
     this.#changed(ring, custody.set(name, grant));
@@ -104,12 +113,7 @@ export class Ownership<E extends Claimed> {
 
   /** Of a network that is not known nobody owns anything. */
   #close(network: NetworkId): void {
-    for (const [ring, custody] of this.#custodies) {
-      if (networkOfRing(ring) !== network) continue;
-      custody.close();
-      this.#rings.add(ring);
-      if (custody.isEmpty) this.#custodies.delete(ring);
-    }
+    for (const ring of this.#custodies.keys()) if (networkOfRing(ring) === network) this.unsetSpace(ring);
   }
 
   #changed(ring: RingId, range: Range | null): void {

@@ -57,6 +57,8 @@ export class Puller {
   readonly #pauses = new Set<() => void>();
   #retrying = 0;
   #stopped = false;
+  /** When the last full exchange that was finished began, on the clock that does not jump. */
+  exchangedMs = Number.NEGATIVE_INFINITY;
   /** Called after every full exchange. */
   onExchange: () => void = () => {};
 
@@ -148,6 +150,7 @@ export class Puller {
     // Its turn came when it was gone.
     if (this.#stopped || !transport.connections().has(peer)) return;
     const [topics, own] = [tables.topics, tables.ownElsewhere()];
+    const beganMs = this.#init.environment.monotonicMs();
     for (let from = 0; from < Math.max(topics.length, own.length); from += maxTopicsPerRequest) {
       const digests = topics
         .slice(from, from + maxTopicsPerRequest)
@@ -164,6 +167,7 @@ export class Puller {
       }
     }
     this.#exchanged.set(peer, this.exchangesWith(peer) + 1);
+    this.exchangedMs = Math.max(this.exchangedMs, beganMs);
     this.onExchange();
   }
 

@@ -111,6 +111,11 @@ export class Replica {
     return this.#puller.exchangesWith(peer);
   }
 
+  /** When the last full exchange that was finished began, on the clock that does not jump. */
+  get exchangedMs(): number {
+    return this.#puller.exchangedMs;
+  }
+
   /** Pulls from that peer as soon as possible. */
   want(peer: NodeId, wanted: Wanted): void {
     this.#puller.want(peer, wanted);

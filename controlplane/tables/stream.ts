@@ -28,6 +28,13 @@ export type Offer =
 
 /** Records of one owner in one topic; a stream that has more is refused, not truncated. */
 export const maxKeysPerStream = 200_000;
+
+/** Keys that are held of an epoch, tombstones and the opening record included. */
+export interface EpochKeys {
+  readonly epoch: number;
+  readonly keys: readonly string[];
+}
+
 /**
  * One owner's stream in one topic, as a reader holds it. A new epoch is gathered beside the present one and takes over
  * only when its opening set is whole, so a restart of the owner never makes its endpoints blink.
@@ -87,10 +94,15 @@ export class Stream {
   }
 
   /** Epochs that are held no more since the last call, with the keys that they had: for whoever keeps them on disk. */
-  takeRetired(): { readonly epoch: number; readonly keys: readonly string[] }[] {
-    const retired = this.#retired.map(({ epoch, latest }) => ({ epoch, keys: [...latest.keys()] }));
+  takeRetired(): EpochKeys[] {
+    const retired = this.#retired.map(keysOf);
     this.#retired = [];
     return retired;
+  }
+
+  /** All that the disk may hold of this stream, or will when what is on its way there has arrived. */
+  get kept(): EpochKeys[] {
+    return [...this.#states, ...this.#retired].map(keysOf);
   }
 
   /**
@@ -258,5 +270,7 @@ export class Stream {
     return changes;
   }
 }
+
+const keysOf = ({ epoch, latest }: EpochState): EpochKeys => ({ epoch, keys: [...latest.keys()] });
 
 const isLive = ({ record }: SignedRecord): boolean => record.key !== '' && !isTombstone(record);

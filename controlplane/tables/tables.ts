@@ -272,12 +272,25 @@ export class Tables {
     });
   }
 
-  #erasure(topic: string, owner: NodeId, epoch?: number): Write[] {
-    if (owner === this.self) return this.#own.drop(topic);
-    const under = (table: string): Key => (epoch === undefined ? [table, topic, owner] : [table, topic, owner, epoch]);
-    return ['record', 'position'].flatMap((table) =>
-      [...this.#init.store.entries(under(table))].map(([key]) => ({ key, value: null })),
+  /** Of what is on its way to the disk only the stream knows; of rows that could not be read, only the disk. */
+  #erasure(topic: string, owner: NodeId, stream: Stream): Write[] {
+    const isOwn = owner === this.self;
+    const { store } = this.#init;
+    const tables: Key[] = isOwn
+      ? [['own', topic]]
+      : [
+          ['record', topic, owner],
+          ['position', topic, owner],
+        ];
+    const stored = tables.flatMap((table) => [...store.entries(table)].map(([key]) => key));
+    const known = stream.kept.flatMap(({ epoch, keys }): Key[] =>
+      isOwn
+        ? keys.map((key) => ['own', topic, epoch, key])
+        : [['position', topic, owner, epoch], ...keys.map((key): Key => ['record', topic, owner, epoch, key])],
     );
+    if (isOwn) this.#own.drop(topic);
+    const rows = new Map([...stored, ...known].map((key) => [key.join('\0'), key]));
+    return [...rows.values()].map((key) => ({ key, value: null }));
   }
 
   /** The owner's role is another one: what was hidden for lack of it shows, what counted by it goes. */
@@ -317,7 +330,7 @@ export class Tables {
       this.#digests.delete(topic);
       streams.delete(owner);
       if (streams.size === 0) this.#topics.delete(topic);
-      writes.push(...this.#erasure(topic, owner));
+      writes.push(...this.#erasure(topic, owner, stream));
       this.#notify(topic, owner, stream.removal());
     }
     await this.#init.store.commit(writes);

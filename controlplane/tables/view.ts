@@ -18,7 +18,7 @@ import {
   vniCount,
 } from './kinds.ts';
 import { Ownership } from './ownership.ts';
-import { type NetworkSubnet, type RingId, subnetsOf } from './subnets.ts';
+import { type NetworkSubnet, type RingId, ringPools, subnetsOf } from './subnets.ts';
 import type { TableChange, Tables } from './tables.ts';
 
 export type Network = NetworkValue & {
@@ -325,7 +325,10 @@ export class View {
 
   #mergePools(): void {
     const { cluster } = this;
-    if (cluster === null) return;
+    if (cluster === null) {
+      for (const ring of ringPools) this.ownership.unsetSpace(ring);
+      return;
+    }
     const root = cluster.root as NodeId;
     this.ownership.setSpace('vni', vniCount, root);
     this.ownership.setSpace('subnet', new SubnetPool(cluster.pools, cluster.subnetBits).size, root);

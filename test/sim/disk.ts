@@ -122,6 +122,11 @@ export class DiskStore implements Store {
     });
   }
 
+  /** Whether everything that was committed is on the disk. */
+  get isSettled(): boolean {
+    return this.#pending.length === 0;
+  }
+
   async close(): Promise<void> {
     while (this.#pending.length > 0) await this.commit([]);
   }

@@ -53,6 +53,11 @@ export class Host {
     return this.#running?.cluster ?? null;
   }
 
+  /** Whether the disk has all that the running agent has written. */
+  get isStored(): boolean {
+    return this.#running?.store.isSettled === true;
+  }
+
   /** The true time. */
   get nowMs(): number {
     return this.#init.network.time.now();

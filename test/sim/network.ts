@@ -33,7 +33,7 @@ export function someFaults(prng: Prng): Faults {
   return {
     loss: prng.pick([0, 0.05, 0.3]) ?? 0,
     duplication: prng.pick([0, 0.2]) ?? 0,
-    requestLoss: prng.pick([0, 0, 0.1]) ?? 0,
+    requestLoss: prng.pick([0, 0, 0.1, 0.3]) ?? 0,
     maxDelayMs: prng.pick([5, 50, 500]) ?? 50,
     spikeChance: prng.pick([0, 0.05]) ?? 0,
     spikeMs: 5_000,

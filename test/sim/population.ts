@@ -33,8 +33,8 @@ export class Population {
     const { prng } = this.#init;
     // A share of the runs has a mesh of bounded degree, and more nodes in it.
     const shape = prng.fork('shape');
-    this.#fullMeshUpTo = shape.chance(0.3) ? shape.between(2, 5) : undefined;
-    const count = this.#fullMeshUpTo === undefined ? prng.between(3, 8) : shape.between(6, 14);
+    this.#fullMeshUpTo = shape.chance(0.15) ? shape.between(2, 5) : undefined;
+    const count = this.#fullMeshUpTo === undefined ? prng.between(3, 7) : shape.between(6, 12);
     // Which keys take part decides the order of node ids, and so every tie.
     const indices = prng.shuffled([...Array(keys).keys()]);
     for (const [i, index] of indices.slice(0, count + maxReplacements).entries()) {

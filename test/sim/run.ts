@@ -12,13 +12,17 @@ import { simulateTimeouts, VirtualTime } from './time.ts';
 import { Trace } from './trace.ts';
 import { down, type Invariant, runningManagers, type World } from './world.ts';
 
-// Virtual durations. Long enough for freed numbers to be used again (30 s) in some runs; many short runs find more than
-// few long ones.
-const minChaosMs = 15_000;
-const maxChaosMs = 45_000;
-const joinsMs = 10_000;
+// Virtual durations. Many short runs find more than few long ones; some are long enough for freed numbers to be used
+// again (30 s).
+const shortChaosMs = { min: 6_000, max: 16_000 };
+const longChaosMs = { min: 16_000, max: 45_000 };
+const longShare = 0.2;
+/** Within this share of the faults everybody has begun to join. */
+const joinsShare = 0.3;
 /** How long after the last fault all nodes must agree. */
 export const quietMs = 10_000;
+/** How long they must stay so: frames of before the last fault take five seconds at most. */
+const stayMs = 6_000;
 /** How long after it nobody may be suspected any more. */
 const calmMs = 20_000;
 /** How long what is under way at the last fault may take: a leave asks manager after manager. */
@@ -97,10 +101,12 @@ class Run {
     this.#world.network.faults = someFaults(this.#world.prng);
     // Some clusters are cut in two before anybody has joined.
     if (this.#prng.chance(0.15)) partition(this.#world);
+    const { min, max } = this.#prng.chance(longShare) ? longChaosMs : shortChaosMs;
+    const chaosMs = this.#prng.between(min, max);
     for (const host of this.#world.hosts.slice(1)) {
-      this.#time.after(this.#prng.between(0, joinsMs), () => this.#do('join', host, () => join(this.#world, host)));
+      const atMs = this.#prng.between(0, joinsShare * chaosMs);
+      this.#time.after(atMs, () => this.#do('join', host, () => join(this.#world, host)));
     }
-    const chaosMs = this.#prng.between(minChaosMs, maxChaosMs);
     this.#scheduleOperation(this.#time.now() + chaosMs);
     await this.#advance(chaosMs);
     this.#calm();
@@ -239,11 +245,12 @@ class Run {
     await this.#settle();
     const since = this.#time.now();
     let agreedAfterMs = -1;
-    // Frames of before may take their delay still, and what was agreed has to stay so.
-    while (this.#violation === null && this.#time.now() < since + quietMs) {
+    while (this.#violation === null && agreedAfterMs < 0 && this.#time.now() < since + quietMs) {
       await this.#advance(500);
-      if (agreedAfterMs < 0 && oracle.difference(this.#members()) === null) agreedAfterMs = this.#time.now() - since;
+      if (oracle.difference(this.#members()) === null) agreedAfterMs = this.#time.now() - since;
     }
+    // Frames of before may take their delay still, and what was agreed has to stay so.
+    if (agreedAfterMs >= 0) await this.#advance(stayMs);
     // An interest that outlives its reason may end just now: that is a change like any other, and takes its time.
     for (let i = 0; i < 6 && oracle.difference(this.#members()) !== null; i += 1) await this.#advance(500);
     const difference = this.#violation === null ? oracle.difference(this.#members()) : null;

@@ -49,6 +49,8 @@ export async function runSeeds({ seeds, jobs, mutant, report }: Batch): Promise<
     '--max-semi-space-size=128',
     // A failed run is told in one line, and replayed in a process where errors have their stacks: to note them costs.
     '--stack-trace-limit=0',
+    // There is a worker for each core: collecting and compiling beside it would take from another.
+    '--single-threaded',
   ];
   try {
     await Promise.all(Array.from({ length: jobs }, () => work(fork(file, { execArgv }))));

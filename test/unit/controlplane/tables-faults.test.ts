@@ -171,3 +171,24 @@ test('stricter_version_could_not_start: own records that it would not write do n
   await lenient.put(topic, 'new/a', 1);
   assert.deepEqual(keysOf(await open(store)), ['new/a']);
 });
+
+test('kept_what_was_on_its_way: forgetting an owner, or a topic, also takes what is not on the disk yet', async () => {
+  const store = memoryStore();
+  const tables = await open(store);
+  const writer = new Writer(other);
+  store.held = true;
+  for (const key of ['', 'a', 'b']) tables.ingest(writer.write(topic, key, 1));
+  void tables.flushed();
+  const forgotten = tables.dropOwner(other.key.nodeId);
+  const own = tables.put(topic, 'mine', 1);
+  await settled();
+  const dropped = tables.dropTopic(topic);
+  store.held = false;
+  for (let i = 0; i < 9; i += 1) {
+    store.release();
+    await settled();
+  }
+  await Promise.all([forgotten, own, dropped]);
+  const rows = ['record', 'position', 'own'].flatMap((table) => [...store.entries([table, topic])]);
+  assert.deepEqual(rows, []);
+});

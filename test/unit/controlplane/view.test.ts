@@ -157,3 +157,15 @@ test('what a dropped owner wrote is gone from the view, and only that', async ()
 function vniRange(): object {
   return { start: 0, end: 4, to: one.key.nodeId, generation: 1 };
 }
+
+test('pool_outlived_its_cluster: what the cluster is was taken back with the disk of its root, and so are its pools', async () => {
+  const node = await makeNode(0);
+  node.members.admit(one.certificate);
+  const value = { stamp: [10, 0], root: one.key.nodeId, pools: ['10.0.0.0/16'], subnetBits: 24, dataPathPort: 4789 };
+  for (const signed of written(one, clusterTopic, ['cluster', value])) node.tables.ingest(signed);
+  assert.equal(node.view.custody('subnet').of(one.key.nodeId).length, 1);
+  const later = new Writer(one, 2);
+  node.tables.ingest(later.write(clusterTopic, '', 1));
+  assert.equal(node.view.cluster, null);
+  for (const ring of ['subnet', 'vni'] as const) assert.deepEqual(node.view.custody(ring).runs, []);
+});
