@@ -63,6 +63,11 @@ export class Interests {
       const others = [...tables.owners(networkTopic(id))].filter((owner) => owner !== tables.self);
       if (others.length > 0 || this.#isOn(id)) this.#known.add(id);
     }
+    if (this.#isManager) return;
+    // Of a network that it was only asked about, or had just left when it ended: nobody would keep that up to date.
+    for (const topic of tables.held) {
+      if (topic !== clusterTopic && !tables.hasInterest(topic)) this.#quietly(tables.abandonTopic(topic));
+    }
   }
 
   stop(): void {

@@ -167,9 +167,9 @@ export class Removal {
    * The remover wrote what it took over before it wrote the removal: dropped any earlier, the networks that only the
    * removed node had defined would be gone for a moment, and all endpoints on them. Likewise, for a while, the endpoints of
    * those whose addresses came from it.
-   * @param inheritedMs since when all that its remover wrote before is here, by the clock that does not jump
+   * @param completeMs since when all that its remover wrote before is here that can come, by the clock that does not jump
    */
-  #dropOnceInherited(nodeId: NodeId, inheritedMs = Number.POSITIVE_INFINITY): void {
+  #dropOnceInherited(nodeId: NodeId, completeMs = Number.POSITIVE_INFINITY): void {
     const { tables, environment } = this.#init;
     const positions = tables.vector(clusterTopic);
     const removals = [...tables.records(clusterTopic, `removed/${nodeId}`)];
@@ -178,13 +178,18 @@ export class Removal {
       return position?.epoch === epoch && position.seq >= seq;
     });
     const nowMs = environment.monotonicMs();
-    const sinceMs = inherited ? Math.min(inheritedMs, nowMs) : inheritedMs;
+    // A gap in the stream of a remover that is gone, with its disk maybe, is one that nobody may ever fill.
+    const isComplete = inherited || removals.every(({ record: { owner } }) => this.#init.isSuspended(owner));
+    const sinceMs = isComplete ? Math.min(completeMs, nowMs) : completeMs;
     const isRemover = removals.some(({ record }) => record.owner === tables.self);
     // Who is cut off meanwhile has not waited.
     const hasAsked = isRemover || this.#init.exchangedMs() >= sinceMs + spreadMs;
-    const isOver = hasAsked && nowMs >= sinceMs + inheritanceMs;
-    if (removals.length === 0 || (inherited && (this.#init.inheritance.isInherited(nodeId) || isOver))) {
-      this.#quietly(tables.dropOwner(nodeId));
+    // A manager then says itself what the remover did not come to say; the others give it the time.
+    const isHeir = !inherited && this.#init.isManager();
+    const isOver = hasAsked && nowMs >= sinceMs + (inherited || isHeir ? inheritanceMs : 2 * inheritanceMs);
+    if (removals.length === 0 || isOver || (inherited && this.#init.inheritance.isInherited(nodeId))) {
+      const takenOver = isOver && isHeir ? this.takeOver(nodeId) : Promise.resolve();
+      this.#quietly(takenOver.then(() => tables.dropOwner(nodeId)));
       return;
     }
     // Grants of it that came in while it was being removed.

@@ -57,9 +57,12 @@ export class Oracle {
   /** Endpoints of nodes whose disk was turned back: they may come back, or be gone, as others know. */
   readonly #revived = new Set<EndpointId>();
   readonly #fail: (message: string) => void;
+  readonly #later: (task: () => void) => void;
 
-  constructor(fail: (message: string) => void) {
+  /** @param later runs a task when what happens now has happened */
+  constructor(fail: (message: string) => void, later: (task: () => void) => void) {
     this.#fail = fail;
+    this.#later = later;
   }
 
   /** A node has allocated the address and may use it from now on. */
@@ -155,10 +158,13 @@ export class Oracle {
     const gone = new Map<NetworkId, Set<EndpointId>>();
     const isNew = host.incarnation === 1;
     const catchesUpUntilMs = host.nowMs + catchUpMs;
-    cluster.view.watch(({ endpoints }) => {
+    const changed = new Set<NetworkId>();
+    const look = (): void => {
+      const networks = [...changed];
+      changed.clear();
       // The grants that vouch for an address come one by one to a node that has just joined.
-      if (isNew && host.nowMs < catchesUpUntilMs) return;
-      for (const network of endpoints) {
+      if (host.cluster !== cluster || (isNew && host.nowMs < catchesUpUntilMs)) return;
+      for (const network of networks) {
         // An interest that is over: what is known of the network is forgotten, and learned anew with the next one.
         if (!cluster.tables.hasInterest(networkTopic(network))) {
           shown.delete(network);
@@ -186,6 +192,11 @@ export class Oracle {
           }
         }
       }
+    };
+    // What comes in one answer counts as a whole: no kernel is brought in line between two of its records.
+    cluster.view.watch(({ endpoints }) => {
+      if (endpoints.size > 0 && changed.size === 0) this.#later(look);
+      for (const network of endpoints) changed.add(network);
     });
   }
 
@@ -213,7 +224,9 @@ export class Oracle {
     }
     for (const endpoint of this.endpoints.values()) {
       const present = view.endpointsOf(endpoint.network).has(`${endpoint.owner} ${endpoint.id}`);
-      const promised = !this.#lost.has(endpoint.owner) && !this.#revived.has(endpoint.id);
+      // With a network that is there again, its removal undone by an old disk, its endpoints may be; their ends are forgotten.
+      const undone = this.networks.get(endpoint.network)?.excused === true;
+      const promised = !undone && !this.#lost.has(endpoint.owner) && !this.#revived.has(endpoint.id);
       const dead = endpoint.state === 'gone' && promised;
       if (present && (dead || this.removed.has(endpoint.owner))) {
         return `dead endpoint ${short(endpoint.id)} is there`;

@@ -76,7 +76,10 @@ class Run {
     this.#trace = new Trace(this.#time, print);
     this.#world = {
       network: new SimNetwork(this.#time, prng.fork('network'), this.#trace),
-      oracle: new Oracle((message) => this.#fail(new Violation(message))),
+      oracle: new Oracle(
+        (message) => this.#fail(new Violation(message)),
+        (task) => this.#time.after(0, task),
+      ),
       prng: prng.fork('operations'),
       hosts: [],
       busy: new Set(),
@@ -181,6 +184,9 @@ class Run {
     this.#world.network.heal();
     this.#world.network.lagMs.clear();
     this.#endTreason();
+    // Who has lost its disk does not come back; the others are told so.
+    const { lost, oracle } = this.#world;
+    for (const { nodeId } of lost) if (!oracle.removed.has(nodeId)) oracle.nodeRemoved(nodeId, false);
     for (const host of this.#world.hosts) host.setClock();
     this.#startAll();
   }

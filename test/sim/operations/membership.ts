@@ -94,13 +94,21 @@ function hasAll(cluster: Host['cluster'], gone: Host): boolean {
   });
 }
 
-/** Whether the cluster can spare the host: always a manager and another node stay. */
+/**
+ * Whether the cluster can spare the host: always a manager and another node stay, and nobody is known to the host alone,
+ * or joins by it. That one would be cut off for ever, as in life.
+ */
 export function canSpare(world: World, host: Host): boolean {
-  const stay = running(world).filter((each) => each !== host);
+  const { hosts, joined, lost, oracle, network } = world;
+  const stay = running(world).filter((each) => each !== host && !network.liars.has(each.nodeId));
+  const others = hosts.filter(
+    (each) => each !== host && !oracle.removed.has(each.nodeId) && (joined.has(each) || each.cluster !== null),
+  );
   return (
-    world.oracle.removed.size + world.lost.size < maxRemoved + 1 &&
+    oracle.removed.size + lost.size < maxRemoved + 1 &&
     stay.length >= 2 &&
-    stay.some(({ isManager }) => isManager)
+    stay.some(({ isManager }) => isManager) &&
+    others.every((each) => stay.some((other) => other !== each && other.cluster?.view.nodes.has(each.nodeId)))
   );
 }
 
