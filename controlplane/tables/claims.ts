@@ -95,16 +95,34 @@ export class Claims<E extends Claimed> {
     return this.#judge(name, endpoint, places) || before !== undefined;
   }
 
-  /** @param subnets null when the network is not known @returns whether readers see a difference */
+  /**
+   * What was in doubt stays so: a network is said again with each start of its writer, and with each subnet that it gets.
+   * @param subnets null when the network is not known
+   * @returns whether readers see a difference
+   */
   setSubnets(subnets: readonly NetworkSubnet[] | null): boolean {
     const all = [...this.shown, ...[...this.hidden].map(([name, { endpoint }]) => [name, endpoint] as const)];
+    const doubted = new Map(this.#doubted);
     const before = this.shown.size;
     this.shown.clear();
     this.#doubted.clear();
     this.#rings.clear();
     this.#subnets = subnets;
     for (const [name, endpoint] of all) this.set(name, endpoint);
+    for (const [name, sinceMs] of doubted) this.#doubt(name, sinceMs);
     return before > 0 || this.shown.size > 0;
+  }
+
+  /** Shows again what seems to have passed to another node, unless that one claims it. */
+  #doubt(name: string, sinceMs: number): void {
+    const { endpoint, why } = this.hidden.get(name) ?? {};
+    if (endpoint === undefined || why !== notOwned) return;
+    const places = this.#places(endpoint);
+    if (places.some(({ ring, number }) => this.holder(ring, number) !== null)) return;
+    this.hidden.delete(name);
+    this.shown.set(name, endpoint);
+    this.#doubted.set(name, sinceMs);
+    for (const { ring, number } of places) this.#indexOf(ring).taken.add(number);
   }
 
   /**

@@ -299,3 +299,19 @@ test('a subnet that was added makes its addresses true', async () => {
     ['10.0.1.0/24', '10.0.9.0/24'],
   );
 });
+
+test('hid_what_was_in_doubt: a network that is said again, or gets a subnet, does not end the benefit of doubt', async () => {
+  const { node, say, give } = await opened();
+  say('honest', topic, key(1), endpoint('10.0.1.200'));
+  // The grant back is on its way still.
+  give('honest', 200, 201, thief.key.nodeId, 2);
+  say('manager', clusterTopic, `network/${id}`, network({ stamp: [11, 0], createdMs: 5 }));
+  assert.deepEqual(shown(node), ['10.0.1.200']);
+  say('thief', topic, key(2), endpoint('10.0.1.200', { createdMs: 2 }));
+  say('manager', clusterTopic, `network/${id}`, network({ stamp: [12, 0], createdMs: 6 }));
+  assert.deepEqual(
+    [...node.view.endpointsOf(id).values()].map(({ owner }) => owner),
+    [thief.key.nodeId],
+  );
+  assert.deepEqual(hidden(node), ['endpoint with an address of another node']);
+});

@@ -76,7 +76,7 @@ async function managerAndWorker() {
   const cut = (): void => {
     isCut = true;
   };
-  return { time, manager: manager, worker, network, topic: networkTopic(network.id), exchange, attach, cut };
+  return { time, manager, worker, network, topic: networkTopic(network.id), exchange, attach, cut, identities, stores };
 }
 
 test('a worker keeps nothing of a network that it is not on; a manager keeps all', async () => {
@@ -152,4 +152,20 @@ test('forgot_its_tombstones: a network whose definition is missing for a moment 
   await exchange();
   await time.run(1_000);
   assert.deepEqual([...worker.cluster.tables.owners(topic)], [], 'one that was removed is forgotten');
+});
+
+test('kept_a_network_that_it_left: what a crash left of a network that a worker was asked about goes at its next start', async () => {
+  const { time, manager, network, topic, attach, identities, stores, worker } = await managerAndWorker();
+  await attach(manager);
+  await worker.cluster.interests.look([network.id]);
+  await worker.cluster.tables.flushed();
+  // Killed before the interest has ended.
+  const [, identity] = identities;
+  const store = stores[1] ?? memoryStore();
+  assert.ok([...store.entries(['record', topic])].length > 0);
+  const again = makeCluster(identity, store, time);
+  await again.cluster.start();
+  await time.run(100);
+  assert.deepEqual([...again.cluster.tables.owners(topic)], []);
+  assert.deepEqual([...store.entries(['record', topic])], []);
 });
