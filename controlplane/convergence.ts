@@ -3,6 +3,7 @@ import { decode, encode } from './encoding.ts';
 import { isNetworkId, type NetworkId, type NodeId, nodeIdOf } from './ids.ts';
 import type { Requests } from './mesh/transport.ts';
 import { networkTopic } from './tables/kinds.ts';
+import { nothing, type Reach } from './tables/position.ts';
 import { clusterTopic, isTopic, ownerBytes } from './tables/record.ts';
 import type { Tables } from './tables/tables.ts';
 import type { View } from './tables/view.ts';
@@ -24,13 +25,14 @@ const Digests = z.object({
 });
 type Digests = z.infer<typeof Digests>;
 
-/** Positions of a topic: owner key, epoch, seq. */
+/** Positions of a topic: owner key, epoch, seq, sum. */
 const Positions = z.record(
   z.string().max(64),
   z
     .array(
       z.tuple([
         z.custom<Uint8Array>((key) => key instanceof Uint8Array && key.length === 32),
+        z.int().min(0),
         z.int().min(0),
         z.int().min(0),
       ]),
@@ -40,8 +42,8 @@ const Positions = z.record(
 type Vector = ReadonlyMap<NodeId, Place>;
 /** By topic. */
 type Vectors = ReadonlyMap<string, Vector>;
-type Place = { readonly epoch: number; readonly seq: number };
-const nowhere: Place = { epoch: 0, seq: 0 };
+type Place = Pick<Reach, 'epoch' | 'seq' | 'sum'>;
+const nowhere: Place = nothing;
 
 /** How one node is behind the others; an empty lag means that it is not. */
 export interface Lag {
@@ -159,8 +161,11 @@ export class Convergence {
   }
 
   #lackOf(owner: NodeId, here: Place, there: Place): string[] {
-    if (!isFurther(there, here)) return [];
     const name = this.#hostname(owner);
+    const isSame = here.epoch === there.epoch && here.seq === there.seq;
+    // The owner has signed two records for one place, and the two nodes have not compared themselves yet.
+    if (isSame && here.sum !== there.sum) return [`records of ${name} as others have them`];
+    if (!isFurther(there, here)) return [];
     const count = there.seq - here.seq;
     if (here.epoch === there.epoch) return [`${count} ${count === 1 ? 'record' : 'records'} of ${name}`];
     return [here.epoch === 0 ? `all of ${name}` : `what ${name} wrote since its last start`];
@@ -200,7 +205,12 @@ export class Convergence {
         topic,
         [...tables.vector(topic)]
           .slice(0, maxOwners)
-          .map(([owner, { epoch, seq }]): [Uint8Array, number, number] => [ownerBytes(owner), epoch, seq]),
+          .map(([owner, { epoch, seq, sum }]): z.infer<typeof Positions>[string][number] => [
+            ownerBytes(owner),
+            epoch,
+            seq,
+            sum,
+          ]),
       ]),
     );
   }
@@ -259,7 +269,7 @@ const vectorsFrom = (positions: z.infer<typeof Positions>): Vectors =>
   new Map(
     Object.entries(positions).map(([topic, rows]) => [
       topic,
-      new Map(rows.map(([key, epoch, seq]) => [nodeIdOf(key), { epoch, seq }])),
+      new Map(rows.map(([key, epoch, seq, sum]) => [nodeIdOf(key), { epoch, seq, sum }])),
     ]),
   );
 

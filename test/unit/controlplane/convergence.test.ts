@@ -6,6 +6,8 @@ import { type NetworkId, type NodeId, newEndpointId } from '../../../controlplan
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { nowhere } from '../../../controlplane/tables/position.ts';
 import { clusterTopic, ownerBytes } from '../../../controlplane/tables/record.ts';
+import { identityOf } from '../../sim/identities.ts';
+import { Writer } from './helpers.ts';
 import { at, makeNode, type Node } from './nodes.ts';
 
 const network = 'n'.repeat(25) as NetworkId;
@@ -107,10 +109,32 @@ test('a suspended node is named and not waited for; one that gives no answer is'
   assert.deepEqual(await ask(a), { host0: '', host1: 'suspended', host2: 'cannot be reached' });
 });
 
+test('named_nobody_for_a_fork: of two records for one place not all have the same, and whoever has the other is named', async () => {
+  const { a, b, c, ask } = await three();
+  const liar = await identityOf(5, 'worker');
+  const writers = [new Writer(liar), new Writer(liar)] as const;
+  for (const [node, writer, name] of [
+    [a, writers[0], 'one'],
+    [c, writers[1], 'other'],
+  ] as const) {
+    node.members.admit(liar.certificate);
+    for (const signed of [writer.write(clusterTopic, '', 1), writer.write(clusterTopic, 'node', nodeValue(name))]) {
+      assert.equal(node.tables.ingest(signed).result, 'applied');
+      if (node === a) {
+        b.members.admit(liar.certificate);
+        b.tables.ingest(signed);
+      }
+    }
+  }
+  const lags = await ask(b);
+  assert.deepEqual([lags['host0'], lags['host1']], ['', '']);
+  assert.match(lags['host2'] ?? '', /^lacks cluster: records of \S+ as others have them$/);
+});
+
 test('a liar that shows more than there is makes nobody else lag, and is named', async () => {
   const { a, b, c, lies, ask } = await three();
-  const rows = [...a.tables.vector(clusterTopic)].map(([owner, { epoch, seq }]) => {
-    return [ownerBytes(owner), epoch, owner === a.id ? seq + 1_000_000 : seq];
+  const rows = [...a.tables.vector(clusterTopic)].map(([owner, { epoch, seq, sum }]) => {
+    return [ownerBytes(owner), epoch, owner === a.id ? seq + 1_000_000 : seq, sum];
   });
   lies.set(b.id, (method) =>
     encode(
@@ -122,7 +146,7 @@ test('a liar that shows more than there is makes nobody else lag, and is named',
   const named = 'alone shows cluster: 1000000 records of host0';
   for (const asker of [a, c]) assert.deepEqual(await ask(asker), { host0: '', host1: named, host2: '' });
   // Also of an owner that nobody knows.
-  rows.push([ownerBytes((await makeNode(9)).id), 5, 7]);
+  rows.push([ownerBytes((await makeNode(9)).id), 5, 7, 1]);
   assert.match((await ask(c))['host1'] ?? '', /^alone shows cluster: 1000000 records of host0, all of 12D3/);
 });
 
