@@ -158,7 +158,7 @@ export class Liveness {
 
   connected(peer: NodeId): void {
     // Taken before they are forgotten: those who are not connected to it wait for its refutation.
-    const accusations = [...(this.#said.get(peer)?.accusations.values() ?? [])];
+    const accusations = this.#about(peer, [...(this.#said.get(peer)?.accusations.values() ?? [])]);
     this.prober.connected(peer);
     // One of the two is enough: what is asked for is answered in kind.
     const first = this.#init.transport.connections().get(peer)?.direction === 'outbound';
@@ -218,9 +218,8 @@ export class Liveness {
     if (known || early || member.accusers.get(self) !== claim) return;
     const accusation = this.#sign({ subject: peer, incarnation, claim });
     this.#keep(accusation);
-    const refutation = this.#said.get(peer)?.refutation;
-    // What it is about goes along: who missed it could not tell whether the accusation is a new one.
-    this.#publish(refutation == null ? [accusation] : [refutation, accusation]);
+    // Who missed that could not tell whether the accusation is a new one.
+    this.#publish(this.#about(peer, [accusation]));
   }
 
   get self(): NodeId {
@@ -352,6 +351,12 @@ export class Liveness {
     return [this.#ownWord(), ...others.slice(from), ...others.slice(0, from)].slice(0, maxStatements);
   }
 
+  /** Accusations of one node, and before them the word of its own that they are about: it may have an older copy of its disk. */
+  #about(subject: NodeId, accusations: readonly SignedStatement[]): readonly SignedStatement[] {
+    const refutation = this.#said.get(subject)?.refutation ?? null;
+    return refutation === null || accusations.length === 0 ? accusations : [refutation, ...accusations];
+  }
+
   #exchange(peer: NodeId, statements: readonly SignedStatement[]): void {
     const { transport, environment, log } = this.#init;
     const timeUp = new AbortController();
@@ -377,7 +382,8 @@ export class Liveness {
       const outcome = this.#take(signed);
       if (outcome === 'forged') return false;
       if (outcome !== 'new' || (claim === null) === wasAlive || subject === this.self) continue;
-      if (claim !== null && this.#init.transport.connections().has(subject)) this.#exchange(subject, [signed]);
+      if (claim !== null && this.#init.transport.connections().has(subject))
+        this.#exchange(subject, this.#about(subject, [signed]));
       else this.#publish([signed]);
     }
     return true;

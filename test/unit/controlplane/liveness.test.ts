@@ -95,6 +95,32 @@ test('a node that hears its own word of a later incarnation refutes above it: it
   await cluster.stop();
 });
 
+test('asked_below_its_last_word: who is told of an accusation hears of its own last word, which it may not know any more', async () => {
+  const { cluster, transport, time } = await started();
+  const { events } = transport;
+  assert.ok(events);
+  const asked: SignedStatement[] = [];
+  transport.answer = async (peer, method, body) => {
+    if (method === 'liveness' && peer === subject.key.nodeId) asked.push(...(decodeStatements(body) ?? []));
+    return statementsToWire([]);
+  };
+  transport.open.set(subject.key.nodeId, { direction: 'inbound', address: '192.0.2.3:7946', sinceMs: 0 });
+  const last = word(subject, 4);
+  const { incarnation } = last.statement;
+  const about = { subject: subject.key.nodeId, incarnation, claim: 'refused' } as const;
+  const accusation = signStatement(liar.key, simulationClusterId, about, 1);
+  await events.request('liveness', statementsToWire([last, accusation]), liar.key.nodeId);
+  await time.run(100);
+  assert.deepEqual(
+    asked.map(({ statement: { author, claim } }) => [author, claim]),
+    [
+      [subject.key.nodeId, null],
+      [liar.key.nodeId, 'refused'],
+    ],
+  );
+  await cluster.stop();
+});
+
 test('an accusation that is replayed is answered once a second at most, and costs its author nothing', async () => {
   const { cluster, transport, time } = await started();
   const { events } = transport;
