@@ -306,7 +306,8 @@ export class Puller {
     const { tables, transport, environment } = this.#init;
     const lacking = new Map<string, Set<NodeId>>();
     for (const [topic, owners] of wanted) {
-      const still = owners === 'every' ? [] : [...owners].filter((owner) => tables.isLacking(topic, owner));
+      const still =
+        owners === 'every' ? tables.lacking(topic) : [...owners].filter((owner) => tables.isLacking(topic, owner));
       if (still.length > 0) lacking.set(topic, new Set(still));
     }
     if (lacking.size === 0 || attempt > maxRetries || this.#stopped || this.#retrying >= maxWantedStreams) return;

@@ -193,7 +193,16 @@ export class Oracle {
         }
       }
     };
-    // What comes in one answer counts as a whole: no kernel is brought in line between two of its records.
+    // A record does not go for a moment, whatever else the same answer brings.
+    cluster.tables.watch((changes) => {
+      for (const { topic, key, current } of changes) {
+        const known = key.startsWith('ep/') ? this.endpoints.get(key.slice(3) as EndpointId) : undefined;
+        if (current !== null || known?.state !== 'live' || this.#mayHide(known)) continue;
+        if (cluster.tables.hasInterest(topic))
+          this.#fail(`${host.name} lost the record of endpoint ${short(known.id)}`);
+      }
+    });
+    // But whom an address belongs to may: no kernel is brought in line between two records of one answer.
     cluster.view.watch(({ endpoints }) => {
       if (endpoints.size > 0 && changed.size === 0) this.#later(look);
       for (const network of endpoints) changed.add(network);

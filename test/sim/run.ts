@@ -1,3 +1,4 @@
+import { clusterTopic } from '../../controlplane/tables/record.ts';
 import { isThreading, simulateCrypto } from './crypto.ts';
 import type { Host } from './host.ts';
 import { noFaults, SimNetwork, someFaults } from './network.ts';
@@ -25,6 +26,8 @@ export const quietMs = 10_000;
 const stayMs = 6_000;
 /** How long after it nobody may be suspected any more. */
 const calmMs = 20_000;
+/** How long a record is missing of which the next has shown that it was lost. */
+const gapMs = 1_500;
 /** How long what is under way at the last fault may take: a leave asks manager after manager. */
 const settleMs = 40_000;
 
@@ -168,6 +171,27 @@ class Run {
     }
   }
 
+  /** One record is lost on all ways; the next shows that. */
+  async #fillGap(): Promise<void> {
+    const { network, prng } = this.#world;
+    const writer = prng.pick(this.#members());
+    const node = writer?.cluster?.view.nodes.get(writer.nodeId);
+    if (writer?.cluster == null || node === undefined) return;
+    const { tables } = writer.cluster;
+    // What waits for the disk is told later.
+    for (let i = 0; i < 30 && !writer.isStored; i += 1) await this.#advance(100);
+    for (const loss of [1, 0]) {
+      network.faults.loss = loss;
+      this.#do('write', writer, async () => void (await tables.put(clusterTopic, 'node', node, true)));
+    }
+    await this.#advance(gapMs);
+    const { epoch, seq } = tables.position(clusterTopic, writer.nodeId);
+    for (const { name, cluster } of this.#members()) {
+      if (cluster?.tables.isBehind(clusterTopic, writer.nodeId, { epoch, seq }) !== true) continue;
+      this.#fail(new Violation(`${name} has not got in ${gapMs} ms what ${writer.name} said and was lost`));
+    }
+  }
+
   #scheduleOperation(untilMs: number): void {
     this.#time.after(this.#prng.between(1, 400), () => {
       if (this.#time.now() >= untilMs || this.#violation !== null) return;
@@ -268,6 +292,7 @@ class Run {
       this.#fail(new Violation(`after ${calmMs} ms of quiet: ${oracle.suspicions.wrong(this.#members())}`));
     }
     this.#check('agreed');
+    await this.#fillGap();
     for (const host of hosts) host.crash(true);
     return agreedAfterMs;
   }

@@ -16,7 +16,7 @@ const kept = z
 const jobs = availableParallelism();
 // Less than a minute on two cores; a slow machine runs fewer rather than failing. `npm run sim -- --seeds 10000` is the
 // real search.
-const freshCount = 40;
+const freshCount = 150;
 const budgetMs = 90_000;
 
 /** @returns how many runs held, and a line for each that did not */

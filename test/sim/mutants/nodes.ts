@@ -20,7 +20,11 @@ export const nodesMutants: readonly Mutant[] = [
   {
     name: 'removed-before-inherited',
     edits: [
-      { file: 'removal.ts', replace: 'if (isInherited || removals.length === 0) {', by: 'if (removals.length >= 0) {' },
+      {
+        file: 'removal.ts',
+        replace: 'if (removals.length === 0 || isOver || (inherited && ',
+        by: 'if (removals.length >= 0 || (inherited && ',
+      },
     ],
   },
   {

@@ -22,7 +22,7 @@ export const ringMutants: readonly Mutant[] = [
       },
       {
         file: 'removal.ts',
-        replace: 'inherited && (this.#init.inheritance.isInherited(nodeId) || nowMs >= sinceMs + inheritanceMs)',
+        replace: '(inherited && this.#init.inheritance.isInherited(nodeId))',
         by: 'inherited',
       },
     ],

@@ -32,6 +32,10 @@ export const tablesMutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'forgets-only-what-is-stored',
+    edits: [{ file: 'tables/tables.ts', replace: '[...stored, ...known].map(', by: '[...stored].map(' }],
+  },
+  {
     name: 'gap-not-pulled',
     edits: [
       {
@@ -98,7 +102,7 @@ export const tablesMutants: readonly Mutant[] = [
     name: 'part-taken-for-whole',
     edits: [
       smallFrames,
-      { file: 'tables/puller.ts', replace: 'if (i === 1 && firstSeq > seq) tables', by: 'if (i < 0) tables' },
+      { file: 'tables/puller.ts', replace: 'if (taken === 1 && firstSeq > seq) tables', by: 'if (taken < 0) tables' },
     ],
   },
   {
@@ -140,8 +144,8 @@ export const tablesMutants: readonly Mutant[] = [
     edits: [
       {
         file: 'tables/tables.ts',
-        replace: 'if (!verifyRecord(this.#verifier, clusterId, signed))',
-        by: 'if (signed.signature.length !== 64)',
+        replace: 'if (!this.#verified.has(signed) && !verifyRecord(this.#verifier, clusterId, signed)) {',
+        by: 'if (signed.signature.length !== 64) {',
       },
     ],
   },
