@@ -133,7 +133,10 @@ export class Puller {
         if (failures > 1 || !this.#init.transport.connections().has(peer)) return;
         if (wanted === 'all') this.#wanted.set(peer, 'all');
       } finally {
-        if (wanted !== 'all') this.#retryLater(wanted);
+        // Who was asked may have had the same gap, and so have shown no difference.
+        const topics =
+          wanted === 'all' ? new Map(this.#init.tables.topics.map((topic) => [topic, 'every'] as const)) : wanted;
+        this.#retryLater(topics);
       }
     }
   }

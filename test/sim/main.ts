@@ -6,8 +6,8 @@ import { huntAll, mutantsNamed } from './hunt.ts';
 import type { Outcome } from './run.ts';
 import { runSeeds } from './workers.ts';
 
-// One that is not found by so many runs would pass a night of them.
-const huntLimit = 400;
+// A third of the runs of a real search; half of them are found within ten.
+const huntLimit = 3_000;
 
 const usage = `usage: npm run sim -- [--seeds N] [--seed S] [--jobs J] [--verbose]
 
@@ -23,7 +23,7 @@ Runs the control plane under simulated faults; or, with --scale, measures how a 
   --jobs J     processes to spread the runs over (default: one a core)
   --verbose    tell the story of each run, one after the other
   --mutants    put deliberate faults into the code, one at a time, and tell how soon each is found: within N
-               runs (default 400), or it has survived and the exit code is 1
+               runs (default 3000), or it has survived and the exit code is 1
   --only       these mutants: names with commas between, or quick
 `;
 

@@ -165,10 +165,16 @@ class Run {
   }
 
   #check(when: Invariant['when']): void {
+    const wrong = this.#violation === null ? this.#wrong(when) : null;
+    if (wrong !== null) this.#fail(new Violation(wrong));
+  }
+
+  #wrong(when: Invariant['when']): string | null {
     for (const { name, when: due, check } of invariants) {
-      const wrong = due === when && this.#violation === null ? check(this.#world) : null;
-      if (wrong !== null) this.#fail(new Violation(`${name}: ${wrong}`));
+      const wrong = due === when ? check(this.#world) : null;
+      if (wrong !== null) return `${name}: ${wrong}`;
     }
+    return null;
   }
 
   /** One record is lost on all ways; the next shows that. */
@@ -291,6 +297,8 @@ class Run {
       if (this.#time.now() < since + calmMs) continue;
       this.#fail(new Violation(`after ${calmMs} ms of quiet: ${oracle.suspicions.wrong(this.#members())}`));
     }
+    // What came a moment ago is on its way to the disk.
+    if (this.#wrong('agreed') !== null) await this.#advance(500);
     this.#check('agreed');
     await this.#fillGap();
     for (const host of hosts) host.crash(true);

@@ -1,4 +1,4 @@
-import { bounds } from './invariants/bounds.ts';
+import { bounds, stored } from './invariants/bounds.ts';
 import { followers } from './invariants/followers.ts';
 import { oneOwner } from './invariants/owners.ts';
 import { quarantine } from './invariants/quarantine.ts';
@@ -22,7 +22,7 @@ export const operations: readonly Operation[] = [
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */
-export const invariants: readonly Invariant[] = [bounds, oneOwner, followers, quarantine];
+export const invariants: readonly Invariant[] = [bounds, stored, oneOwner, followers, quarantine];
 
 const totalWeight = operations.reduce((sum, { weight }) => sum + weight, 0);
 

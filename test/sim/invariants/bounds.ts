@@ -32,3 +32,22 @@ function excess(host: Host): string | null {
   for (const [stream, { size }] of epochs) if (size > maxEpochs) return `${size} epochs of ${stream}`;
   return null;
 }
+
+/** A restart must not begin with less than what was there. */
+export const stored: Invariant = {
+  name: 'a disk holds what its node shows',
+  when: 'agreed',
+  check: (world) => {
+    for (const { name, nodeId, cluster, disk, isStored } of running(world)) {
+      if (cluster === null || !isStored) continue;
+      for (const topic of cluster.tables.topics) {
+        for (const { record } of cluster.tables.records(topic)) {
+          const { owner, epoch, key } = record;
+          if (owner === nodeId || disk.get(['record', topic, owner, epoch, key]) !== undefined) continue;
+          return `${name}: ${key} of ${owner} is not there`;
+        }
+      }
+    }
+    return null;
+  },
+};
