@@ -13,7 +13,8 @@ export const gossipDegree = { D: 8, Dlo: 6, Dhi: 12, floodPublish: true };
 // Cycles over all nodes, each in an order of its own. One would connect them; four make eight neighbours, and a graph
 // with short ways (an expander) that is still connected when several nodes fail at once and nobody has noticed yet.
 const rounds = 4;
-// Cycles over the members of each network, in the same orders: where all nodes are members they add nothing.
+// Cycles over the members of each network, in the same orders: where all nodes are members they add nothing. And over the
+// managers, who follow every network, also those whose only members are neighbours of another manager.
 const networkRounds = 2;
 // For requests that only managers answer; two, so that the loss of one is no wait.
 const managersPerWorker = 2;
@@ -50,7 +51,7 @@ export interface Shape {
 /**
  * Who a node is connected to. Pure, and the same edges seen from both ends: nodes that know the same want the same.
  * A few nodes are a full mesh. Many are the union of cycles over all nodes, each ordered by SHA-256(round, id), of
- * cycles over the members of each network, and of each worker with two managers. Suspended nodes are bridged over:
+ * cycles over the members of each network and over the managers, and of each worker with two managers. Suspended nodes are bridged over:
  * their neighbours in a cycle become each other's.
  */
 export function shape(input: ShapeInput): Shape {
@@ -80,7 +81,8 @@ function neighbours(input: ShapeInput, among: readonly NodeId[]): Set<NodeId> {
     for (const id of among) found.add(id);
   } else {
     addCycles(found, self, among, rounds);
-    for (const members of networks) {
+    const managers = among.filter((id) => nodes.get(id) === 'manager');
+    for (const members of [...networks, new Set(managers)]) {
       if (members.has(self))
         addCycles(
           found,
@@ -89,7 +91,7 @@ function neighbours(input: ShapeInput, among: readonly NodeId[]): Set<NodeId> {
           networkRounds,
         );
     }
-    addManagers(found, self, nodes, among);
+    addManagers(found, self, nodes, managers, among);
   }
   found.delete(self);
   return found;
@@ -121,9 +123,9 @@ function addManagers(
   found: Set<NodeId>,
   self: NodeId,
   nodes: ReadonlyMap<NodeId, Role>,
+  managers: readonly NodeId[],
   among: readonly NodeId[],
 ): void {
-  const managers = among.filter((id) => nodes.get(id) === 'manager');
   const chosenBy = (worker: NodeId): NodeId[] => inRandomOrder(worker, managers).slice(0, managersPerWorker);
   if (nodes.get(self) === 'worker') for (const id of chosenBy(self)) found.add(id);
   if (nodes.get(self) !== 'manager') return;

@@ -83,6 +83,19 @@ test('those who live are connected, whoever they are, and so are the members of 
   );
 });
 
+test('managers_out_of_hearing: who follows a network is connected by those who do, a manager that nobody on it chose too', () => {
+  fc.assert(
+    fc.property(world, (given) => {
+      const edges = graph(given);
+      for (const members of given.networks) {
+        const follows = (id: NodeId): boolean => members.has(id) || given.nodes.get(id) === 'manager';
+        assert.ok(isConnected(living(given).filter(follows), edges));
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
 test('a worker has ten neighbours at most, and four more for each network that it is on', () => {
   fc.assert(
     fc.property(world, (given) => {
