@@ -49,13 +49,11 @@ export class SignatureVerifier {
     return key !== null && signature.length === 64 && verify(null, message, key, signature);
   }
 
-  /** The same on another thread. */
-  verifyAside(nodeId: NodeId, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
+  /** The same on another thread. @param told later, unless it is clear at once */
+  verifyAside(nodeId: NodeId, message: Uint8Array, signature: Uint8Array, told: (isGood: boolean) => void): void {
     const key = this.#keyOf(nodeId);
-    if (key === null || signature.length !== 64) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      verify(null, message, key, signature, (error, isGood) => resolve(error === null && isGood));
-    });
+    if (key === null || signature.length !== 64) told(false);
+    else verify(null, message, key, signature, (error, isGood) => told(error === null && isGood));
   }
 
   #keyOf(nodeId: NodeId): KeyObject | null {

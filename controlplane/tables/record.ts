@@ -212,8 +212,9 @@ export function verifyRecordAside(
   clusterId: string,
   signed: SignedRecord,
   [payload, signature]: WireRecord,
-): Promise<boolean> {
-  return verifier.verifyAside(signed.record.owner, signedBytes(clusterId, payload), signature);
+  told: (isGood: boolean) => void,
+): void {
+  verifier.verifyAside(signed.record.owner, signedBytes(clusterId, payload), signature, told);
 }
 
 export const toWire = (signed: SignedRecord): WireRecord => [signed.payload, signed.signature];

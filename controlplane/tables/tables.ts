@@ -215,14 +215,22 @@ export class Tables {
   }
 
   /** Checks the signatures of records that are to be ingested, on other threads: half of the work that they are. */
-  async verifyAhead(records: readonly (readonly [SignedRecord, WireRecord])[]): Promise<void> {
-    await Promise.all(
-      records.map(async ([signed, wire]) => {
-        const { topic, owner } = signed.record;
-        if (this.#topics.get(topic)?.get(owner)?.wants(signed, true) === false) return;
-        if (await verifyRecordAside(this.#verifier, this.#init.clusterId, signed, wire)) this.#verified.add(signed);
-      }),
-    );
+  verifyAhead(records: readonly (readonly [SignedRecord, WireRecord])[]): Promise<void> {
+    const wanted = records.filter(([signed]) => {
+      const { topic, owner } = signed.record;
+      return this.#topics.get(topic)?.get(owner)?.wants(signed, true) !== false;
+    });
+    if (wanted.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      let left = wanted.length;
+      for (const [signed, wire] of wanted) {
+        verifyRecordAside(this.#verifier, this.#init.clusterId, signed, wire, (isGood) => {
+          if (isGood) this.#verified.add(signed);
+          left -= 1;
+          if (left === 0) resolve();
+        });
+      }
+    });
   }
 
   /** What is ingested next is the first part of a batch that ends with `seq`. */
