@@ -1,0 +1,113 @@
+// Measures entries of one VXLAN device in a network and mount namespace of its own, beside a C program that does the same
+// (entries.c). Arguments: what (fdb, dump or reconcile), path of the program, entries, samples. Prints one line of JSON.
+import { mkdirSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { execa } from 'execa';
+import { ipv4ToNumber, numberToIpv4 } from '../../../controlplane/addresses.ts';
+import { DataPlane } from '../../../dataplane/dataplane.ts';
+import type { Desired, RemoteEndpoint } from '../../../dataplane/desired.ts';
+import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
+import type { EntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
+import { RtnetlinkSocket } from '../../../dataplane/rtnetlink/socket.ts';
+import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
+
+export interface EntriesResult {
+  /** Milliseconds of each sample, ours and the C program's; ours of `reconcile` are whole passes. */
+  readonly ours: number[];
+  readonly peer: number[];
+  /** Microseconds of writes of one entry each. */
+  readonly single: number[];
+  /** The longest that the event loop was kept, milliseconds. */
+  readonly stallMs: number;
+}
+
+const [what = '', program = '', entriesText = '', samplesText = ''] = process.argv.slice(2);
+const [entries, samples] = [Number(entriesText), Number(samplesText)];
+const device = 'wx4097';
+const singles = 2_000;
+const first = ipv4ToNumber('10.64.0.0') + 256;
+
+const mac = (index: number): string => `02:42:${index.toString(16).padStart(8, '0').match(/../g)?.join(':')}`;
+const vtep = (index: number): string => numberToIpv4(ipv4ToNumber('10.99.0.1') + (index % 200));
+
+async function makeDevice(): Promise<number> {
+  await execa('ip', ['-n', 'weft', 'link', 'del', device], { reject: false });
+  const attributes = ['type', 'vxlan', 'id', '4097', 'dstport', '4789', 'local', '127.0.0.1', 'nolearning', 'proxy'];
+  await execa('ip', ['link', 'add', device, 'netns', 'weft', ...attributes]);
+  await execa('ip', ['-n', 'weft', 'link', 'set', device, 'up']);
+  using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+  return socket.link(device).ifindex;
+}
+
+/** @returns milliseconds that the C program took, by its own clock */
+async function inC(...args: string[]): Promise<number> {
+  const { stdout } = await execa('nsenter', [`--net=${OVERLAY_NETNS}`, '--', program, ...args]);
+  return Number(stdout.split(' ')[0]) / 1e6;
+}
+
+async function ourWrite(ifindex: number): Promise<number> {
+  const writes = Array.from(
+    { length: entries },
+    (_, index): EntryWrite => ({ op: 'fdb-put', ifindex, mac: mac(index), vtep: vtep(index) }),
+  );
+  using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+  const startMs = performance.now();
+  const failures = await socket.write(writes);
+  if (failures.length > 0) throw failures[0]?.error;
+  return performance.now() - startMs;
+}
+
+async function fdb(): Promise<Omit<EntriesResult, 'stallMs'>> {
+  const result = { ours: [] as number[], peer: [] as number[], single: [] as number[] };
+  for (let at = 0; at < samples; at += 1) {
+    result.peer.push(await inC('write', String(await makeDevice()), String(entries)));
+    result.ours.push(await ourWrite(await makeDevice()));
+  }
+  const ifindex = await makeDevice();
+  using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+  for (let index = 0; index < singles; index += 1) {
+    const startMs = performance.now();
+    await socket.write([{ op: 'fdb-put', ifindex, mac: mac(index), vtep: vtep(index) }]);
+    result.single.push((performance.now() - startMs) * 1000);
+  }
+  return result;
+}
+
+async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
+  const quiet = (): void => {};
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
+  await using plane = new DataPlane({ log, runDir: '/run/weft', sweepMs: 3_600_000 });
+  plane.start(new AbortController().signal);
+  const remotes = Array.from(
+    { length: entries },
+    (_, index): RemoteEndpoint => ({
+      ip: must(parseIp(numberToIpv4(first + index))),
+      mac: must(parseMac(mac(index))),
+      vtep: must(parseIp(vtep(index))),
+    }),
+  );
+  const overlay = { vni: must(parseVni(4097)), vtep: must(parseIp('127.0.0.1')), port: 4789, mtu: 1450, remotes };
+  const desired: Desired = { overlays: [overlay], sandboxes: [], gatewayBridge: null };
+  await plane.settled(plane.set(desired, { prune: true }));
+  for (const [object, status] of plane.status()) {
+    if (status.state !== 'ok') throw new Error(`${object}: ${JSON.stringify(status)}`);
+  }
+  const result = { ours: [] as number[], peer: [] as number[], single: [] };
+  for (let at = 0; at < samples; at += 1) {
+    result.peer.push(await inC('dump'));
+    const { steps } = plane.stats;
+    await plane.sweep();
+    if (plane.stats.steps !== steps) throw new Error('a pass with nothing to do did something');
+    result.ours.push(plane.stats.lastPassMs);
+  }
+  return result;
+}
+
+mkdirSync('/run/netns', { recursive: true });
+await execa('ip', ['link', 'set', 'lo', 'up']);
+if (what === 'fdb') await execa('ip', ['netns', 'add', 'weft']);
+const delay = monitorEventLoopDelay({ resolution: 1 });
+delay.enable();
+const measured = what === 'fdb' ? await fdb() : await reconcile();
+delay.disable();
+process.stdout.write(`${JSON.stringify({ ...measured, stallMs: delay.max / 1e6 } satisfies EntriesResult)}\n`);
