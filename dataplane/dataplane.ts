@@ -3,13 +3,14 @@ import { applyToModel } from './after.ts';
 import { apply, type DeviceIndexes, type Outcome } from './apply.ts';
 import { deferred } from './deferred.ts';
 import type { Desired, RemoteEndpoint } from './desired.ts';
-import { type Difference, diff } from './diff.ts';
+import { type Difference, diffInParts } from './diff.ts';
 import { Failures, objectsOf } from './failures.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
 import { endpointObject } from './objects.ts';
 import { observe, observeNewSandboxes } from './observe.ts';
 import type { Observed } from './observed.ts';
+import { inSlices } from './slices.ts';
 import type { ObjectStatus } from './status.ts';
 import type { Step } from './steps.ts';
 import type { Vni } from './values.ts';
@@ -245,18 +246,19 @@ export class DataPlane implements AsyncDisposable {
     const mayBeDrift = this.#applied?.desired === wanted.desired && this.#applied.prune === wanted.prune;
     const wasClean = mayBeDrift && this.#failures.size === 0;
     let listed = await this.#refresh(wanted);
-    let difference = this.#difference(wanted);
+    let difference = await this.#difference(wanted);
     if (!listed && difference.conflicts.some(({ object }) => !this.#failures.isHeld(object, startMs))) {
       // What is in the way may have gone since the kernel was listed.
       this.#known = null;
       listed = await this.#refresh(wanted);
-      difference = this.#difference(wanted);
+      difference = await this.#difference(wanted);
     }
     const nowMs = this.#now();
-    const steps = difference.steps.filter(
-      ({ object, needs }) =>
-        !this.#failures.isHeld(object, nowMs) && !needs.some((need) => this.#failures.isHeld(need, nowMs)),
-    );
+    const isHeld = (object: string): boolean => this.#failures.isHeld(object, nowMs);
+    const steps =
+      this.#failures.size === 0
+        ? difference.steps
+        : difference.steps.filter(({ object, needs }) => !isHeld(object) && !needs.some(isHeld));
     const outcome =
       steps.length > 0 ? await apply(steps, this.#runDir, this.#indexes) : { applied: [], failures: new Map() };
     for (const [index, step] of outcome.applied.entries()) {
@@ -294,10 +296,10 @@ export class DataPlane implements AsyncDisposable {
     return true;
   }
 
-  #difference({ desired, prune }: Wanted): Difference {
+  #difference({ desired, prune }: Wanted): Promise<Difference> {
     if (!this.#known) throw new Error('nothing is known of the kernel');
     if (this.#applied?.prune !== prune) this.#appliedRemotes.clear();
-    return diff(desired, this.#known, { prune, randomMac, appliedRemotes: this.#appliedRemotes });
+    return inSlices(diffInParts(desired, this.#known, { prune, randomMac, appliedRemotes: this.#appliedRemotes }));
   }
 
   /** Keeps what failed for the next try, and forgets what is known of the kernel when a step failed. */

@@ -7,11 +7,21 @@ import type { DeviceChange } from './steps.ts';
 import type { IfName } from './values.ts';
 
 /** Bridge, VXLAN device and remote entries of each overlay. */
-export function diffOverlays(draft: Draft, overlays: readonly DesiredOverlay[]): void {
+export function* diffOverlays(draft: Draft, overlays: readonly DesiredOverlay[]): Generator<void> {
   for (const overlay of overlays) {
     diffBridge(draft, overlay);
     const tunnel = diffVxlan(draft, overlay);
-    diffRemotes(draft, overlay, tunnel);
+    yield* diffRemotes(draft, overlay, tunnel);
+  }
+}
+
+/** Says after each so many entries that it is time to yield: a fraction of a millisecond. */
+class Counter {
+  #entries = 0;
+
+  isFull(): boolean {
+    this.#entries = (this.#entries + 1) % 512;
+    return this.#entries === 0;
   }
 }
 
@@ -88,7 +98,7 @@ function incompatible({ kind, vxlan }: ObservedDevice, overlay: DesiredOverlay):
   return null;
 }
 
-function diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: ObservedTunnel): void {
+function* diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: ObservedTunnel): Generator<void> {
   const applied = tunnel === NOTHING ? undefined : draft.options.appliedRemotes?.get(vni);
   if (applied === remotes) return;
   const touched = applied ? addressesThatDiffer(applied, remotes) : null;
@@ -96,7 +106,9 @@ function diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Obs
   const needs = [OVERLAY_NETNS_OBJECT, overlayObject(vni)];
   const wantedFdb = new Map<string, RemoteEndpoint>();
   const wantedIps = new Set<string>();
+  const count = new Counter();
   for (const remote of remotes) {
+    if (count.isFull()) yield;
     if (!touched || touched.macs.has(remote.mac)) wantedFdb.set(remote.mac, remote);
     if (touched && !touched.ips.has(remote.ip)) continue;
     wantedIps.add(remote.ip);
@@ -107,6 +119,7 @@ function diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Obs
     draft.step('entries', remoteObject(vni, remote.ip), why, { kind: 'entry', device, write }, needs);
   }
   for (const { mac, vtep } of wantedFdb.values()) {
+    if (count.isFull()) yield;
     const there = tunnel.fdb.get(mac);
     if (there === vtep) continue;
     const why = there === undefined ? 'missing' : `FDB leads to ${there}, not ${vtep}`;
@@ -115,11 +128,13 @@ function diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Obs
   }
   if (!draft.options.prune) return;
   for (const mac of touched?.macs ?? tunnel.fdb.keys()) {
+    if (count.isFull()) yield;
     if (wantedFdb.has(mac) || !tunnel.fdb.has(mac)) continue;
     const write = { op: 'fdb-delete', mac } as const;
     draft.step('entries', remoteObject(vni, mac), 'extra', { kind: 'entry', device, write }, needs);
   }
   for (const ip of touched?.ips ?? tunnel.neighbours.keys()) {
+    if (count.isFull()) yield;
     if (wantedIps.has(ip) || !tunnel.neighbours.get(ip)?.ours) continue;
     const write = { op: 'neighbour-delete', ip } as const;
     draft.step('entries', remoteObject(vni, ip), 'extra', { kind: 'entry', device, write }, needs);

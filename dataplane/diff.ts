@@ -15,6 +15,7 @@ import {
 } from './names.ts';
 import { leftoverObject, OVERLAY_NETNS_OBJECT, sandboxObject } from './objects.ts';
 import type { Observed } from './observed.ts';
+import { atOnce } from './slices.ts';
 import type { Action, Step } from './steps.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
 
@@ -90,14 +91,18 @@ export class Draft {
 }
 
 /** What is to be done so that the kernel is as wanted. Pure, but for `randomMac`. */
-export function diff(desired: Desired, observed: Observed, options: DiffOptions): Difference {
+export const diff = (desired: Desired, observed: Observed, options: DiffOptions): Difference =>
+  atOnce(diffInParts(desired, observed, options));
+
+/** The same, which yields now and then: 100,000 remotes take longer than the event loop can be kept. */
+export function* diffInParts(desired: Desired, observed: Observed, options: DiffOptions): Generator<void, Difference> {
   const draft = new Draft(observed, options);
   const wanted = wantedNames(desired);
   if (options.prune) removeUnusedLegs(draft, wanted);
   if (desired.overlays.length > 0) overlayNetns(draft);
   for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
   diffGateway(draft, desired.gatewayBridge);
-  diffOverlays(draft, desired.overlays);
+  yield* diffOverlays(draft, desired.overlays);
   diffLegs(draft, desired);
   if (options.prune) removeUnused(draft, desired, wanted);
   return draft.finish();

@@ -1,17 +1,28 @@
 import ipaddr from 'ipaddr.js';
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-const hexOf = (byte: number | undefined): string => HEX[byte ?? 0] ?? '00';
+// By the hundred thousand, so without a string or an array for each part: character codes in and out.
+const MAC_LENGTH = 17;
+const COLON = 58;
+const text = Buffer.alloc(MAC_LENGTH, COLON);
+const hexDigit = (nibble: number): number => (nibble < 10 ? 48 + nibble : 87 + nibble);
+const hexValue = (code: number): number => (code < 58 ? code - 48 : (code | 32) - 87);
 
 /** Six bytes to `02:42:0a:00:01:02`. */
 export function macAt(buffer: Uint8Array, at: number): string {
-  return `${hexOf(buffer[at])}:${hexOf(buffer[at + 1])}:${hexOf(buffer[at + 2])}:${hexOf(buffer[at + 3])}:${hexOf(buffer[at + 4])}:${hexOf(buffer[at + 5])}`;
+  for (let index = 0; index < 6; index++) {
+    const byte = buffer[at + index] ?? 0;
+    text[index * 3] = hexDigit(byte >> 4);
+    text[index * 3 + 1] = hexDigit(byte & 15);
+  }
+  return text.toString('latin1');
 }
 
 /** `02:42:0a:00:01:02` to six bytes. */
 export function macBytes(mac: string): Uint8Array {
   const bytes = new Uint8Array(6);
-  for (let index = 0; index < 6; index++) bytes[index] = Number.parseInt(mac.slice(index * 3, index * 3 + 2), 16);
+  for (let index = 0; index < 6; index++) {
+    bytes[index] = (hexValue(mac.charCodeAt(index * 3)) << 4) | hexValue(mac.charCodeAt(index * 3 + 1));
+  }
   return bytes;
 }
 

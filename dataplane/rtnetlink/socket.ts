@@ -1,5 +1,6 @@
 import { endianness } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { SLICE_MS } from '../slices.ts';
 import type { NetnsPath } from '../values.ts';
 import { ENOBUFS, ENOENT, ESRCH, inNetns, openRawSocket, type RawSocket, SystemError } from './libc.ts';
 import { decodeLink, encodeLinkByName, type Link } from './links.ts';
@@ -19,8 +20,6 @@ import {
 const DATAGRAM_BYTES = 64 * 1024;
 /** Entries per send: enough to make the system call cheap, few enough to stay far below 1 ms. */
 const BATCH = 128;
-/** How long one turn of the event loop may be kept; well under the 20 ms that the rest of the process can bear. */
-const SLICE_MS = 5;
 /** A dump that keeps changing under us is given up after this many tries. */
 const DUMP_TRIES = 8;
 
