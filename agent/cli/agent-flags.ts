@@ -12,6 +12,9 @@ export interface AgentFlags {
   readonly gossipPort?: number;
   readonly joinPort?: number;
   readonly gatewaySubnet?: string;
+  readonly dns?: readonly string[];
+  readonly dnsSearch?: readonly string[];
+  readonly dnsOpts?: readonly string[];
   readonly logLevel?: string;
   readonly logFormat?: string;
 }

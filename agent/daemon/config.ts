@@ -3,8 +3,9 @@ import { hostname } from 'node:os';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseHostPort } from '../../controlplane/mesh/address.ts';
-import { parseIp } from '../../dataplane/values.ts';
+import { must, type Parsed, parseIp } from '../../dataplane/values.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
+import { parseOptions, parseSearch, parseServers, type Resolver } from '../files/resolv-conf.ts';
 
 export const defaultConfigPath = '/etc/weft/agent.yaml';
 
@@ -13,6 +14,15 @@ const isIp = (text: string): boolean => parseIp(text).ok;
 // Any port will do for the check.
 const isIpPort = (text: string): boolean => isIp(parseHostPort(text, 1)?.host ?? '');
 const path = z.string().regex(/^\/[^\0\n]{0,255}$/, 'want an absolute path');
+
+const list = (parse: (texts: readonly string[]) => Parsed<string[]>) =>
+  z
+    .array(z.string(), 'want a list')
+    .superRefine((texts, context) => {
+      const parsed = parse(texts);
+      if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.reason });
+    })
+    .default([]);
 
 /** Keys of the config file; the environment has the same as WEFT_STATE_DIR and so on. */
 const Config = z.strictObject({
@@ -43,6 +53,10 @@ const Config = z.strictObject({
   'join-port': port.default(2377),
   /** Subnet of docker_gwbridge; the first that collides with no route when absent. */
   'gateway-subnet': z.cidrv4().optional(),
+  /** For resolv.conf of sandboxes that name none of their own, as in Docker's daemon.json; the host's when empty. */
+  dns: list(parseServers),
+  'dns-search': list(parseSearch),
+  'dns-opts': list(parseOptions),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   'log-format': z.enum(['json', 'pretty']).default('json'),
 });
@@ -62,6 +76,8 @@ export interface AgentConfig {
   readonly gossipPort: number;
   readonly joinPort: number;
   readonly gatewaySubnet: string | null;
+  /** Defaults for sandboxes. */
+  readonly resolver: Resolver;
   readonly logLevel: Keys['log-level'];
   readonly logFormat: Keys['log-format'];
 }
@@ -93,6 +109,11 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
     gossipPort: keys['gossip-port'],
     joinPort: keys['join-port'],
     gatewaySubnet: keys['gateway-subnet'] ?? null,
+    resolver: {
+      servers: must(parseServers(keys.dns)),
+      search: must(parseSearch(keys['dns-search'])),
+      options: must(parseOptions(keys['dns-opts'])),
+    },
     logLevel: keys['log-level'],
     logFormat: keys['log-format'],
   };
@@ -122,9 +143,15 @@ function fromEnvironment(environment: NodeJS.ProcessEnv): Partial<Keys> {
     // WEFT_HOST names the socket for the client.
     if (!name.startsWith('WEFT_') || name === 'WEFT_HOST' || text === undefined) continue;
     const key = name.slice('WEFT_'.length).toLowerCase().replaceAll('_', '-');
-    keys[key] = key.endsWith('-port') && /^\d+$/.test(text) ? Number(text) : text;
+    keys[key] = typed(key, text);
   }
   return check(keys, 'environment', (key) => `WEFT_${key.toUpperCase().replaceAll('-', '_')}`);
+}
+
+/** A text of the environment as the file would have it; lists have commas. */
+function typed(key: string, text: string): unknown {
+  if (key.endsWith('-port') && /^\d+$/.test(text)) return Number(text);
+  return /^dns(-|$)/.test(key) ? text.split(',') : text;
 }
 
 function fromFlags(flags: AgentFlags): Partial<Keys> {

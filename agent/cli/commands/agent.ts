@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { AgentFlags } from '../agent-flags.ts';
 import { define } from '../define.ts';
-import { once, port } from '../parse.ts';
+import { collect, once, port } from '../parse.ts';
 import type { Session } from '../session.ts';
 
 /** The flags of `weft agent` and the global ones beside them. */
@@ -26,6 +26,9 @@ export function addAgent(parent: Command, session: Session): void {
     .option('--gossip-port <port>', 'TCP port of the mesh', port)
     .option('--join-port <port>', 'TCP port at which nodes join', port)
     .option('--gateway-subnet <cidr>', 'subnet of docker_gwbridge', once)
+    .option('--dns <ip>', "nameserver of sandboxes that name none (default: the host's; repeatable)", collect)
+    .option('--dns-search <domain>', 'search domain of such sandboxes; . alone for none (repeatable)', collect)
+    .option('--dns-opts <option>', 'resolver option of such sandboxes (repeatable)', collect)
     .option('--log-level <level>', 'least severe level that is logged', once)
     .addOption(new Option('--log-format <format>', 'how the log is written').choices(['json', 'pretty']))
     .action(

@@ -97,3 +97,31 @@ test('addresses are taken with a port and without, and no names', () => {
     );
   }
 });
+
+test('what sandboxes are told of nameservers is a list of each, from the file, the environment and flags', () => {
+  const config = file('dns: [192.0.2.53, 2001:DB8:0::53]\ndns-search: [corp.example]\ndns-opts: ["ndots:2"]\n');
+  assert.deepEqual(loadConfig({ config }, {}).resolver, {
+    servers: ['192.0.2.53', '2001:db8::53'],
+    search: ['corp.example'],
+    options: ['ndots:2'],
+  });
+  const environment = { WEFT_DNS: '192.0.2.54,192.0.2.55', WEFT_DNS_SEARCH: '.' };
+  assert.deepEqual(loadConfig({ config, dns: ['192.0.2.56'], dnsOpts: ['rotate'] }, environment).resolver, {
+    servers: ['192.0.2.56'],
+    search: ['.'],
+    options: ['rotate'],
+  });
+  assert.deepEqual(loadConfig({ config: file('') }, {}).resolver, { servers: [], search: [], options: [] });
+  for (const [text, message] of [
+    ['dns: 192.0.2.53', /agent\.yaml: dns: want a list/],
+    ['dns: [host1]', /agent\.yaml: dns: "host1" is not an IP address/],
+    ['dns: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4]', /dns: 4 are given, and there can be at most 3 nameservers/],
+    ['dns-search: [a b]', /dns-search: "a b" is not a domain/],
+    ['dns-opts: [7]', /agent\.yaml: dns-opts/],
+  ] as const) {
+    assert.match(
+      refusal(() => loadConfig({ config: file(text) }, {})),
+      message,
+    );
+  }
+});
