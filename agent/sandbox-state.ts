@@ -1,6 +1,14 @@
 import { z } from 'zod';
 import { type EndpointId, isEndpointId, isNetworkId, type NetworkId } from '../controlplane/ids.ts';
 import { type Parsed, parseIfName, parseIp, parseMac, parseNetnsPath } from '../dataplane/values.ts';
+import {
+  emptyResolver,
+  parseHostname,
+  parseOptions,
+  parseSearch,
+  parseServers,
+  type Resolver,
+} from './files/resolv-conf.ts';
 
 /** A sandbox's endpoint on an overlay, as this host keeps it. */
 export interface StoredLeg {
@@ -32,17 +40,27 @@ export interface StoredSandbox {
   /** Inode of an adopted namespace: a path that leads elsewhere later (a pid used again) is not the sandbox. */
   readonly inode: number | null;
   readonly labels: { readonly [key: string]: string };
+  /** null: its name. */
+  readonly hostname: string | null;
+  /** What was asked for when it was made; a list that is empty follows the agent's configuration or the host. */
+  readonly resolver: Resolver;
   readonly legs: readonly StoredLeg[];
   readonly gateway: StoredGatewayLeg | null;
 }
 
 const textOf = <T>(parse: (text: string) => Parsed<T>) => z.string().refine((text) => parse(text).ok);
+const listOf = (parse: (texts: string[]) => Parsed<string[]>) => z.array(z.string()).refine((texts) => parse(texts).ok);
 const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
 const endpointId = z.custom<EndpointId>((id) => typeof id === 'string' && isEndpointId(id));
 const leg = { ifName: textOf(parseIfName), mac: textOf(parseMac), ip: textOf(parseIp), endpointId };
 const Stored = z.object({
   ...{ id: z.string(), name: z.string(), createdMs: z.number(), netns: textOf(parseNetnsPath) },
   ...{ adopted: z.boolean(), inode: z.number().nullable(), labels: z.record(z.string(), z.string()) },
+  // Rows of before there were files have neither.
+  hostname: textOf(parseHostname).nullable().default(null),
+  resolver: z
+    .object({ servers: listOf(parseServers), search: listOf(parseSearch), options: listOf(parseOptions) })
+    .default(emptyResolver),
   legs: z.array(z.object({ ...leg, networkId, aliases: z.array(z.string()), createdMs: z.number() })),
   gateway: z.object(leg).nullable(),
 });

@@ -5,6 +5,8 @@ import { type IfName, must, type NetnsPath, parseIfName, parseNetnsPath, type Vn
 
 /** Where named network namespaces live (ip-netns(8)). */
 export const NETNS_DIR = '/run/netns';
+/** Where `ip netns exec` looks for files of a namespace to bind over those in /etc (ip-netns(8)). */
+export const NETNS_FILES_DIR = '/etc/netns';
 /** The namespace that holds the bridges, VXLAN devices and host-side veths of every overlay. */
 export const OVERLAY_NETNS: NetnsPath = must(parseNetnsPath(`${NETNS_DIR}/weft`));
 /** Namespaces we made for sandboxes begin with this; nothing else under /run/netns is ever removed. */

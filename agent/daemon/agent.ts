@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
 import type { Vault } from '../../controlplane/identity/vault.ts';
@@ -21,6 +22,7 @@ import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
+import { NETNS_FILES_DIR } from '../../dataplane/names.ts';
 import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { version } from '../version.ts';
@@ -29,8 +31,10 @@ import { conflict, invalid, RequestError } from './api-error.ts';
 import { Background } from './background.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
+import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import type { Logger } from './log.ts';
 import { Planner } from './planner.ts';
+import { SandboxFiles } from './sandbox-files.ts';
 import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
 
 const joinPortDefault = 2377;
@@ -52,10 +56,12 @@ export class Agent {
   readonly config: AgentConfig;
   readonly startedMs = Date.now();
   readonly sandboxes: Sandboxes;
+  readonly files: SandboxFiles;
   readonly gateway: Gateway;
   readonly dataPlane: DataPlane;
   readonly #planner: Planner;
   readonly #hostProbe: HostProbe;
+  readonly #hostResolver: HostResolverFollower;
   readonly #log: Logger;
   readonly #store: Store;
   readonly #vault: Vault;
@@ -77,6 +83,19 @@ export class Agent {
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
     this.#hostProbe = new HostProbe(init.log);
+    this.files = new SandboxFiles({
+      roots: { owned: NETNS_FILES_DIR, adopted: join(init.config.runDir, 'sandboxes') },
+      defaults: init.config.resolver,
+      log: init.log,
+    });
+    this.#hostResolver = new HostResolverFollower({
+      paths: hostPaths,
+      log: init.log,
+      changed: (found) => {
+        this.files.host = found;
+        this.#background.later(0, () => this.sandboxes.putFiles());
+      },
+    });
     this.#background = new Background(init.log);
     this.#planner = new Planner({
       dataPlane: this.dataPlane,
@@ -91,6 +110,7 @@ export class Agent {
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,
+      files: this.files,
       log: init.log,
       cluster: () => this.membership.cluster,
       changed: () => this.#planner.wake(),
@@ -134,12 +154,16 @@ export class Agent {
   }
 
   warnings(): string[] {
-    return [...this.#warnings.values(), ...this.#planner.objections];
+    const { problem } = this.#hostResolver;
+    const ofFiles = problem === '' ? this.files.warnings() : [problem, ...this.files.warnings()];
+    return [...this.#warnings.values(), ...this.#planner.objections, ...ofFiles];
   }
 
   /** Goes on where the last run stopped; the kernel is adopted, not made again. */
   async start(): Promise<void> {
     this.dataPlane.start(this.#stop.signal);
+    this.files.sweep(this.sandboxes.list());
+    this.#hostResolver.start();
     await this.#lookAtHost();
     const membership = await resume(this.#membershipInit(), (stored) =>
       addressingNow(stored, this.#configured, this.config.gossipPort),
@@ -155,6 +179,7 @@ export class Agent {
   /** Ends the agent; forwarding goes on. */
   async stop(): Promise<void> {
     this.#background.stop();
+    this.#hostResolver[Symbol.dispose]();
     // A join that is under way has a mesh that nobody else would end.
     await this.#becoming;
     await this.#membership?.stop();
@@ -286,6 +311,7 @@ export class Agent {
       await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
       // What is ours by name and in no plan any more: the netns of the overlays, and forwarding if we switched it on.
       await cleanUp({ log: this.#log, runDir: this.config.runDir });
+      this.files.sweep([]);
       // So that the data plane does not go by what it knew.
       await this.dataPlane.sweep(AbortSignal.timeout(farewellMs));
     } catch (error) {

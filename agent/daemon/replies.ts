@@ -9,6 +9,7 @@ import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
 import type { Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
+import { hostnameFor } from '../files/render.ts';
 import { gatewayBridgeName, mtuOf } from '../plan.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { version } from '../version.ts';
@@ -201,6 +202,13 @@ function replyOf(
     NetnsPath: sandbox.netns,
     Adopted: sandbox.adopted,
     Labels: { ...sandbox.labels },
+    Hostname: hostnameFor(sandbox),
+    Dns: [...sandbox.resolver.servers],
+    DnsSearch: [...sandbox.resolver.search],
+    DnsOptions: [...sandbox.resolver.options],
+    HostnamePath: agent.files.pathOf(sandbox, 'hostname'),
+    HostsPath: agent.files.pathOf(sandbox, 'hosts'),
+    ResolvConfPath: agent.files.pathOf(sandbox, 'resolv.conf'),
     Networks: sandbox.legs.map((leg) => {
       const network = cluster.view.networks.get(leg.networkId);
       return {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Log } from '../../controlplane/environment.ts';
 import { damagedState } from '../../controlplane/errors.ts';
@@ -17,8 +18,10 @@ import {
   type StoredSandbox,
 } from '../sandbox-state.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
+import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
 import { inodeOf, interfacesOf, namespaceFor } from './netns.ts';
+import type { SandboxFiles } from './sandbox-files.ts';
 
 // The bridge port limit of the kernel (BR_MAX_PORTS, net/bridge/br_private.h) less the VXLAN device.
 const maxSandboxes = 1023;
@@ -30,6 +33,7 @@ export const ingressSandboxName = 'ingress-sbox';
 export interface SandboxesInit {
   readonly store: Store;
   readonly gateway: Gateway;
+  readonly files: Pick<SandboxFiles, 'make' | 'put' | 'drop'>;
   readonly log: Log;
   readonly cluster: () => Cluster;
   /** The wanted state has changed. */
@@ -118,9 +122,11 @@ export class Sandboxes {
       name,
       createdMs: Date.now(),
       labels: request.Labels ?? {},
+      ...filesAsked(request),
       ...namespaceFor(request, id, this.list()),
     };
     const empty: StoredSandbox = { ...bare, legs: [], gateway: null };
+    this.#init.files.make(empty);
     // Reserved before the first wait: two requests at once may want the same name or namespace.
     this.#sandboxes.set(id, empty);
     this.#unready.add(id);
@@ -173,10 +179,21 @@ export class Sandboxes {
 
   /** Forgets all sandboxes: the node left the cluster. */
   async clear(): Promise<void> {
-    const ids = [...this.#sandboxes.keys()];
+    const all = this.list();
     this.#sandboxes.clear();
-    await this.#init.store.commit(ids.map((id) => ({ key: ['sandbox', id], value: null })));
+    await this.#init.store.commit(all.map(({ id }) => ({ key: ['sandbox', id], value: null })));
+    for (const sandbox of all) this.#init.files.drop(sandbox);
     this.#init.changed();
+  }
+
+  /** Has the files of all sandboxes say what they should: at start, and when what the host says has changed. */
+  async putFiles(): Promise<void> {
+    for (const { id } of this.list()) {
+      // Gone meanwhile, or on other networks.
+      const sandbox = this.#sandboxes.get(id);
+      if (sandbox !== undefined) this.#init.files.put(sandbox);
+      await setImmediate();
+    }
   }
 
   /**
@@ -334,6 +351,7 @@ export class Sandboxes {
   async #drop(sandbox: StoredSandbox): Promise<void> {
     this.#sandboxes.delete(sandbox.id);
     await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
+    this.#init.files.drop(sandbox);
     await this.#withdraw(sandbox.legs);
     this.#init.changed();
   }
@@ -348,6 +366,7 @@ export class Sandboxes {
       else this.#sandboxes.set(sandbox.id, before);
       throw error;
     }
+    this.#init.files.put(sandbox);
   }
 
   async #announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {

@@ -12,6 +12,13 @@ export const SandboxCreateRequest = z.strictObject({
   /** That address and no other; with one network only. */
   IPAddress: ipText.optional(),
   Labels: labels.optional(),
+  /** In its /etc/hostname and /etc/hosts; its name when absent. */
+  Hostname: z.string().max(256).optional(),
+  /** For its /etc/resolv.conf, each list: the agent's configuration, else the host's own, when absent or empty. */
+  Dns: z.array(z.string().max(256)).max(64).optional(),
+  /** `.` alone: none. */
+  DnsSearch: z.array(z.string().max(256)).max(64).optional(),
+  DnsOptions: z.array(z.string().max(256)).max(64).optional(),
 });
 export type SandboxCreateRequest = z.infer<typeof SandboxCreateRequest>;
 
@@ -52,6 +59,15 @@ export const Sandbox = z.strictObject({
   /** True when the namespace was there before and outlives the sandbox. */
   Adopted: z.boolean(),
   Labels: z.record(z.string(), z.string()),
+  Hostname: z.string(),
+  /** As they were asked for; where a list is empty, the files say what the configuration or the host says. */
+  Dns: z.array(z.string()),
+  DnsSearch: z.array(z.string()),
+  DnsOptions: z.array(z.string()),
+  /** Files of the host that belong over /etc/hostname, /etc/hosts and /etc/resolv.conf in the sandbox. */
+  HostnamePath: z.string(),
+  HostsPath: z.string(),
+  ResolvConfPath: z.string(),
   Networks: z.array(SandboxEndpoint),
   /** Leg on docker_gwbridge; null when all networks are internal. */
   Gateway: z.strictObject({ Interface: z.string(), IPv4Address: z.string(), Gateway: z.string() }).nullable(),

@@ -27,17 +27,25 @@ interface CreateFlags {
   readonly alias?: string[];
   readonly ip?: string;
   readonly label?: Record<string, string>;
+  readonly hostname?: string;
+  readonly dns?: string[];
+  readonly dnsSearch?: string[];
+  readonly dnsOption?: string[];
 }
 
 function addCreate(parent: Command, session: Session): void {
   define(parent, 'create', {
     summary: 'Make a sandbox, or adopt a namespace as one; prints its id',
-    details: 'With neither --netns nor --pid a namespace is made, and removed with the sandbox.',
+    details:
+      'With neither --netns nor --pid a namespace is made, and removed with the sandbox. `ip netns exec` and `weft sandbox' +
+      ' exec` show a command /etc/hostname, hosts and resolv.conf of the sandbox; `weft sandbox inspect` says where they' +
+      ' are. What no --dns option says, resolv.conf has from the configuration of the agent, or else from the host.',
     examples: [
       'weft sandbox create --network frontend --network backend web',
       'weft sandbox create --network frontend --ip 10.0.1.7 web',
       'weft sandbox create --network frontend --netns /run/netns/blue blue',
       'weft sandbox create --network frontend --pid 4242',
+      'weft sandbox create --network frontend --dns 192.0.2.53 --dns-search corp.example --dns-option ndots:2 web',
     ],
   })
     .argument('[name]', 'name of the sandbox (default: made up)')
@@ -47,6 +55,10 @@ function addCreate(parent: Command, session: Session): void {
     .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
     .option('--ip <ip>', 'that address and no other, on the one network', once)
     .option('--label <key=value>', 'label (repeatable)', label)
+    .option('--hostname <name>', 'name in its /etc/hostname and /etc/hosts (default: its name)', once)
+    .option('--dns <ip>', 'nameserver in its /etc/resolv.conf (repeatable)', collect)
+    .option('--dns-search <domain>', 'search domain in there; . alone for none (repeatable)', collect)
+    .option('--dns-opt, --dns-option <option>', 'resolver option in there (repeatable)', collect)
     .action(
       session.action<CreateFlags>(async (context, flags, [name]) => {
         if (flags.netns !== undefined && flags.pid !== undefined) throw usage('--netns and --pid exclude each other');
@@ -59,6 +71,10 @@ function addCreate(parent: Command, session: Session): void {
             Aliases: flags.alias,
             IPAddress: flags.ip,
             Labels: flags.label,
+            Hostname: flags.hostname,
+            Dns: flags.dns,
+            DnsSearch: flags.dnsSearch,
+            DnsOptions: flags.dnsOption,
           },
           timeoutMs: 60_000,
         });

@@ -20,7 +20,7 @@ const bodies: { readonly [name in RouteName]?: object } = {
   networkUpdate: { SubnetAdd: { Subnet: '10.0.2.0/24' } },
   networkConnect: { Sandbox: 'web', Aliases: ['www'] },
   networkDisconnect: { Sandbox: 'web' },
-  sandboxCreate: { Name: 'web', Networks: ['blue'], Aliases: ['www'], Pid: 1, NetnsPath: '/run/netns/x' },
+  sandboxCreate: { Name: 'web', Networks: ['blue'], Aliases: ['www'], Pid: 1, NetnsPath: '/run/netns/x', Dns: ['::1'] },
   wait: { TimeoutSeconds: 1, Network: 'blue' },
 };
 

@@ -1,3 +1,4 @@
+import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import { plan } from '../../../agent/plan.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import { clusterTopic, decodeRecord, type SignedRecord, toWire } from '../../../controlplane/tables/record.ts';
@@ -80,6 +81,7 @@ class Reader {
     const leg = { networkId, endpointId, ifName: 'eth0', mac: '02:42:0a:00:01:09', ip: '10.0.1.9', aliases: [] };
     const sandbox = {
       ...{ id: 's', name: 's', createdMs: 0, netns: '/run/netns/s', adopted: false, inode: null, labels: {} },
+      ...{ hostname: null, resolver: emptyResolver },
       ...{ legs: [{ ...leg, createdMs: 0 }], gateway: null },
     };
     plan({ ...tables, endpoints: view.endpoints }, { sandboxes: [sandbox], gateway: null, underlayMtu: 1500 });

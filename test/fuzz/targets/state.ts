@@ -59,12 +59,21 @@ async function start(store: MemoryStore): Promise<boolean> {
 }
 
 const nothing = async (): Promise<void> => {};
+const noFiles = { make: () => {}, put: () => {}, drop: () => {} };
 
 function sandboxesOf(store: MemoryStore, gateway: Gateway): Sandboxes {
   const noCluster = (): never => {
     throw new Error('it has not started yet');
   };
-  const init = { store, gateway, log: quietLog, cluster: noCluster, changed: () => {}, applied: nothing };
+  const init = {
+    store,
+    gateway,
+    files: noFiles,
+    log: quietLog,
+    cluster: noCluster,
+    changed: () => {},
+    applied: nothing,
+  };
   return new Sandboxes({ ...init, settled: nothing });
 }
 
@@ -88,6 +97,7 @@ async function filledStore(): Promise<MemoryStore> {
   const leg = { ifName: 'eth0', mac: '02:42:0a:00:01:09', ip: '10.0.1.9' };
   const sandbox: StoredSandbox = {
     ...{ id: 'a'.repeat(64), name: 'web', createdMs: 1, netns: '/run/netns/web', adopted: true, inode: 4_026_532_000 },
+    ...{ hostname: 'web.example', resolver: { servers: ['192.0.2.53'], search: ['.'], options: ['ndots:2'] } },
     ...{ labels: { a: 'b' }, legs: [{ ...leg, networkId, endpointId, aliases: ['www'], createdMs: 1 }] },
     gateway: { endpointId, ...leg, ifName: 'eth1', ip: '172.18.0.2' },
   };

@@ -15,6 +15,8 @@ const sandbox: StoredSandbox = {
     adopted: false,
     inode: null,
     labels: {},
+    hostname: null,
+    resolver: { servers: [], search: ['corp.example'], options: [] },
   },
   legs: [
     {
@@ -25,12 +27,14 @@ const sandbox: StoredSandbox = {
   gateway: null,
 };
 
+const noFiles = { make: () => {}, put: () => {}, drop: () => {} };
+
 async function sandboxesFrom(row: unknown): Promise<Sandboxes> {
   const store = memoryStore();
   await store.commit([{ key: ['sandbox', sandbox.id], value: row }]);
   const settled = async (): Promise<void> => {};
   const cluster = (): never => assert.fail('nothing is asked of the cluster');
-  const init = { store, gateway: new Gateway(store, null), log: quietLog, cluster, changed: () => {} };
+  const init = { store, gateway: new Gateway(store, null), files: noFiles, log: quietLog, cluster, changed: () => {} };
   return new Sandboxes({ ...init, applied: settled, settled });
 }
 
@@ -43,6 +47,8 @@ test('a sandbox whose row cannot be read is said to be so, before the kernel is 
     { ...sandbox, netns: '../web' },
     { ...sandbox, legs: [{ ...leg, mac: 'none' }] },
     { ...sandbox, gateway: {} },
+    { ...sandbox, hostname: 'a b' },
+    { ...sandbox, resolver: { ...sandbox.resolver, servers: ['1.2.3.4\nnameserver 9.9.9.9'] } },
   ]) {
     await assert.rejects(sandboxesFrom(damaged), { code: 'damaged_state' });
   }

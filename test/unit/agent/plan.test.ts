@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import { type Attachments, plan, type TablesForPlan } from '../../../agent/plan.ts';
 import { nextIfName, type StoredLeg, type StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../../controlplane/ids.ts';
@@ -79,6 +80,8 @@ const sandbox: StoredSandbox = {
   netns: '/run/netns/weft-web',
   adopted: false,
   inode: null,
+  hostname: null,
+  resolver: emptyResolver,
   labels: {},
   legs: [leg],
   gateway: { endpointId: hexId(11), ifName: 'eth1', mac: '02:00:00:00:00:0b', ip: '172.18.0.2' },

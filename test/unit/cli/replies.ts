@@ -113,6 +113,13 @@ export const sandbox: Sandbox = {
   NetnsPath: '/proc/self/ns/net',
   Adopted: false,
   Labels: {},
+  Hostname: 'web',
+  Dns: [],
+  DnsSearch: [],
+  DnsOptions: [],
+  HostnamePath: '/etc/netns/weft-a1a2a3a4a5a6/hostname',
+  HostsPath: '/etc/netns/weft-a1a2a3a4a5a6/hosts',
+  ResolvConfPath: '/etc/netns/weft-a1a2a3a4a5a6/resolv.conf',
   Networks: [
     {
       Network: 'frontend',

@@ -109,6 +109,20 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
       },
     ],
   ],
+  [
+    'sandbox create --hostname web.example --dns 192.0.2.53 --dns 2001:db8::53 --dns-search corp.example --dns-option ndots:2 --dns-opt rotate web',
+    [
+      'POST /v1/sandboxes',
+      {
+        Name: 'web',
+        Networks: [],
+        Hostname: 'web.example',
+        Dns: ['192.0.2.53', '2001:db8::53'],
+        DnsSearch: ['corp.example'],
+        DnsOptions: ['ndots:2', 'rotate'],
+      },
+    ],
+  ],
   ['sandbox create --pid 4242', ['POST /v1/sandboxes', { Networks: [], Pid: 4242 }]],
   ['sandbox ls', ['GET /v1/sandboxes']],
   ['sandbox inspect web', ['GET /v1/sandboxes/web']],
