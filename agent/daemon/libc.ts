@@ -1,7 +1,7 @@
-import { closeSync, constants, openSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import koffi from 'koffi';
 
-// The system calls the daemon needs that Node does not offer.
+// The system calls the program needs that Node does not offer.
 const libc = koffi.load(null);
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cSendto = libc.func(
@@ -9,12 +9,19 @@ const cSendto = libc.func(
 );
 const cMadvise = libc.func('int madvise(uintptr_t address, size_t length, int advice)');
 const cFlock = libc.func('int flock(int fd, int operation)');
+const cUnshare = libc.func('int unshare(int flags)');
+const cMount = libc.func(
+  'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
+);
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
 const LOCK_EX_NB = 2 | 4;
 const MADV_DONTNEED = 4;
+const CLONE_NEWNS = 0x20000;
+const MS_BIND = 0x1000;
+const MS_REC_SLAVE = 0x4000 | 0x80000;
 
 /** Sends one datagram to a unix socket; `@` at the start means the abstract namespace (unix(7)). */
 export function sendDatagram(path: string, text: string): void {
@@ -58,5 +65,22 @@ export function releaseMapped(path: string): void {
     if (name !== file || !mode.endsWith('s')) continue;
     const start = Number.parseInt(from, 16);
     cMadvise(start, Number.parseInt(to, 16) - start, MADV_DONTNEED);
+  }
+}
+
+/**
+ * Puts this thread, and every process that it starts from now on, into a mount namespace of its own, in which files lie over
+ * others; mounts that the host makes later still show there. As `ip netns exec` does it (ip-netns(8)).
+ * @param binds by the path that is covered, the file that covers it; one of which either is not there is left out
+ */
+export function coverFiles(binds: ReadonlyMap<string, string>): void {
+  const done = (result: unknown, what: string): void => {
+    if (result !== 0) throw new Error(`${what}: errno ${koffi.errno()}`);
+  };
+  done(cUnshare(CLONE_NEWNS), 'unshare of the mount namespace');
+  done(cMount('none', '/', null, MS_REC_SLAVE, null), 'mount of / as a slave');
+  for (const [target, source] of binds) {
+    if (existsSync(target) && existsSync(source))
+      done(cMount(source, target, null, MS_BIND, null), `mount on ${target}`);
   }
 }

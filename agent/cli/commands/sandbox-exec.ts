@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Command } from 'commander';
+import type { Sandbox } from '../../api/schema.ts';
 import { define } from '../define.ts';
 import { exitCodes, Failure, usage } from '../failure.ts';
 import type { Session } from '../session.ts';
@@ -9,7 +10,9 @@ import type { Session } from '../session.ts';
 export function addSandboxExec(parent: Command, session: Session): void {
   define(parent, 'exec', {
     summary: 'Run a command of this host in the namespace of a sandbox',
-    details: "Needs root. Exits with the command's own code; 126: it cannot be executed, 127: it was not found.",
+    details:
+      "The command sees the sandbox's own /etc/hostname, /etc/hosts and /etc/resolv.conf. Needs root. Exits with the" +
+      " command's own code; 126: it cannot be executed, 127: it was not found.",
     examples: ['weft sandbox exec web -- ip addr', 'weft sandbox exec web ping -c 3 db'],
   })
     .argument('<sandbox>', 'name, id or start of an id')
@@ -27,9 +30,22 @@ export function addSandboxExec(parent: Command, session: Session): void {
             'entering a namespace needs root: run `sudo weft sandbox exec`',
           );
         }
+        await showFiles(sandbox);
         context.exit(await enter(sandbox.NetnsPath, words));
       }),
     );
+}
+
+/** As `ip netns exec` does it, whose own exit codes are others than ours, and which knows no adopted namespaces. */
+async function showFiles({ HostnamePath, HostsPath, ResolvConfPath }: Sandbox): Promise<void> {
+  // Loaded here alone: other commands need no native code.
+  const { coverFiles } = await import('../../daemon/libc.ts');
+  const files = { '/etc/hostname': HostnamePath, '/etc/hosts': HostsPath, '/etc/resolv.conf': ResolvConfPath };
+  try {
+    coverFiles(new Map(Object.entries(files)));
+  } catch (error) {
+    throw new Failure(exitCodes.failed, 'files', `the sandbox's files: ${(error as Error).message}`);
+  }
 }
 
 const passed = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;

@@ -168,7 +168,7 @@ test('3: no permission is one line that says who has it', {
     bundle: true,
     platform: 'node',
     format: 'esm',
-    external: ['*/daemon/main.ts'],
+    external: ['*/daemon/main.ts', '*/daemon/libc.ts'],
     define: { WEFT_VERSION: '"9.9.9"' },
     banner: {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { FakeAgent } from './fake-agent.ts';
 import { child, root } from './harness.ts';
+import { sandbox } from './replies.ts';
 
 const weft = [process.execPath, '--import', import.meta.resolve('tsx'), join(root, 'agent/main.ts')];
 
@@ -26,6 +29,22 @@ describe('sandbox exec', { skip: process.getuid?.() !== 0 && 'needs root' }, () 
     const print = ['printf', '%s,', '--json', '-H', '--', '-h'];
     assert.equal((await exec('web', ...print)).stdout, '--json,-H,--,-h,');
     assert.equal((await exec('web', '--', ...print)).stdout, '--json,-H,--,-h,');
+  });
+
+  test("shows the command the sandbox's own files, and leaves the host's as they are", async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'weft-exec-'));
+    try {
+      const HostsPath = join(directory, 'hosts');
+      writeFileSync(HostsPath, '10.0.1.2\tweb\n');
+      const answer = { ...sandbox, HostsPath, ResolvConfPath: join(directory, 'gone') };
+      agent.answers.set('sandboxInspect', { status: 200, body: answer });
+      const [hosts, resolvConf] = ['/etc/hosts', '/etc/resolv.conf'].map((path) => readFileSync(path, 'utf8'));
+      const shown = await exec('web', '--', 'cat', '/etc/hosts', '/etc/resolv.conf');
+      assert.deepEqual(shown, { code: 0, stdout: `10.0.1.2\tweb\n${resolvConf}`, stderr: '' });
+      assert.equal(readFileSync('/etc/hosts', 'utf8'), hosts);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   test('127 for a command that is not there, 126 for one that cannot be executed', async () => {
