@@ -33,7 +33,7 @@ done
 mkdir -p /etc/weft /var/lib/weft
 mount --bind "$dir/etc" /etc/weft
 mount --bind "$dir/lib" /var/lib/weft
-rm -f /etc/resolv.conf
+rm -rf /etc/netns /etc/resolv.conf
 printf 'nameserver 198.51.100.1\noptions timeout:1 attempts:1\n' >/etc/resolv.conf
 echo "$name" >/etc/hostname
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$name" >/etc/hosts
