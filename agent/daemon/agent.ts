@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
 import type { Vault } from '../../controlplane/identity/vault.ts';
@@ -22,7 +21,6 @@ import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
-import { NETNS_FILES_DIR } from '../../dataplane/names.ts';
 import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { version } from '../version.ts';
@@ -34,7 +32,7 @@ import { Gateway } from './gateway.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import type { Logger } from './log.ts';
 import { Planner } from './planner.ts';
-import { SandboxFiles } from './sandbox-files.ts';
+import { fileRoots, SandboxFiles } from './sandbox-files.ts';
 import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
 
 const joinPortDefault = 2377;
@@ -84,7 +82,7 @@ export class Agent {
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
     this.#hostProbe = new HostProbe(init.log);
     this.files = new SandboxFiles({
-      roots: { owned: NETNS_FILES_DIR, adopted: join(init.config.runDir, 'sandboxes') },
+      roots: fileRoots(init.config.runDir),
       defaults: init.config.resolver,
       log: init.log,
     });

@@ -11,12 +11,18 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Log } from '../../controlplane/environment.ts';
-import { isOwnedNetns, NETNS_DIR } from '../../dataplane/names.ts';
+import { isOwnedNetns, NETNS_DIR, NETNS_FILES_DIR } from '../../dataplane/names.ts';
 import { writeInPlace } from '../files/in-place.ts';
 import { directoryOf, type FileName, type FileRoots, fileNames, mark, render } from '../files/render.ts';
 import { complaint, emptyResolver, firstOf, type HostResolver, type Resolver } from '../files/resolv-conf.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { conflict, RequestError } from './api-error.ts';
+
+/** Where a host has the files of its sandboxes; `new SandboxFiles({ roots, … }).sweep([])` leaves none there. */
+export const fileRoots = (runDir: string): FileRoots => ({
+  owned: NETNS_FILES_DIR,
+  adopted: join(runDir, 'sandboxes'),
+});
 
 export interface SandboxFilesInit {
   readonly roots: FileRoots;
