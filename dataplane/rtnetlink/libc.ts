@@ -10,6 +10,8 @@ const cSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const
 const cSend = libc.func('intptr_t send(int fd, const void *buffer, size_t length, int flags)');
 const cRecv = libc.func('intptr_t recv(int fd, void *buffer, size_t length, int flags)');
 const cSetns = libc.func('int setns(int fd, int type)');
+const cFcntl = libc.func('int fcntl(int fd, int command, ...)');
+const cPoll = libc.func('int poll(void *fds, unsigned long count, int timeoutMs)');
 
 const CLONE_NEWNET = 0x40000000;
 
@@ -73,39 +75,96 @@ export interface RawSocket {
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
-const NETLINK_ROUTE = 0;
+export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
 const SO_SNDBUFFORCE = 32;
 const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 const MSG_TRUNC = 0x20;
+const F_SETFL = 4;
+const F_SETOWN = 8;
+const F_SETSIG = 10;
+const O_NONBLOCK_ASYNC = 0o4000 | 0o20000;
+const SIGURG = 23;
+const POLLIN = 1;
 /** Errors of a whole batch, each echoing its header, are a few tens of KiB; the rest is room for notifications. */
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 
-/** Opens an rtnetlink socket in the calling thread's current namespace. */
+/** Opens an rtnetlink socket in the calling thread's current namespace. Throws SystemError. */
 export function openRawSocket(): RawSocket {
-  const fd: number = cSocket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, NETLINK_ROUTE);
-  if (fd < 0) throw new SystemError('open an rtnetlink socket', koffi.errno());
-  const option = (level: number, name: number, value: number): boolean => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeInt32LE(value);
-    return cSetsockopt(fd, level, name, bytes, 4) === 0;
-  };
+  return openNetlink(NETLINK_ROUTE);
+}
+
+/**
+ * Opens a socket that hears of changes in the calling thread's current namespace; `groups` are RTNLGRP_* or NFNLGRP_*.
+ * The process gets SIGURG when there is something to read (signal-driven I/O, signal(7), fcntl(2)): Node cannot wait for
+ * such a descriptor, and a thread that did would be one of libuv's four for good. By default that signal is ignored,
+ * so that one which comes late harms nobody. Throws SystemError.
+ */
+export function openWatchSocket(protocol: number, groups: readonly number[]): RawSocket {
+  const socket = openNetlink(protocol);
+  const { fd } = socket;
+  const signalled =
+    cFcntl(fd, F_SETOWN, 'int', process.pid) === 0 &&
+    cFcntl(fd, F_SETSIG, 'int', SIGURG) === 0 &&
+    cFcntl(fd, F_SETFL, 'int', O_NONBLOCK_ASYNC) === 0;
+  if (signalled && groups.every((group) => setOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group))) return socket;
+  const errno = koffi.errno();
+  socket.close();
+  throw new SystemError('listen to changes of the kernel', errno);
+}
+
+/** Descriptors to be asked about together: struct pollfd of poll(2), int fd, short events, short revents. */
+export class PollSet {
+  readonly #count: number;
+  readonly #bytes: Buffer;
+
+  constructor(fds: readonly number[]) {
+    this.#count = fds.length;
+    this.#bytes = Buffer.alloc(fds.length * 8);
+    for (const [index, fd] of fds.entries()) {
+      this.#bytes.writeInt32LE(fd, index * 8);
+      this.#bytes.writeInt16LE(POLLIN, index * 8 + 4);
+    }
+  }
+
+  /** Places of those that can be read, or have an error to tell, now. Throws SystemError. */
+  ready(): number[] {
+    if (cPoll(this.#bytes, this.#count, 0) < 0) throw new SystemError('poll', koffi.errno());
+    const ready: number[] = [];
+    for (let index = 0; index < this.#count; index++) {
+      if (this.#bytes.readInt16LE(index * 8 + 6) !== 0) ready.push(index);
+    }
+    return ready;
+  }
+}
+
+function setOption(fd: number, level: number, name: number, value: number): boolean {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  return cSetsockopt(fd, level, name, bytes, 4) === 0;
+}
+
+function openNetlink(protocol: number): RawSocket {
+  const fd: number = cSocket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, protocol);
+  if (fd < 0) throw new SystemError('open a netlink socket', koffi.errno());
   // Each of these only makes failures rarer or clearer, so an old kernel that refuses one is no reason to stop.
-  option(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
-  option(SOL_SOCKET, SO_SNDBUFFORCE, RECEIVE_BUFFER_BYTES);
-  option(SOL_NETLINK, NETLINK_CAP_ACK, 1);
-  option(SOL_NETLINK, NETLINK_EXT_ACK, 1);
-  option(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES);
+  setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, RECEIVE_BUFFER_BYTES);
+  setOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+  setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
   const address = Buffer.alloc(12);
   address.writeUInt16LE(AF_NETLINK);
   if (cBind(fd, address, address.length) < 0) {
     const errno = koffi.errno();
     closeSync(fd);
-    throw new SystemError('bind an rtnetlink socket', errno);
+    throw new SystemError('bind a netlink socket', errno);
   }
   return {
     fd,
@@ -125,7 +184,7 @@ export function openRawSocket(): RawSocket {
       if (length >= 0) return length;
       const errno = koffi.errno();
       if (errno === EAGAIN) return null;
-      throw new SystemError('receive from rtnetlink', errno);
+      throw new SystemError('receive from netlink', errno);
     },
     close: () => closeSync(fd),
   };

@@ -15,6 +15,7 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
+const IFLA_PROTINFO = 12;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
 const IFLA_EXT_MASK = 29;
@@ -133,6 +134,19 @@ export function decodeLink({ buffer, start, end }: Message): Link {
     vxlan,
     bridgePort,
   };
+}
+
+/** A bridge's own word on one of its ports: RTM_NEWLINK of family AF_BRIDGE. Null when it has none on the flags. */
+export function decodeBridgePortLink({
+  buffer,
+  start,
+  end,
+}: Message): { ifindex: number; port: BridgePortAttributes } | null {
+  let port: BridgePortAttributes | null = null;
+  eachAttribute(buffer, start + IFINFOMSG_LENGTH, end, (type, from, to) => {
+    if (type === IFLA_PROTINFO) port = decodeBridgePort(buffer, from, to);
+  });
+  return port && { ifindex: buffer.readInt32LE(start + 4), port };
 }
 
 function decodeVxlan(buffer: Buffer, start: number, end: number): VxlanAttributes {

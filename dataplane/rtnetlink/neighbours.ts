@@ -92,13 +92,14 @@ export function encodeNeighbourDump(writer: MessageWriter, seq: number, family: 
   writer.end();
 }
 
-/** One entry of a dump that can be of interest to us; the rest decode to null. */
+/** An entry that can be of interest to us. */
 export type ListedEntry =
   | {
       readonly kind: 'fdb';
       readonly ifindex: number;
       readonly mac: string;
       readonly vtep: string;
+      /** As ours are. */
       readonly permanent: boolean;
     }
   | { readonly kind: 'static'; readonly ifindex: number; readonly mac: string }
@@ -110,22 +111,9 @@ export type ListedEntry =
       readonly ours: boolean;
     };
 
-export function decodeNeighbour({ buffer, start, end }: Message): ListedEntry | null {
-  const family = buffer.readUInt8(start);
-  const ifindex = buffer.readInt32LE(start + 4);
-  const state = buffer.readUInt16LE(start + 8);
-  let mac = '';
-  let ip = '';
-  let protocol = 0;
-  let vlan = 0;
-  let ofBridge = false;
-  eachAttribute(buffer, start + NDMSG_LENGTH, end, (type, from, to) => {
-    if (type === NDA_LLADDR && to - from === 6) mac = macAt(buffer, from);
-    else if (type === NDA_DST) ip = ipAt(buffer, from, to);
-    else if (type === NDA_PROTOCOL) protocol = buffer[from] ?? 0;
-    else if (type === NDA_VLAN) vlan = buffer.readUInt16LE(from);
-    else if (type === NDA_MASTER) ofBridge = true;
-  });
+/** One entry of a dump; what cannot be of interest decodes to null. */
+export function decodeNeighbour(message: Message): ListedEntry | null {
+  const { family, ifindex, state, mac, ip, protocol, vlan, ofBridge } = fieldsOf(message);
   const permanent = (state & NUD_PERMANENT) !== 0;
   if (family !== AF_BRIDGE) {
     return permanent ? { kind: 'neighbour', ifindex, ip, mac, ours: protocol === OUR_PROTOCOL } : null;
@@ -133,4 +121,44 @@ export function decodeNeighbour({ buffer, start, end }: Message): ListedEntry | 
   // The bridge keeps one more copy of a static entry per VLAN of the port; vlan 0 stands for all of them.
   if (ofBridge) return !permanent && state & NUD_NOARP && vlan === 0 ? { kind: 'static', ifindex, mac } : null;
   return ip ? { kind: 'fdb', ifindex, mac, vtep: ip, permanent } : null;
+}
+
+/** An entry that came, changed or went. */
+export interface EntryEvent {
+  readonly kind: ListedEntry['kind'];
+  readonly ifindex: number;
+  /** The MAC of an FDB entry, the IP of a neighbour. */
+  readonly key: string;
+  /** Null when it went, or has become one that we would not list. */
+  readonly entry: ListedEntry | null;
+}
+
+/** Reads RTM_NEWNEIGH or RTM_DELNEIGH; a bridge's own entries, and copies per VLAN, decode to null. */
+export function decodeNeighbourEvent(message: Message): EntryEvent | null {
+  const { family, ifindex, mac, ip, vlan, ofBridge } = fieldsOf(message);
+  const entry = message.type === RTM_NEWNEIGH ? decodeNeighbour(message) : null;
+  if (family !== AF_BRIDGE) return { kind: 'neighbour', ifindex, key: ip, entry };
+  if (ofBridge) return vlan === 0 ? { kind: 'static', ifindex, key: mac, entry } : null;
+  return { kind: 'fdb', ifindex, key: mac, entry };
+}
+
+function fieldsOf({ buffer, start, end }: Message) {
+  const found = {
+    family: buffer.readUInt8(start),
+    ifindex: buffer.readInt32LE(start + 4),
+    state: buffer.readUInt16LE(start + 8),
+    mac: '',
+    ip: '',
+    protocol: 0,
+    vlan: 0,
+    ofBridge: false,
+  };
+  eachAttribute(buffer, start + NDMSG_LENGTH, end, (type, from, to) => {
+    if (type === NDA_LLADDR && to - from === 6) found.mac = macAt(buffer, from);
+    else if (type === NDA_DST) found.ip = ipAt(buffer, from, to);
+    else if (type === NDA_PROTOCOL) found.protocol = buffer[from] ?? 0;
+    else if (type === NDA_VLAN) found.vlan = buffer.readUInt16LE(from);
+    else if (type === NDA_MASTER) found.ofBridge = true;
+  });
+  return found;
 }

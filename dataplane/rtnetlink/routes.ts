@@ -12,7 +12,8 @@ import {
   RTM_GETROUTE,
 } from './wire.ts';
 
-// linux/if_addr.h: ifaddrmsg, IFA_*; linux/rtnetlink.h: rtmsg, RTA_*, RTN_*, RT_TABLE_*; linux/net_namespace.h: NETNSA_*.
+// linux/if_addr.h: ifaddrmsg, IFA_*; linux/rtnetlink.h: rtmsg, RTA_*, RTN_*, RT_TABLE_*; linux/net_namespace.h: NETNSA_*;
+// linux/netconf.h: netconfmsg, NETCONFA_*.
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const RTA_DST = 1;
@@ -27,6 +28,10 @@ const IFADDRMSG_LENGTH = 8;
 const RTMSG_LENGTH = 12;
 const NETNSA_NSID = 1;
 const NETNSA_FD = 3;
+const NETCONFMSG_LENGTH = 4;
+const NETCONFA_IFINDEX = 1;
+const NETCONFA_FORWARDING = 2;
+const NETCONFA_IFINDEX_ALL = -1;
 
 export interface Address {
   readonly ifindex: number;
@@ -130,4 +135,15 @@ export function decodeNetnsId({ buffer, start, end }: Message): number | null {
     if (type === NETNSA_NSID) id = buffer.readInt32LE(from);
   });
   return id < 0 ? null : id;
+}
+
+/** RTM_NEWNETCONF of the whole namespace: whether it forwards. Null when the message is on something else. */
+export function decodeForwarding({ buffer, start, end }: Message): boolean | null {
+  let ifindex = 0;
+  let forwarding: boolean | null = null;
+  eachAttribute(buffer, start + NETCONFMSG_LENGTH, end, (type, from) => {
+    if (type === NETCONFA_IFINDEX) ifindex = buffer.readInt32LE(from);
+    else if (type === NETCONFA_FORWARDING) forwarding = buffer.readInt32LE(from) !== 0;
+  });
+  return ifindex === NETCONFA_IFINDEX_ALL ? forwarding : null;
 }
