@@ -8,6 +8,7 @@ import {
   type ObservedSandboxDevice,
 } from './observed.ts';
 import type { DeviceChange, EntryAction, Step, Where } from './steps.ts';
+import { must, parseCidr, prefixOf } from './values.ts';
 
 const RANDOM_MAC = '';
 
@@ -155,7 +156,14 @@ function setDevice(observed: Observed, where: Where, name: string, set: DeviceCh
   }
   const devices = observed.sandboxes.get(where)?.devices;
   const device = devices?.get(name);
-  if (devices && device) devices.set(name, { ...device, ...changed(device, set) } satisfies ObservedSandboxDevice);
+  if (!devices || !device) return;
+  const onLink = set.up && !device.up ? withPrefixes(device.onLink, device.addresses) : device.onLink;
+  devices.set(name, { ...device, ...changed(device, set), onLink } satisfies ObservedSandboxDevice);
+}
+
+/** A device that is up has the kernel's own routes to the prefixes of its addresses. */
+function withPrefixes(onLink: ReadonlySet<string>, addresses: Iterable<string>): ReadonlySet<string> {
+  return new Set([...onLink, ...[...addresses].map((address) => prefixOf(must(parseCidr(address))))]);
 }
 
 function changed(device: ObservedDevice, set: DeviceChange): ObservedDevice {
@@ -182,9 +190,17 @@ function changeAddress(observed: Observed, step: Step & { kind: 'address-add' | 
   const device = devices?.get(step.name);
   if (!devices || !device) return;
   const addresses = new Set(device.addresses);
-  if (step.kind === 'address-add') addresses.add(step.address);
-  else addresses.delete(step.address);
-  devices.set(step.name, { ...device, addresses });
+  let { onLink } = device;
+  if (step.kind === 'address-add') {
+    addresses.add(step.address);
+    if (device.up) onLink = withPrefixes(onLink, [step.address]);
+  } else {
+    addresses.delete(step.address);
+    const others = withPrefixes(new Set(), addresses);
+    const prefix = prefixOf(step.address);
+    onLink = new Set([...onLink].filter((each) => each !== prefix || others.has(each)));
+  }
+  devices.set(step.name, { ...device, addresses, onLink });
 }
 
 function writeEntry({ weft }: Observed, device: string, write: EntryAction): void {

@@ -5,7 +5,7 @@ import { endpointObject, GATEWAY_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, sa
 import type { ObservedDevice, ObservedSandbox } from './observed.ts';
 import type { BridgePortAttributes } from './rtnetlink/links.ts';
 import type { DeviceChange, Where } from './steps.ts';
-import { addressOf, type IfName, must, parseCidr } from './values.ts';
+import { addressOf, type Cidr, type IfName, must, parseCidr, prefixLengthOf, prefixOf } from './values.ts';
 
 /** A leg with everything that its side of the host decides. */
 interface Place {
@@ -168,12 +168,19 @@ function diffLeg(draft: Draft, place: Place): boolean {
     draft.step('sandboxes', object, text, { kind: 'device-set', where: sandbox.netns, name, set }, needs);
   }
   // Behind the step that sets it up: a device that is down takes no route.
-  for (const destination of 'onLink' in leg ? leg.onLink : []) {
+  // The kernel itself adds the first of them, when the device comes up or gets its address.
+  const kept = inner?.up && addresses.has(leg.address) ? ownPrefix(leg.address) : [];
+  for (const destination of [...kept, ...('onLink' in leg ? leg.onLink : [])]) {
     if (inner?.up && inner.onLink.has(destination)) continue;
     const action = { kind: 'link-route', where: sandbox.netns, name, destination } as const;
     draft.step('sandboxes', object, `route to ${destination} is missing`, action, needs);
   }
   return true;
+}
+
+/** The prefix that the kernel routes to the leg by itself, where it does and routes of that family are listed. */
+function ownPrefix(address: Cidr): Cidr[] {
+  return address.includes(':') || prefixLengthOf(address) === 32 ? [] : [prefixOf(address)];
 }
 
 function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined): void {

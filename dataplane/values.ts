@@ -96,3 +96,14 @@ export function addressOf(cidr: Cidr): Ip {
 export function prefixLengthOf(cidr: Cidr): number {
   return Number(cidr.slice(cidr.indexOf('/') + 1));
 }
+
+/** `10.0.1.2/24` to `10.0.1.0/24`: the prefix that the kernel routes to the device that has the address. */
+export function prefixOf(cidr: Cidr): Cidr {
+  const bits = prefixLengthOf(cidr);
+  if (cidr.includes(':')) return must(parseCidr(`${ipaddr.IPv6.networkAddressFromCIDR(cidr).toString()}/${bits}`));
+  const address = addressOf(cidr)
+    .split('.')
+    .reduce((sum, byte) => sum * 256 + Number(byte), 0);
+  const network = address - (address % 2 ** (32 - bits));
+  return `${[24, 16, 8, 0].map((shift) => (network >>> shift) & 0xff).join('.')}/${bits}` as Cidr;
+}

@@ -57,6 +57,15 @@ test('a subnet that a network was given later is a route on the same leg, made a
   assert.equal(lines(wider, emptyObserved()).at(-2), route);
 });
 
+test('the route to its own subnet that a sandbox has lost is made again', () => {
+  const kernel = kernelOf(one);
+  const { devices } = kernel.sandboxes.get('/run/netns/weft-one') ?? assert.fail();
+  const leg = devices.get('eth0') ?? assert.fail();
+  assert.deepEqual([...leg.onLink], ['10.0.0.0/16']);
+  devices.set('eth0', { ...leg, onLink: new Set() });
+  assert.deepEqual(lines(one, kernel), ['nsenter --net=/run/netns/weft-one ip route replace 10.0.0.0/16 dev eth0']);
+});
+
 test('nothing to do for what is there', () => {
   assert.deepEqual(lines(one, kernelOf(one)), []);
 });

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseCidr, parseIfName, parseIp, parseMac, parseNetnsPath, parseVni } from '../../../dataplane/values.ts';
+import {
+  must,
+  parseCidr,
+  parseIfName,
+  parseIp,
+  parseMac,
+  parseNetnsPath,
+  parseVni,
+  prefixOf,
+} from '../../../dataplane/values.ts';
 
 const parsers = { parseCidr, parseIfName, parseIp, parseMac, parseNetnsPath };
 
@@ -52,4 +61,17 @@ test('parsing what was parsed changes nothing', () => {
       if (once.ok) assert.deepEqual(parseIp(once.value), once);
     }),
   );
+});
+
+test('the prefix that the kernel routes for an address', () => {
+  for (const [address, prefix] of [
+    ['10.0.1.2/24', '10.0.1.0/24'],
+    ['172.18.255.254/16', '172.18.0.0/16'],
+    ['192.0.2.77/27', '192.0.2.64/27'],
+    ['255.255.255.255/1', '128.0.0.0/1'],
+    ['10.0.1.2/32', '10.0.1.2/32'],
+    ['10.0.1.2/0', '0.0.0.0/0'],
+    ['fd00::1:2/112', 'fd00::1:0/112'],
+  ] as const)
+    assert.equal(prefixOf(must(parseCidr(address))), prefix);
 });
