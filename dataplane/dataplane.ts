@@ -1,26 +1,34 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { applyToModel } from './after.ts';
-import { apply, type DeviceIndexes, type Outcome } from './apply.ts';
+import { apply, type Outcome } from './apply.ts';
 import { deferred } from './deferred.ts';
 import type { Desired, RemoteEndpoint } from './desired.ts';
 import { type Difference, diffInParts } from './diff.ts';
+import { Doubts } from './doubts.ts';
+import type { Drift, DriftMode } from './drift.ts';
+import { DriftKeeper } from './drift-keeper.ts';
 import { Failures, objectsOf } from './failures.ts';
+import { Generations } from './generations.ts';
+import { Listener } from './listener.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
+import { Model } from './model.ts';
 import { endpointObject } from './objects.ts';
-import { observe, observeNewSandboxes } from './observe.ts';
-import type { Observed } from './observed.ts';
+import { observe } from './observe.ts';
 import { inSlices } from './slices.ts';
 import type { ObjectStatus } from './status.ts';
-import type { Step } from './steps.ts';
 import type { Vni } from './values.ts';
+import type { SetOptions, Wanted } from './wanted.ts';
 
 export interface DataPlaneOptions {
   readonly log: Log;
   /** Directory on a tmpfs that a reboot empties, for what must be remembered just as long as the kernel remembers it. */
   readonly runDir: string;
-  /** How often the kernel is listed whole. @default 10000: how long a change by someone else may last */
+  /**
+   * How often the kernel is listed whole. @default 9500: a change by someone else that was not heard of lasts ten seconds at
+   * most, listing and repair included
+   */
   readonly sweepMs?: number;
+  /** What becomes of changes by someone else. @default repair */
+  readonly drift?: DriftMode;
   /** @default 250 */
   readonly retryMinMs?: number;
   /** @default 10000 */
@@ -29,15 +37,12 @@ export interface DataPlaneOptions {
   readonly now?: () => number;
 }
 
-export interface SetOptions {
-  /** False until the caller knows everything that is wanted; until then nothing is removed for not being wanted. */
-  readonly prune: boolean;
-}
-
 /** Counts since the start, durations of the last pass. */
 export interface DataPlaneStats {
   readonly passes: number;
   readonly listings: number;
+  /** Listings because somebody was heard to change something. */
+  readonly doubts: number;
   readonly steps: number;
   /** Steps that undid a change by someone else. */
   readonly repairs: number;
@@ -46,55 +51,53 @@ export interface DataPlaneStats {
   readonly lastListMs: number;
 }
 
-interface Wanted extends SetOptions {
-  readonly desired: Desired;
-}
-
-/** Lines a pass may log about its steps; the rest is counted. */
-const LOGGED_STEPS_MAX = 20;
-/** Steps that one turn of the event loop may carry over into what is known of the kernel: well under 1 ms. */
-const STEPS_PER_TURN = 1024;
-
 /**
  * Keeps the kernel as it is wanted. `set` hands over the whole wanted state; one loop takes the difference from what the
- * kernel is known to have and applies it. What is known is listed at the start, after any failure and on every sweep, and
- * carried forward in between, so that a small change costs a small step. Stopping leaves the kernel as it is.
+ * kernel is known to have and applies it. What is known is listed at the start, when the kernel is heard to have changed
+ * otherwise, after any failure and on every sweep, and carried forward in between, so that a small change costs a small
+ * step. Stopping leaves the kernel as it is.
  */
 export class DataPlane implements AsyncDisposable {
   readonly #log: Log;
   readonly #runDir: string;
-  readonly #sweepMs: number;
   readonly #retryMinMs: number;
   readonly #retryMaxMs: number;
   readonly #now: () => number;
   readonly #failures: Failures;
+  readonly #drift: DriftKeeper;
+  readonly #model: Model;
+  readonly #doubts: Doubts;
   readonly #stop = new AbortController();
+  readonly #generations = new Generations(this.#stop.signal);
   #loop: Promise<void> | null = null;
+  /** Passes, and listings for others: one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   #wanted: Wanted | null = null;
-  /** Counts `set` and `sweep`; a pass settles every generation up to the one it started with. */
-  #generation = 0;
-  #settledGeneration = 0;
   /** What the last pass applied, to tell drift from a change of mind. */
   #applied: Wanted | null = null;
-  #known: Observed | null = null;
-  readonly #indexes: DeviceIndexes = new Map();
-  #listedGateway: string | null = null;
   #appliedRemotes = new Map<Vni, readonly RemoteEndpoint[]>();
-  #nextSweepAtMs = 0;
+  /** The next listing is for a repair of all drift, also of what is only observed. */
+  #fix = false;
   #listFailure: { readonly error: Error; readonly delayMs: number; readonly retryAtMs: number } | null = null;
   #wake: () => void = () => undefined;
-  #passDone = deferred<void>();
-  #stats = { passes: 0, listings: 0, steps: 0, repairs: 0, failures: 0, lastPassMs: 0, lastListMs: 0 };
+  #stats = { passes: 0, steps: 0, repairs: 0, failures: 0, lastPassMs: 0 };
 
   constructor(options: DataPlaneOptions) {
-    this.#log = options.log;
-    this.#runDir = options.runDir;
-    this.#sweepMs = options.sweepMs ?? 10_000;
+    const { log, runDir, sweepMs = 9_500, drift: mode = 'repair' } = options;
+    this.#log = log;
+    this.#runDir = runDir;
     this.#retryMinMs = options.retryMinMs ?? 250;
     this.#retryMaxMs = options.retryMaxMs ?? 10_000;
     this.#now = options.now ?? (() => performance.now());
     this.#failures = new Failures({ minMs: this.#retryMinMs, maxMs: this.#retryMaxMs });
+    this.#drift = new DriftKeeper({ mode, log, failures: this.#failures });
+    this.#doubts = new Doubts(log, this.#now);
+    this.#model = new Model({ runDir, sweepMs, now: this.#now });
+  }
+
+  get driftMode(): DriftMode {
+    return this.#drift.mode;
   }
 
   /** Starts the loop; it ends with the signal. Throws when started twice. */
@@ -115,29 +118,55 @@ export class DataPlane implements AsyncDisposable {
 
   /** Hands over the whole wanted state. Returns its generation, for `settled`. The last one wins. */
   set(desired: Desired, { prune }: SetOptions): number {
-    if (this.#wanted?.desired === desired && this.#wanted.prune === prune) return this.#generation;
+    if (this.#wanted?.desired === desired && this.#wanted.prune === prune) return this.#generations.last;
     this.#wanted = { desired, prune };
     return this.#wakeUp();
   }
 
-  /** Lists the kernel and repairs it now; resolves when that is done. */
+  /** Lists the kernel, and repairs it unless drift is only observed, now; resolves when that is done. */
   async sweep(signal?: AbortSignal): Promise<void> {
-    this.#nextSweepAtMs = 0;
+    this.#model.sweepNow();
     await this.settled(this.#wakeUp(), signal);
   }
 
+  /** Lists the kernel and repairs it now, also where drift is only observed. Resolves to the steps that this took. */
+  async repair(signal?: AbortSignal): Promise<number> {
+    const before = this.#stats.repairs;
+    this.#fix = true;
+    await this.sweep(signal);
+    return this.#stats.repairs - before;
+  }
+
+  /** Lists the kernel, and what of it is not as wanted, or somebody else's in a place of ours. Changes nothing. */
+  async drift(signal?: AbortSignal): Promise<Drift[]> {
+    await this.settled(undefined, signal);
+    return this.#exclusively(async () => {
+      const wanted = this.#applied;
+      if (!wanted) return [];
+      const observed = await observe(wanted.desired, this.#runDir);
+      const difference = await inSlices(diffInParts(wanted.desired, observed, { prune: wanted.prune, randomMac }));
+      return this.#drift.update(difference, observed).all;
+    });
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
   #wakeUp(): number {
-    this.#generation++;
+    const generation = this.#generations.next();
     this.#wake();
-    return this.#generation;
+    return generation;
   }
 
   /**
    * Resolves when a pass has tried everything of this generation; what failed says `status`. Rejects when the signal
    * aborts or the data plane stops first.
    */
-  async settled(generation = this.#generation, signal?: AbortSignal): Promise<void> {
-    while (this.#settledGeneration < generation) await this.#nextPass(signal);
+  async settled(generation = this.#generations.last, signal?: AbortSignal): Promise<void> {
+    while (!this.#generations.isSettled(generation)) await this.#generations.nextPass(signal);
   }
 
   /**
@@ -145,9 +174,9 @@ export class DataPlane implements AsyncDisposable {
    * wrong with it, or with what it depends on, at the first try; the loop goes on trying.
    */
   async whenApplied(endpointId: string, signal?: AbortSignal): Promise<void> {
-    const generation = this.#generation;
-    while (this.#settledGeneration < generation) {
-      await this.#nextPass(signal);
+    const generation = this.#generations.last;
+    while (!this.#generations.isSettled(generation)) {
+      await this.#generations.nextPass(signal);
       if (this.#listFailure) throw this.#listFailure.error;
     }
     const object = endpointObject(endpointId);
@@ -156,23 +185,8 @@ export class DataPlane implements AsyncDisposable {
     for (const key of [object, ...needs]) {
       const error = this.#failures.error(key);
       if (error) throw error;
-    }
-  }
-
-  async #nextPass(signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
-    if (this.#stop.signal.aborted) throw new Error('the data plane is stopped');
-    const { promise, resolve, reject } = deferred<void>();
-    const abort = (): void => reject(signal?.reason);
-    const stop = (): void => reject(new Error('the data plane is stopped'));
-    signal?.addEventListener('abort', abort, { once: true });
-    this.#stop.signal.addEventListener('abort', stop, { once: true });
-    this.#passDone.promise.then(resolve, reject);
-    try {
-      await promise;
-    } finally {
-      signal?.removeEventListener('abort', abort);
-      this.#stop.signal.removeEventListener('abort', stop);
+      const drift = this.#drift.held.get(key);
+      if (drift !== undefined) throw new Error(`${key}: ${drift}`);
     }
   }
 
@@ -189,46 +203,53 @@ export class DataPlane implements AsyncDisposable {
     for (const object of this.#failures.objects()) {
       if (!statuses.has(object)) statuses.set(object, this.#failures.statusOf(object, [], toWallMs));
     }
+    for (const [object, why] of this.#drift.held) statuses.set(object, { state: 'pending', why });
     return statuses;
   }
 
   get stats(): DataPlaneStats {
-    return { ...this.#stats };
+    const { listings, lastListMs } = this.#model;
+    return { ...this.#stats, doubts: this.#doubts.listings, listings, lastListMs };
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
+    using listener = new Listener({
+      log: this.#log,
+      doubt: (why) => {
+        if (this.#doubts.hear(why)) this.#wake();
+      },
+    });
     while (!signal.aborted) {
       await this.#untilDue();
       if (signal.aborted) break;
-      if (!this.#wanted) continue;
-      const generation = this.#generation;
+      const wanted = this.#wanted;
+      if (!wanted) continue;
+      const generation = this.#generations.last;
       try {
-        await this.#pass(this.#wanted);
-        this.#settledGeneration = generation;
+        await this.#exclusively(() => this.#pass(wanted, listener));
         this.#listFailure = null;
+        this.#generations.passed(generation);
       } catch (cause) {
-        this.#known = null;
+        this.#model.forget();
         const delayMs = Math.min((this.#listFailure?.delayMs ?? this.#retryMinMs / 2) * 2, this.#retryMaxMs);
         const error = new Error(`reconcile the kernel: ${messageOf(cause)}`, { cause });
         if (this.#listFailure?.error.message !== error.message) {
           this.#log.error({ err: error }, `${error.message}; retrying in ${delayMs} ms`);
         }
         this.#listFailure = { error, delayMs, retryAtMs: this.#now() + delayMs };
+        this.#generations.passed(null);
       }
-      const done = this.#passDone;
-      this.#passDone = deferred<void>();
-      done.resolve();
     }
   }
 
-  /** Waits until there is something to do: a new generation, a retry, or the sweep. */
+  /** Waits until there is something to do: a new generation, something heard, a retry, or the sweep. */
   async #untilDue(): Promise<void> {
     const due = (): number => {
       if (!this.#wanted) return Number.POSITIVE_INFINITY;
       if (this.#listFailure) return this.#listFailure.retryAtMs;
-      if (this.#settledGeneration < this.#generation) return 0;
-      return Math.min(this.#nextSweepAtMs, this.#failures.nextRetryAtMs());
+      if (this.#generations.due) return 0;
+      return Math.min(this.#model.nextSweepAtMs, this.#failures.nextRetryAtMs(), this.#doubts.dueMs);
     };
     while (!this.#stop.signal.aborted) {
       const waitMs = due() - this.#now();
@@ -241,65 +262,69 @@ export class DataPlane implements AsyncDisposable {
     }
   }
 
-  async #pass(wanted: Wanted): Promise<void> {
+  async #pass(wanted: Wanted, listener: Listener): Promise<void> {
+    listener.pause();
+    try {
+      await this.#reconcile(wanted, listener);
+    } catch (error) {
+      this.#model.forget();
+      throw error;
+    } finally {
+      await listener.resume(this.#model.known);
+    }
+  }
+
+  async #reconcile(wanted: Wanted, listener: Listener): Promise<void> {
     const startMs = this.#now();
-    const mayBeDrift = this.#applied?.desired === wanted.desired && this.#applied.prune === wanted.prune;
-    const wasClean = mayBeDrift && this.#failures.size === 0;
-    let listed = await this.#refresh(wanted);
+    let listed = await this.#refresh(wanted, listener);
     let difference = await this.#difference(wanted);
     if (!listed && difference.conflicts.some(({ object }) => !this.#failures.isHeld(object, startMs))) {
       // What is in the way may have gone since the kernel was listed.
-      this.#known = null;
-      listed = await this.#refresh(wanted);
+      this.#model.forget();
+      listed = await this.#refresh(wanted, listener);
       difference = await this.#difference(wanted);
+    }
+    const { known } = this.#model;
+    if (listed && known) {
+      this.#drift.listed(this.#applied, wanted, difference, known, this.#fix);
+      this.#fix = false;
     }
     const nowMs = this.#now();
     const isHeld = (object: string): boolean => this.#failures.isHeld(object, nowMs);
-    const steps =
-      this.#failures.size === 0
-        ? difference.steps
-        : difference.steps.filter(({ object, needs }) => !isHeld(object) && !needs.some(isHeld));
+    const isFree = this.#failures.size === 0 && this.#drift.held.size === 0;
+    const steps = isFree
+      ? difference.steps
+      : difference.steps.filter((step) => !this.#drift.holds(step) && !isHeld(step.object) && !step.needs.some(isHeld));
     const outcome =
-      steps.length > 0 ? await apply(steps, this.#runDir, this.#indexes) : { applied: [], failures: new Map() };
-    for (const [index, step] of outcome.applied.entries()) {
-      if (this.#known) applyToModel(this.#known, step);
-      if (index % STEPS_PER_TURN === STEPS_PER_TURN - 1) await nextTurn();
+      steps.length > 0 ? await apply(steps, this.#runDir, this.#model.indexes) : { applied: [], failures: new Map() };
+    await this.#model.carry(outcome.applied);
+    if (outcome.applied.some(({ kind }) => kind === 'netns-add')) {
+      await listener.follow(wanted.desired.sandboxes.map(({ netns }) => netns));
     }
     this.#remember(wanted, outcome, difference);
     this.#applied = wanted;
     this.#stats.passes++;
     this.#stats.steps += outcome.applied.length;
-    if (wasClean && listed) this.#stats.repairs += outcome.applied.length;
+    this.#stats.repairs += this.#drift.applied(outcome.applied, listed, this.#now());
     this.#stats.lastPassMs = this.#now() - startMs;
-    this.#logSteps(outcome.applied, wasClean && listed);
   }
 
-  /** Makes `#known` current for this wanted state; true when the whole kernel was listed for it. */
-  async #refresh({ desired }: Wanted): Promise<boolean> {
-    const startMs = this.#now();
-    const gateway = desired.gatewayBridge?.name ?? null;
-    // A bridge of that name may be there already, and only the bridge that was asked for is listed with its addresses.
-    const gatewayIsListed = gateway === null || gateway === this.#listedGateway;
-    if (this.#known && gatewayIsListed && startMs < this.#nextSweepAtMs) {
-      const wantedNetns = new Set<string>(desired.sandboxes.map(({ netns }) => netns));
-      for (const netns of this.#known.sandboxes.keys())
-        if (!wantedNetns.has(netns)) this.#known.sandboxes.delete(netns);
-      if (await observeNewSandboxes(this.#known, desired)) return false;
-    }
+  /** Makes what is known current for this wanted state; true when the whole kernel was listed for it. */
+  async #refresh({ desired }: Wanted, listener: Listener): Promise<boolean> {
+    const doubt = this.#doubts.due();
+    if (doubt !== null) this.#model.forget();
+    const listed = await this.#model.refresh(desired, listener, () => this.#doubts.clear());
+    if (!listed) return false;
     this.#appliedRemotes.clear();
-    this.#indexes.clear();
-    this.#known = await observe(desired, this.#runDir);
-    this.#listedGateway = gateway;
-    this.#nextSweepAtMs = this.#now() + this.#sweepMs;
-    this.#stats.listings++;
-    this.#stats.lastListMs = this.#now() - startMs;
+    if (doubt !== null) this.#doubts.listed(doubt, this.#model.lastListMs);
     return true;
   }
 
   #difference({ desired, prune }: Wanted): Promise<Difference> {
-    if (!this.#known) throw new Error('nothing is known of the kernel');
+    const { known } = this.#model;
+    if (!known) throw new Error('nothing is known of the kernel');
     if (this.#applied?.prune !== prune) this.#appliedRemotes.clear();
-    return inSlices(diffInParts(desired, this.#known, { prune, randomMac, appliedRemotes: this.#appliedRemotes }));
+    return inSlices(diffInParts(desired, known, { prune, randomMac, appliedRemotes: this.#appliedRemotes }));
   }
 
   /** Keeps what failed for the next try, and forgets what is known of the kernel when a step failed. */
@@ -314,8 +339,8 @@ export class DataPlane implements AsyncDisposable {
       (object) => conflicting.has(object) || outcome.failures.has(object) || this.#failures.isHeld(object, nowMs),
     );
     for (const object of recovered) this.#log.info({ object }, `${object} is as wanted again`);
-    if (outcome.failures.size > 0) this.#known = null;
-    if (this.#failures.size === 0)
+    if (outcome.failures.size > 0) this.#model.forget();
+    if (this.#failures.size === 0 && this.#drift.held.size === 0)
       for (const { vni, remotes } of desired.overlays) this.#appliedRemotes.set(vni, remotes);
     else this.#appliedRemotes.clear();
   }
@@ -327,17 +352,6 @@ export class DataPlane implements AsyncDisposable {
     const text = `${error.message}; retrying in ${Math.round(delayMs)} ms`;
     if (before?.message === error.message) this.#log.debug({ object }, text);
     else this.#log.error({ object, err: error }, text);
-  }
-
-  #logSteps(steps: readonly Step[], repairs: boolean): void {
-    if (steps.length === 0) return;
-    const verb = repairs ? 'repaired drift' : 'applied';
-    const write = repairs ? this.#log.warn : this.#log.debug;
-    for (const { object, why, kind } of steps.slice(0, LOGGED_STEPS_MAX)) {
-      write.call(this.#log, { object, why, kind }, `${verb}: ${object}: ${why} (${kind})`);
-    }
-    const more = steps.length - LOGGED_STEPS_MAX;
-    if (more > 0) write.call(this.#log, { more }, `${verb}: ${more} more steps`);
   }
 }
 

@@ -49,6 +49,11 @@ export class Failures {
     return delayMs;
   }
 
+  /** Leaves an object alone until then, though nothing failed in trying. */
+  hold(object: string, error: Error, untilMs: number): void {
+    this.#failures.set(object, { error, attempts: 0, retryAtMs: untilMs });
+  }
+
   /** Forgets the objects that were tried and did not fail; returns them. */
   keepOnly(stillFailing: (object: string) => boolean): string[] {
     const recovered = [...this.#failures.keys()].filter((object) => !stillFailing(object));

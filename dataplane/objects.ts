@@ -11,3 +11,5 @@ export const endpointObject = (endpointId: string): string => `endpoint/${endpoi
 export const remoteObject = (vni: number | Vni, what: string): string => `remote/${vni}/${what}`;
 /** Something of ours that nothing wants any more, by its kernel name. Listed only while its removal fails. */
 export const leftoverObject = (name: string): string => `leftover/${name}`;
+/** Something of somebody else's in a place of ours; listed as drift, never touched. */
+export const foreignObject = (name: string): string => `foreign/${name}`;

@@ -143,8 +143,11 @@ async function observeOverlays(observed: Observed): Promise<Links> {
         const name = links.get(entry.ifindex)?.name;
         if (name === undefined) return null;
         // Straight into the maps, not into a list first: filling them from 100,000 entries at once would block.
-        if (entry.kind === 'fdb') weft.tunnels.get(name)?.fdb.set(entry.mac, entry.vtep);
-        else if (entry.kind === 'neighbour') {
+        if (entry.kind === 'fdb' && entry.permanent) weft.tunnels.get(name)?.fdb.set(entry.mac, entry.vtep);
+        else if (entry.kind === 'fdb') {
+          const foreign = weft.foreignFdb.get(name) ?? new Map<string, string>();
+          weft.foreignFdb.set(name, foreign.set(entry.mac, entry.vtep));
+        } else if (entry.kind === 'neighbour') {
           weft.tunnels.get(name)?.neighbours.set(entry.ip, { mac: entry.mac, ours: entry.ours });
         } else weft.statics.set(name, (weft.statics.get(name) ?? new Set<string>()).add(entry.mac));
         return null;
@@ -171,7 +174,10 @@ export async function observeNewSandboxes(observed: Observed, desired: Desired):
 
 /** Empties what a listing of one family has filled so far, because it is about to be read again. */
 function forget(weft: Observed['weft'], family: number): void {
-  if (family === AF_BRIDGE) weft.statics.clear();
+  if (family === AF_BRIDGE) {
+    weft.statics.clear();
+    weft.foreignFdb.clear();
+  }
   for (const { fdb, neighbours } of weft.tunnels.values()) {
     if (family === AF_BRIDGE) fdb.clear();
     else for (const ip of neighbours.keys()) if (ip.includes(':') === (family === AF_INET6)) neighbours.delete(ip);

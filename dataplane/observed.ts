@@ -35,12 +35,14 @@ export interface ObservedOverlayNetns {
   readonly tunnels: Map<string, ObservedTunnel>;
   /** Port name to the MACs that are tied to it. */
   readonly statics: Map<string, Set<string>>;
+  /** VXLAN device name to FDB entries that are not permanent, as ours are: inner MAC to VTEP. Not in `tunnels`. */
+  readonly foreignFdb: Map<string, Map<string, string>>;
 }
 
 export interface ObservedTunnel {
   /** It can hold IPv6 neighbours. */
   ipv6: boolean;
-  /** Inner MAC to VTEP. */
+  /** Inner MAC to VTEP; permanent entries only. */
   readonly fdb: Map<string, string>;
   /** Inner IP to inner MAC. */
   readonly neighbours: Map<string, { readonly mac: string; readonly ours: boolean }>;
@@ -83,7 +85,14 @@ export const DEFAULT_PORT: BridgePortAttributes = {
 export function emptyObserved(): Observed {
   return {
     host: { devices: new Map(), gatewayAddresses: new Set(), rules: null, forwarding: { on: false, byUs: false } },
-    weft: { state: 'missing', quiet: false, devices: new Map(), tunnels: new Map(), statics: new Map() },
+    weft: {
+      state: 'missing',
+      quiet: false,
+      devices: new Map(),
+      tunnels: new Map(),
+      statics: new Map(),
+      foreignFdb: new Map(),
+    },
     sandboxes: new Map(),
     ownedNetns: new Set(),
   };

@@ -74,7 +74,11 @@ function chainsFor({ bridge, address, bridgeIsOurs, guardForwarding }: RulesInpu
  * that was written, else `altered`.
  */
 export function digestOfListing(json: string): string {
-  const listed = rulesIn(json);
+  return digestOfComments(rulesIn(json));
+}
+
+/** The same, of the comments of all rules. */
+export function digestOfComments(listed: readonly string[]): string {
   const first = /^weft ([0-9a-f]{16}) (\d+)$/.exec(listed[0] ?? '');
   if (!first?.[1] || Number(first[2]) !== listed.length) return 'altered';
   return listed.every((comment) => comment === listed[0]) ? first[1] : 'altered';

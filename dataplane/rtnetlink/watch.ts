@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { SLICE_MS } from '../slices.ts';
 import type { NetnsPath } from '../values.ts';
 import {
   ENOBUFS,
@@ -43,8 +44,6 @@ export type HeardKind = keyof typeof HEARD;
 
 /** Longer than any notification: those are single objects. */
 const DATAGRAM_BYTES = 64 * 1024;
-/** How long one turn of the event loop may be kept by a storm of notifications. */
-const SLICE_MS = 5;
 
 interface Ear {
   readonly netns: NetnsPath | null;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { must, parseCidr, parseIp } from '../../../dataplane/values.ts';
+import { allOk, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
 import { endpointId, GATEWAY, macOf, overlay, remote, sandbox, wanted } from './wanted.ts';
 
@@ -9,22 +10,6 @@ const mtuOf = async (host: Host, netns: string, device: string): Promise<number>
   const [link] = JSON.parse(await host.run('ip', '-j', '-n', netns, 'link', 'show', device)) as { mtu: number }[];
   return link?.mtu ?? 0;
 };
-/** Runs one more sweep and says how many steps it took. */
-const stepsOfSweep = async (host: Host): Promise<number> => {
-  const before = await host.stats();
-  await host.sweep();
-  return (await host.stats()).steps - before.steps;
-};
-/** Waits until every object of the host is as wanted, five seconds at most. */
-const allOk = async (host: Host): Promise<void> => {
-  const deadlineMs = Date.now() + 5000;
-  for (;;) {
-    const status = await host.status();
-    if (Object.values(status).every(({ state }) => state === 'ok')) return;
-    assert.ok(Date.now() < deadlineMs, JSON.stringify(status, null, 2));
-  }
-};
-
 test('two hosts, one overlay: containers reach each other, and only within their network', async (t) => {
   await using a = await Host.start();
   await using b = await Host.start();
@@ -132,94 +117,6 @@ test('IPv6 inside, over an IPv6 underlay', async () => {
   await Promise.all([a.set(state(1, vtepA, 2, vtepB)), b.set(state(2, vtepB, 1, vtepA))]);
   assert.ok(await a.pings('weft-six', 'fd00::2'));
   assert.equal(await stepsOfSweep(a), 0);
-});
-
-test('a change by someone else is repaired and named', async (t) => {
-  await using a = await Host.start();
-  await using b = await Host.start();
-  await connect(a, b);
-  const one = sandbox('one', 1, [4097], true);
-  await b.set(
-    wanted({ overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')])], sandboxes: [sandbox('two', 2, [4097])] }),
-  );
-  await a.set(
-    wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])], sandboxes: [one], gatewayBridge: GATEWAY }),
-  );
-  assert.ok(await a.pings('weft-one', '10.0.0.2'));
-  assert.equal(await stepsOfSweep(a), 0);
-  const port = `wv${endpointId(4097, 1).slice(0, 12)}`;
-  const gatewayPort = `wg${endpointId(0, 1).slice(0, 12)}`;
-  const inWeft = (...command: string[]): string[] => [...OVERLAY_NS, ...command];
-  const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-one', ...command];
-
-  const changes: [string, string[], RegExp][] = [
-    ['FDB entry', inWeft('bridge', 'fdb', 'del', macOf(4097, 2), 'dev', 'wx4097', 'self'), /missing/],
-    [
-      'FDB entry leads astray',
-      inWeft('bridge', 'fdb', 'replace', macOf(4097, 2), 'dev', 'wx4097', 'dst', '10.99.0.77', 'self', 'permanent'),
-      /10\.99\.0\.77/,
-    ],
-    [
-      'extra FDB entry',
-      inWeft('bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'permanent'),
-      /extra/,
-    ],
-    ['neighbour', inWeft('ip', 'neigh', 'del', '10.0.0.2', 'dev', 'wx4097'), /missing/],
-    ['static entry of a port', inWeft('bridge', 'fdb', 'del', macOf(4097, 1), 'dev', port, 'master'), /static FDB/],
-    ['bridge', inWeft('ip', 'link', 'del', 'wb4097'), /missing/],
-    ['bridge down', inWeft('ip', 'link', 'set', 'wb4097', 'down'), /is down/],
-    ['VXLAN device', inWeft('ip', 'link', 'del', 'wx4097'), /missing/],
-    [
-      'VXLAN device that learns',
-      inWeft('ip', 'link', 'set', 'wx4097', 'type', 'vxlan', 'id', '4097', 'learning'),
-      /learns/,
-    ],
-    ['veth', inWeft('ip', 'link', 'del', port), /missing/],
-    ['veth MTU', inWeft('ip', 'link', 'set', port, 'mtu', '1400'), /MTU \(1400, not 1450\)/],
-    ['port flag', inWeft('ip', 'link', 'set', port, 'type', 'bridge_slave', 'learning', 'on'), /learning/],
-    ['MAC in the sandbox', inOne('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:77'), /02:00:00:00:00:77/],
-    ['address', inOne('ip', 'address', 'flush', 'dev', 'eth0'), /address/],
-    ['sandbox end down', inOne('ip', 'link', 'set', 'eth0', 'down'), /is down/],
-    ['default route', inOne('ip', 'route', 'del', 'default'), /default route is missing/],
-    ['gateway port', ['ip', 'link', 'del', gatewayPort], /missing/],
-    [
-      'gateway port not isolated',
-      ['ip', 'link', 'set', gatewayPort, 'type', 'bridge_slave', 'isolated', 'off'],
-      /isolated/,
-    ],
-    ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
-    ['all rules', ['nft', 'flush', 'ruleset'], /nft table missing/],
-    ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table was altered/],
-    ['rules of a chain', ['nft', 'flush chain inet weft forward'], /nft table was altered/],
-    ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
-    ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
-    ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],
-  ];
-  for (const [what, command, named] of changes) {
-    await t.test(what, async () => {
-      await a.log();
-      await a.run(...command);
-      await a.sweep();
-      const log = await a.log();
-      assert.ok(
-        log.some((line) => line.startsWith('repaired drift') && named.test(line)),
-        log.join('\n'),
-      );
-      // A namespace that was deleted holds its devices until the kernel has taken them down, in its own time.
-      await allOk(a);
-      assert.equal(await stepsOfSweep(a), 0);
-      assert.ok(await a.pings('weft-one', '10.0.0.2'), 'network');
-      assert.ok(await a.pings('weft-one', '172.18.0.1'), 'gateway');
-    });
-  }
-  await t.test('the sweep comes by itself', async () => {
-    const desired = wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])] });
-    await a.restart(20);
-    await a.set(desired);
-    await a.run(...inWeft('bridge', 'fdb', 'del', macOf(4097, 2), 'dev', 'wx4097', 'self'));
-    const deadlineMs = Date.now() + 5000;
-    while ((await a.stats()).repairs === 0) assert.ok(Date.now() < deadlineMs);
-  });
 });
 
 test('the gateway bridge: out with masquerade, not between containers, not in', async (t) => {

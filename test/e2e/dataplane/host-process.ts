@@ -3,6 +3,7 @@ import { execa } from 'execa';
 import { cleanUp } from '../../../dataplane/cleanup.ts';
 import { DataPlane } from '../../../dataplane/dataplane.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
+import type { DriftMode } from '../../../dataplane/drift.ts';
 import { defaultAddress, hostRoutes } from '../../../dataplane/host.ts';
 import type { Log } from '../../../dataplane/log.ts';
 import { observe } from '../../../dataplane/observe.ts';
@@ -25,17 +26,20 @@ const RUN_DIR = '/run/weft';
 /** So long that no sweep happens unless the test asks for one. */
 const NO_SWEEP_MS = 3_600_000;
 const lines: string[] = [];
+/** Who waits for a line. */
+const heard = new Set<(line: string) => void>();
 const write = (_fields: unknown, message: string): void => {
   lines.push(message);
+  for (const hear of heard) hear(message);
   if (process.env['E2E_VERBOSE']) console.error(message);
 };
 const log: Log = { debug: () => undefined, info: write, warn: write, error: write };
 
 let plane: DataPlane | null = null;
 
-async function start(sweepMs: number): Promise<DataPlane> {
+async function start(sweepMs: number, drift: DriftMode = 'repair'): Promise<DataPlane> {
   await plane?.[Symbol.asyncDispose]();
-  plane = new DataPlane({ log, runDir: RUN_DIR, sweepMs, retryMinMs: 20, retryMaxMs: 200 });
+  plane = new DataPlane({ log, runDir: RUN_DIR, sweepMs, drift, retryMinMs: 20, retryMaxMs: 200 });
   plane.start(new AbortController().signal);
   return plane;
 }
@@ -44,7 +48,7 @@ const running = async (): Promise<DataPlane> => plane ?? (await start(NO_SWEEP_M
 
 const methods = {
   /** Stands for a restarted agent: nothing is kept but the kernel. */
-  restart: async (sweepMs = NO_SWEEP_MS) => void (await start(sweepMs)),
+  restart: async (sweepMs: number | null, drift?: DriftMode) => void (await start(sweepMs ?? NO_SWEEP_MS, drift)),
   set: async (desired: Desired, prune = true) => {
     const data = await running();
     const startMs = performance.now();
@@ -53,6 +57,22 @@ const methods = {
   },
   whenApplied: async (endpointId: string) => (await running()).whenApplied(endpointId),
   sweep: async () => (await running()).sweep(),
+  drift: async () => (await running()).drift(),
+  repair: async () => (await running()).repair(),
+  /** The first line since the last `log` that matches, as soon as it is there. */
+  line: (pattern: string) => {
+    const matching = new RegExp(pattern);
+    const already = lines.find((line) => matching.test(line));
+    if (already !== undefined) return already;
+    return new Promise<string>((resolve) => {
+      const hear = (line: string): void => {
+        if (!matching.test(line)) return;
+        heard.delete(hear);
+        resolve(line);
+      };
+      heard.add(hear);
+    });
+  },
   status: async () => Object.fromEntries((await running()).status()),
   stats: async () => (await running()).stats,
   log: () => lines.splice(0),

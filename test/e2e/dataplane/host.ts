@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { DataPlaneStats } from '../../../dataplane/dataplane.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
+import type { Drift, DriftMode } from '../../../dataplane/drift.ts';
 import type { ObjectStatus } from '../../../dataplane/status.ts';
+import { within } from '../../lab/process.ts';
 import type { Reply, Request } from './host-process.ts';
 
 /** Private /run, so that namespaces and run files of one host are seen by no other and vanish with it. */
@@ -16,6 +18,7 @@ const IN_NAMESPACES = [
   '-c',
   'mount -t tmpfs tmpfs /run && exec "$@"',
 ];
+const LINE_MS = 10_000;
 const SCRIPT = fileURLToPath(new URL('./host-process.ts', import.meta.url));
 
 export interface Ran {
@@ -68,8 +71,9 @@ export class Host implements AsyncDisposable {
     });
   }
 
-  async restart(sweepMs?: number): Promise<void> {
-    await this.#call('restart', ...(sweepMs === undefined ? [] : [sweepMs]));
+  /** @param sweepMs null: no sweep unless it is asked for */
+  async restart(sweepMs: number | null = null, drift?: DriftMode): Promise<void> {
+    await this.#call('restart', sweepMs, ...(drift === undefined ? [] : [drift]));
   }
 
   /** Milliseconds from `set` to settled. */
@@ -83,6 +87,21 @@ export class Host implements AsyncDisposable {
 
   async sweep(): Promise<void> {
     await this.#call('sweep');
+  }
+
+  async drift(): Promise<Drift[]> {
+    return (await this.#call('drift')) as Drift[];
+  }
+
+  /** Steps that it took. */
+  async repair(): Promise<number> {
+    return (await this.#call('repair')) as number;
+  }
+
+  /** The first line of the log since the last `log` that matches; waits for it, ten seconds at most. */
+  async line(pattern: RegExp): Promise<string> {
+    const line = this.#call('line', pattern.source) as Promise<string>;
+    return await within(line, LINE_MS, `no line ${pattern} in the log`);
   }
 
   async status(): Promise<Record<string, ObjectStatus>> {

@@ -1,0 +1,95 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { applyToModel } from './after.ts';
+import type { DeviceIndexes } from './apply.ts';
+import type { Desired } from './desired.ts';
+import type { Listener } from './listener.ts';
+import { observe, observeNewSandboxes } from './observe.ts';
+import type { Observed } from './observed.ts';
+import type { Step } from './steps.ts';
+
+/** Steps that one turn of the event loop may carry over into what is known of the kernel: well under 1 ms. */
+const STEPS_PER_TURN = 1024;
+
+export interface ModelInit {
+  readonly runDir: string;
+  readonly sweepMs: number;
+  readonly now: () => number;
+}
+
+/** What is known of the kernel: listed whole from time to time, and carried forward by our own steps in between. */
+export class Model {
+  readonly indexes: DeviceIndexes = new Map();
+  readonly #init: ModelInit;
+  #known: Observed | null = null;
+  #listedGateway: string | null = null;
+  #nextSweepAtMs = 0;
+  #listings = 0;
+  #lastListMs = 0;
+
+  constructor(init: ModelInit) {
+    this.#init = init;
+  }
+
+  get known(): Observed | null {
+    return this.#known;
+  }
+
+  get nextSweepAtMs(): number {
+    return this.#nextSweepAtMs;
+  }
+
+  get listings(): number {
+    return this.#listings;
+  }
+
+  get lastListMs(): number {
+    return this.#lastListMs;
+  }
+
+  /** What was known is not so, or may not be: the next pass lists. */
+  forget(): void {
+    this.#known = null;
+  }
+
+  sweepNow(): void {
+    this.#nextSweepAtMs = 0;
+  }
+
+  /**
+   * Makes it current for this wanted state; true when the whole kernel was listed for it, and `listing` called before that.
+   * Throws what `observe` throws.
+   */
+  async refresh(desired: Desired, listener: Listener, listing: () => void): Promise<boolean> {
+    const { runDir, sweepMs, now } = this.#init;
+    const startMs = now();
+    const netns = desired.sandboxes.map((sandbox) => sandbox.netns);
+    const gateway = desired.gatewayBridge?.name ?? null;
+    // A bridge of that name may be there already, and only the bridge that was asked for is listed with its addresses.
+    const gatewayIsListed = gateway === null || gateway === this.#listedGateway;
+    if (this.#known && gatewayIsListed && startMs < this.#nextSweepAtMs) {
+      const wanted = new Set<string>(netns);
+      for (const path of this.#known.sandboxes.keys()) if (!wanted.has(path)) this.#known.sandboxes.delete(path);
+      await listener.follow(netns);
+      if (await observeNewSandboxes(this.#known, desired)) return false;
+    }
+    this.indexes.clear();
+    listener.dropReplaced();
+    await listener.follow(netns);
+    listener.clear();
+    listing();
+    this.#known = await observe(desired, runDir);
+    this.#listedGateway = gateway;
+    this.#nextSweepAtMs = now() + sweepMs;
+    this.#listings++;
+    this.#lastListMs = now() - startMs;
+    return true;
+  }
+
+  /** Writes down what the steps have changed. */
+  async carry(steps: readonly Step[]): Promise<void> {
+    for (const [index, step] of steps.entries()) {
+      if (this.#known) applyToModel(this.#known, step);
+      if (index % STEPS_PER_TURN === STEPS_PER_TURN - 1) await nextTurn();
+    }
+  }
+}

@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { must, parseIp } from '../../../dataplane/values.ts';
+import { allOk, stepsOfSweep } from './checks.ts';
+import { connect, Host } from './host.ts';
+import { endpointId, GATEWAY, macOf, overlay, remote, sandbox, wanted, widened } from './wanted.ts';
+
+const inWeft = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft', ...command];
+const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-one', ...command];
+const port = `wv${endpointId(4097, 1).slice(0, 12)}`;
+const gatewayPort = `wg${endpointId(0, 1).slice(0, 12)}`;
+
+/** What somebody does, and how the log names it. None of it waits for a sweep: there is none. */
+const changes: readonly [what: string, command: string[], named: RegExp][] = [
+  ['FDB entry', inWeft('bridge', 'fdb', 'del', macOf(4097, 2), 'dev', 'wx4097', 'self'), /missing/],
+  [
+    'FDB entry leads astray',
+    inWeft('bridge', 'fdb', 'replace', macOf(4097, 2), 'dev', 'wx4097', 'dst', '10.99.0.77', 'self', 'permanent'),
+    /10\.99\.0\.77/,
+  ],
+  [
+    'FDB entry made temporary',
+    inWeft('bridge', 'fdb', 'replace', macOf(4097, 2), 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'static'),
+    /missing/,
+  ],
+  [
+    'extra FDB entry',
+    inWeft('bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'permanent'),
+    /extra/,
+  ],
+  ['neighbour', inWeft('ip', 'neigh', 'del', '10.0.0.2', 'dev', 'wx4097'), /missing/],
+  [
+    'neighbour with another MAC',
+    inWeft('ip', 'neigh', 'replace', '10.0.0.2', 'lladdr', '02:00:00:00:00:98', 'dev', 'wx4097', 'nud', 'permanent'),
+    /02:00:00:00:00:98/,
+  ],
+  [
+    'neighbour made temporary',
+    inWeft('ip', 'neigh', 'replace', '10.0.0.2', 'lladdr', macOf(4097, 2), 'dev', 'wx4097', 'nud', 'stale'),
+    /missing/,
+  ],
+  ['static entry of a port', inWeft('bridge', 'fdb', 'del', macOf(4097, 1), 'dev', port, 'master'), /static FDB/],
+  ['bridge', inWeft('ip', 'link', 'del', 'wb4097'), /missing/],
+  ['bridge down', inWeft('ip', 'link', 'set', 'wb4097', 'down'), /is down/],
+  ['bridge MTU', inWeft('ip', 'link', 'set', 'wb4097', 'mtu', '1300'), /MTU \(1300, not 1450\)/],
+  ['VXLAN device', inWeft('ip', 'link', 'del', 'wx4097'), /missing/],
+  ['VXLAN device down', inWeft('ip', 'link', 'set', 'wx4097', 'down'), /is down/],
+  ['VXLAN device without its bridge', inWeft('ip', 'link', 'set', 'wx4097', 'nomaster'), /not a port/],
+  [
+    'VXLAN device that learns',
+    inWeft('ip', 'link', 'set', 'wx4097', 'type', 'vxlan', 'id', '4097', 'learning'),
+    /learns/,
+  ],
+  ['VXLAN device with another name', inWeft('ip', 'link', 'set', 'wx4097', 'down', 'name', 'wx4444'), /extra/],
+  ['veth', inWeft('ip', 'link', 'del', port), /missing/],
+  ['veth MTU', inWeft('ip', 'link', 'set', port, 'mtu', '1400'), /MTU \(1400, not 1450\)/],
+  ['port flag', inWeft('ip', 'link', 'set', port, 'type', 'bridge_slave', 'learning', 'on'), /learning/],
+  ['port flag by the bridge', inWeft('bridge', 'link', 'set', 'dev', port, 'learning', 'on'), /learning/],
+  ['MAC in the sandbox', inOne('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:77'), /02:00:00:00:00:77/],
+  ['address', inOne('ip', 'address', 'flush', 'dev', 'eth0'), /address/],
+  ['extra address', inOne('ip', 'address', 'add', '10.7.7.7/24', 'dev', 'eth0'), /address 10\.7\.7\.7\/24 is extra/],
+  ['sandbox end down', inOne('ip', 'link', 'set', 'eth0', 'down'), /is down/],
+  ['loopback down', inOne('ip', 'link', 'set', 'lo', 'down'), /lo is down/],
+  ['default route', inOne('ip', 'route', 'del', 'default'), /default route is missing/],
+  ['route to the own subnet', inOne('ip', 'route', 'del', '10.0.0.0/16'), /route to 10\.0\.0\.0\/16 is missing/],
+  ['route to another subnet', inOne('ip', 'route', 'del', '10.100.0.0/24'), /route to 10\.100\.0\.0\/24 is missing/],
+  ['gateway port', ['ip', 'link', 'del', gatewayPort], /missing/],
+  ['gateway port not isolated', ['bridge', 'link', 'set', 'dev', gatewayPort, 'isolated', 'off'], /isolated/],
+  ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
+  ['gateway bridge down', ['ip', 'link', 'set', 'docker_gwbridge', 'down'], /is down/],
+  ['address of the gateway bridge', ['ip', 'address', 'flush', 'dev', 'docker_gwbridge'], /address .* is missing/],
+  ['all rules', ['nft', 'flush', 'ruleset'], /nft table missing/],
+  ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table was altered/],
+  ['rules of a chain', ['nft', 'flush chain inet weft forward'], /nft table was altered/],
+  ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
+  ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
+  ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],
+];
+
+test('a change by someone else is heard, repaired and named', async (t) => {
+  await using a = await Host.start();
+  await using b = await Host.start();
+  await connect(a, b);
+  await b.set(
+    wanted({ overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')])], sandboxes: [sandbox('two', 2, [4097])] }),
+  );
+  await a.set(
+    wanted({
+      overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])],
+      sandboxes: [widened(sandbox('one', 1, [4097], true))],
+      gatewayBridge: GATEWAY,
+    }),
+  );
+  assert.ok(await a.pings('weft-one', '10.0.0.2'));
+  const { listings } = await a.stats();
+  assert.equal(listings, 1, 'what we do ourselves is no reason to list');
+
+  for (const [what, command, named] of changes) {
+    await t.test(what, async () => {
+      for (let time = 1; time <= 3; time++) {
+        const before = await a.stats();
+        await a.log();
+        await a.run(...command);
+        await a.line(new RegExp(`^repaired drift: .*${named.source}`));
+        // A namespace that was deleted holds its devices until the kernel has taken them down, in its own time.
+        await allOk(a);
+        assert.ok((await a.stats()).repairs > before.repairs);
+      }
+      assert.equal(await stepsOfSweep(a), 0);
+      assert.deepEqual(await a.drift(), []);
+      assert.ok(await a.pings('weft-one', '10.0.0.2'), 'network');
+      assert.ok(await a.pings('weft-one', '172.18.0.1'), 'gateway');
+    });
+  }
+  await t.test('a change of mind is no drift', async () => {
+    const before = await a.stats();
+    await a.log();
+    await a.set(wanted({ overlays: [overlay(4097, 'a')], sandboxes: [sandbox('one', 1, [4097])] }));
+    const after = await a.stats();
+    assert.deepEqual([after.repairs, after.listings], [before.repairs, before.listings]);
+    assert.doesNotMatch((await a.log()).join('\n'), /drift/);
+  });
+  await t.test('what is not told is found by the sweep', async () => {
+    await a.restart(20);
+    await a.set(wanted({ overlays: [overlay(4097, 'a')] }));
+    await a.log();
+    await a.run(...inWeft('sysctl', '-w', 'net.ipv6.conf.wx4097.disable_ipv6=1'));
+    await a.line(/^repaired drift: overlay\/4097: wx4097 cannot hold IPv6 neighbours/);
+  });
+});
+
+test('what we do ourselves is no reason to list', async () => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  await host.run('ip', 'address', 'add', '10.99.0.3/32', 'dev', 'lo');
+  const remotes = [2, 3, 4].map((n) => remote(4097, n, 'b'));
+  const full = wanted({
+    overlays: [overlay(4097, 'a', remotes), overlay(4098, 'a')],
+    sandboxes: [widened(sandbox('one', 1, [4097, 4098], true)), sandbox('two', 8, [4097])],
+    gatewayBridge: GATEWAY,
+  });
+  const [first, second] = full.overlays;
+  const [one, two] = full.sandboxes;
+  assert.ok(first && second && one && two);
+  await host.set(full);
+  const { listings } = await host.stats();
+  const states = [
+    { ...full, sandboxes: [one] },
+    { ...full, overlays: [{ ...first, mtu: 1300, remotes: remotes.slice(1) }, second] },
+    { ...full, overlays: [{ ...first, vtep: must(parseIp('10.99.0.3')) }, second] },
+    { ...full, overlays: [{ ...first, remotes: remotes.map((each) => ({ ...each, mac: macOf(1, 1) })) }, second] },
+    { ...full, overlays: [first], sandboxes: [{ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }, two] },
+    { ...full, sandboxes: [{ ...one, gatewayLeg: null }] },
+    { ...full, sandboxes: [] },
+  ];
+  for (const state of states) {
+    await host.set(state);
+    await host.set(full);
+  }
+  await host.whenApplied(endpointId(4097, 1));
+  assert.equal((await host.stats()).listings, listings);
+  assert.deepEqual(await host.drift(), []);
+});
+
+test('thousands of entries that go at once are back, and take few listings', async () => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  const remotes = Array.from({ length: 10_000 }, (_, at) => remote(4097, at + 10, 'b'));
+  await host.set(wanted({ overlays: [overlay(4097, 'a', remotes)] }));
+  const before = await host.stats();
+  await host.log();
+  await host.run(...inWeft('ip', 'neigh', 'flush', 'dev', 'wx4097', 'nud', 'permanent'));
+  await host.line(/^repaired drift/);
+  await allOk(host);
+  assert.deepEqual(await host.drift(), []);
+  const { listings, repairs } = await host.stats();
+  assert.equal(repairs - before.repairs, 10_000);
+  assert.ok(listings - before.listings < 10, `${listings - before.listings} listings`);
+});
+
+test('who puts it back again and again is left to it for a while, and named', async () => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  await host.set(wanted({ overlays: [overlay(4097, 'a')] }));
+  const down = inWeft('ip', 'link', 'set', 'wb4097', 'down');
+  for (let time = 1; time <= 24; time++) {
+    await host.log();
+    await host.run(...down);
+    await host.line(/^repaired drift: overlay\/4097: wb4097: is down/);
+  }
+  await host.run(...down);
+  await host.line(/somebody else changed it again each of 25 times .* left as it is/);
+  await host.run(...down);
+  const [found] = await host.drift();
+  assert.deepEqual([found?.object, found?.what, found?.why], ['overlay/4097', 'wrong', 'wb4097: is down']);
+  assert.equal((await host.status())['overlay/4097']?.state, 'failed');
+});
+
+test('drift that is only observed is listed, held, and repaired when asked', async (t) => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  const desired = wanted({
+    overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')]), overlay(4098, 'a')],
+    sandboxes: [sandbox('one', 1, [4097])],
+  });
+  await host.restart(null, 'observe');
+  await host.set(desired);
+  assert.deepEqual(await host.drift(), []);
+  await host.log();
+  await host.run(...inWeft('ip', 'link', 'set', 'wb4097', 'down'));
+  await host.line(/^drift: overlay\/4097: wb4097: is down \(not repaired/);
+
+  await t.test('it is listed, since when it was seen', async () => {
+    const [first] = await host.drift();
+    assert.deepEqual([first?.object, first?.what, first?.why], ['overlay/4097', 'wrong', 'wb4097: is down']);
+    await host.sweep();
+    assert.deepEqual(await host.drift(), [first]);
+    assert.equal((await host.status())['overlay/4097']?.state, 'pending');
+    assert.doesNotMatch(await host.run(...inWeft('ip', 'link', 'show', 'wb4097')), /[<,]UP/);
+  });
+  await t.test('what is wanted anew is done all the same, but for what needs it', async () => {
+    const [first, second] = desired.overlays;
+    assert.ok(first && second);
+    await host.set({ ...desired, overlays: [first, { ...second, remotes: [remote(4098, 3, 'b')] }] });
+    assert.match(await host.run(...inWeft('bridge', 'fdb', 'show', 'dev', 'wx4098')), new RegExp(macOf(4098, 3)));
+    await assert.rejects(host.whenApplied(endpointId(4097, 1)), /overlay\/4097: .* is down.*only observed/);
+  });
+  await t.test('a repair that is asked for is made', async () => {
+    assert.equal(await host.repair(), 1);
+    assert.deepEqual(await host.drift(), []);
+    await allOk(host);
+    await host.whenApplied(endpointId(4097, 1));
+  });
+});
+
+test('what is foreign is named and left alone', async () => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  await host.set(wanted({ overlays: [overlay(4097, 'a')] }));
+  await host.log();
+  await host.run(
+    ...inWeft('bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'wx4097', 'dst', '10.99.0.2', 'self', 'static'),
+  );
+  await host.run(
+    ...inWeft('ip', 'neigh', 'add', '10.9.9.9', 'lladdr', '02:00:00:00:00:99', 'dev', 'wx4097', 'nud', 'permanent'),
+  );
+  await host.run(...inWeft('ip', 'link', 'add', 'br-theirs', 'type', 'bridge'));
+  await host.line(/^left alone: foreign\/br-theirs: a bridge device that is not ours/);
+  const listed = (await host.drift()).map(({ object, what, why }) => `${object} ${what} ${why}`);
+  assert.deepEqual(listed.sort(), [
+    'foreign/br-theirs foreign a bridge device that is not ours',
+    'foreign/wx4097/02:00:00:00:00:99 foreign FDB entry to 10.99.0.2 that is not ours',
+    'foreign/wx4097/10.9.9.9 foreign neighbour 02:00:00:00:00:99 that is not ours',
+  ]);
+  await host.repair();
+  assert.equal((await host.drift()).length, 3);
+  assert.equal((await host.stats()).repairs, 0);
+});
