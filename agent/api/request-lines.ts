@@ -33,6 +33,8 @@ export const requestLines = {
   sandboxInspect: 'GET /v1/sandboxes/:ref',
   sandboxRemove: 'DELETE /v1/sandboxes/:ref',
   endpointList: 'GET /v1/endpoints',
+  drift: 'GET /v1/drift',
+  driftFix: 'POST /v1/drift/fix',
   wait: 'POST /v1/wait',
 } as const;
 

@@ -66,6 +66,13 @@ export const routes = {
   sandboxInspect: route('sandboxInspect', 'One sandbox of this host', Empty, schema.Sandbox),
   sandboxRemove: route('sandboxRemove', 'Remove a sandbox and its endpoints', Empty, Empty),
   endpointList: route('endpointList', 'Endpoints on all hosts', Empty, schema.Endpoint.array(), ['network', 'node']),
+  drift: route(
+    'drift',
+    'What in the kernel of this host is not as it is wanted, by a listing',
+    Empty,
+    schema.DriftReply,
+  ),
+  driftFix: route('driftFix', 'Repair the kernel of this host now', Empty, schema.DriftReply),
   wait: route(
     'wait',
     'Wait until all live nodes have the same tables and kernels',

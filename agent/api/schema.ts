@@ -5,6 +5,7 @@
 
 import { z } from 'zod';
 
+export * from './schema/drift.ts';
 export { Role } from './schema/fields.ts';
 export * from './schema/keys.ts';
 export * from './schema/membership.ts';

@@ -15,6 +15,7 @@ export interface AgentFlags {
   readonly dns?: readonly string[];
   readonly dnsSearch?: readonly string[];
   readonly dnsOpts?: readonly string[];
+  readonly drift?: string;
   readonly logLevel?: string;
   readonly logFormat?: string;
 }

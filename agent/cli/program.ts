@@ -3,6 +3,7 @@ import { version } from '../version.ts';
 import { addAgent } from './commands/agent.ts';
 import { addCa } from './commands/ca.ts';
 import { addCompletion } from './commands/completion.ts';
+import { addDrift } from './commands/drift.ts';
 import { addEndpoint } from './commands/endpoint.ts';
 import { addInit } from './commands/init.ts';
 import { addJoin } from './commands/join.ts';
@@ -71,6 +72,7 @@ export function buildProgram(session: Session): Command {
   program.commandsGroup('Agent:');
   addAgent(program, session);
   addStatus(program, session);
+  addDrift(program, session);
   addWait(program, session);
   program.commandsGroup('Other:');
   addVersion(program, session);

@@ -79,7 +79,7 @@ export class Agent {
     this.#store = init.store;
     this.#vault = init.vault;
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
-    this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir });
+    this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir, drift: init.config.drift });
     this.#hostProbe = new HostProbe(init.log);
     this.files = new SandboxFiles({
       roots: fileRoots(init.config.runDir),

@@ -57,6 +57,8 @@ const Config = z.strictObject({
   dns: list(parseServers),
   'dns-search': list(parseSearch),
   'dns-opts': list(parseOptions),
+  /** Whether changes that others make to what Weft programmed are undone, or only listed. */
+  drift: z.enum(['repair', 'observe']).default('repair'),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   'log-format': z.enum(['json', 'pretty']).default('json'),
 });
@@ -78,6 +80,7 @@ export interface AgentConfig {
   readonly gatewaySubnet: string | null;
   /** Defaults for sandboxes. */
   readonly resolver: Resolver;
+  readonly drift: Keys['drift'];
   readonly logLevel: Keys['log-level'];
   readonly logFormat: Keys['log-format'];
 }
@@ -114,6 +117,7 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
       search: must(parseSearch(keys['dns-search'])),
       options: must(parseOptions(keys['dns-opts'])),
     },
+    drift: keys.drift,
     logLevel: keys['log-level'],
     logFormat: keys['log-format'],
   };

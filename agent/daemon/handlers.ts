@@ -10,6 +10,7 @@ import { mtuOption } from '../plan.ts';
 import type { Agent } from './agent.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
 import {
+  driftReply,
   endpointReply,
   findNetwork,
   findNode,
@@ -205,6 +206,8 @@ export function makeHandlers(agent: Agent): Handlers {
         )
         .map((endpoint) => endpointReply(cluster(), endpoint));
     },
+    drift: ({ signal }) => driftReply(agent, signal, 0),
+    driftFix: async ({ signal }) => driftReply(agent, signal, await agent.dataPlane.repair(signal)),
     wait: ({ body, signal }) => wait(agent, body, signal),
   };
 }

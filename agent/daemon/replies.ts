@@ -8,7 +8,8 @@ import { clusterTopic } from '../../controlplane/tables/record.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
-import type { Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
+import type { DriftReply, Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
+import { driftItemsMax } from '../api/schema.ts';
 import { hostnameFor } from '../files/render.ts';
 import { gatewayBridgeName, mtuOf } from '../plan.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
@@ -29,6 +30,18 @@ export function versionReply(): Version {
     Arch: arch(),
     KernelVersion: release(),
   };
+}
+
+/** What is not as wanted, by a listing made for it. */
+export async function driftReply(agent: Agent, signal: AbortSignal, repaired: number): Promise<DriftReply> {
+  const all = await agent.dataPlane.drift(signal);
+  const items = all.slice(0, driftItemsMax).map(({ object, what, why, sinceMs }) => ({
+    Object: object,
+    What: what,
+    Why: why,
+    Since: iso(sinceMs),
+  }));
+  return { Mode: agent.dataPlane.driftMode, Items: items, More: all.length - items.length, Repaired: repaired };
 }
 
 const hostnameOf = (cluster: Cluster, id: NodeId): string => cluster.view.nodes.get(id)?.hostname ?? id;

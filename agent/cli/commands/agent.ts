@@ -29,6 +29,7 @@ export function addAgent(parent: Command, session: Session): void {
     .option('--dns <ip>', "nameserver of sandboxes that name none (default: the host's; repeatable)", collect)
     .option('--dns-search <domain>', 'search domain of such sandboxes; . alone for none (repeatable)', collect)
     .option('--dns-opts <option>', 'resolver option of such sandboxes (repeatable)', collect)
+    .addOption(new Option('--drift <what>', 'what becomes of changes by others').choices(['repair', 'observe']))
     .option('--log-level <level>', 'least severe level that is logged', once)
     .addOption(new Option('--log-format <format>', 'how the log is written').choices(['json', 'pretty']))
     .action(

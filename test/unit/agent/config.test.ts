@@ -28,6 +28,7 @@ test('without anything the defaults hold', () => {
   const config = loadConfig({ config: file('') }, {});
   assert.equal(config.socket, '/run/weft/weft.sock');
   assert.deepEqual([config.gossipPort, config.joinPort, config.gatewaySubnet], [7946, 2377, null]);
+  assert.equal(config.drift, 'repair');
 });
 
 test('a flag beats the environment, and that beats the file', () => {

@@ -133,6 +133,15 @@ e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    02:42:0a:00:01:02   192.
 `,
   ],
   ['endpoint ls -q --no-trunc', `${ids.endpoint}\n`],
+  [
+    'drift',
+    `OBJECT                          WHAT                                        SINCE
+remote/4097/02:42:0a:00:01:03   missing                                     4 seconds ago
+overlay/4097                    wrong: wb4097: is down                      About a minute ago
+foreign/br0                     foreign: a bridge device that is not ours   2 hours ago
+`,
+  ],
+  ['drift --fix', 'Repaired with 2 steps.\nNo drift.\n'],
   ['wait --converged', 'Converged after 120 ms on 2 nodes.\n'],
   [
     'version',
@@ -179,6 +188,8 @@ const documents: [typed: string, document: unknown][] = [
   ['sandbox inspect web', [sandbox]],
   ['sandbox rm a', ['a']],
   ['endpoint ls', replies.endpointList],
+  ['drift', replies.drift],
+  ['drift --fix', replies.driftFix],
   ['wait --converged', replies.wait],
 ];
 

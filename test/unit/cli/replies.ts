@@ -255,6 +255,17 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
   sandboxInspect: sandbox,
   sandboxRemove: {},
   endpointList: [endpoint],
+  drift: {
+    Mode: 'repair',
+    Items: [
+      { Object: 'remote/4097/02:42:0a:00:01:03', What: 'missing', Why: 'missing', Since: ago(4) },
+      { Object: 'overlay/4097', What: 'wrong', Why: 'wb4097: is down', Since: ago(60) },
+      { Object: 'foreign/br0', What: 'foreign', Why: 'a bridge device that is not ours', Since: ago(7200) },
+    ],
+    More: 0,
+    Repaired: 0,
+  },
+  driftFix: { Mode: 'repair', Items: [], More: 0, Repaired: 2 },
   wait: {
     Converged: true,
     ElapsedMs: 120.4,
