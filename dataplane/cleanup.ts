@@ -7,8 +7,8 @@ import { OVERLAY_NETNS } from './names.ts';
 import { leftoverObject } from './objects.ts';
 import { observe } from './observe.ts';
 import type { Observed } from './observed.ts';
-import type { Step } from './steps.ts';
-import { restoreForwarding } from './sysctl.ts';
+import { commands, type Step } from './steps.ts';
+import { readForwarding, restoreForwarding } from './sysctl.ts';
 
 const NOTHING: Desired = { overlays: [], sandboxes: [], gatewayBridge: null };
 
@@ -20,6 +20,12 @@ export function cleanUpSteps(observed: Observed): Step[] {
     steps.push({ object, needs: [], why: 'extra', kind: 'netns-delete', netns: OVERLAY_NETNS });
   }
   return steps;
+}
+
+/** What `cleanUp` would do, as commands that a person with a root shell could run. */
+export async function cleanUpCommands(runDir: string): Promise<string[]> {
+  const lines = cleanUpSteps(await observe(NOTHING, runDir)).flatMap(commands);
+  return readForwarding(runDir).byUs ? [...lines, 'sysctl -w net.ipv4.ip_forward=0'] : lines;
 }
 
 /**

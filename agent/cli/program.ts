@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { version } from '../version.ts';
 import { addAgent } from './commands/agent.ts';
 import { addCa } from './commands/ca.ts';
+import { addCleanup } from './commands/cleanup.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDrift } from './commands/drift.ts';
 import { addEndpoint } from './commands/endpoint.ts';
@@ -74,6 +75,7 @@ export function buildProgram(session: Session): Command {
   addStatus(program, session);
   addDrift(program, session);
   addWait(program, session);
+  addCleanup(program, session);
   program.commandsGroup('Other:');
   addVersion(program, session);
   addCompletion(program, session);

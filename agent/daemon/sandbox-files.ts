@@ -91,13 +91,18 @@ export class SandboxFiles {
 
   /** Removes what is ours of no such sandbox: left behind by a crash, or by an agent that is no more. */
   sweep(sandboxes: readonly StoredSandbox[]): void {
+    for (const directory of this.leftovers(sandboxes)) this.#remove(directory);
+  }
+
+  /** Directories that have names as ours have, and are of no such sandbox. */
+  leftovers(sandboxes: readonly StoredSandbox[]): string[] {
     const { roots } = this.#init;
     const wanted = new Set(sandboxes.map((sandbox) => directoryOf(sandbox, roots)));
     const ours = [
       ...this.#below(roots.owned).filter((directory) => isOwnedNetns(join(NETNS_DIR, basename(directory)))),
       ...this.#below(roots.adopted),
     ];
-    for (const directory of ours) if (!wanted.has(directory)) this.#remove(directory);
+    return ours.filter((directory) => !wanted.has(directory));
   }
 
   #below(root: string): string[] {

@@ -150,10 +150,11 @@ test('3: no agent is one line that says how to start it', async () => {
 
 test('3: no permission is one line that says who has it', {
   skip: process.getuid?.() !== 0 && 'needs root',
-}, async () => {
+}, async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'weft-cli-'));
   const socketPath = join(directory, 'weft.sock');
   const server = createServer(() => {});
+  t.after(() => server.close());
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   // The other user may enter the directory and not the socket, as with 0660 root:weft; and must be able to read us.
   await chmod(directory, 0o755);
@@ -168,7 +169,7 @@ test('3: no permission is one line that says who has it', {
     bundle: true,
     platform: 'node',
     format: 'esm',
-    external: ['*/daemon/main.ts', '*/daemon/libc.ts'],
+    external: ['*/daemon/main.ts', '*/daemon/libc.ts', '*/daemon/cleanup.ts'],
     define: { WEFT_VERSION: '"9.9.9"' },
     banner: {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
@@ -182,7 +183,6 @@ test('3: no permission is one line that says who has it', {
     stderr: `weft: no permission for ${socketPath}: run as root or as a member of group weft\n`,
   });
   assert.equal((await child([...command, '--version'])).stdout, 'weft version 9.9.9\n');
-  server.close();
   await rm(directory, { recursive: true });
 });
 
