@@ -63,6 +63,8 @@ interface Path {
   pinging: AbortController | null;
   /** What our own look sees, until it is judged. */
   looking: Promise<Evidence> | null;
+  /** Somebody has asked for a look meanwhile: what ours saw may have been just before. */
+  lookNext: boolean;
   rttMs: number | null;
   proven: boolean;
   /** Looks in a row that found the host but not its agent, or no way to it. */
@@ -151,7 +153,8 @@ export class Prober {
 
   async #look(peer: NodeId): Promise<void> {
     const path = this.#path(peer);
-    if (path.looking !== null || this.#stopped) return;
+    path.lookNext = path.looking !== null;
+    if (path.lookNext || this.#stopped) return;
     path.cancelAgain();
     path.askedMs = this.#now();
     const durationMs = this.#waitMs(path, lookMs);
@@ -160,6 +163,7 @@ export class Prober {
       await this.#judge(peer, path, path.looking, durationMs);
     } finally {
       path.looking = null;
+      if (path.lookNext && this.#paths.get(peer) === path) this.look(peer);
     }
   }
 
@@ -363,7 +367,15 @@ export class Prober {
   #path(peer: NodeId): Path {
     const known = this.#paths.get(peer);
     if (known !== undefined) return known;
-    const rest = { pinging: null, looking: null, rttMs: null, proven: false, doubts: 0, cancelAgain: () => {} };
+    const rest = {
+      pinging: null,
+      looking: null,
+      lookNext: false,
+      rttMs: null,
+      proven: false,
+      doubts: 0,
+      cancelAgain: () => {},
+    };
     const path: Path = { heardMs: 0, askedMs: 0, ...rest };
     this.#paths.set(peer, path);
     return path;

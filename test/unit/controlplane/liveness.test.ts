@@ -221,3 +221,23 @@ test('lost_while_heard: a node whose connection ends while a look hears it is lo
   assert.equal(verdicts.at(-1), 'refused', verdicts.join());
   prober.stop();
 });
+
+test('asked_while_looking: a look that is asked for while one is under way follows it at once', async () => {
+  const { time, prober, transport } = probing(Number.POSITIVE_INFINITY);
+  const knock: Transport['knock'] = transport.knock;
+  const begunMs: number[] = [];
+  Object.assign(transport, {
+    knock: ((addresses, signal) => {
+      begunMs.push(time.now());
+      return knock(addresses, signal);
+    }) satisfies Transport['knock'],
+  });
+  prober.look(subject.key.nodeId);
+  await time.run(100);
+  prober.look(subject.key.nodeId);
+  await time.run(5_000);
+  const [firstMs = 0, secondMs = 0] = begunMs;
+  // As long as a look takes.
+  assert.equal(secondMs - firstMs, 400);
+  prober.stop();
+});
