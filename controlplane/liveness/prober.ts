@@ -367,16 +367,9 @@ export class Prober {
   #path(peer: NodeId): Path {
     const known = this.#paths.get(peer);
     if (known !== undefined) return known;
-    const rest = {
-      pinging: null,
-      looking: null,
-      lookNext: false,
-      rttMs: null,
-      proven: false,
-      doubts: 0,
-      cancelAgain: () => {},
-    };
-    const path: Path = { heardMs: 0, askedMs: 0, ...rest };
+    const times = { heardMs: 0, askedMs: 0, rttMs: null };
+    const looks = { pinging: null, looking: null, lookNext: false, cancelAgain: () => {} };
+    const path: Path = { ...times, ...looks, proven: false, doubts: 0 };
     this.#paths.set(peer, path);
     return path;
   }

@@ -51,8 +51,8 @@ export interface Shape {
 /**
  * Who a node is connected to. Pure, and the same edges seen from both ends: nodes that know the same want the same.
  * A few nodes are a full mesh. Many are the union of cycles over all nodes, each ordered by SHA-256(round, id), of
- * cycles over the members of each network and over the managers, and of each worker with two managers. Suspended nodes are bridged over:
- * their neighbours in a cycle become each other's.
+ * cycles over the members of each network and over the managers, and of each worker with two managers. Suspended nodes
+ * are bridged over: their neighbours in a cycle become each other's.
  */
 export function shape(input: ShapeInput): Shape {
   const { self, nodes, suspended, present } = input;

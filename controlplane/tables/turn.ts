@@ -41,32 +41,32 @@ export class Turn {
   }
 
   #take(): Promise<Holder> {
-    if (this.#holder === null) {
+    const holder = this.#holder;
+    if (holder === null) {
       this.#holder = this.#newHolder();
       return Promise.resolve(this.#holder);
     }
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
-      if (this.#waiting.length === 1) this.#watch();
+      if (this.#waiting.length === 1) this.#watch(holder);
     });
   }
 
   #pass(): void {
     this.#cancelTimer?.();
+    this.#holder = null;
     const next = this.#waiting.shift();
-    this.#holder = next === undefined ? null : this.#newHolder();
-    if (next === undefined || this.#holder === null) return;
+    if (next === undefined) return;
+    this.#holder = this.#newHolder();
     next(this.#holder);
-    if (this.#waiting.length > 0) this.#watch();
+    if (this.#waiting.length > 0) this.#watch(this.#holder);
   }
 
-  #watch(): void {
-    const silentMs = this.#environment.monotonicMs() - (this.#holder?.aliveMs ?? 0);
-    this.#cancelTimer = this.#environment.timer(Math.max(1, this.#patienceMs - silentMs), () => {
-      const isSilent = this.#environment.monotonicMs() - (this.#holder?.aliveMs ?? 0) >= this.#patienceMs;
-      if (isSilent) this.#pass();
-      else this.#watch();
-    });
+  /** While others wait. */
+  #watch(holder: Holder): void {
+    const leftMs = holder.aliveMs + this.#patienceMs - this.#environment.monotonicMs();
+    if (leftMs <= 0) this.#pass();
+    else this.#cancelTimer = this.#environment.timer(leftMs, () => this.#watch(holder));
   }
 
   #newHolder(): Holder {
