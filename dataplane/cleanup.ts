@@ -24,15 +24,19 @@ export function cleanUpSteps(observed: Observed): Step[] {
 
 /** What `cleanUp` would do, as commands that a person with a root shell could run. */
 export async function cleanUpCommands(runDir: string): Promise<string[]> {
-  const lines = cleanUpSteps(await observe(NOTHING, runDir)).flatMap(commands);
-  return readForwarding(runDir).byUs ? [...lines, 'sysctl -w net.ipv4.ip_forward=0'] : lines;
+  return commandsOf(cleanUpSteps(await observe(NOTHING, runDir)), readForwarding(runDir).byUs);
 }
+
+const commandsOf = (steps: readonly Step[], restoresForwarding: boolean): string[] => [
+  ...steps.flatMap(commands),
+  ...(restoresForwarding ? ['sysctl -w net.ipv4.ip_forward=0'] : []),
+];
 
 /**
  * Removes all that is ours from this host's kernel, with no state loaded and no data plane running. Safe to repeat.
- * Throws AggregateError of what could not be removed, after trying everything.
+ * Resolves to what it did, as such commands. Throws AggregateError of what could not be removed, after trying everything.
  */
-export async function cleanUp({ log, runDir }: { readonly log: Log; readonly runDir: string }): Promise<void> {
+export async function cleanUp({ log, runDir }: { readonly log: Log; readonly runDir: string }): Promise<string[]> {
   const steps = cleanUpSteps(await observe(NOTHING, runDir));
   const { applied, failures } = await apply(steps, runDir, new Map());
   const forwardingRestored = restoreForwarding(runDir);
@@ -41,4 +45,5 @@ export async function cleanUp({ log, runDir }: { readonly log: Log; readonly run
     const errors = [...failures.values()];
     throw new AggregateError(errors, `clean up: ${errors.map((error) => error.message).join('; ')}`);
   }
+  return commandsOf(applied, forwardingRestored);
 }

@@ -286,8 +286,9 @@ export class DataPlane implements AsyncDisposable {
     }
     const { known } = this.#model;
     if (listed && known) {
-      this.#drift.listed(this.#applied, wanted, difference, known, this.#fix);
+      const fix = this.#fix;
       this.#fix = false;
+      await this.#drift.listed(this.#applied, wanted, difference, known, fix);
     }
     const nowMs = this.#now();
     const isHeld = (object: string): boolean => this.#failures.isHeld(object, nowMs);

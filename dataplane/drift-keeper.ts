@@ -1,10 +1,11 @@
-import { type Difference, diff } from './diff.ts';
+import { type Difference, diffInParts } from './diff.ts';
 import { type Drift, DriftBook, type DriftMode, type Finding, findingsOf } from './drift.ts';
 import type { Failures } from './failures.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
 import type { Observed } from './observed.ts';
 import { FIGHT_WORDS, Fights, TRUCE_MS } from './pace.ts';
+import { inSlices } from './slices.ts';
 import type { Step } from './steps.ts';
 import type { Wanted } from './wanted.ts';
 
@@ -46,8 +47,14 @@ export class DriftKeeper {
    * only since then, is not.
    * @param fix true: nothing is left alone this time
    */
-  listed(applied: Wanted | null, wanted: Wanted, difference: Difference, observed: Observed, fix: boolean): void {
-    const drift = applied === null ? [] : this.#driftIn(applied, wanted, difference, observed);
+  async listed(
+    applied: Wanted | null,
+    wanted: Wanted,
+    difference: Difference,
+    observed: Observed,
+    fix: boolean,
+  ): Promise<void> {
+    const drift = applied === null ? [] : await this.#driftIn(applied, wanted, difference, observed);
     this.#drifted = new Set(drift.map(({ object }) => object));
     const held = this.mode === 'observe' && !fix ? drift : [];
     this.#held = new Map(held.map(({ object, why }) => [object, `${why}: ${NOT_REPAIRED}`]));
@@ -62,12 +69,18 @@ export class DriftKeeper {
     if (lines.length > LOGGED_MAX) this.#log.warn({}, `drift: ${lines.length - LOGGED_MAX} more`);
   }
 
-  #driftIn(applied: Wanted, wanted: Wanted, difference: Difference, observed: Observed): readonly Step[] {
+  async #driftIn(
+    applied: Wanted,
+    wanted: Wanted,
+    difference: Difference,
+    observed: Observed,
+  ): Promise<readonly Step[]> {
     let { steps } = difference;
     if (applied.desired !== wanted.desired || applied.prune !== wanted.prune) {
       // Only sandboxes that are still wanted were listed; and what nothing wants any more is no drift.
       const sandboxes = applied.desired.sandboxes.filter(({ netns }) => observed.sandboxes.has(netns));
-      steps = diff({ ...applied.desired, sandboxes }, observed, { prune: false, randomMac }).steps;
+      const desired = { ...applied.desired, sandboxes };
+      steps = (await inSlices(diffInParts(desired, observed, { prune: false, randomMac }))).steps;
     }
     const failed = (object: string): boolean => this.#failures.error(object) !== undefined;
     return this.#failures.size === 0 ? steps : steps.filter(({ object, needs }) => ![object, ...needs].some(failed));

@@ -14,7 +14,7 @@ export class AgentRunning extends Error {
  * Takes all that is Weft's off this host, but for its state on disk: devices, namespaces, rules, and the files of sandboxes.
  * Needs no state and no agent.
  * @param dryRun only says what it would do
- * @returns that, as commands that a person with a root shell could run
+ * @returns that, or what it did, as commands that a person with a root shell could run
  * @throws AgentRunning; AggregateError of what could not be removed, after trying everything
  */
 export async function cleanUpHost(runDir: string, dryRun: boolean): Promise<string[]> {
@@ -23,12 +23,10 @@ export async function cleanUpHost(runDir: string, dryRun: boolean): Promise<stri
     const quiet = (): void => {};
     const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
     const files = new SandboxFiles({ roots: fileRoots(runDir), defaults: emptyResolver, log });
-    const lines = await cleanUpCommands(runDir);
-    lines.push(...files.leftovers([]).map((directory) => `rm -r ${directory}`));
-    if (dryRun) return lines;
+    const ofFiles = files.leftovers([]).map((directory) => `rm -r ${directory}`);
+    if (dryRun) return [...(await cleanUpCommands(runDir)), ...ofFiles];
     files.sweep([]);
-    await cleanUp({ log, runDir });
-    return lines;
+    return [...(await cleanUp({ log, runDir })), ...ofFiles];
   } finally {
     release();
   }
