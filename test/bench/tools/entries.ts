@@ -1,5 +1,5 @@
 // Measures entries of one VXLAN device in a network and mount namespace of its own, beside a C program that does the same
-// (entries.c). Arguments: what (fdb, dump or reconcile), path of the program, entries, samples. Prints one line of JSON.
+// (entries.c). Arguments: what (fdb or reconcile), path of the program, entries, samples. Prints one line of JSON.
 import { mkdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as nextTurn } from 'node:timers/promises';
@@ -12,6 +12,7 @@ import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import type { EntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { RtnetlinkSocket } from '../../../dataplane/rtnetlink/socket.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
+import { macOf } from './mac.ts';
 
 export interface EntriesResult {
   /** Milliseconds of each sample, ours and the C program's; ours of `reconcile` are whole passes. */
@@ -29,7 +30,6 @@ const device = 'wx4097';
 const singles = 2_000;
 const first = ipv4ToNumber('10.64.0.0') + 256;
 
-const mac = (index: number): string => `02:42:${index.toString(16).padStart(8, '0').match(/../g)?.join(':')}`;
 const vtep = (index: number): string => numberToIpv4(ipv4ToNumber('10.99.0.1') + (index % 200));
 
 const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -66,7 +66,7 @@ async function inC(...args: string[]): Promise<number> {
 async function ourWrite(ifindex: number): Promise<number> {
   const writes = Array.from(
     { length: entries },
-    (_, index): EntryWrite => ({ op: 'fdb-put', ifindex, mac: mac(index), vtep: vtep(index) }),
+    (_, index): EntryWrite => ({ op: 'fdb-put', ifindex, mac: macOf(index), vtep: vtep(index) }),
   );
   using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
   const startMs = performance.now();
@@ -85,7 +85,7 @@ async function fdb(): Promise<Omit<EntriesResult, 'stallMs'>> {
   using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
   for (let index = 0; index < singles; index += 1) {
     const startMs = performance.now();
-    await socket.write([{ op: 'fdb-put', ifindex, mac: mac(index), vtep: vtep(index) }]);
+    await socket.write([{ op: 'fdb-put', ifindex, mac: macOf(index), vtep: vtep(index) }]);
     result.single.push((performance.now() - startMs) * 1000);
   }
   return result;
@@ -100,7 +100,7 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
     { length: entries },
     (_, index): RemoteEndpoint => ({
       ip: must(parseIp(numberToIpv4(first + index))),
-      mac: must(parseMac(mac(index))),
+      mac: must(parseMac(macOf(index))),
       vtep: must(parseIp(vtep(index))),
     }),
   );

@@ -10,6 +10,7 @@ import { joinCluster } from '../../../controlplane/membership.ts';
 import { parseHostPort } from '../../../controlplane/mesh/address.ts';
 import { openStore } from '../../../controlplane/store.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { macOf } from './mac.ts';
 
 /** Of the lab host, and gone with it. */
 const STATE = '/var/lib/weft/generator';
@@ -47,10 +48,6 @@ const { cluster } = await joinCluster(
 const plain = { internal: false, attachable: true, ingress: false, options: {}, labels: {} };
 const network = await cluster.networks.create({ ...plain, name: 'many', subnet });
 const first = ipv4ToNumber(subnet.split('/')[0] ?? '') + 256;
-const mac = (index: number): string => {
-  const hex = index.toString(16).padStart(8, '0');
-  return `02:42:${hex.match(/../g)?.join(':')}`;
-};
 
 /** Endpoints that there are, and how often each was written. */
 const ids: string[] = [];
@@ -78,7 +75,7 @@ async function write(from: number): Promise<void> {
     await Promise.all(
       ids.slice(at, at + atOnce).map((id, i) => {
         const index = at + i;
-        const base = { sandbox: newEndpointId(), ip: numberToIpv4(first + index), mac: mac(index) };
+        const base = { sandbox: newEndpointId(), ip: numberToIpv4(first + index), mac: macOf(index) };
         const value = { ...base, name: `e${index}v${version}`, aliases: [], createdMs };
         return cluster.tables.put(networkTopic(network.id), `ep/${id}`, value);
       }),
