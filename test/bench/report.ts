@@ -67,6 +67,20 @@ export function tableOf(results: readonly Result[]): string {
   return [head, ...rows].map(line).join('\n');
 }
 
+/** Median and 99th percentile of one metric. @param limits what each has to stay below */
+export function medianAndTail(
+  of: Pick<Figure, 'case' | 'metric' | 'unit'>,
+  values: readonly number[],
+  limits: { readonly p50?: number; readonly p99?: number },
+): Figure[] {
+  const shares = { p50: 0.5, p99: 0.99 } as const;
+  return (['p50', 'p99'] as const).map((name) => {
+    const limit = limits[name];
+    const figure = { ...of, metric: `${of.metric}, ${name}`, value: percentile(values, shares[name]) };
+    return { ...figure, samples: values.length, ...(limit === undefined ? {} : { goal: { than: '<', limit } }) };
+  });
+}
+
 /** The value below which a share of the samples lies (nearest rank); NaN without samples. */
 export function percentile(samples: readonly number[], share: number): number {
   const sorted = [...samples].sort((a, b) => a - b);

@@ -3,7 +3,7 @@ import { converged } from '../../lab/cluster.ts';
 import type { Host } from '../../lab/host.ts';
 import { Lab } from '../../lab/lab.ts';
 import type { Benchmark } from '../benchmark.ts';
-import { percentile } from '../report.ts';
+import { medianAndTail } from '../report.ts';
 import { pause } from '../usage.ts';
 import { Watcher } from '../watch.ts';
 
@@ -56,16 +56,8 @@ export const benchmark: Benchmark = {
       value: Math.max(...untold),
       goal: { than: '<', limit: SWEEP_GOAL_MS },
     });
-    for (const [name, share] of [
-      ['p50', 0.5],
-      ['p99', 0.99],
-    ] as const) {
-      context.report({
-        ...{ case: 'FDB entry', metric: `deleted to back, ${name}`, unit: 'ms', samples: away.length },
-        value: percentile(away, share),
-        ...(name === 'p99' ? { goal: { than: '<', limit: GOAL_P99_MS } } : {}),
-      });
-    }
+    const of = { case: 'FDB entry', metric: 'deleted to back', unit: 'ms' };
+    for (const figure of medianAndTail(of, away, { p99: GOAL_P99_MS })) context.report(figure);
   },
 };
 

@@ -1,6 +1,6 @@
 import type { Benchmark } from '../benchmark.ts';
 import { measureEntries } from '../entries.ts';
-import { percentile } from '../report.ts';
+import { medianAndTail, percentile } from '../report.ts';
 
 const GOALS = { ratio: 0.75, singleUs: 50 } as const;
 
@@ -24,15 +24,7 @@ export const benchmark: Benchmark = {
       value: rate(ours) / rate(peer),
       goal: { than: '>', limit: GOALS.ratio },
     });
-    for (const [name, share] of [
-      ['p50', 0.5],
-      ['p99', 0.99],
-    ] as const) {
-      context.report({
-        ...{ case: 'one entry', metric: `decision to kernel, ${name}`, unit: 'µs', samples: single.length },
-        value: percentile(single, share),
-        ...(name === 'p50' ? { goal: { than: '<', limit: GOALS.singleUs } } : {}),
-      });
-    }
+    const of = { case: 'one entry', metric: 'decision to kernel', unit: 'µs' };
+    for (const figure of medianAndTail(of, single, { p50: GOALS.singleUs })) context.report(figure);
   },
 };
