@@ -21,6 +21,7 @@ import {
   type WireRecord,
 } from './record.ts';
 import { type Change, Stream } from './stream.ts';
+import { WriteBehind } from './write-behind.ts';
 
 /** A change of one owner's record in one topic. */
 export interface TableChange extends Change {
@@ -43,8 +44,6 @@ export const forked = 'two records signed for one place in a stream';
 /** Why a record is refused that its owner did not sign: whoever passes one on is at fault. */
 export const badSignature = 'bad signature';
 
-// Records of others that wait for the disk before all of them are written: some milliseconds of work.
-const maxBehind = 256;
 // What is there is told in parts: a list of all of it would make the heap grow.
 const maxPresentAtOnce = 1024;
 
@@ -82,9 +81,8 @@ export class Tables {
   /** Records whose signatures were checked ahead, and are good. */
   readonly #verified = new WeakSet<SignedRecord>();
   readonly #topics = new Map<string, Map<NodeId, Stream>>();
-  /** Records of others, and how far they reach, on their way to the disk; by key. */
-  readonly #behind = new Map<string, Write>();
-  #isWriteDue = false;
+  /** Records of others, and how far they reach: what a crash costs is pulled again. */
+  readonly #behind: WriteBehind;
   readonly #interests = new Set<string>([clusterTopic]);
   /** Of the topics that have not changed since they were asked for. */
   readonly #digests = new Map<string, string>();
@@ -98,6 +96,7 @@ export class Tables {
     this.self = init.key.nodeId;
     const clocks = { now: init.now ?? (() => 0), monotonicMs: init.monotonicMs ?? (() => 0) };
     this.propagation = new Propagation(clocks);
+    this.#behind = new WriteBehind({ store: init.store, log: init.log, later: init.behind ?? queueMicrotask });
     this.#own = new OwnStreams({
       ...init,
       ...clocks,
@@ -168,13 +167,13 @@ export class Tables {
 
   /** Resolves when nothing own is waiting for the disk; what others wrote is on its way there. */
   flushed(): Promise<void> {
-    this.#writeBehind();
+    this.#behind.flush();
     return this.#own.flushed();
   }
 
   /** Now and then: opens own streams anew in which tombstones outweigh what lives, and stores what could not be stored. */
   reap(): Promise<void> {
-    this.#writeBehind();
+    this.#behind.flush();
     return this.#own.reap();
   }
 
@@ -248,36 +247,16 @@ export class Tables {
     this.#notify(topic, owner, changes);
   }
 
-  /** Other nodes' records are written behind: what a crash costs is pulled again. */
   #persist(topic: string, owner: NodeId, stream: Stream, records: readonly SignedRecord[]): void {
-    for (const signed of records) this.#later({ key: recordKey(signed), value: toWire(signed) });
+    for (const signed of records) this.#behind.put({ key: recordKey(signed), value: toWire(signed) });
     for (const { epoch, keys } of stream.takeRetired()) {
       // Also of what has not reached the disk yet: the last write of a row counts.
-      this.#later({ key: ['position', topic, owner, epoch], value: null });
-      for (const key of keys) this.#later({ key: ['record', topic, owner, epoch, key], value: null });
+      this.#behind.put({ key: ['position', topic, owner, epoch], value: null });
+      for (const key of keys) this.#behind.put({ key: ['record', topic, owner, epoch, key], value: null });
     }
     const { epoch, seq } = stream.place;
-    this.#later({ key: ['position', topic, owner, epoch], value: seq });
-    if (this.#behind.size >= maxBehind) this.#writeBehind();
-  }
-
-  /** All that is taken within a while, a pulled batch above all, shares a commit. */
-  #later(write: Write): void {
-    if (!this.#isWriteDue) (this.#init.behind ?? queueMicrotask)(() => this.#writeBehind());
-    this.#isWriteDue = true;
-    this.#behind.set(write.key.join('\0'), write);
-  }
-
-  #writeBehind(): void {
-    this.#isWriteDue = false;
-    if (this.#behind.size === 0) return;
-    const writes = [...this.#behind];
-    this.#behind.clear();
-    this.#init.store.commit(writes.map(([, write]) => write)).catch((error: unknown) => {
-      this.#init.log.error({ err: error }, 'storing records failed; the next commit takes them along');
-      // Later positions would say that they are there.
-      for (const [key, write] of writes) if (!this.#behind.has(key)) this.#behind.set(key, write);
-    });
+    this.#behind.put({ key: ['position', topic, owner, epoch], value: seq });
+    this.#behind.flushIfFull();
   }
 
   /** Of what is on its way to the disk only the stream knows; of rows that could not be read, only the disk. */
@@ -329,7 +308,7 @@ export class Tables {
   }
 
   async #drop(pairs: readonly (readonly [string, NodeId])[]): Promise<void> {
-    this.#writeBehind();
+    this.#behind.flush();
     const writes: Write[] = [];
     for (const [topic, owner] of pairs) {
       const streams = this.#topics.get(topic);
