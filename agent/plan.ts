@@ -172,7 +172,7 @@ function overlayLegOf(leg: StoredLeg, network: Network, mtu: number): OverlayLeg
     mac: must(parseMac(leg.mac)),
     mtu,
     vni: must(parseVni(network.vni)),
-    address: must(parseCidr(`${leg.ip}/${prefixLength}`)),
+    addresses: [must(parseCidr(`${leg.ip}/${prefixLength}`))],
     onLink: otherSubnets(network, leg.ip),
   };
 }
@@ -191,6 +191,6 @@ function gatewayLegOf({ gateway }: StoredSandbox, bridge: Cidr, mtu: number): Ga
     ifName: must(parseIfName(gateway.ifName)),
     mac: must(parseMac(gateway.mac)),
     mtu,
-    address: must(parseCidr(`${gateway.ip}/${prefixLength}`)),
+    addresses: [must(parseCidr(`${gateway.ip}/${prefixLength}`))],
   };
 }

@@ -51,20 +51,18 @@ interface Leg {
   readonly ifName: IfName;
   readonly mac: Mac;
   readonly mtu: number;
+  /** At least one, and of each family at most one, with the prefix length of its subnet. */
+  readonly addresses: readonly Cidr[];
 }
 
 export interface OverlayLeg extends Leg {
   readonly vni: Vni;
-  /** Address with the network's prefix length. */
-  readonly address: Cidr;
   /** The network's other subnets: reached through the same leg, without a gateway. */
   readonly onLink: readonly Cidr[];
 }
 
 /** A port of the gateway bridge. The sandbox's default route goes through the bridge's own address. */
-export interface GatewayLeg extends Leg {
-  readonly address: Cidr;
-}
+export type GatewayLeg = Leg;
 
 export interface DesiredGatewayBridge {
   readonly name: IfName;

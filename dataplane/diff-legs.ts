@@ -152,13 +152,14 @@ function diffLeg(draft: Draft, place: Place): boolean {
   }
   const name = leg.ifName;
   const addresses = inner?.addresses ?? new Set<string>();
-  if (!addresses.has(leg.address)) {
-    const action = { kind: 'address-add', where: sandbox.netns, name, address: leg.address } as const;
-    draft.step('sandboxes', object, `address ${leg.address} is missing`, action, needs);
+  for (const address of leg.addresses) {
+    if (addresses.has(address)) continue;
+    const action = { kind: 'address-add', where: sandbox.netns, name, address } as const;
+    draft.step('sandboxes', object, `address ${address} is missing`, action, needs);
   }
   if (draft.options.prune) {
     for (const other of addresses) {
-      if (other === leg.address) continue;
+      if (leg.addresses.some((address) => address === other)) continue;
       const action = { kind: 'address-delete', where: sandbox.netns, name, address: must(parseCidr(other)) } as const;
       draft.step('sandboxes', object, `address ${other} is extra`, action, needs);
     }
@@ -169,7 +170,7 @@ function diffLeg(draft: Draft, place: Place): boolean {
   }
   // Behind the step that sets it up: a device that is down takes no route.
   // The kernel itself adds the first of them, when the device comes up or gets its address.
-  const kept = inner?.up && addresses.has(leg.address) ? ownPrefix(leg.address) : [];
+  const kept = inner?.up ? leg.addresses.flatMap((address) => (addresses.has(address) ? ownPrefix(address) : [])) : [];
   for (const destination of [...kept, ...('onLink' in leg ? leg.onLink : [])]) {
     if (inner?.up && inner.onLink.has(destination)) continue;
     const action = { kind: 'link-route', where: sandbox.netns, name, destination } as const;

@@ -108,7 +108,7 @@ test('IPv6 inside, over an IPv6 underlay', async () => {
       mac: macOf(4097, peer),
       vtep: other,
     }));
-    const legs = box.overlayLegs.map((leg) => ({ ...leg, mtu: 1430, address: must(parseCidr(`fd00::${n}/64`)) }));
+    const legs = box.overlayLegs.map((leg) => ({ ...leg, mtu: 1430, addresses: [must(parseCidr(`fd00::${n}/64`))] }));
     return wanted({
       overlays: [{ ...overlay(4097, 'a', remotes), vtep: own, mtu: 1430 }],
       sandboxes: [{ ...box, overlayLegs: legs }],

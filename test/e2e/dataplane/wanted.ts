@@ -42,7 +42,7 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
       mac: macOf(vni, n),
       mtu: MTU,
       vni: must(parseVni(vni)),
-      address: must(parseCidr(`10.0.${n >> 8}.${n & 0xff}/16`)),
+      addresses: [must(parseCidr(`10.0.${n >> 8}.${n & 0xff}/16`))],
       onLink: [],
     })),
     gatewayLeg: gateway
@@ -51,7 +51,7 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
           ifName: must(parseIfName(`eth${vnis.length}`)),
           mac: macOf(0, n),
           mtu: 1500,
-          address: must(parseCidr(`172.18.1.${n}/16`)),
+          addresses: [must(parseCidr(`172.18.1.${n}/16`))],
         }
       : null,
   };

@@ -107,8 +107,8 @@ test('an endpoint here brings its network, with an entry for each endpoint elsew
     { ip: '10.0.1.3', mac: '02:00:00:00:00:03', vtep: '192.0.2.3' },
   ]);
   const [wanted] = desired.sandboxes;
-  assert.equal(wanted?.overlayLegs[0]?.address, '10.0.1.10/24');
-  assert.equal(wanted?.gatewayLeg?.address, '172.18.0.2/16');
+  assert.deepEqual(wanted?.overlayLegs[0]?.addresses, ['10.0.1.10/24']);
+  assert.deepEqual(wanted?.gatewayLeg?.addresses, ['172.18.0.2/16']);
 });
 
 test('the VTEP is an attribute of the node: it moves, and the entries follow', () => {
