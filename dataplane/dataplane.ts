@@ -1,4 +1,4 @@
-import { apply, type Outcome } from './apply.ts';
+import type { Outcome } from './apply.ts';
 import { deferred } from './deferred.ts';
 import type { Desired, RemoteEndpoint } from './desired.ts';
 import { type Difference, diffInParts } from './diff.ts';
@@ -7,12 +7,11 @@ import type { Drift, DriftMode } from './drift.ts';
 import { DriftKeeper } from './drift-keeper.ts';
 import { Failures, objectsOf } from './failures.ts';
 import { Generations } from './generations.ts';
-import { Listener } from './listener.ts';
+import { type Ear, hostKernel, type Kernel } from './kernel.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
 import { Model } from './model.ts';
 import { endpointObject } from './objects.ts';
-import { observe } from './observe.ts';
 import { inSlices } from './slices.ts';
 import type { ObjectStatus } from './status.ts';
 import type { Vni } from './values.ts';
@@ -35,6 +34,8 @@ export interface DataPlaneOptions {
   readonly retryMaxMs?: number;
   /** Monotonic milliseconds. @default performance.now */
   readonly now?: () => number;
+  /** @default that of this host */
+  readonly kernel?: Kernel;
 }
 
 /** Counts since the start, durations of the last pass. */
@@ -59,7 +60,7 @@ export interface DataPlaneStats {
  */
 export class DataPlane implements AsyncDisposable {
   readonly #log: Log;
-  readonly #runDir: string;
+  readonly #kernel: Kernel;
   readonly #retryMinMs: number;
   readonly #retryMaxMs: number;
   readonly #now: () => number;
@@ -86,14 +87,14 @@ export class DataPlane implements AsyncDisposable {
   constructor(options: DataPlaneOptions) {
     const { log, runDir, sweepMs = 9_500, drift: mode = 'repair' } = options;
     this.#log = log;
-    this.#runDir = runDir;
+    this.#kernel = options.kernel ?? hostKernel(runDir);
     this.#retryMinMs = options.retryMinMs ?? 250;
     this.#retryMaxMs = options.retryMaxMs ?? 10_000;
     this.#now = options.now ?? (() => performance.now());
     this.#failures = new Failures({ minMs: this.#retryMinMs, maxMs: this.#retryMaxMs });
     this.#drift = new DriftKeeper({ mode, log, failures: this.#failures });
     this.#doubts = new Doubts(log, this.#now);
-    this.#model = new Model({ runDir, sweepMs, now: this.#now });
+    this.#model = new Model({ kernel: this.#kernel, sweepMs, now: this.#now });
   }
 
   get driftMode(): DriftMode {
@@ -143,7 +144,7 @@ export class DataPlane implements AsyncDisposable {
     return this.#exclusively(async () => {
       const wanted = this.#applied;
       if (!wanted) return [];
-      const observed = await observe(wanted.desired, this.#runDir);
+      const observed = await this.#kernel.observe(wanted.desired);
       const difference = await inSlices(diffInParts(wanted.desired, observed, { prune: wanted.prune, randomMac }));
       return this.#drift.update(difference, observed).all;
     });
@@ -214,7 +215,7 @@ export class DataPlane implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    using listener = new Listener({
+    using listener = this.#kernel.listen({
       log: this.#log,
       doubt: (why) => {
         if (this.#doubts.hear(why)) this.#wake();
@@ -262,7 +263,7 @@ export class DataPlane implements AsyncDisposable {
     }
   }
 
-  async #pass(wanted: Wanted, listener: Listener): Promise<void> {
+  async #pass(wanted: Wanted, listener: Ear): Promise<void> {
     listener.pause();
     try {
       await this.#reconcile(wanted, listener);
@@ -274,7 +275,7 @@ export class DataPlane implements AsyncDisposable {
     }
   }
 
-  async #reconcile(wanted: Wanted, listener: Listener): Promise<void> {
+  async #reconcile(wanted: Wanted, listener: Ear): Promise<void> {
     const startMs = this.#now();
     let listed = await this.#refresh(wanted, listener);
     let difference = await this.#difference(wanted);
@@ -297,7 +298,7 @@ export class DataPlane implements AsyncDisposable {
       ? difference.steps
       : difference.steps.filter((step) => !this.#drift.holds(step) && !isHeld(step.object) && !step.needs.some(isHeld));
     const outcome =
-      steps.length > 0 ? await apply(steps, this.#runDir, this.#model.indexes) : { applied: [], failures: new Map() };
+      steps.length > 0 ? await this.#kernel.apply(steps, this.#model.indexes) : { applied: [], failures: new Map() };
     await this.#model.carry(outcome.applied);
     if (outcome.applied.some(({ kind }) => kind === 'netns-add')) {
       await listener.follow(wanted.desired.sandboxes.map(({ netns }) => netns));
@@ -311,7 +312,7 @@ export class DataPlane implements AsyncDisposable {
   }
 
   /** Makes what is known current for this wanted state; true when the whole kernel was listed for it. */
-  async #refresh({ desired }: Wanted, listener: Listener): Promise<boolean> {
+  async #refresh({ desired }: Wanted, listener: Ear): Promise<boolean> {
     const doubt = this.#doubts.due();
     if (doubt !== null) this.#model.forget();
     const listed = await this.#model.refresh(desired, listener, () => this.#doubts.clear());

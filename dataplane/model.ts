@@ -2,8 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { applyToModel } from './after.ts';
 import type { DeviceIndexes } from './apply.ts';
 import type { Desired } from './desired.ts';
-import type { Listener } from './listener.ts';
-import { observe, observeNewSandboxes } from './observe.ts';
+import type { Ear, Kernel } from './kernel.ts';
 import type { Observed } from './observed.ts';
 import type { Step } from './steps.ts';
 
@@ -11,7 +10,7 @@ import type { Step } from './steps.ts';
 const STEPS_PER_TURN = 1024;
 
 export interface ModelInit {
-  readonly runDir: string;
+  readonly kernel: Kernel;
   readonly sweepMs: number;
   readonly now: () => number;
 }
@@ -59,8 +58,8 @@ export class Model {
    * Makes it current for this wanted state; true when the whole kernel was listed for it, and `listing` called before that.
    * Throws what `observe` throws.
    */
-  async refresh(desired: Desired, listener: Listener, listing: () => void): Promise<boolean> {
-    const { runDir, sweepMs, now } = this.#init;
+  async refresh(desired: Desired, listener: Ear, listing: () => void): Promise<boolean> {
+    const { kernel, sweepMs, now } = this.#init;
     const startMs = now();
     const netns = desired.sandboxes.map((sandbox) => sandbox.netns);
     const gateway = desired.gatewayBridge?.name ?? null;
@@ -70,14 +69,14 @@ export class Model {
       const wanted = new Set<string>(netns);
       for (const path of this.#known.sandboxes.keys()) if (!wanted.has(path)) this.#known.sandboxes.delete(path);
       await listener.follow(netns);
-      if (await observeNewSandboxes(this.#known, desired)) return false;
+      if (await kernel.observeNewSandboxes(this.#known, desired)) return false;
     }
     this.indexes.clear();
     listener.dropReplaced();
     await listener.follow(netns);
     listener.clear();
     listing();
-    this.#known = await observe(desired, runDir);
+    this.#known = await kernel.observe(desired);
     this.#listedGateway = gateway;
     this.#nextSweepAtMs = now() + sweepMs;
     this.#listings++;

@@ -1,0 +1,25 @@
+import { apply, type DeviceIndexes, type Outcome } from './apply.ts';
+import type { Desired } from './desired.ts';
+import { Listener, type ListenerInit } from './listener.ts';
+import { observe, observeNewSandboxes } from './observe.ts';
+import type { Observed } from './observed.ts';
+import type { Step } from './steps.ts';
+
+/** All that the loop asks of the kernel and does to it. Documented where it is done: observe.ts, apply.ts, listener.ts. */
+export interface Kernel {
+  observe(desired: Desired): Promise<Observed>;
+  observeNewSandboxes(observed: Observed, desired: Desired): Promise<boolean>;
+  apply(steps: readonly Step[], indexes: DeviceIndexes): Promise<Outcome>;
+  listen(init: ListenerInit): Ear;
+}
+
+/** Hears what changes. */
+export type Ear = Pick<Listener, 'follow' | 'dropReplaced' | 'pause' | 'clear' | 'resume'> & Disposable;
+
+/** The kernel of this host. @param runDir as in DataPlaneOptions */
+export const hostKernel = (runDir: string): Kernel => ({
+  observe: (desired) => observe(desired, runDir),
+  observeNewSandboxes,
+  apply: (steps, indexes) => apply(steps, runDir, indexes),
+  listen: (init) => new Listener(init),
+});
