@@ -7,6 +7,7 @@ import {
   type ObservedSandbox,
   type ObservedSandboxDevice,
 } from './observed.ts';
+import type { Ipv6State } from './rtnetlink/links.ts';
 import type { DeviceChange, EntryAction, Step, Where } from './steps.ts';
 import { must, parseCidr, prefixOf } from './values.ts';
 
@@ -70,6 +71,7 @@ export function applyToModel(observed: Observed, step: Step): void {
         mac: step.peerMac,
         addresses: new Set<string>(),
         onLink: new Set<string>(),
+        ipv6: 'on' as const,
         peer: step.name,
       };
       sandboxes.get(step.peerNetns)?.devices.set(step.peerName, inner);
@@ -91,6 +93,12 @@ export function applyToModel(observed: Observed, step: Step): void {
       if (sandbox) sandbox.defaultRoute = { via: step.via, device: step.name };
       return;
     }
+    case 'leg-ipv6': {
+      const devices = sandboxes.get(step.where)?.devices;
+      const device = devices?.get(step.name);
+      if (devices && device) devices.set(step.name, withIpv6(device, step.ipv6));
+      return;
+    }
     case 'link-route': {
       const device = sandboxes.get(step.where)?.devices.get(step.name);
       if (device) {
@@ -104,8 +112,17 @@ export function applyToModel(observed: Observed, step: Step): void {
   }
 }
 
+/** A device on which IPv6 is switched off loses its addresses and routes. */
+function withIpv6(device: ObservedSandboxDevice, ipv6: Ipv6State): ObservedSandboxDevice {
+  if (ipv6 !== 'off') return { ...device, ipv6 };
+  const ofIpv4 = (prefixes: ReadonlySet<string>): Set<string> =>
+    new Set([...prefixes].filter((each) => !each.includes(':')));
+  return { ...device, ipv6, addresses: ofIpv4(device.addresses), onLink: ofIpv4(device.onLink) };
+}
+
 export function emptySandbox(): ObservedSandbox {
-  const lo = { ...newDevice('', 65536), addresses: new Set<string>(), onLink: new Set<string>(), peer: null };
+  const nothing = { addresses: new Set<string>(), onLink: new Set<string>(), peer: null };
+  const lo = { ...newDevice('', 65536), ...nothing, ipv6: 'on' as const };
   return { state: 'there', devices: new Map([['lo', lo]]), defaultRoute: null };
 }
 

@@ -16,6 +16,7 @@ import { EADDRNOTAVAIL, ENODEV, SystemError } from './rtnetlink/libc.ts';
 import { RtnetlinkSocket } from './rtnetlink/socket.ts';
 import type { MessageWriter } from './rtnetlink/wire.ts';
 import type { DeviceChange, Step, Where } from './steps.ts';
+import { setLegIpv6 } from './sysctl.ts';
 
 /** Steps on links, addresses and routes in one namespace, through one rtnetlink socket in it. */
 export class LinkChanger implements Disposable {
@@ -72,6 +73,8 @@ export class LinkChanger implements Disposable {
         const ifindex = this.#indexOf(step.name);
         return this.#change(step.kind, (writer, seq) => encodeDefaultRoute(writer, seq, ifindex, step.via));
       }
+      case 'leg-ipv6':
+        return setLegIpv6(step.where, step.name, step.ipv6);
       case 'link-route': {
         const ifindex = this.#indexOf(step.name);
         return this.#change(step.kind, (writer, seq) => encodeLinkRoute(writer, seq, ifindex, step.destination));

@@ -106,11 +106,11 @@ function groupsOf(steps: readonly Step[]): Group[] {
     if (step.kind === 'entry') {
       if (last?.kind === 'entries') last.steps.push(step);
       else groups.push({ kind: 'entries', steps: [step] });
-    } else if (ipLines(step) === null) {
-      groups.push({ kind: 'single', step });
     } else if (where !== null && where !== OVERLAY_NETNS) {
       if (last?.kind === 'sandboxes') last.steps.push(step);
       else groups.push({ kind: 'sandboxes', steps: [step] });
+    } else if (ipLines(step) === null) {
+      groups.push({ kind: 'single', step });
     } else if (last?.kind === 'links' && last.where === where) {
       last.steps.push(step);
     } else {
@@ -182,6 +182,8 @@ export function describe(step: Step): string {
       return `switch IPv6 off in ${OVERLAY_NETNS}`;
     case 'ipv6-on':
       return `let ${step.device} hold IPv6 neighbours`;
+    case 'leg-ipv6':
+      return `switch IPv6 ${step.ipv6 === 'off' ? 'off' : 'on'} on ${step.name} in ${step.where}`;
     case 'forwarding-on':
       return 'switch ip_forward on';
     case 'rules-replace':

@@ -3,7 +3,7 @@ import type { Draft } from './diff.ts';
 import { bridgeName, gatewayPortName, OVERLAY_NETNS, overlayPortName } from './names.ts';
 import { endpointObject, GATEWAY_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, sandboxObject } from './objects.ts';
 import type { ObservedDevice, ObservedSandbox } from './observed.ts';
-import type { BridgePortAttributes } from './rtnetlink/links.ts';
+import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { DeviceChange, Where } from './steps.ts';
 import { addressOf, type Cidr, type IfName, must, parseCidr, prefixLengthOf, prefixOf } from './values.ts';
 
@@ -152,6 +152,7 @@ function diffLeg(draft: Draft, place: Place): boolean {
   }
   const name = leg.ifName;
   const addresses = inner?.addresses ?? new Set<string>();
+  legIpv6(draft, place, inner?.ipv6);
   for (const address of leg.addresses) {
     if (addresses.has(address)) continue;
     const action = { kind: 'address-add', where: sandbox.netns, name, address } as const;
@@ -179,9 +180,23 @@ function diffLeg(draft: Draft, place: Place): boolean {
   return true;
 }
 
-/** The prefix that the kernel routes to the leg by itself, where it does and routes of that family are listed. */
+/**
+ * IPv6 is off on a leg without such an address, as Docker has it: else sandboxes of one host would reach each other by
+ * link-local addresses, which those of other hosts cannot. Where it is on, router advertisements are not heeded: any
+ * container of the network could send one, and addresses and routes are ours to give.
+ */
+function legIpv6(draft: Draft, { sandbox, leg, object, needs }: Place, there: Ipv6State | undefined): void {
+  const ipv6 = leg.addresses.some((address) => address.includes(':')) ? 'quiet' : 'off';
+  if (there === ipv6) return;
+  const what = there === undefined ? 'is as the namespace has it' : there === 'off' ? 'is off' : 'is on';
+  const why = ipv6 === 'quiet' && there === 'on' ? 'router advertisements are heeded' : `IPv6 ${what}`;
+  const action = { kind: 'leg-ipv6', where: sandbox.netns, name: leg.ifName, ipv6 } as const;
+  draft.step('sandboxes', object, `${leg.ifName}: ${why}`, action, needs);
+}
+
+/** The prefix that the kernel routes to the leg by itself, where it does. */
 function ownPrefix(address: Cidr): Cidr[] {
-  return address.includes(':') || prefixLengthOf(address) === 32 ? [] : [prefixOf(address)];
+  return prefixLengthOf(address) === (address.includes(':') ? 128 : 32) ? [] : [prefixOf(address)];
 }
 
 function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined): void {

@@ -3,7 +3,7 @@ import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
 import { decodeNeighbourEvent, type EntryEvent } from './rtnetlink/neighbours.ts';
 import { TableWatch } from './rtnetlink/nft-events.ts';
-import { decodeAddress, decodeForwarding, decodeRoute } from './rtnetlink/routes.ts';
+import { decodeAddress, decodeForwarding, decodeRoute, isLinkLocal } from './rtnetlink/routes.ts';
 import { RtnetlinkSocket } from './rtnetlink/socket.ts';
 import {
   AF_BRIDGE,
@@ -109,8 +109,8 @@ export class EventDecoder {
   }
 
   #route(message: Message): KernelEvent[] {
-    const { destination, prefixLength, gateway: via, ifindex, metric, inMainTable } = decodeRoute(message);
-    if (!inMainTable) return [];
+    const { ipv6, destination, prefixLength, gateway: via, ifindex, metric, inMainTable } = decodeRoute(message);
+    if (!inMainTable || (ipv6 && destination === null) || isLinkLocal(destination)) return [];
     const device = ifindex === null ? null : (this.#names.get(ifindex) ?? null);
     const prefix = prefixLength === 0 ? null : `${destination}/${prefixLength}`;
     const gone = message.type === RTM_DELROUTE;

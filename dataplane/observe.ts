@@ -21,6 +21,8 @@ import {
   encodeAddressDump,
   encodeNetnsIdOf,
   encodeRouteDump,
+  isLinkLocal,
+  type Route,
 } from './rtnetlink/routes.ts';
 import { RtnetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
@@ -241,18 +243,25 @@ async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<
     const known = addresses.get(ifindex) ?? new Set<string>();
     addresses.set(ifindex, known.add(`${ip}/${prefixLength}`));
   }
-  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
+  const routes: Route[] = [];
+  for (const family of [AF_INET, AF_INET6]) {
+    routes.push(...(await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, family), decodeRoute)));
+  }
   for (const link of links.values()) {
-    const onLink = routes.filter((route) => route.inMainTable && route.ifindex === link.ifindex && !route.gateway);
+    const onLink = routes.filter(
+      (route) =>
+        route.inMainTable && route.ifindex === link.ifindex && !route.gateway && !isLinkLocal(route.destination),
+    );
     const device: ObservedSandboxDevice = {
       ...toDevice(link, links),
       addresses: addresses.get(link.ifindex) ?? new Set(),
       onLink: new Set(onLink.map(({ destination, prefixLength }) => `${destination}/${prefixLength}`)),
+      ipv6: link.ipv6,
       peer: peerOf(link),
     };
     sandbox.devices.set(link.name, device);
   }
-  const defaults = routes.filter((route) => route.inMainTable && route.prefixLength === 0);
+  const defaults = routes.filter((route) => route.inMainTable && !route.ipv6 && route.prefixLength === 0);
   const [best] = defaults.sort((left, right) => left.metric - right.metric);
   if (best) {
     const device = best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null);

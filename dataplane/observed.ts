@@ -1,4 +1,4 @@
-import type { BridgePortAttributes, VxlanAttributes } from './rtnetlink/links.ts';
+import type { BridgePortAttributes, Ipv6State, VxlanAttributes } from './rtnetlink/links.ts';
 
 // What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.
 // The maps are the data plane's own working copy and are updated as steps succeed (see after.ts).
@@ -62,14 +62,16 @@ export interface ObservedDevice {
 export interface ObservedSandbox {
   state: NetnsState;
   readonly devices: Map<string, ObservedSandboxDevice>;
+  /** Of IPv4. */
   defaultRoute: { readonly via: string | null; readonly device: string | null } | null;
 }
 
 export interface ObservedSandboxDevice extends ObservedDevice {
   /** Global addresses, `ip/length`. */
   readonly addresses: ReadonlySet<string>;
-  /** Destinations of routes through it that need no gateway, `prefix/length`. */
+  /** Destinations of routes through it that need no gateway, `prefix/length`; not the link-local prefix. */
   readonly onLink: ReadonlySet<string>;
+  readonly ipv6: Ipv6State;
   /** Name of the other end, when that is one of our ports. */
   readonly peer: string | null;
 }

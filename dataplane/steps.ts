@@ -1,7 +1,7 @@
 import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
-import type { BridgePortAttributes } from './rtnetlink/links.ts';
+import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
-import { QUIET_DEFAULTS } from './sysctl.ts';
+import { legSettings, QUIET_DEFAULTS } from './sysctl.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */
@@ -23,6 +23,12 @@ export type Action =
   | { readonly kind: 'netns-add' | 'netns-delete'; readonly netns: NetnsPath }
   | { readonly kind: 'quieten' }
   | { readonly kind: 'ipv6-on'; readonly device: IfName }
+  | {
+      readonly kind: 'leg-ipv6';
+      readonly where: NetnsPath;
+      readonly name: IfName;
+      readonly ipv6: Exclude<Ipv6State, 'on'>;
+    }
   | { readonly kind: 'forwarding-on' }
   | {
       readonly kind: 'bridge-add';
@@ -152,6 +158,7 @@ export function stepWhere(step: Action): Where {
     case 'address-delete':
     case 'default-route':
     case 'link-route':
+    case 'leg-ipv6':
       return step.where;
     default:
       return null;
@@ -176,6 +183,10 @@ export function commands(step: Step): string[] {
       );
     case 'ipv6-on':
       return [`nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.${step.device}.disable_ipv6=0`];
+    case 'leg-ipv6':
+      return legSettings(step.ipv6).map(
+        ([name, value]) => `nsenter --net=${step.where} sysctl -w net.ipv6.conf.${step.name}.${name}=${value}`,
+      );
     case 'forwarding-on':
       return ['sysctl -w net.ipv4.ip_forward=1'];
     case 'entry':

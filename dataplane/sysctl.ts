@@ -1,8 +1,8 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OVERLAY_NETNS } from './names.ts';
 import { inNetns } from './rtnetlink/libc.ts';
-import type { IfName } from './values.ts';
+import type { IfName, NetnsPath } from './values.ts';
 
 // /proc/sys/net shows the namespace of the thread that opens it, so these are synchronous on purpose.
 
@@ -55,6 +55,23 @@ export function switchIpv6On(device: IfName): void {
   inNetns(OVERLAY_NETNS, () => {
     const path = ipv6Setting(device, 'disable_ipv6');
     if (read(path) === '1') writeFileSync(path, '0');
+  });
+}
+
+/** Settings of a sandbox's leg, in the order in which they are written. */
+export const legSettings = (ipv6: 'off' | 'quiet'): readonly (readonly [name: string, value: string])[] =>
+  ipv6 === 'off'
+    ? [['disable_ipv6', '1']]
+    : [
+        ['accept_ra', '0'],
+        ['disable_ipv6', '0'],
+      ];
+
+/** Throws ENOENT of node:fs when the device, the namespace or, with `quiet`, the kernel's IPv6 is not there. */
+export function setLegIpv6(netns: NetnsPath, device: IfName, ipv6: 'off' | 'quiet'): void {
+  inNetns(netns, () => {
+    if (ipv6 === 'off' && !existsSync('/proc/sys/net/ipv6')) return;
+    for (const [name, value] of legSettings(ipv6)) writeFileSync(ipv6Setting(device, name), value);
   });
 }
 

@@ -1,5 +1,6 @@
 import { ipAt, macAt } from './address-bytes.ts';
 import {
+  AF_INET6,
   eachAttribute,
   type Message,
   type MessageWriter,
@@ -9,7 +10,8 @@ import {
   textAt,
 } from './wire.ts';
 
-// linux/if_link.h: IFLA_*, IFLA_INFO_*, IFLA_VXLAN_*, IFLA_BRPORT_*; linux/rtnetlink.h: ifinfomsg, RTEXT_FILTER_*.
+// linux/if_link.h: IFLA_*, IFLA_INFO_*, IFLA_VXLAN_*, IFLA_BRPORT_*, IFLA_INET6_*; linux/ipv6.h: DEVCONF_*;
+// linux/rtnetlink.h: ifinfomsg, RTEXT_FILTER_*.
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
@@ -18,6 +20,7 @@ const IFLA_MASTER = 10;
 const IFLA_PROTINFO = 12;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
+const IFLA_AF_SPEC = 26;
 const IFLA_EXT_MASK = 29;
 const IFLA_LINK_NETNSID = 37;
 const IFLA_INFO_KIND = 1;
@@ -34,6 +37,9 @@ const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
+const IFLA_INET6_CONF = 2;
+const DEVCONF_ACCEPT_RA = 3;
+const DEVCONF_DISABLE_IPV6 = 26;
 const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 const IFF_UP = 1;
 const IFINFOMSG_LENGTH = 16;
@@ -54,6 +60,9 @@ export interface BridgePortAttributes {
   readonly neighSuppress: boolean;
 }
 
+/** What a device does with IPv6: nothing; all of it; or all but heeding router advertisements. */
+export type Ipv6State = 'off' | 'on' | 'quiet';
+
 /** One link as RTM_NEWLINK describes it. */
 export interface Link {
   readonly ifindex: number;
@@ -70,6 +79,7 @@ export interface Link {
   readonly peerNetnsId: number | null;
   readonly vxlan: VxlanAttributes | null;
   readonly bridgePort: BridgePortAttributes | null;
+  readonly ipv6: Ipv6State;
 }
 
 /** Asks for every link of the namespace, without the counters that make up most of a dump's bytes. */
@@ -100,6 +110,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
   let peerNetnsId: number | null = null;
   let vxlan: VxlanAttributes | null = null;
   let bridgePort: BridgePortAttributes | null = null;
+  let ipv6: Ipv6State = 'off';
   eachAttribute(buffer, start + IFINFOMSG_LENGTH, end, (type, from, to) => {
     if (type === IFLA_IFNAME) name = textAt(buffer, from, to);
     else if (type === IFLA_MTU) mtu = buffer.readUInt32LE(from);
@@ -108,6 +119,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
     else if (type === IFLA_MASTER) masterIndex = buffer.readUInt32LE(from);
     else if (type === IFLA_LINK) peerIndex = buffer.readUInt32LE(from);
     else if (type === IFLA_LINK_NETNSID) peerNetnsId = buffer.readInt32LE(from);
+    else if (type === IFLA_AF_SPEC) ipv6 = decodeIpv6(buffer, from, to);
     else if (type === IFLA_LINKINFO) {
       let slaveKind = '';
       eachAttribute(buffer, from, to, (infoType, infoFrom, infoTo) => {
@@ -133,6 +145,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
     peerNetnsId,
     vxlan,
     bridgePort,
+    ipv6,
   };
 }
 
@@ -159,6 +172,20 @@ function decodeVxlan(buffer: Buffer, start: number, end: number): VxlanAttribute
     else if (type === IFLA_VXLAN_PROXY) vxlan.proxy = buffer[from] === 1;
   });
   return vxlan;
+}
+
+/** Of all that the address families say of a device. A kernel without IPv6 says nothing of it. */
+function decodeIpv6(buffer: Buffer, start: number, end: number): Ipv6State {
+  let state: Ipv6State = 'off';
+  eachAttribute(buffer, start, end, (family, familyFrom, familyTo) => {
+    if (family !== AF_INET6) return;
+    eachAttribute(buffer, familyFrom, familyTo, (type, from, to) => {
+      if (type !== IFLA_INET6_CONF || to - from < 4 * (DEVCONF_DISABLE_IPV6 + 1)) return;
+      const setting = (index: number): number => buffer.readInt32LE(from + 4 * index);
+      if (setting(DEVCONF_DISABLE_IPV6) === 0) state = setting(DEVCONF_ACCEPT_RA) === 0 ? 'quiet' : 'on';
+    });
+  });
+  return state;
 }
 
 function decodeBridgePort(buffer: Buffer, start: number, end: number): BridgePortAttributes {

@@ -42,6 +42,7 @@ export interface Address {
 }
 
 export interface Route {
+  readonly ipv6: boolean;
   /** Destination network; null is the default route. */
   readonly destination: string | null;
   readonly prefixLength: number;
@@ -109,6 +110,7 @@ export function decodeRoute({ buffer, start, end }: Message): Route {
     else if (type === RTA_TABLE) table = buffer.readUInt32LE(from);
   });
   return {
+    ipv6: buffer.readUInt8(start) === AF_INET6,
     destination,
     prefixLength: buffer.readUInt8(start + 1),
     gateway,
@@ -119,6 +121,9 @@ export function decodeRoute({ buffer, start, end }: Message): Route {
     unicast: buffer.readUInt8(start + 7) === RTN_UNICAST,
   };
 }
+
+/** The prefix that every device with IPv6 has a route to, which nobody made and nobody needs to keep (RFC 4291). */
+export const isLinkLocal = (destination: string | null): boolean => destination === 'fe80::';
 
 /** Asks for the id that the socket's namespace has for another one, given an open descriptor of it. */
 export function encodeNetnsIdOf(writer: MessageWriter, seq: number, fd: number): void {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { allOk, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
-import { endpointId, GATEWAY, macOf, overlay, remote, sandbox, wanted, widened } from './wanted.ts';
+import { endpointId, GATEWAY, macOf, overlay, remote, remote6, sandbox, wanted, widened, withIpv6 } from './wanted.ts';
 
 const inWeft = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft', ...command];
 const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-one', ...command];
@@ -39,6 +39,12 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
     inWeft('ip', 'neigh', 'replace', '10.0.0.2', 'lladdr', macOf(4097, 2), 'dev', 'wx4097', 'nud', 'stale'),
     /missing/,
   ],
+  ['IPv6 neighbour', inWeft('ip', 'neigh', 'del', 'fd00::2', 'dev', 'wx4097'), /missing/],
+  [
+    'IPv6 neighbour with another MAC',
+    inWeft('ip', 'neigh', 'replace', 'fd00::2', 'lladdr', '02:00:00:00:00:98', 'dev', 'wx4097', 'nud', 'permanent'),
+    /02:00:00:00:00:98/,
+  ],
   ['static entry of a port', inWeft('bridge', 'fdb', 'del', macOf(4097, 1), 'dev', port, 'master'), /static FDB/],
   ['bridge', inWeft('ip', 'link', 'del', 'wb4097'), /missing/],
   ['bridge down', inWeft('ip', 'link', 'set', 'wb4097', 'down'), /is down/],
@@ -59,11 +65,16 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
   ['MAC in the sandbox', inOne('ip', 'link', 'set', 'eth0', 'address', '02:00:00:00:00:77'), /02:00:00:00:00:77/],
   ['address', inOne('ip', 'address', 'flush', 'dev', 'eth0'), /address/],
   ['extra address', inOne('ip', 'address', 'add', '10.7.7.7/24', 'dev', 'eth0'), /address 10\.7\.7\.7\/24 is extra/],
+  ['IPv6 address', inOne('ip', 'address', 'del', 'fd00::1/64', 'dev', 'eth0'), /address fd00::1\/64 is missing/],
+  ['extra IPv6 address', inOne('ip', 'address', 'add', 'fd07::7/64', 'dev', 'eth0'), /address fd07::7\/64 is extra/],
+  ['IPv6 of a leg', inOne('sysctl', '-w', 'net.ipv6.conf.eth0.disable_ipv6=1'), /IPv6 is off/],
   ['sandbox end down', inOne('ip', 'link', 'set', 'eth0', 'down'), /is down/],
   ['loopback down', inOne('ip', 'link', 'set', 'lo', 'down'), /lo is down/],
   ['default route', inOne('ip', 'route', 'del', 'default'), /default route is missing/],
   ['route to the own subnet', inOne('ip', 'route', 'del', '10.0.0.0/16'), /route to 10\.0\.0\.0\/16 is missing/],
   ['route to another subnet', inOne('ip', 'route', 'del', '10.100.0.0/24'), /route to 10\.100\.0\.0\/24 is missing/],
+  ['route to the own IPv6 subnet', inOne('ip', 'route', 'del', 'fd00::/64'), /route to fd00::\/64 is missing/],
+  ['route to another IPv6 subnet', inOne('ip', 'route', 'del', 'fd01::/64'), /route to fd01::\/64 is missing/],
   ['gateway port', ['ip', 'link', 'del', gatewayPort], /missing/],
   ['gateway port not isolated', ['bridge', 'link', 'set', 'dev', gatewayPort, 'isolated', 'off'], /isolated/],
   ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
@@ -82,12 +93,15 @@ test('a change by someone else is heard, repaired and named', async (t) => {
   await using b = await Host.start();
   await connect(a, b);
   await b.set(
-    wanted({ overlays: [overlay(4097, 'b', [remote(4097, 1, 'a')])], sandboxes: [sandbox('two', 2, [4097])] }),
+    wanted({
+      overlays: [overlay(4097, 'b', [remote(4097, 1, 'a'), remote6(4097, 1, 'a')])],
+      sandboxes: [withIpv6(sandbox('two', 2, [4097]))],
+    }),
   );
   await a.set(
     wanted({
-      overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])],
-      sandboxes: [widened(sandbox('one', 1, [4097], true))],
+      overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')])],
+      sandboxes: [widened(withIpv6(sandbox('one', 1, [4097], true)))],
       gatewayBridge: GATEWAY,
     }),
   );
@@ -109,6 +123,7 @@ test('a change by someone else is heard, repaired and named', async (t) => {
       assert.equal(await stepsOfSweep(a), 0);
       assert.deepEqual(await a.drift(), []);
       assert.ok(await a.pings('weft-one', '10.0.0.2'), 'network');
+      assert.ok(await a.pings('weft-one', 'fd00::2'), 'network, by IPv6');
       assert.ok(await a.pings('weft-one', '172.18.0.1'), 'gateway');
     });
   }

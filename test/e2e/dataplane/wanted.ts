@@ -26,6 +26,11 @@ export function remote(vni: number, n: number, vtep: 'a' | 'b'): RemoteEndpoint 
   return { ip: must(parseIp(`10.0.${n >> 8}.${n & 0xff}`)), mac: macOf(vni, n), vtep: vteps[vtep] };
 }
 
+/** The same endpoint by its IPv6 address. */
+export function remote6(vni: number, n: number, vtep: 'a' | 'b'): RemoteEndpoint {
+  return { ...remote(vni, n, vtep), ip: must(parseIp(`fd00::${n.toString(16)}`)) };
+}
+
 export function overlay(vni: number, on: 'a' | 'b', remotes: readonly RemoteEndpoint[] = []): DesiredOverlay {
   return { vni: must(parseVni(vni)), vtep: vteps[on], port: PORT, mtu: MTU, remotes };
 }
@@ -59,7 +64,21 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
 
 /** The same, whose networks have one more subnet each. */
 export function widened(box: DesiredSandbox): DesiredSandbox {
-  const overlayLegs = box.overlayLegs.map((leg, i) => ({ ...leg, onLink: [must(parseCidr(`10.${100 + i}.0.0/24`))] }));
+  const overlayLegs = box.overlayLegs.map((leg, i) => {
+    const six = leg.addresses.some((address) => address.includes(':'));
+    const onLink = [`10.${100 + i}.0.0/24`, ...(six ? [`fd01:${i}::/64`] : [])].map((text) => must(parseCidr(text)));
+    return { ...leg, onLink };
+  });
+  return { ...box, overlayLegs };
+}
+
+/** The same, whose networks have IPv6 besides IPv4, or alone. */
+export function withIpv6(box: DesiredSandbox, alone = false): DesiredSandbox {
+  const overlayLegs = box.overlayLegs.map((leg) => {
+    const n = Number.parseInt(leg.endpointId.slice(6, 12), 16);
+    const six = must(parseCidr(`fd00::${n.toString(16)}/64`));
+    return { ...leg, addresses: alone ? [six] : [...leg.addresses, six] };
+  });
   return { ...box, overlayLegs };
 }
 

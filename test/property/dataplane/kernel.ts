@@ -6,12 +6,13 @@ import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import type { Observed } from '../../../dataplane/observed.ts';
 import type { Step } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
-import { GATEWAY, overlay, remote, sandbox, wanted, widened } from '../../e2e/dataplane/wanted.ts';
+import { GATEWAY, overlay, remote, remote6, sandbox, wanted, widened, withIpv6 } from '../../e2e/dataplane/wanted.ts';
 
 // Wanted states, a kernel that is a model, and what others do to it.
 
 export const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const VNIS = [4097, 4098, 4099];
+const asItIs = (box: DesiredSandbox): DesiredSandbox => box;
 
 /** Any state that a plan could want: sandbox n is endpoint n of some networks, remotes are endpoints above 100. */
 export const desiredState: fc.Arbitrary<Desired> = fc
@@ -29,24 +30,30 @@ export const desiredState: fc.Arbitrary<Desired> = fc
     ),
     gateway: fc.boolean(),
     on: fc.constantFrom('a' as const, 'b' as const),
+    families: fc.constantFrom('4', '6', '46'),
   })
-  .map(({ vnis, remotes, boxes, gateway, on }) => {
+  .map(({ vnis, remotes, boxes, gateway, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
       overlays: vnis.map((vni) =>
         overlay(
           vni,
           on,
-          unique.map(([n, vtep]) => remote(vni, n, vtep)),
+          unique.flatMap(([n, vtep]) => [
+            ...(families === '6' ? [] : [remote(vni, n, vtep)]),
+            ...(families === '4' ? [] : [remote6(vni, n, vtep)]),
+          ]),
         ),
       ),
       sandboxes: boxes.map((box) =>
-        (box.gateway ? widened : (plain: DesiredSandbox) => plain)(
-          sandbox(
-            `box${box.n}`,
-            box.n,
-            box.on.filter((vni) => vnis.includes(vni)),
-            gateway && box.gateway,
+        (box.gateway ? widened : asItIs)(
+          (families === '4' ? asItIs : (plain: DesiredSandbox) => withIpv6(plain, families === '6'))(
+            sandbox(
+              `box${box.n}`,
+              box.n,
+              box.on.filter((vni) => vnis.includes(vni)),
+              gateway && box.gateway,
+            ),
           ),
         ),
       ),
@@ -84,6 +91,7 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
     for (const { fdb, neighbours } of weft.tunnels.values()) {
       fdb.set('02:00:00:00:00:99', '10.99.0.9');
       neighbours.set('10.9.9.9', { mac: '02:00:00:00:00:99', ours: true });
+      neighbours.set('fd09::9', { mac: '02:00:00:00:00:99', ours: true });
     }
   },
   'lose addresses and routes': ({ sandboxes }) => {
@@ -91,6 +99,15 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
       box.defaultRoute = null;
       for (const [name, device] of box.devices)
         box.devices.set(name, { ...device, addresses: new Set(['10.7.7.7/24']), onLink: new Set(), up: false });
+    }
+  },
+  'switch IPv6 off in sandboxes': ({ sandboxes }) => {
+    for (const box of sandboxes.values()) {
+      for (const [name, device] of box.devices) {
+        const rest = (all: ReadonlySet<string>): Set<string> => new Set([...all].filter((each) => !each.includes(':')));
+        const left = { addresses: rest(device.addresses), onLink: rest(device.onLink) };
+        box.devices.set(name, { ...device, ...left, ipv6: 'off' });
+      }
     }
   },
   'lose the rules': ({ host }) => {

@@ -155,10 +155,21 @@ test('a VXLAN link that is a bridge port', () => {
       );
     }),
   );
+  const conf = Buffer.alloc(4 * 60); // DEVCONF_MAX is larger with each kernel
+  writer.attribute(
+    26, // IFLA_AF_SPEC
+    nested((families) =>
+      families.attribute(
+        10,
+        nested((inet6) => inet6.attribute(2, conf)),
+      ),
+    ), // AF_INET6, IFLA_INET6_CONF
+  );
   writer.end();
   const [message] = messagesOf(writer.bytes);
   assert.ok(message);
   assert.deepEqual(decodeLink(message), {
+    ipv6: 'quiet',
     ifindex: 12,
     name: 'wx4097',
     kind: 'vxlan',

@@ -6,7 +6,16 @@ import { type Difference, type DiffOptions, diff } from '../../../dataplane/diff
 import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
 import { commands } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
-import { endpointId, GATEWAY, overlay, remote, sandbox, wanted, widened } from '../../e2e/dataplane/wanted.ts';
+import {
+  endpointId,
+  GATEWAY,
+  overlay,
+  remote,
+  sandbox,
+  wanted,
+  widened,
+  withIpv6,
+} from '../../e2e/dataplane/wanted.ts';
 
 const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const take = (observed: Observed, { steps }: Difference): void => {
@@ -43,6 +52,7 @@ test('a first endpoint, as commands a person can run', () => {
     'nsenter --net=/run/netns/weft ip neigh replace 10.0.0.2 lladdr 02:42:10:01:00:02 dev wx4097 nud permanent protocol 201',
     'nsenter --net=/run/netns/weft bridge fdb replace 02:42:10:01:00:02 dev wx4097 dst 10.99.0.2 self permanent',
     'nsenter --net=/run/netns/weft bridge fdb replace 02:42:10:01:00:01 dev wv001001000001 master static',
+    'nsenter --net=/run/netns/weft-one sysctl -w net.ipv6.conf.eth0.disable_ipv6=1',
     'nsenter --net=/run/netns/weft-one ip address replace 10.0.0.1/16 dev eth0',
     'nsenter --net=/run/netns/weft-one ip link set dev eth0 up',
     'nsenter --net=/run/netns/weft-one ip link set dev lo up',
@@ -64,6 +74,44 @@ test('the route to its own subnet that a sandbox has lost is made again', () => 
   assert.deepEqual([...leg.onLink], ['10.0.0.0/16']);
   devices.set('eth0', { ...leg, onLink: new Set() });
   assert.deepEqual(lines(one, kernel), ['nsenter --net=/run/netns/weft-one ip route replace 10.0.0.0/16 dev eth0']);
+});
+
+test('a leg with IPv6: switched on before the addresses, and deaf to router advertisements', () => {
+  const inside = (with_: Desired): string[] =>
+    lines(with_, emptyObserved())
+      .filter((line) => line.startsWith('nsenter --net=/run/netns/weft-one '))
+      .map((line) => line.replace('nsenter --net=/run/netns/weft-one ', ''));
+  const dual = wanted({ ...one, sandboxes: one.sandboxes.map((box) => widened(withIpv6(box))) });
+  assert.deepEqual(inside(dual), [
+    'sysctl -w net.ipv6.conf.eth0.accept_ra=0',
+    'sysctl -w net.ipv6.conf.eth0.disable_ipv6=0',
+    'ip address replace 10.0.0.1/16 dev eth0',
+    'ip address replace fd00::1/64 dev eth0 nodad',
+    'ip link set dev eth0 up',
+    'ip route replace 10.100.0.0/24 dev eth0',
+    'ip route replace fd01::/64 dev eth0',
+    'ip link set dev lo up',
+  ]);
+  assert.deepEqual(lines(dual, kernelOf(dual)), []);
+  const alone = wanted({ ...one, sandboxes: one.sandboxes.map((box) => withIpv6(box, true)) });
+  assert.deepEqual(
+    lines(alone, kernelOf(dual)).filter((line) => line.includes('address')),
+    ['nsenter --net=/run/netns/weft-one ip address del 10.0.0.1/16 dev eth0'],
+  );
+  assert.deepEqual(
+    lines(one, kernelOf(alone)).at(0),
+    'nsenter --net=/run/netns/weft-one sysctl -w net.ipv6.conf.eth0.disable_ipv6=1',
+  );
+});
+
+test('the route to its own IPv6 subnet is made again like that of IPv4', () => {
+  const dual = wanted({ ...one, sandboxes: one.sandboxes.map((box) => withIpv6(box)) });
+  const kernel = kernelOf(dual);
+  const { devices } = kernel.sandboxes.get('/run/netns/weft-one') ?? assert.fail();
+  const leg = devices.get('eth0') ?? assert.fail();
+  assert.deepEqual([...leg.onLink], ['10.0.0.0/16', 'fd00::/64']);
+  devices.set('eth0', { ...leg, onLink: new Set(['10.0.0.0/16']) });
+  assert.deepEqual(lines(dual, kernel), ['nsenter --net=/run/netns/weft-one ip route replace fd00::/64 dev eth0']);
 });
 
 test('nothing to do for what is there', () => {
@@ -129,7 +177,7 @@ test('an interface of someone else is in the way of its object only', () => {
   const device = { kind: 'veth', mtu: 1500, mac: '', up: true, alias: '', master: null, vxlan: null, port: null };
   kernel.sandboxes
     .get(adopted.netns)
-    ?.devices.set('eth0', { ...device, addresses: new Set(), onLink: new Set(), peer: null });
+    ?.devices.set('eth0', { ...device, addresses: new Set(), onLink: new Set(), ipv6: 'on', peer: null });
   const { steps, conflicts } = diff({ ...one, sandboxes: [adopted, sandbox('two', 2, [4097])] }, kernel, options);
   assert.deepEqual(conflicts, [
     {
