@@ -5,6 +5,7 @@ import type { NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
   Desired,
+  DesiredGuard,
   DesiredOverlay,
   DesiredSandbox,
   GatewayLeg,
@@ -13,6 +14,7 @@ import type {
 } from '../dataplane/desired.ts';
 import {
   type Cidr,
+  type Ip,
   must,
   type Parsed,
   parseCidr,
@@ -81,7 +83,19 @@ export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underla
   });
   const gatewayBridge =
     gatewayAddress === null ? null : { name: must(parseIfName(gatewayBridgeName)), address: gatewayAddress };
-  return { desired: { overlays, sandboxes: desiredSandboxes, gatewayBridge }, objections };
+  const guard = tables === null ? null : guardOf(tables);
+  return { desired: { overlays, sandboxes: desiredSandboxes, gatewayBridge, guard }, objections };
+}
+
+/** Members are known by their records: what one sends before its record is here, is dropped as its endpoints are unknown. */
+function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredGuard {
+  const vteps = new Set<Ip>();
+  for (const [id, node] of nodes) {
+    const parsed = id === self ? null : parseIp(node.vtep);
+    if (parsed?.ok && parsed.value !== vtep) vteps.add(parsed.value);
+  }
+  const vnis = [...networks.values()].map((network) => must(parseVni(network.vni)));
+  return { port, vteps: [...vteps], vnis };
 }
 
 export function mtuOf(network: Network, underlayMtu: number, vtep = ''): number {

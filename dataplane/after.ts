@@ -9,6 +9,7 @@ import {
 } from './observed.ts';
 import type { Ipv6State } from './rtnetlink/links.ts';
 import type { DeviceChange, EntryAction, Step, Where } from './steps.ts';
+import { tableName } from './tables.ts';
 import { must, parseCidr, prefixOf } from './values.ts';
 
 const RANDOM_MAC = '';
@@ -49,12 +50,21 @@ export function applyToModel(observed: Observed, step: Step): void {
     case 'forwarding-on':
       host.forwarding = { on: true, byUs: true };
       return;
-    case 'rules-replace':
-      host.rules = step.digest;
+    case 'table-replace': {
+      const elements = Object.keys(step.table.sets).map((set) => [set, new Set(step.elements.get(set))] as const);
+      host.tables.set(tableName(step.table), { digest: step.digest, elements: new Map(elements) });
       return;
-    case 'rules-delete':
-      host.rules = null;
+    }
+    case 'table-delete':
+      host.tables.delete(tableName(step.table));
       return;
+    case 'elements': {
+      const elements = host.tables.get(tableName(step.table))?.elements.get(step.set);
+      for (const key of step.keys)
+        if (step.op === 'add') elements?.add(key);
+        else elements?.delete(key);
+      return;
+    }
     case 'bridge-add':
       devicesOf(observed, step.where).set(step.name, { ...newDevice('bridge', step.mtu ?? 1500), mac: step.mac });
       return;

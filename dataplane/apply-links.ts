@@ -13,19 +13,19 @@ import {
   type LinkChange,
 } from './rtnetlink/changes.ts';
 import { EADDRNOTAVAIL, ENODEV, SystemError } from './rtnetlink/libc.ts';
-import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { NetlinkSocket } from './rtnetlink/socket.ts';
 import type { MessageWriter } from './rtnetlink/wire.ts';
 import type { DeviceChange, Step, Where } from './steps.ts';
 import { setLegIpv6 } from './sysctl.ts';
 
 /** Steps on links, addresses and routes in one namespace, through one rtnetlink socket in it. */
 export class LinkChanger implements Disposable {
-  readonly #socket: RtnetlinkSocket;
+  readonly #socket: NetlinkSocket;
   readonly #indexes = new Map<string, number>();
 
   /** Throws SystemError, or ENOENT of node:fs, when the namespace cannot be entered. */
   constructor(where: Where) {
-    this.#socket = RtnetlinkSocket.open(where);
+    this.#socket = NetlinkSocket.open(where);
   }
 
   [Symbol.dispose](): void {

@@ -1,12 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LinkChanger } from './apply-links.ts';
-import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
+import { OVERLAY_NETNS } from './names.ts';
 import { EEXIST, ENODEV, SystemError } from './rtnetlink/libc.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
-import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { NftSocket } from './rtnetlink/nft-tables.ts';
+import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { CommandError, runIpNetns, runNft } from './run.ts';
 import { ipLines, type Step, stepWhere, type Where } from './steps.ts';
 import { quietenOverlayNetns, switchForwardingOn, switchIpv6On } from './sysctl.ts';
+import { elementBytes, tableName } from './tables.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
 
 /** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
@@ -186,10 +188,12 @@ export function describe(step: Step): string {
       return `switch IPv6 ${step.ipv6 === 'off' ? 'off' : 'on'} on ${step.name} in ${step.where}`;
     case 'forwarding-on':
       return 'switch ip_forward on';
-    case 'rules-replace':
-      return `replace nft table inet ${OUR_ALIAS}`;
-    case 'rules-delete':
-      return `delete nft table inet ${OUR_ALIAS}`;
+    case 'table-replace':
+      return `replace nft table ${tableName(step.table)}`;
+    case 'table-delete':
+      return `delete nft table ${tableName(step.table)}`;
+    case 'elements':
+      return `${step.op} elements of ${step.set} in nft table ${tableName(step.table)}`;
     case 'entry':
       return `${step.write.op} ${'mac' in step.write ? step.write.mac : step.write.ip} on ${step.device}`;
     case 'default-route':
@@ -224,12 +228,17 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
       case 'forwarding-on':
         switchForwardingOn(runDir);
         break;
-      case 'rules-replace':
+      case 'table-replace':
         await runNft(step.script);
         break;
-      case 'rules-delete':
+      case 'table-delete': {
+        const name = tableName(step.table);
         // Adding first makes the delete succeed when somebody was faster.
-        await runNft(`add table inet ${OUR_ALIAS}\ndelete table inet ${OUR_ALIAS}\n`);
+        await runNft(`add table ${name}\ndelete table ${name}\n`);
+        break;
+      }
+      case 'elements':
+        await changeElements(step);
         break;
       default:
         throw new Error(`no way to run a step of kind ${step.kind}`);
@@ -245,6 +254,13 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
   }
 }
 
+async function changeElements({ op, table, set, keys }: Step & { kind: 'elements' }): Promise<void> {
+  const kind = table.sets[set];
+  if (kind === undefined) throw new Error(`${tableName(table)} has no set ${set}`);
+  using socket = new NftSocket(null);
+  await socket.change(table, [{ op, set, keys: keys.map((key) => elementBytes(kind, key)) }]);
+}
+
 const lastPart = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -254,7 +270,7 @@ async function applyEntries(steps: readonly Step[], indexes: DeviceIndexes, outc
     outcome.failures.set(step.object, new Error(`${describe(step)}: ${error.message}`, { cause: error }));
   };
   try {
-    using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+    using socket = NetlinkSocket.open(OVERLAY_NETNS);
     const missing = new Map<string, SystemError>();
     const indexOf = (name: string): number | SystemError => {
       const known = indexes.get(name) ?? missing.get(name);
@@ -286,7 +302,7 @@ async function applyEntries(steps: readonly Step[], indexes: DeviceIndexes, outc
   }
 }
 
-function lookUp(socket: RtnetlinkSocket, name: string): number | SystemError {
+function lookUp(socket: NetlinkSocket, name: string): number | SystemError {
   try {
     return socket.link(name).ifindex;
   } catch (error) {

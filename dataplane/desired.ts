@@ -11,6 +11,17 @@ export interface Desired {
   readonly sandboxes: readonly DesiredSandbox[];
   /** North-south bridge in the host's netns; null before init or join. */
   readonly gatewayBridge: DesiredGatewayBridge | null;
+  /** Who may send frames to this host's overlays; null before init or join. */
+  readonly guard: DesiredGuard | null;
+}
+
+export interface DesiredGuard {
+  /** UDP port of all VXLAN devices of the cluster. */
+  readonly port: number;
+  /** VTEPs of all other members. */
+  readonly vteps: readonly Ip[];
+  /** All networks of the cluster, so that those that come to this host later are guarded before they do. */
+  readonly vnis: readonly Vni[];
 }
 
 export interface DesiredOverlay {

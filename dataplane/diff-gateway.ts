@@ -1,5 +1,6 @@
 import type { DesiredGatewayBridge } from './desired.ts';
 import type { Draft } from './diff.ts';
+import { diffTable } from './diff-tables.ts';
 import { OUR_ALIAS } from './names.ts';
 import { GATEWAY_OBJECT } from './objects.ts';
 import { rulesFor } from './rules.ts';
@@ -34,10 +35,7 @@ export function diffGateway(draft: Draft, wanted: DesiredGatewayBridge | null): 
   // Before the bridge is up: nothing may pass a bridge that is not guarded yet.
   const { on, byUs } = host.forwarding;
   const rules = rulesFor({ bridge: name, address, bridgeIsOurs: ours, guardForwarding: byUs || !on });
-  if (host.rules !== rules.digest) {
-    const why = host.rules === null ? 'missing' : host.rules === 'altered' ? 'was altered' : 'differs in content';
-    draft.step('namespaces', GATEWAY_OBJECT, `nft table ${why}`, { kind: 'rules-replace', ...rules });
-  }
+  diffTable(draft, 'namespaces', GATEWAY_OBJECT, rules);
   if (!on) draft.step('namespaces', GATEWAY_OBJECT, 'ip_forward is 0', { kind: 'forwarding-on' });
 
   if (!there) {

@@ -1,7 +1,7 @@
 import type { DesiredOverlay, RemoteEndpoint } from './desired.ts';
 import type { Draft } from './diff.ts';
 import { bridgeName, OVERLAY_NETNS, vxlanName } from './names.ts';
-import { OVERLAY_NETNS_OBJECT, overlayObject, remoteObject } from './objects.ts';
+import { GUARD_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, remoteObject } from './objects.ts';
 import type { ObservedDevice, ObservedTunnel } from './observed.ts';
 import type { DeviceChange } from './steps.ts';
 import type { IfName } from './values.ts';
@@ -25,7 +25,8 @@ class Counter {
   }
 }
 
-const NETNS_NEED = [OVERLAY_NETNS_OBJECT] as const;
+// Where the guard cannot be put up, a VXLAN device does not come up.
+const NETNS_NEED = [OVERLAY_NETNS_OBJECT, GUARD_OBJECT] as const;
 const NOTHING: ObservedTunnel = { ipv6: false, fdb: new Map(), neighbours: new Map() };
 
 function diffBridge(draft: Draft, { vni, mtu }: DesiredOverlay): void {

@@ -2,6 +2,8 @@ import type { Desired, DesiredSandbox, RemoteEndpoint } from './desired.ts';
 import { diffGateway } from './diff-gateway.ts';
 import { diffLegs } from './diff-legs.ts';
 import { diffOverlays } from './diff-overlays.ts';
+import { diffTable, removeUnusedTables } from './diff-tables.ts';
+import { guardFor } from './guard.ts';
 import {
   bridgeName,
   gatewayPortName,
@@ -13,10 +15,11 @@ import {
   parseOurName,
   vxlanName,
 } from './names.ts';
-import { leftoverObject, OVERLAY_NETNS_OBJECT, sandboxObject } from './objects.ts';
+import { GUARD_OBJECT, leftoverObject, OVERLAY_NETNS_OBJECT, sandboxObject } from './objects.ts';
 import type { Observed } from './observed.ts';
 import { atOnce } from './slices.ts';
 import type { Action, Step } from './steps.ts';
+import { GATEWAY_TABLE, GUARD_TABLE, type OurTable } from './tables.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
 
 export interface DiffOptions {
@@ -101,6 +104,7 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   if (options.prune) removeUnusedLegs(draft, wanted);
   if (desired.overlays.length > 0) overlayNetns(draft);
   for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
+  if (desired.guard) diffTable(draft, 'namespaces', GUARD_OBJECT, guardFor(desired.guard));
   diffGateway(draft, desired.gatewayBridge);
   yield* diffOverlays(draft, desired.overlays);
   diffLegs(draft, desired);
@@ -145,9 +149,10 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
     if (wanted.has(name) || device.alias !== OUR_ALIAS || device.kind !== 'bridge') continue;
     draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: null, name });
   }
-  if (desired.gatewayBridge === null && host.rules !== null) {
-    draft.step('unused', leftoverObject('nft table'), 'extra', { kind: 'rules-delete' });
-  }
+  const tables = new Set<OurTable>();
+  if (desired.gatewayBridge) tables.add(GATEWAY_TABLE);
+  if (desired.guard) tables.add(GUARD_TABLE);
+  removeUnusedTables(draft, tables);
   const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));
   for (const path of ownedNetns) {
     if (wantedNetns.has(path)) continue;

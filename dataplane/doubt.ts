@@ -32,8 +32,15 @@ export type KernelEvent =
       readonly device: string | null;
       readonly gone: boolean;
     }
-  /** The digest that our nft table carries, `altered`, or null when it was deleted. */
-  | { readonly kind: 'rules'; readonly digest: string | null }
+  /** The digest that an nft table of ours carries, `altered`, or null when it was deleted. */
+  | { readonly kind: 'table'; readonly table: string; readonly digest: string | null }
+  | {
+      readonly kind: 'element';
+      readonly table: string;
+      readonly set: string;
+      readonly key: string;
+      readonly gone: boolean;
+    }
   | { readonly kind: 'forwarding'; readonly on: boolean };
 
 /** Events of one object have one key: a later one makes an earlier one of no interest. */
@@ -51,7 +58,11 @@ export function keyOf(event: KernelEvent): string {
       return `address ${event.where} ${event.device} ${event.address}`;
     case 'route':
       return `route ${event.where} ${event.destination} ${event.metric}`;
-    default:
+    case 'table':
+      return `table ${event.table}`;
+    case 'element':
+      return `element ${event.table} ${event.set} ${event.key}`;
+    case 'forwarding':
       return event.kind;
   }
 }
@@ -91,8 +102,12 @@ export function contradiction(known: Observed, event: KernelEvent): string | nul
     }
     case 'route':
       return ofRoute(known, event);
-    case 'rules':
-      return event.digest === host.rules ? null : 'nft table';
+    case 'table':
+      return event.digest === (host.tables.get(event.table)?.digest ?? null) ? null : `nft table ${event.table}`;
+    case 'element': {
+      const there = host.tables.get(event.table)?.elements.get(event.set)?.has(event.key) ?? false;
+      return there === !event.gone ? null : `${event.key} in set ${event.set} of nft table ${event.table}`;
+    }
     case 'forwarding':
       return event.on === host.forwarding.on ? null : 'ip_forward';
   }

@@ -1,10 +1,11 @@
 import type { KernelEvent } from './doubt.ts';
-import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
+import { OVERLAY_NETNS } from './names.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
 import { decodeNeighbourEvent, type EntryEvent } from './rtnetlink/neighbours.ts';
-import { TableWatch } from './rtnetlink/nft-events.ts';
+import { type TableChange, TableWatch } from './rtnetlink/nft-events.ts';
+import { decodeNft } from './rtnetlink/nft-wire.ts';
 import { decodeAddress, decodeForwarding, decodeRoute, isLinkLocal } from './rtnetlink/routes.ts';
-import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { NetlinkSocket } from './rtnetlink/socket.ts';
 import {
   AF_BRIDGE,
   AF_UNSPEC,
@@ -19,8 +20,8 @@ import {
   RTM_NEWNETCONF,
   RTM_NEWROUTE,
 } from './rtnetlink/wire.ts';
-import { digestOfComments } from './rules.ts';
 import type { Where } from './steps.ts';
+import { digestOfComments, elementText, OUR_TABLES, type OurTable, tableName } from './tables.ts';
 
 /**
  * Turns notifications of one namespace into events. Those name devices by index alone, except links themselves; so the
@@ -29,7 +30,7 @@ import type { Where } from './steps.ts';
 export class EventDecoder {
   readonly #where: Where;
   readonly #names = new Map<number, string>();
-  readonly #table = new TableWatch(OUR_ALIAS);
+  readonly #tables = OUR_TABLES.map((table) => ({ table, watch: new TableWatch(table) }));
 
   constructor(where: Where) {
     this.#where = where;
@@ -37,14 +38,14 @@ export class EventDecoder {
 
   /** To be called when the namespace is heard already, so that no device is missed in between. Throws SystemError. */
   async listNames(): Promise<void> {
-    using socket = RtnetlinkSocket.open(this.#where);
+    using socket = NetlinkSocket.open(this.#where);
     for (const { ifindex, name } of await socket.dump('links', encodeLinkDump, decodeLink)) {
       this.#names.set(ifindex, name);
     }
   }
 
   decode(message: Message, nft: boolean): KernelEvent[] {
-    if (nft) return this.#rules(message);
+    if (nft) return this.#ofTables(message);
     switch (message.type) {
       case RTM_NEWLINK:
       case RTM_DELLINK:
@@ -117,11 +118,34 @@ export class EventDecoder {
     return [{ kind: 'route', where: this.#where, destination: prefix, metric, via, device, gone }];
   }
 
-  #rules(message: Message): KernelEvent[] {
-    const change = this.#table.read(message);
-    if (change === null) return [];
-    if (change.kind === 'deleted') return [{ kind: 'rules', digest: null }];
-    return [{ kind: 'rules', digest: change.kind === 'made' ? digestOfComments(change.comments) : 'altered' }];
+  #ofTables(message: Message): KernelEvent[] {
+    const told = decodeNft(message);
+    if (told === null) return [];
+    return this.#tables.flatMap(({ table, watch }) => {
+      const change = watch.read(told);
+      return change === null ? [] : toTableEvents(table, change);
+    });
+  }
+}
+
+function toTableEvents(table: OurTable, change: TableChange): KernelEvent[] {
+  const name = tableName(table);
+  switch (change.kind) {
+    case 'deleted':
+      return [{ kind: 'table', table: name, digest: null }];
+    case 'made':
+      return [{ kind: 'table', table: name, digest: digestOfComments(change.comments) }];
+    case 'altered':
+      return [{ kind: 'table', table: name, digest: 'altered' }];
+    case 'elements': {
+      const { set, gone } = change;
+      const kind = table.sets[set];
+      if (kind === undefined) return [];
+      return change.keys.flatMap((bytes) => {
+        const key = elementText(kind, bytes);
+        return key === null ? [] : [{ kind: 'element', table: name, set, key, gone }];
+      });
+    }
   }
 }
 

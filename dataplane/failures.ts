@@ -1,5 +1,12 @@
 import type { Desired } from './desired.ts';
-import { endpointObject, GATEWAY_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, sandboxObject } from './objects.ts';
+import {
+  endpointObject,
+  GATEWAY_OBJECT,
+  GUARD_OBJECT,
+  OVERLAY_NETNS_OBJECT,
+  overlayObject,
+  sandboxObject,
+} from './objects.ts';
 import type { ObjectStatus } from './status.ts';
 
 interface Failure {
@@ -86,8 +93,9 @@ export class Failures {
 /** Every object of a wanted state, with the objects it cannot do without. */
 export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   const objects = new Map<string, readonly string[]>();
+  if (desired.guard) objects.set(GUARD_OBJECT, []);
   if (desired.gatewayBridge) objects.set(GATEWAY_OBJECT, []);
-  for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT]);
+  for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT, GUARD_OBJECT]);
   for (const sandbox of desired.sandboxes) {
     const ofSandbox = sandboxObject(sandbox.id);
     objects.set(ofSandbox, []);

@@ -8,7 +8,7 @@ import {
   encodeRouteTo,
   type Route,
 } from './rtnetlink/routes.ts';
-import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_INET } from './rtnetlink/wire.ts';
 import { type Cidr, type IfName, type Ip, must, parseCidr, parseIfName, parseIp } from './values.ts';
 
@@ -17,7 +17,7 @@ import { type Cidr, type IfName, type Ip, must, parseCidr, parseIfName, parseIp 
  * those of down devices too. Prefixes of `except` (our own gateway bridge) are left out. Throws SystemError.
  */
 export async function hostRoutes(except?: IfName): Promise<Cidr[]> {
-  using socket = RtnetlinkSocket.open(null);
+  using socket = NetlinkSocket.open(null);
   const links = await socket.dump('links', encodeLinkDump, decodeLink);
   const excepted = links.find((link) => link.name === except)?.ifindex ?? null;
   const prefixes = new Set<string>();
@@ -45,7 +45,7 @@ export interface HostPath {
  * no such route. Nothing is sent. Throws SystemError.
  */
 export async function defaultAddress(destination?: Ip): Promise<HostPath | null> {
-  using socket = RtnetlinkSocket.open(null);
+  using socket = NetlinkSocket.open(null);
   const links = await socket.dump('links', encodeLinkDump, decodeLink);
   const route = destination === undefined ? await defaultRoute(socket) : routeTo(socket, destination);
   const link = links.find(({ ifindex }) => ifindex === route?.ifindex);
@@ -56,13 +56,13 @@ export async function defaultAddress(destination?: Ip): Promise<HostPath | null>
   return { address: must(parseIp(source)), device: must(parseIfName(link.name)), mtu: link.mtu };
 }
 
-async function defaultRoute(socket: RtnetlinkSocket): Promise<Route | null> {
+async function defaultRoute(socket: NetlinkSocket): Promise<Route | null> {
   const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
   const defaults = routes.filter((route) => route.inMainTable && route.unicast && route.prefixLength === 0);
   return defaults.sort((left, right) => left.metric - right.metric)[0] ?? null;
 }
 
-function routeTo(socket: RtnetlinkSocket, destination: string): Route | null {
+function routeTo(socket: NetlinkSocket, destination: string): Route | null {
   try {
     return socket.ask(`route to ${destination}`, (writer, seq) => encodeRouteTo(writer, seq, destination), decodeRoute);
   } catch (error) {
@@ -71,7 +71,7 @@ function routeTo(socket: RtnetlinkSocket, destination: string): Route | null {
   }
 }
 
-async function firstAddress(socket: RtnetlinkSocket, link: Link): Promise<string | undefined> {
+async function firstAddress(socket: NetlinkSocket, link: Link): Promise<string | undefined> {
   const addresses = await socket.dump('addresses', encodeAddressDump, decodeAddress);
   return addresses.find(({ ifindex, ip, scope }) => ifindex === link.ifindex && scope === 0 && !ip.includes(':'))?.ip;
 }

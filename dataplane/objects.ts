@@ -3,6 +3,7 @@ import type { Vni } from './values.ts';
 // Keys of the status map. An object is what a person would name when asking why something does not work.
 
 export const GATEWAY_OBJECT = 'gateway';
+export const GUARD_OBJECT = 'guard';
 export const OVERLAY_NETNS_OBJECT = 'netns/weft';
 export const overlayObject = (vni: number | Vni): string => `overlay/${vni}`;
 export const sandboxObject = (id: string): string => `sandbox/${id}`;

@@ -13,6 +13,7 @@ import {
 import { SystemError } from './rtnetlink/libc.ts';
 import { decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
 import { decodeNeighbour, encodeNeighbourDump } from './rtnetlink/neighbours.ts';
+import { NftSocket } from './rtnetlink/nft-tables.ts';
 import {
   type Address,
   decodeAddress,
@@ -24,11 +25,10 @@ import {
   isLinkLocal,
   type Route,
 } from './rtnetlink/routes.ts';
-import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
-import { digestOfListing } from './rules.ts';
-import { listNftTable } from './run.ts';
 import { devicesWithIpv6, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
+import { digestOfComments, elementText, OUR_TABLES, tableName } from './tables.ts';
 import type { NetnsPath } from './values.ts';
 
 const SLICE_MS = 5;
@@ -41,16 +41,11 @@ const RT_SCOPE_UNIVERSE = 0;
  */
 export async function observe(desired: Desired, runDir: string): Promise<Observed> {
   const observed = emptyObserved();
-  const listingRules = listNftTable(OUR_ALIAS);
-  // Awaited below; a failure before that must not count as unhandled.
-  listingRules.catch(() => undefined);
   const hostLinks = await observeHost(observed, desired, runDir);
   const overlayLinks = await observeOverlays(observed);
   await observeSandboxes(observed, desired, hostLinks, overlayLinks);
   for (const name of listNetnsDir())
     if (isOwnedNetns(`${NETNS_DIR}/${name}`)) observed.ownedNetns.add(`${NETNS_DIR}/${name}`);
-  const listing = await listingRules;
-  observed.host.rules = listing === null ? null : digestOfListing(listing);
   return observed;
 }
 
@@ -65,12 +60,12 @@ function listNetnsDir(): string[] {
 
 type Links = ReadonlyMap<number, Link>;
 
-async function listLinks(socket: RtnetlinkSocket): Promise<Map<number, Link>> {
+async function listLinks(socket: NetlinkSocket): Promise<Map<number, Link>> {
   const links = await socket.dump('links', encodeLinkDump, decodeLink);
   return new Map(links.map((link) => [link.ifindex, link]));
 }
 
-const listAddresses = (socket: RtnetlinkSocket): Promise<Address[]> =>
+const listAddresses = (socket: NetlinkSocket): Promise<Address[]> =>
   socket.dump('addresses', encodeAddressDump, (message) => {
     const address = decodeAddress(message);
     return address.scope === RT_SCOPE_UNIVERSE ? address : null;
@@ -85,7 +80,8 @@ function toDevice(link: Link, links: Links): ObservedDevice {
 async function observeHost(observed: Observed, desired: Desired, runDir: string): Promise<Links> {
   const { host } = observed;
   host.forwarding = readForwarding(runDir);
-  using socket = RtnetlinkSocket.open(null);
+  using socket = NetlinkSocket.open(null);
+  await observeTables(observed);
   const links = await listLinks(socket);
   const gateway = desired.gatewayBridge?.name;
   for (const link of links.values()) {
@@ -103,10 +99,27 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   return links;
 }
 
+async function observeTables({ host }: Observed): Promise<void> {
+  using socket = new NftSocket(null);
+  for (const table of OUR_TABLES) {
+    const comments = await socket.comments(table);
+    if (comments === null) continue;
+    const elements = new Map<string, Set<string>>();
+    let digest = digestOfComments(comments);
+    for (const [set, kind] of Object.entries(table.sets)) {
+      const keys = (await socket.elements(table, set))?.map((key) => elementText(kind, key)) ?? [null];
+      // Without the set, or with another of its name, no rule of ours does what it says.
+      if (keys.includes(null)) digest = 'altered';
+      elements.set(set, new Set(keys.filter((key) => key !== null)));
+    }
+    host.tables.set(tableName(table), { digest, elements });
+  }
+}
+
 /** Opens a socket in the namespace, or says why it cannot. */
-function tryOpen(netns: NetnsPath): RtnetlinkSocket | Exclude<NetnsState, 'there'> {
+function tryOpen(netns: NetnsPath): NetlinkSocket | Exclude<NetnsState, 'there'> {
   try {
-    return RtnetlinkSocket.open(netns);
+    return NetlinkSocket.open(netns);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';

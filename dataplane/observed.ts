@@ -1,4 +1,5 @@
 import type { BridgePortAttributes, Ipv6State, VxlanAttributes } from './rtnetlink/links.ts';
+import type { TableContent } from './tables.ts';
 
 // What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.
 // The maps are the data plane's own working copy and are updated as steps succeed (see after.ts).
@@ -21,9 +22,13 @@ export interface ObservedHost {
   readonly devices: Map<string, ObservedDevice>;
   /** Addresses of the gateway bridge, `ip/length`. */
   readonly gatewayAddresses: Set<string>;
-  /** Our nft table: null when there is none, else the digest it carries, or `altered` when it is not as we wrote it. */
-  rules: string | null;
+  /** Our nft tables by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
+  readonly tables: Map<string, ObservedTable>;
   forwarding: { readonly on: boolean; readonly byUs: boolean };
+}
+
+export interface ObservedTable extends TableContent {
+  readonly elements: ReadonlyMap<string, Set<string>>;
 }
 
 export interface ObservedOverlayNetns {
@@ -86,7 +91,12 @@ export const DEFAULT_PORT: BridgePortAttributes = {
 
 export function emptyObserved(): Observed {
   return {
-    host: { devices: new Map(), gatewayAddresses: new Set(), rules: null, forwarding: { on: false, byUs: false } },
+    host: {
+      devices: new Map(),
+      gatewayAddresses: new Set(),
+      tables: new Map(),
+      forwarding: { on: false, byUs: false },
+    },
     weft: {
       state: 'missing',
       quiet: false,

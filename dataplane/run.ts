@@ -30,18 +30,6 @@ export async function runNft(script: string): Promise<void> {
   await run(['nft', '-f', '-'], script);
 }
 
-/** `nft -j list table inet NAME`; null when there is no such table, or no nft that could have made one. Throws CommandError. */
-export async function listNftTable(name: string): Promise<string | null> {
-  try {
-    return await run(['nft', '-j', 'list', 'table', 'inet', name], '');
-  } catch (error) {
-    if (error instanceof CommandError && (error.notInstalled || error.stderr.includes('No such file or directory'))) {
-      return null;
-    }
-    throw error;
-  }
-}
-
 async function run(command: readonly [string, ...string[]] | string[], input: string): Promise<string> {
   const [file = '', ...args] = command;
   try {

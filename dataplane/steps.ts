@@ -1,7 +1,8 @@
-import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
+import { OVERLAY_NETNS } from './names.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
 import { legSettings, QUIET_DEFAULTS } from './sysctl.ts';
+import { type DesiredTable, type OurTable, tableName } from './tables.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */
@@ -66,8 +67,15 @@ export type Action =
   | { readonly kind: 'default-route'; readonly where: NetnsPath; readonly via: Ip; readonly name: IfName }
   | { readonly kind: 'link-route'; readonly where: NetnsPath; readonly destination: Cidr; readonly name: IfName }
   | { readonly kind: 'entry'; readonly device: IfName; readonly write: Unindexed<EntryWrite> }
-  | { readonly kind: 'rules-replace'; readonly digest: string; readonly script: string }
-  | { readonly kind: 'rules-delete' };
+  | ({ readonly kind: 'table-replace' } & DesiredTable)
+  | { readonly kind: 'table-delete'; readonly table: OurTable }
+  | {
+      readonly kind: 'elements';
+      readonly op: 'add' | 'delete';
+      readonly table: OurTable;
+      readonly set: string;
+      readonly keys: readonly string[];
+    };
 
 export interface DeviceChange {
   readonly mtu?: number;
@@ -191,10 +199,12 @@ export function commands(step: Step): string[] {
       return ['sysctl -w net.ipv4.ip_forward=1'];
     case 'entry':
       return [`nsenter --net=${OVERLAY_NETNS} ${entryCommand(step.device, step.write)}`];
-    case 'rules-replace':
+    case 'table-replace':
       return [`nft -f - <<'END'\n${step.script}END`];
-    case 'rules-delete':
-      return [`nft delete table inet ${OUR_ALIAS}`];
+    case 'table-delete':
+      return [`nft delete table ${tableName(step.table)}`];
+    case 'elements':
+      return [`nft ${step.op} element ${tableName(step.table)} ${step.set} '{ ${step.keys.join(', ')} }'`];
     default:
       return [];
   }

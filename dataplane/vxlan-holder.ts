@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { NETNS_DIR } from './names.ts';
 import { decodeLink, encodeLinkDump } from './rtnetlink/links.ts';
-import { RtnetlinkSocket } from './rtnetlink/socket.ts';
+import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { parseNetnsPath } from './values.ts';
 
 /** Swarm keeps its overlay devices in namespaces of its own here, and they hold a VNI of the host all the same. */
@@ -19,7 +19,7 @@ export async function vxlanHolder(vni: number, port: number): Promise<string | n
     const netns = path === null ? null : parseNetnsPath(path);
     if (netns && !netns.ok) continue;
     try {
-      using socket = RtnetlinkSocket.open(netns?.value ?? null);
+      using socket = NetlinkSocket.open(netns?.value ?? null);
       const links = await socket.dump('links', encodeLinkDump, decodeLink);
       const holder = links.find(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
       if (holder) return `${holder.name} in ${path ?? 'the host'}`;

@@ -95,11 +95,6 @@ const POLLIN = 1;
 /** Errors of a whole batch, each echoing its header, are a few tens of KiB; the rest is room for notifications. */
 const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 
-/** Opens an rtnetlink socket in the calling thread's current namespace. Throws SystemError. */
-export function openRawSocket(): RawSocket {
-  return openNetlink(NETLINK_ROUTE);
-}
-
 /**
  * Opens a socket that hears of changes in the calling thread's current namespace; `groups` are RTNLGRP_* or NFNLGRP_*.
  * The process gets SIGURG when there is something to read (signal-driven I/O, signal(7), fcntl(2)): Node cannot wait for
@@ -107,7 +102,7 @@ export function openRawSocket(): RawSocket {
  * so that one which comes late harms nobody. Throws SystemError.
  */
 export function openWatchSocket(protocol: number, groups: readonly number[]): RawSocket {
-  const socket = openNetlink(protocol);
+  const socket = openRawSocket(protocol);
   const { fd } = socket;
   const signalled =
     cFcntl(fd, F_SETOWN, 'int', process.pid) === 0 &&
@@ -150,7 +145,8 @@ function setOption(fd: number, level: number, name: number, value: number): bool
   return cSetsockopt(fd, level, name, bytes, 4) === 0;
 }
 
-function openNetlink(protocol: number): RawSocket {
+/** Opens a netlink socket in the calling thread's current namespace; `protocol` is NETLINK_*. Throws SystemError. */
+export function openRawSocket(protocol: number): RawSocket {
   const fd: number = cSocket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, protocol);
   if (fd < 0) throw new SystemError('open a netlink socket', koffi.errno());
   // Each of these only makes failures rarer or clearer, so an old kernel that refuses one is no reason to stop.
@@ -169,13 +165,13 @@ function openNetlink(protocol: number): RawSocket {
   return {
     fd,
     send(bytes) {
-      if (cSend(fd, bytes, bytes.length, 0) < 0) throw new SystemError('send to rtnetlink', koffi.errno());
+      if (cSend(fd, bytes, bytes.length, 0) < 0) throw new SystemError('send to netlink', koffi.errno());
     },
     sendAside: (bytes) =>
       new Promise((resolve, reject) => {
         cSend.async(fd, bytes, bytes.length, 0, (error: Error | null, sent: number | bigint) => {
           if (error) reject(error);
-          else if (sent < 0) reject(new SystemError('send to rtnetlink', koffi.errno()));
+          else if (sent < 0) reject(new SystemError('send to netlink', koffi.errno()));
           else resolve();
         });
       }),

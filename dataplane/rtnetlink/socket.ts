@@ -2,7 +2,7 @@ import { endianness } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SLICE_MS } from '../slices.ts';
 import type { NetnsPath } from '../values.ts';
-import { ENOBUFS, ENOENT, ESRCH, inNetns, openRawSocket, type RawSocket, SystemError } from './libc.ts';
+import { ENOBUFS, ENOENT, ESRCH, inNetns, NETLINK_ROUTE, openRawSocket, type RawSocket, SystemError } from './libc.ts';
 import { decodeLink, encodeLinkByName, type Link } from './links.ts';
 import { type EntryWrite, encodeEntryWrite } from './neighbours.ts';
 import {
@@ -31,10 +31,10 @@ export interface WriteFailure {
 }
 
 /**
- * An rtnetlink socket in one namespace. The kernel works on a request while it is being sent and has its answer queued
+ * A socket to rtnetlink, or to nftables, in one namespace. The kernel works on a request while it is being sent and has its answer queued
  * when `send` returns, so no call ever waits; a missing answer is an error.
  */
-export class RtnetlinkSocket implements Disposable {
+export class NetlinkSocket implements Disposable {
   readonly #socket: RawSocket;
   readonly #writer = new MessageWriter();
   readonly #datagram = Buffer.allocUnsafe(DATAGRAM_BYTES);
@@ -45,9 +45,10 @@ export class RtnetlinkSocket implements Disposable {
   }
 
   /** Opens a socket in the namespace (null: our own). Throws SystemError, or ENOENT of node:fs when the file is missing. */
-  static open(netns: NetnsPath | null): RtnetlinkSocket {
-    if (endianness() !== 'LE') throw new Error('rtnetlink on a big-endian host is not supported');
-    return new RtnetlinkSocket(netns === null ? openRawSocket() : inNetns(netns, openRawSocket));
+  static open(netns: NetnsPath | null, protocol = NETLINK_ROUTE): NetlinkSocket {
+    if (endianness() !== 'LE') throw new Error('netlink on a big-endian host is not supported');
+    const open = (): RawSocket => openRawSocket(protocol);
+    return new NetlinkSocket(netns === null ? open() : inNetns(netns, open));
   }
 
   [Symbol.dispose](): void {
@@ -123,18 +124,20 @@ export class RtnetlinkSocket implements Disposable {
   }
 
   /**
-   * One change, one acknowledgement. The kernel may wait inside it (for RCU, for its rtnl lock, which all of the host's
+   * One change, of one message or (a transaction of nftables) of several numbered from `seq` on, and one acknowledgement. The
+   * kernel may wait inside it (for RCU, for its rtnl lock, which all of the host's
    * namespaces share), so it is made on another thread. One at a time. Rejects with SystemError.
    */
-  async change(what: string, encode: (writer: MessageWriter, seq: number) => void): Promise<void> {
-    const seq = this.#seq++;
+  async change(what: string, encode: (writer: MessageWriter, seq: number) => void, messages = 1): Promise<void> {
+    const seq = this.#seq;
+    this.#seq += messages;
     this.#writer.reset();
     encode(this.#writer, seq);
     await this.#socket.sendAside(this.#writer.bytes);
     const datagram = this.#receive(what);
     if (datagram !== 'overrun') {
       for (const message of messagesOf(datagram)) {
-        if (message.seq !== seq || message.type !== NLMSG_ERROR) continue;
+        if (message.seq < seq || message.seq >= seq + messages || message.type !== NLMSG_ERROR) continue;
         const { errno, text } = decodeError(message);
         if (errno === 0) return;
         throw new SystemError(what, errno, text);
@@ -207,7 +210,7 @@ export class RtnetlinkSocket implements Disposable {
       if (error instanceof SystemError && error.errno === ENOBUFS) return 'overrun';
       throw error;
     }
-    if (length === null) throw new SystemError(what, ENOBUFS, 'rtnetlink gave no answer');
+    if (length === null) throw new SystemError(what, ENOBUFS, 'the kernel gave no answer');
     if (length > DATAGRAM_BYTES) throw new SystemError(what, ENOBUFS, `an answer of ${length} bytes was cut`);
     return this.#datagram.subarray(0, length);
   }

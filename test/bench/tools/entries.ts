@@ -10,7 +10,7 @@ import { DataPlane } from '../../../dataplane/dataplane.ts';
 import type { Desired, RemoteEndpoint } from '../../../dataplane/desired.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import type { EntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
-import { RtnetlinkSocket } from '../../../dataplane/rtnetlink/socket.ts';
+import { NetlinkSocket } from '../../../dataplane/rtnetlink/socket.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
 import { macOf } from './mac.ts';
 
@@ -53,7 +53,7 @@ async function makeDevice(): Promise<number> {
   const attributes = ['type', 'vxlan', 'id', '4097', 'dstport', '4789', 'local', '127.0.0.1', 'nolearning', 'proxy'];
   await execa('ip', ['link', 'add', device, 'netns', 'weft', ...attributes]);
   await execa('ip', ['-n', 'weft', 'link', 'set', device, 'up']);
-  using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+  using socket = NetlinkSocket.open(OVERLAY_NETNS);
   return socket.link(device).ifindex;
 }
 
@@ -68,7 +68,7 @@ async function ourWrite(ifindex: number): Promise<number> {
     { length: entries },
     (_, index): EntryWrite => ({ op: 'fdb-put', ifindex, mac: macOf(index), vtep: vtep(index) }),
   );
-  using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+  using socket = NetlinkSocket.open(OVERLAY_NETNS);
   const startMs = performance.now();
   const failures = await socket.write(writes);
   if (failures.length > 0) throw failures[0]?.error;
@@ -82,7 +82,7 @@ async function fdb(): Promise<Omit<EntriesResult, 'stallMs'>> {
     result.ours.push(await ourWrite(await makeDevice()));
   }
   const ifindex = await makeDevice();
-  using socket = RtnetlinkSocket.open(OVERLAY_NETNS);
+  using socket = NetlinkSocket.open(OVERLAY_NETNS);
   for (let index = 0; index < singles; index += 1) {
     const startMs = performance.now();
     await socket.write([{ op: 'fdb-put', ifindex, mac: macOf(index), vtep: vtep(index) }]);
@@ -105,7 +105,7 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
     }),
   );
   const overlay = { vni: must(parseVni(4097)), vtep: must(parseIp('127.0.0.1')), port: 4789, mtu: 1450, remotes };
-  const desired: Desired = { overlays: [overlay], sandboxes: [], gatewayBridge: null };
+  const desired: Desired = { overlays: [overlay], sandboxes: [], gatewayBridge: null, guard: null };
   await watched(() => plane.settled(plane.set(desired, { prune: true })));
   for (const [object, status] of plane.status()) {
     if (status.state !== 'ok') throw new Error(`${object}: ${JSON.stringify(status)}`);

@@ -3,7 +3,20 @@ import { test } from 'node:test';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { allOk, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
-import { endpointId, GATEWAY, macOf, overlay, remote, remote6, sandbox, wanted, widened, withIpv6 } from './wanted.ts';
+import {
+  endpointId,
+  GATEWAY,
+  guard,
+  macOf,
+  overlay,
+  PORT,
+  remote,
+  remote6,
+  sandbox,
+  wanted,
+  widened,
+  withIpv6,
+} from './wanted.ts';
 
 const inWeft = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft', ...command];
 const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-one', ...command];
@@ -80,9 +93,14 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
   ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
   ['gateway bridge down', ['ip', 'link', 'set', 'docker_gwbridge', 'down'], /is down/],
   ['address of the gateway bridge', ['ip', 'address', 'flush', 'dev', 'docker_gwbridge'], /address .* is missing/],
-  ['all rules', ['nft', 'flush', 'ruleset'], /nft table missing/],
-  ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table was altered/],
-  ['rules of a chain', ['nft', 'flush chain inet weft forward'], /nft table was altered/],
+  ['all rules', ['nft', 'flush', 'ruleset'], /nft table inet weft missing/],
+  ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table inet weft was altered/],
+  ['rules of a chain', ['nft', 'flush chain inet weft forward'], /nft table inet weft was altered/],
+  ['guard', ['nft', 'delete table inet weft_guard'], /nft table inet weft_guard missing/],
+  ['rule of the guard', ['nft', 'insert rule inet weft_guard input accept'], /nft table inet weft_guard was altered/],
+  ['member unknown to the guard', ['nft', 'flush set inet weft_guard vteps4'], /10\.99\.0\.2 in set vteps4 .* missing/],
+  ['outsider', ['nft', 'add element inet weft_guard vteps4 { 10.99.0.66 }'], /10\.99\.0\.66 in set vteps4 .* extra/],
+  ['unguarded network', ['nft', 'delete element inet weft_guard vnis { 4097 }'], /4097 in set vnis .* missing/],
   ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
   ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
   ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],
@@ -103,6 +121,7 @@ test('a change by someone else is heard, repaired and named', async (t) => {
       overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')])],
       sandboxes: [widened(withIpv6(sandbox('one', 1, [4097], true)))],
       gatewayBridge: GATEWAY,
+      guard: guard('a', [4097]),
     }),
   );
   assert.ok(await a.pings('weft-one', '10.0.0.2'));
@@ -153,6 +172,7 @@ test('what we do ourselves is no reason to list', async () => {
     overlays: [overlay(4097, 'a', remotes), overlay(4098, 'a')],
     sandboxes: [widened(sandbox('one', 1, [4097, 4098], true)), sandbox('two', 8, [4097])],
     gatewayBridge: GATEWAY,
+    guard: guard('a', [4097, 4098]),
   });
   const [first, second] = full.overlays;
   const [one, two] = full.sandboxes;
@@ -166,6 +186,7 @@ test('what we do ourselves is no reason to list', async () => {
     { ...full, overlays: [{ ...first, remotes: remotes.map((each) => ({ ...each, mac: macOf(1, 1) })) }, second] },
     { ...full, overlays: [first], sandboxes: [{ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }, two] },
     { ...full, sandboxes: [{ ...one, gatewayLeg: null }] },
+    { ...full, guard: { port: PORT, vteps: [], vnis: [] } },
     { ...full, sandboxes: [] },
   ];
   for (const state of states) {

@@ -1,4 +1,10 @@
-import type { Desired, DesiredOverlay, DesiredSandbox, RemoteEndpoint } from '../../../dataplane/desired.ts';
+import type {
+  Desired,
+  DesiredGuard,
+  DesiredOverlay,
+  DesiredSandbox,
+  RemoteEndpoint,
+} from '../../../dataplane/desired.ts';
 import {
   must,
   parseCidr,
@@ -33,6 +39,11 @@ export function remote6(vni: number, n: number, vtep: 'a' | 'b'): RemoteEndpoint
 
 export function overlay(vni: number, on: 'a' | 'b', remotes: readonly RemoteEndpoint[] = []): DesiredOverlay {
   return { vni: must(parseVni(vni)), vtep: vteps[on], port: PORT, mtu: MTU, remotes };
+}
+
+/** The other of the two hosts is the only member. */
+export function guard(on: 'a' | 'b', vnis: readonly number[]): DesiredGuard {
+  return { port: PORT, vteps: [vteps[on === 'a' ? 'b' : 'a']], vnis: vnis.map((vni) => must(parseVni(vni))) };
 }
 
 /** A namespace of ours, `weft-NAME`, with one leg eth0, eth1, … for each VNI, as endpoint n of each; and perhaps a gateway leg after them. */
@@ -83,5 +94,5 @@ export function withIpv6(box: DesiredSandbox, alone = false): DesiredSandbox {
 }
 
 export function wanted(parts: Partial<Desired>): Desired {
-  return { overlays: [], sandboxes: [], gatewayBridge: null, ...parts };
+  return { overlays: [], sandboxes: [], gatewayBridge: null, guard: null, ...parts };
 }

@@ -10,10 +10,12 @@ import { desiredState, disturb, disturbances, options, reach } from './kernel.ts
 
 /** All that a kernel could say of what is in it, by the key of each object. */
 function eventsOf({ host, weft, sandboxes }: Observed): Map<string, KernelEvent> {
-  const events: KernelEvent[] = [
-    { kind: 'rules', digest: host.rules },
-    { kind: 'forwarding', on: host.forwarding.on },
-  ];
+  const events: KernelEvent[] = [{ kind: 'forwarding', on: host.forwarding.on }];
+  for (const [table, { digest, elements }] of host.tables) {
+    events.push({ kind: 'table', table, digest });
+    for (const [set, keys] of elements)
+      for (const key of keys) events.push({ kind: 'element', table, set, key, gone: false });
+  }
   const device = (where: Where, name: string, each: ObservedDevice): void => {
     events.push({ kind: 'device', where, name, device: each });
     if (each.port) events.push({ kind: 'port', where, name, port: each.port });
@@ -46,6 +48,8 @@ function gone(event: KernelEvent): KernelEvent | null {
   switch (event.kind) {
     case 'device':
       return { ...event, device: null };
+    case 'table':
+      return { ...event, digest: null };
     case 'fdb':
       return { ...event, vtep: null };
     case 'neighbour':
@@ -53,6 +57,7 @@ function gone(event: KernelEvent): KernelEvent | null {
     case 'static':
     case 'address':
     case 'route':
+    case 'element':
       return { ...event, gone: true };
     default:
       return null;

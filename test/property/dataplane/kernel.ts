@@ -5,14 +5,25 @@ import { type DiffOptions, diff } from '../../../dataplane/diff.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import type { Observed } from '../../../dataplane/observed.ts';
 import type { Step } from '../../../dataplane/steps.ts';
-import { must, parseMac } from '../../../dataplane/values.ts';
-import { GATEWAY, overlay, remote, remote6, sandbox, wanted, widened, withIpv6 } from '../../e2e/dataplane/wanted.ts';
+import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
+import {
+  GATEWAY,
+  overlay,
+  PORT,
+  remote,
+  remote6,
+  sandbox,
+  wanted,
+  widened,
+  withIpv6,
+} from '../../e2e/dataplane/wanted.ts';
 
 // Wanted states, a kernel that is a model, and what others do to it.
 
 export const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const VNIS = [4097, 4098, 4099];
 const asItIs = (box: DesiredSandbox): DesiredSandbox => box;
+const MEMBERS = ['10.99.0.1', '10.99.0.2', 'fd99::1', 'fd99::2'].map((ip) => must(parseIp(ip)));
 
 /** Any state that a plan could want: sandbox n is endpoint n of some networks, remotes are endpoints above 100. */
 export const desiredState: fc.Arbitrary<Desired> = fc
@@ -29,10 +40,11 @@ export const desiredState: fc.Arbitrary<Desired> = fc
       },
     ),
     gateway: fc.boolean(),
+    members: fc.option(fc.subarray(MEMBERS)),
     on: fc.constantFrom('a' as const, 'b' as const),
     families: fc.constantFrom('4', '6', '46'),
   })
-  .map(({ vnis, remotes, boxes, gateway, on, families }) => {
+  .map(({ vnis, remotes, boxes, gateway, members, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
       overlays: vnis.map((vni) =>
@@ -58,6 +70,7 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         ),
       ),
       gatewayBridge: gateway ? GATEWAY : null,
+      guard: members === null ? null : { port: PORT, vteps: members, vnis: vnis.map((vni) => must(parseVni(vni))) },
     });
   });
 
@@ -110,11 +123,22 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
       }
     }
   },
-  'lose the rules': ({ host }) => {
-    host.rules = null;
+  'lose a table': ({ host }, pick) => {
+    const [tables, name] = choose([host.tables], pick);
+    tables?.delete(name ?? '');
   },
-  'alter the rules': ({ host }) => {
-    if (host.rules !== null) host.rules = 'altered';
+  'alter a table': ({ host }, pick) => {
+    const [tables, name = ''] = choose([host.tables], pick);
+    const table = tables?.get(name);
+    if (table) tables?.set(name, { ...table, digest: 'altered' });
+  },
+  'lose and add elements': ({ host }) => {
+    for (const { elements } of host.tables.values()) {
+      for (const [set, keys] of elements) {
+        keys.clear();
+        keys.add(set === 'vnis' ? '77' : set === 'vteps4' ? '10.66.0.1' : 'fd66::1');
+      }
+    }
   },
   'stop forwarding': ({ host }) => {
     host.forwarding = { ...host.forwarding, on: false };

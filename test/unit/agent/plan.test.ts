@@ -90,7 +90,7 @@ const attached: Attachments = { sandboxes: [sandbox], gateway: '172.18.0.1/16', 
 
 test('outside a cluster nothing is wanted', () => {
   const { desired } = plan(null, { sandboxes: [], gateway: null, underlayMtu: 1500 });
-  assert.deepEqual(desired, { overlays: [], sandboxes: [], gatewayBridge: null });
+  assert.deepEqual(desired, { overlays: [], sandboxes: [], gatewayBridge: null, guard: null });
 });
 
 test('a network without an endpoint here needs no device here', () => {

@@ -206,7 +206,7 @@ test('a gateway bridge that is not ours keeps its address, and its guard', () =>
 
 test('the rules are there before the bridge, and the guard before forwarding', () => {
   const kinds = diff(wanted({ gatewayBridge: GATEWAY }), emptyObserved(), options).steps.map(({ kind }) => kind);
-  assert.deepEqual(kinds.slice(0, 3), ['rules-replace', 'forwarding-on', 'bridge-add']);
+  assert.deepEqual(kinds.slice(0, 3), ['table-replace', 'forwarding-on', 'bridge-add']);
 });
 
 test('remotes that are known to be applied are not looked at again', () => {

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { decodeBridgePortLink } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbourEvent, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { TableWatch } from '../../../dataplane/rtnetlink/nft-events.ts';
+import { decodeNft, encodeElementBatch } from '../../../dataplane/rtnetlink/nft-wire.ts';
 import { decodeForwarding } from '../../../dataplane/rtnetlink/routes.ts';
 import { type Message, MessageWriter, messagesOf } from '../../../dataplane/rtnetlink/wire.ts';
 
@@ -30,8 +31,8 @@ const [NEWTABLE, DELTABLE, NEWCHAIN, NEWRULE, DELRULE, NEWGEN] = [0, 2, 3, 6, 8,
 const end = nft(NEWGEN, 'generation');
 
 const readAll = (messages: readonly Message[]): unknown[] => {
-  const watch = new TableWatch('weft');
-  return messages.map((each) => watch.read(each)).filter((change) => change !== null);
+  const watch = new TableWatch({ family: 'inet', name: 'weft' });
+  return messages.map((each) => watch.read(decodeNft(each) ?? assert.fail())).filter((change) => change !== null);
 };
 
 test('a table that is replaced in one transaction is known by its comments', () => {
@@ -47,6 +48,21 @@ test('a table that is deleted, or changed by halves, is told so; others are not 
   assert.deepEqual(readAll([nft(NEWRULE, 'weft', 'mine'), end]), [{ kind: 'altered' }]);
   assert.deepEqual(readAll([nft(DELRULE, 'weft'), end, nft(DELRULE, 'filter'), end]), [{ kind: 'altered' }]);
   assert.deepEqual(readAll([nft(DELTABLE, 'weft', undefined, 2), end, nft(NEWTABLE, 'docker'), end]), []);
+});
+
+test('elements of its sets are told one by one, and leave the table as it is', () => {
+  const writer = new MessageWriter();
+  const table = { family: 'inet', name: 'weft' } as const;
+  const keys = [Buffer.of(192, 0, 2, 1), Buffer.of(192, 0, 2, 2)];
+  encodeElementBatch(writer, 1, table, [
+    { op: 'add', set: 'vteps4', keys },
+    { op: 'delete', set: 'vnis', keys: [Buffer.of(0, 16, 1)] },
+  ]);
+  const [, added, deleted] = messagesOf(Buffer.from(writer.bytes));
+  assert.deepEqual(readAll([added ?? assert.fail(), deleted ?? assert.fail(), end]), [
+    { kind: 'elements', set: 'vteps4', keys, gone: false },
+    { kind: 'elements', set: 'vnis', keys: [Buffer.of(0, 16, 1)], gone: true },
+  ]);
 });
 
 test('an entry that has become temporary counts as gone, and so does a deleted one', () => {

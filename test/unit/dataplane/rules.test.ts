@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { digestOfListing, rulesFor } from '../../../dataplane/rules.ts';
-import { must, parseCidr, parseIfName } from '../../../dataplane/values.ts';
+import { guardFor } from '../../../dataplane/guard.ts';
+import { rulesFor } from '../../../dataplane/rules.ts';
+import { digestOfComments, elementBytes, elementText } from '../../../dataplane/tables.ts';
+import { must, parseCidr, parseIfName, parseIp, parseVni } from '../../../dataplane/values.ts';
 
 const input = {
   bridge: must(parseIfName('docker_gwbridge')),
@@ -9,11 +11,6 @@ const input = {
   bridgeIsOurs: true,
   guardForwarding: true,
 };
-const listing = (...comments: (string | undefined)[]): string =>
-  JSON.stringify({
-    nftables: [{ metainfo: {} }, { table: {} }, ...comments.map((comment) => ({ rule: { comment } }))],
-  });
-
 test('the table is replaced in one transaction', () => {
   const { digest, script } = rulesFor(input);
   const mark = `comment "weft ${digest} 7"`;
@@ -51,15 +48,29 @@ test('the digest follows the content', () => {
 
 test('a listing is whole only if every rule is there and nothing else', () => {
   const mark = 'weft 0123456789abcdef 2';
-  assert.equal(digestOfListing(listing(mark, mark)), '0123456789abcdef');
-  for (const altered of [
-    listing(),
-    listing(mark),
-    listing(mark, mark, mark),
-    listing(mark, undefined),
-    listing('other', mark),
-    '{',
-  ]) {
-    assert.equal(digestOfListing(altered), 'altered');
+  assert.equal(digestOfComments([mark, mark]), '0123456789abcdef');
+  for (const altered of [[], [mark], [mark, mark, mark], [mark, ''], ['other', mark]]) {
+    assert.equal(digestOfComments(altered), 'altered');
+  }
+});
+
+test('members are elements of sets, so that the rules stay as they are when one comes', () => {
+  const [a, b] = [must(parseIp('192.0.2.1')), must(parseIp('2001:db8::1'))];
+  const guard = { port: 4789, vteps: [a, b], vnis: [must(parseVni(4097))] };
+  const { digest, script } = guardFor(guard);
+  assert.match(script, /set vteps4 \{\n {4}type ipv4_addr\n {4}elements = \{ 192\.0\.2\.1 \}\n {2}\}/);
+  assert.match(script, /udp dport 4789 @th,96,24 @vnis ip6 saddr != @vteps6 drop/);
+  assert.equal(guardFor({ ...guard, vteps: [], vnis: [] }).digest, digest);
+  assert.notEqual(guardFor({ ...guard, port: 4790 }).digest, digest);
+});
+
+test('elements are read back as they were written', () => {
+  for (const [kind, text] of [
+    ['ipv4', '192.0.2.1'],
+    ['ipv6', '2001:db8::1'],
+    ['vni', '16777215'],
+  ] as const) {
+    assert.equal(elementText(kind, Buffer.from(elementBytes(kind, text))), text);
+    assert.equal(elementText(kind, Buffer.alloc(5)), null);
   }
 });

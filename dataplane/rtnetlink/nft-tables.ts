@@ -1,0 +1,92 @@
+import type { NetnsPath } from '../values.ts';
+import { ENOENT, NETLINK_NETFILTER, SystemError } from './libc.ts';
+import {
+  decodeNft,
+  type ElementChange,
+  encodeElementBatch,
+  encodeElementDump,
+  encodeRuleDump,
+  encodeTableGet,
+  type NftTable,
+} from './nft-wire.ts';
+import { NetlinkSocket } from './socket.ts';
+
+/** Elements of one message: well below the 64 KiB that an attribute can hold. */
+const ELEMENTS_MAX = 1000;
+
+/**
+ * nftables from inside the process: what is there, and which elements sets hold. Tables, chains and rules are made by nft
+ * itself, from a script: to encode rules is its business.
+ */
+export class NftSocket implements Disposable {
+  readonly #socket: NetlinkSocket;
+
+  /** Opens a socket in the namespace (null: our own). Throws SystemError, or ENOENT of node:fs when the file is missing. */
+  constructor(netns: NetnsPath | null) {
+    this.#socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+
+  /** The comments of all rules of a table ('' for a rule without), or null when there is no such table. Throws SystemError. */
+  async comments(table: NftTable): Promise<string[] | null> {
+    if (!this.#has(table)) return null;
+    return this.#socket.dump(
+      `rules of ${table.name}`,
+      (writer, seq) => encodeRuleDump(writer, seq, table),
+      (message) => decodeNft(message)?.comment ?? null,
+    );
+  }
+
+  /** The keys of all elements of a set; null when there is no such set. Throws SystemError. */
+  async elements(table: NftTable, set: string): Promise<Buffer[] | null> {
+    try {
+      const parts = await this.#socket.dump(
+        `elements of ${set}`,
+        (writer, seq) => encodeElementDump(writer, seq, table, set),
+        (message) => decodeNft(message)?.keys ?? null,
+      );
+      return parts.flat();
+    } catch (error) {
+      if (error instanceof SystemError && error.errno === ENOENT) return null;
+      throw error;
+    }
+  }
+
+  /** Makes all of the changes, in one transaction, or none. Rejects with SystemError: ENOENT for an element that is not there. */
+  async change(table: NftTable, changes: readonly ElementChange[]): Promise<void> {
+    const messages = changes.flatMap((change) => inParts(change));
+    if (messages.length === 0) return;
+    // Begin and end are messages, too.
+    const count = messages.length + 2;
+    await this.#socket.change(
+      `change sets of ${table.name}`,
+      (writer, seq) => encodeElementBatch(writer, seq, table, messages),
+      count,
+    );
+  }
+
+  #has(table: NftTable): boolean {
+    try {
+      this.#socket.ask(
+        `table ${table.name}`,
+        (writer, seq) => encodeTableGet(writer, seq, table),
+        () => undefined,
+      );
+      return true;
+    } catch (error) {
+      if (error instanceof SystemError && error.errno === ENOENT) return false;
+      throw error;
+    }
+  }
+}
+
+function inParts({ op, set, keys }: ElementChange): ElementChange[] {
+  const parts: ElementChange[] = [];
+  for (let from = 0; from < keys.length; from += ELEMENTS_MAX) {
+    parts.push({ op, set, keys: keys.slice(from, from + ELEMENTS_MAX) });
+  }
+  return parts;
+}

@@ -1,0 +1,160 @@
+import {
+  eachAttribute,
+  type Message,
+  type MessageWriter,
+  NLM_F_ACK,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_REQUEST,
+  textAt,
+} from './wire.ts';
+
+// nftables over netlink: linux/netfilter/nfnetlink.h (nfgenmsg, NFNL_*) and linux/netfilter/nf_tables.h (NFT_MSG_*, NFTA_*).
+// Numbers inside attributes are big-endian there; sizes and types of messages are not.
+
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_MSG_BATCH_BEGIN = 16;
+const NFNL_MSG_BATCH_END = 17;
+export const NFT_MSG_NEWTABLE = 0;
+const NFT_MSG_GETTABLE = 1;
+export const NFT_MSG_DELTABLE = 2;
+export const NFT_MSG_NEWRULE = 6;
+const NFT_MSG_GETRULE = 7;
+export const NFT_MSG_NEWSETELEM = 12;
+const NFT_MSG_GETSETELEM = 13;
+export const NFT_MSG_DELSETELEM = 14;
+export const NFT_MSG_NEWGEN = 15;
+const NFGENMSG_LENGTH = 4;
+/** NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_TABLE and so on are all 1. */
+const NFTA_OF_TABLE = 1;
+const NFTA_RULE_USERDATA = 7;
+const NFTA_SET_ELEM_LIST_SET = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+const NFTA_LIST_ELEM = 1;
+const NFTA_SET_ELEM_KEY = 1;
+const NFTA_DATA_VALUE = 1;
+/** Type and length, one byte each, then the text: libnftnl's udata.h, NFTNL_UDATA_RULE_COMMENT. */
+const UDATA_COMMENT = 0;
+const UDATA_HEADER_LENGTH = 2;
+
+/** linux/netfilter.h, NFPROTO_*. */
+export const FAMILIES = { inet: 1, bridge: 7 } as const;
+export type NftFamily = keyof typeof FAMILIES;
+
+/** A table of nftables. */
+export interface NftTable {
+  readonly family: NftFamily;
+  readonly name: string;
+}
+
+/** What an nftables message is about; what it does not say is empty. */
+export interface NftMessage {
+  /** NFT_MSG_* */
+  readonly what: number;
+  /** NFPROTO_* */
+  readonly family: number;
+  readonly table: string;
+  /** Of a rule: its comment. */
+  readonly comment: string;
+  /** Of set elements: their set, and their keys in the byte order of the set. */
+  readonly set: string;
+  readonly keys: readonly Buffer[];
+}
+
+/** Reads any message of nftables; null for those of others. */
+export function decodeNft({ type, buffer, start, end }: Message): NftMessage | null {
+  if (type >> 8 !== NFNL_SUBSYS_NFTABLES || end - start < NFGENMSG_LENGTH) return null;
+  const what = type & 0xff;
+  const ofElements = what === NFT_MSG_NEWSETELEM || what === NFT_MSG_DELSETELEM;
+  let table = '';
+  let comment = '';
+  let set = '';
+  const keys: Buffer[] = [];
+  eachAttribute(buffer, start + NFGENMSG_LENGTH, end, (attribute, from, to) => {
+    if (attribute === NFTA_OF_TABLE) table = textAt(buffer, from, to);
+    else if (attribute === NFTA_RULE_USERDATA && what === NFT_MSG_NEWRULE) comment = commentAt(buffer, from, to);
+    else if (attribute === NFTA_SET_ELEM_LIST_SET && ofElements) set = textAt(buffer, from, to);
+    else if (attribute === NFTA_SET_ELEM_LIST_ELEMENTS && ofElements) readKeys(buffer, from, to, keys);
+  });
+  return { what, family: buffer[start] ?? 0, table, comment, set, keys };
+}
+
+const commentAt = (buffer: Buffer, from: number, to: number): string =>
+  buffer[from] === UDATA_COMMENT ? textAt(buffer, from + UDATA_HEADER_LENGTH, to) : '';
+
+function readKeys(buffer: Buffer, start: number, end: number, keys: Buffer[]): void {
+  eachAttribute(buffer, start, end, (list, listFrom, listTo) => {
+    if (list !== NFTA_LIST_ELEM) return;
+    eachAttribute(buffer, listFrom, listTo, (attribute, from, to) => {
+      if (attribute !== NFTA_SET_ELEM_KEY) return;
+      eachAttribute(buffer, from, to, (data, keyFrom, keyTo) => {
+        if (data === NFTA_DATA_VALUE) keys.push(Buffer.from(buffer.subarray(keyFrom, keyTo)));
+      });
+    });
+  });
+}
+
+/** nfgenmsg: family, version, and in a batch which subsystem it is for. */
+function begin(writer: MessageWriter, message: number, flags: number, seq: number, family: number, resource = 0): void {
+  writer.begin(message, NLM_F_REQUEST | flags, seq);
+  writer.bytesOf(Uint8Array.of(family, 0, resource >> 8, resource & 0xff));
+}
+
+const nft = (message: number): number => (NFNL_SUBSYS_NFTABLES << 8) | message;
+
+/** Asks for a table; the answer is ENOENT when there is none. */
+export function encodeTableGet(writer: MessageWriter, seq: number, { family, name }: NftTable): void {
+  begin(writer, nft(NFT_MSG_GETTABLE), 0, seq, FAMILIES[family]);
+  writer.attributeText(NFTA_OF_TABLE, name);
+  writer.end();
+}
+
+/** Asks for all rules of a table. */
+export function encodeRuleDump(writer: MessageWriter, seq: number, { family, name }: NftTable): void {
+  begin(writer, nft(NFT_MSG_GETRULE), NLM_F_DUMP, seq, FAMILIES[family]);
+  writer.attributeText(NFTA_OF_TABLE, name);
+  writer.end();
+}
+
+/** Asks for all elements of a set; the answer is ENOENT when there is none. */
+export function encodeElementDump(writer: MessageWriter, seq: number, { family, name }: NftTable, set: string): void {
+  begin(writer, nft(NFT_MSG_GETSETELEM), NLM_F_DUMP, seq, FAMILIES[family]);
+  writer.attributeText(NFTA_OF_TABLE, name);
+  writer.attributeText(NFTA_SET_ELEM_LIST_SET, set);
+  writer.end();
+}
+
+/** Elements that come into a set or leave it. */
+export interface ElementChange {
+  readonly op: 'add' | 'delete';
+  readonly set: string;
+  readonly keys: readonly Uint8Array[];
+}
+
+/** One transaction: all of the changes or none. Numbered `seq` and up, the changes from `seq + 1`; the last is acknowledged. */
+export function encodeElementBatch(
+  writer: MessageWriter,
+  seq: number,
+  { family, name }: NftTable,
+  changes: readonly ElementChange[],
+): void {
+  begin(writer, NFNL_MSG_BATCH_BEGIN, 0, seq, 0, NFNL_SUBSYS_NFTABLES);
+  writer.end();
+  for (const [index, { op, set, keys }] of changes.entries()) {
+    const ack = index === changes.length - 1 ? NLM_F_ACK : 0;
+    const [message, flags] = op === 'add' ? [NFT_MSG_NEWSETELEM, NLM_F_CREATE] : [NFT_MSG_DELSETELEM, 0];
+    begin(writer, nft(message), flags | ack, seq + 1 + index, FAMILIES[family]);
+    writer.attributeText(NFTA_OF_TABLE, name);
+    writer.attributeText(NFTA_SET_ELEM_LIST_SET, set);
+    writer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, () => {
+      for (const key of keys) {
+        writer.nest(NFTA_LIST_ELEM, () => {
+          writer.nest(NFTA_SET_ELEM_KEY, () => writer.attribute(NFTA_DATA_VALUE, key));
+        });
+      }
+    });
+    writer.end();
+  }
+  begin(writer, NFNL_MSG_BATCH_END, 0, seq + 1 + changes.length, 0, NFNL_SUBSYS_NFTABLES);
+  writer.end();
+}
