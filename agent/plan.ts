@@ -4,11 +4,12 @@ import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
 import type { NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
+  BridgeLeg,
   Desired,
+  DesiredBridge,
   DesiredGuard,
   DesiredOverlay,
   DesiredSandbox,
-  GatewayLeg,
   OverlayLeg,
   RemoteEndpoint,
 } from '../dataplane/desired.ts';
@@ -77,14 +78,13 @@ export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underla
       const network = tables?.networks.get(leg.networkId);
       return network === undefined ? [] : [overlayLegOf(leg, network, mtuOf(network, underlayMtu, tables?.vtep))];
     });
-    const gatewayLeg = gatewayAddress === null ? null : gatewayLegOf(sandbox, gatewayAddress, underlayMtu);
+    const bridgeLegs = gatewayAddress === null ? [] : gatewayLegsOf(sandbox, gatewayAddress, underlayMtu);
     const netns = must(parseNetnsPath(sandbox.netns));
-    return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, gatewayLeg };
+    return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, bridgeLegs };
   });
-  const gatewayBridge =
-    gatewayAddress === null ? null : { name: must(parseIfName(gatewayBridgeName)), address: gatewayAddress };
+  const bridges = gatewayAddress === null ? [] : [gatewayBridge(gatewayAddress)];
   const guard = tables === null ? null : guardOf(tables);
-  return { desired: { overlays, sandboxes: desiredSandboxes, gatewayBridge, guard }, objections };
+  return { desired: { overlays, sandboxes: desiredSandboxes, bridges, guard }, objections };
 }
 
 /** Members are known by their records: what one sends before its record is here, is dropped as its endpoints are unknown. */
@@ -197,14 +197,24 @@ function otherSubnets({ subnets }: Network, ip: string): Cidr[] {
   return others.map(({ space }) => must(parseCidr(space.text)));
 }
 
-function gatewayLegOf({ gateway }: StoredSandbox, bridge: Cidr, mtu: number): GatewayLeg | null {
-  if (gateway === null) return null;
+/** As Docker makes it: containers of different networks share it, and must not reach each other over it. */
+const gatewayBridge = (address: Cidr): DesiredBridge => ({
+  name: must(parseIfName(gatewayBridgeName)),
+  address,
+  icc: false,
+  masquerade: true,
+  internal: false,
+});
+
+function gatewayLegsOf({ gateway }: StoredSandbox, bridge: Cidr, mtu: number): BridgeLeg[] {
+  if (gateway === null) return [];
   const prefixLength = bridge.slice(bridge.indexOf('/') + 1);
-  return {
+  const leg = {
     endpointId: gateway.endpointId,
     ifName: must(parseIfName(gateway.ifName)),
     mac: must(parseMac(gateway.mac)),
     mtu,
     addresses: [must(parseCidr(`${gateway.ip}/${prefixLength}`))],
   };
+  return [{ ...leg, bridge: must(parseIfName(gatewayBridgeName)), isDefault: true, published: [] }];
 }

@@ -1,5 +1,4 @@
 import { isOwnedNetns, OVERLAY_NETNS } from './names.ts';
-import { GATEWAY_OBJECT } from './objects.ts';
 import {
   DEFAULT_PORT,
   type Observed,
@@ -49,6 +48,9 @@ export function applyToModel(observed: Observed, step: Step): void {
     }
     case 'forwarding-on':
       host.forwarding = { on: true, byUs: true };
+      return;
+    case 'localnet-on':
+      host.localnet.add(step.device);
       return;
     case 'table-replace': {
       const elements = Object.keys(step.table.sets).map((set) => [set, new Set(step.elements.get(set))] as const);
@@ -147,7 +149,10 @@ function devicesOf(observed: Observed, where: Where): Map<string, ObservedDevice
 function removeDevice(observed: Observed, where: Where, name: string): void {
   if (where !== null && where !== OVERLAY_NETNS) return;
   const devices = devicesOf(observed, where);
-  if (where === null && devices.get(name)?.kind === 'bridge') observed.host.gatewayAddresses.clear();
+  if (where === null) {
+    observed.host.addresses.delete(name);
+    observed.host.localnet.delete(name);
+  }
   devices.delete(name);
   for (const [portName, port] of devices) {
     if (port.master !== name) continue;
@@ -208,9 +213,10 @@ function changed(device: ObservedDevice, set: DeviceChange): ObservedDevice {
 
 function changeAddress(observed: Observed, step: Step & { kind: 'address-add' | 'address-delete' }): void {
   if (step.where === null) {
-    if (step.object !== GATEWAY_OBJECT) return;
-    if (step.kind === 'address-add') observed.host.gatewayAddresses.add(step.address);
-    else observed.host.gatewayAddresses.delete(step.address);
+    const { addresses } = observed.host;
+    const ofDevice = addresses.get(step.name) ?? new Set();
+    if (step.kind === 'address-add') addresses.set(step.name, ofDevice.add(step.address));
+    else ofDevice.delete(step.address);
     return;
   }
   const devices = observed.sandboxes.get(step.where)?.devices;

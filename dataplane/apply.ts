@@ -7,7 +7,7 @@ import { NftSocket } from './rtnetlink/nft-tables.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { CommandError, runIpNetns, runNft } from './run.ts';
 import { ipLines, type Step, stepWhere, type Where } from './steps.ts';
-import { quietenOverlayNetns, switchForwardingOn, switchIpv6On } from './sysctl.ts';
+import { quietenOverlayNetns, switchForwardingOn, switchIpv6On, switchLocalnetOn } from './sysctl.ts';
 import { elementBytes, tableName } from './tables.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
 
@@ -188,6 +188,8 @@ export function describe(step: Step): string {
       return `switch IPv6 ${step.ipv6 === 'off' ? 'off' : 'on'} on ${step.name} in ${step.where}`;
     case 'forwarding-on':
       return 'switch ip_forward on';
+    case 'localnet-on':
+      return `let ${step.device} carry 127.0.0.0/8`;
     case 'table-replace':
       return `replace nft table ${tableName(step.table)}`;
     case 'table-delete':
@@ -227,6 +229,9 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
         break;
       case 'forwarding-on':
         switchForwardingOn(runDir);
+        break;
+      case 'localnet-on':
+        switchLocalnetOn(step.device);
         break;
       case 'table-replace':
         await runNft(step.script);

@@ -10,7 +10,7 @@ import type { Observed } from './observed.ts';
 import { commands, type Step } from './steps.ts';
 import { readForwarding, restoreForwarding } from './sysctl.ts';
 
-const NOTHING: Desired = { overlays: [], sandboxes: [], gatewayBridge: null, guard: null };
+const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null };
 
 /** Steps that remove all that is ours, by name alone. Pure. */
 export function cleanUpSteps(observed: Observed): Step[] {

@@ -9,8 +9,8 @@ export interface Desired {
   readonly overlays: readonly DesiredOverlay[];
   /** Every sandbox on this host, with the legs (interfaces) it must have. */
   readonly sandboxes: readonly DesiredSandbox[];
-  /** North-south bridge in the host's netns; null before init or join. */
-  readonly gatewayBridge: DesiredGatewayBridge | null;
+  /** In the host's netns: docker_gwbridge from init or join on, and one for each bridge network of this host. */
+  readonly bridges: readonly DesiredBridge[];
   /** Who may send frames to this host's overlays; null before init or join. */
   readonly guard: DesiredGuard | null;
 }
@@ -51,8 +51,7 @@ export interface DesiredSandbox {
   /** True when the namespace is ours to make and to remove (`/run/netns/<name>`); false when adopted. */
   readonly owned: boolean;
   readonly overlayLegs: readonly OverlayLeg[];
-  /** Absent when every network of the sandbox is internal. */
-  readonly gatewayLeg: GatewayLeg | null;
+  readonly bridgeLegs: readonly BridgeLeg[];
 }
 
 interface Leg {
@@ -72,11 +71,34 @@ export interface OverlayLeg extends Leg {
   readonly onLink: readonly Cidr[];
 }
 
-/** A port of the gateway bridge. The sandbox's default route goes through the bridge's own address. */
-export type GatewayLeg = Leg;
+/** A port of a bridge of the host. */
+export interface BridgeLeg extends Leg {
+  readonly bridge: IfName;
+  /** The sandbox's default route goes through it, by the bridge's own address. Of one leg of a sandbox at most. */
+  readonly isDefault: boolean;
+  readonly published: readonly PublishedPort[];
+}
 
-export interface DesiredGatewayBridge {
+export const PROTOCOLS = ['tcp', 'udp', 'sctp'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
+
+/** A port of the host that leads to one of a sandbox. */
+export interface PublishedPort {
+  readonly protocol: Protocol;
+  /** null: every IPv4 address of the host. */
+  readonly hostIp: Ip | null;
+  readonly hostPort: number;
+  readonly port: number;
+}
+
+export interface DesiredBridge {
   readonly name: IfName;
   /** The bridge's own address with the prefix length of its subnet, e.g. 172.18.0.1/16. */
   readonly address: Cidr;
+  /** Its ports reach each other. */
+  readonly icc: boolean;
+  /** What leaves it does so by the host's address. */
+  readonly masquerade: boolean;
+  /** Nothing is forwarded from or to it. */
+  readonly internal: boolean;
 }

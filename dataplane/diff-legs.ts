@@ -1,7 +1,14 @@
-import type { Desired, DesiredSandbox, GatewayLeg, OverlayLeg } from './desired.ts';
+import type { BridgeLeg, Desired, DesiredSandbox, OverlayLeg } from './desired.ts';
 import type { Draft } from './diff.ts';
-import { bridgeName, gatewayPortName, OVERLAY_NETNS, overlayPortName } from './names.ts';
-import { endpointObject, GATEWAY_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, sandboxObject } from './objects.ts';
+import { bridgeName, hostPortName, OVERLAY_NETNS, overlayPortName } from './names.ts';
+import {
+  bridgeObject,
+  endpointObject,
+  OVERLAY_NETNS_OBJECT,
+  overlayObject,
+  RULES_OBJECT,
+  sandboxObject,
+} from './objects.ts';
 import type { ObservedDevice, ObservedSandbox } from './observed.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { DeviceChange, Where } from './steps.ts';
@@ -10,7 +17,7 @@ import { addressOf, type Cidr, type IfName, must, parseCidr, prefixLengthOf, pre
 /** A leg with everything that its side of the host decides. */
 interface Place {
   readonly sandbox: DesiredSandbox;
-  readonly leg: OverlayLeg | GatewayLeg;
+  readonly leg: OverlayLeg | BridgeLeg;
   readonly object: string;
   readonly needs: readonly string[];
   readonly where: Where;
@@ -23,8 +30,6 @@ interface Place {
 // Overlay ports: where a MAC is, the tables say; nothing is learned, so no container can draw another's traffic to itself,
 // and unknown unicast reaches no neighbour.
 const OVERLAY_FLAGS = { learning: false, flood: false, isolated: false } as const;
-// Gateway ports: containers of different networks share this bridge and must not reach each other over it.
-const GATEWAY_FLAGS = { isolated: true } as const;
 
 /** Both ends of every leg, their addresses, and each sandbox's default route. */
 export function diffLegs(draft: Draft, desired: Desired): void {
@@ -39,10 +44,10 @@ export function diffLegs(draft: Draft, desired: Desired): void {
     lit.add(place.sandbox.netns);
     loopback(draft, place.sandbox);
   }
+  const gateways = new Map<string, Cidr>(desired.bridges.map(({ name, address }) => [name, address]));
   for (const { sandbox, leg, object, needs } of places) {
-    if (leg === sandbox.gatewayLeg && desired.gatewayBridge) {
-      defaultRoute(draft, sandbox, leg, addressOf(desired.gatewayBridge.address), object, needs);
-    }
+    const gateway = 'bridge' in leg && leg.isDefault ? gateways.get(leg.bridge) : undefined;
+    if (gateway !== undefined) defaultRoute(draft, sandbox, leg.ifName, addressOf(gateway), object, needs);
   }
 }
 
@@ -65,19 +70,22 @@ function placesOf(draft: Draft, desired: Desired, sandbox: DesiredSandbox, overl
       flags: OVERLAY_FLAGS,
     });
   }
-  const leg = sandbox.gatewayLeg;
-  if (leg && !desired.gatewayBridge) {
-    draft.conflict(endpointObject(leg.endpointId), 'there is no gateway bridge on this host yet');
-  } else if (leg && desired.gatewayBridge) {
+  for (const leg of sandbox.bridgeLegs) {
+    const object = endpointObject(leg.endpointId);
+    const bridge = desired.bridges.find(({ name }) => name === leg.bridge);
+    if (bridge === undefined) {
+      draft.conflict(object, `there is no bridge ${leg.bridge} on this host yet`);
+      continue;
+    }
     places.push({
       sandbox,
       leg,
-      object: endpointObject(leg.endpointId),
-      needs: [GATEWAY_OBJECT, sandboxObject(sandbox.id)],
+      object,
+      needs: [RULES_OBJECT, bridgeObject(bridge.name), sandboxObject(sandbox.id)],
       where: null,
-      port: gatewayPortName(leg.endpointId),
-      master: desired.gatewayBridge.name,
-      flags: GATEWAY_FLAGS,
+      port: hostPortName(leg.endpointId),
+      master: bridge.name,
+      flags: { isolated: !bridge.icc },
     });
   }
   return places;
@@ -253,7 +261,7 @@ function loopback(draft: Draft, sandbox: DesiredSandbox): void {
 function defaultRoute(
   draft: Draft,
   sandbox: DesiredSandbox,
-  leg: GatewayLeg,
+  name: IfName,
   via: ReturnType<typeof addressOf>,
   object: string,
   needs: readonly string[],
@@ -261,12 +269,12 @@ function defaultRoute(
   const observed = sandboxOf(draft, sandbox);
   const route = observed?.defaultRoute ?? null;
   const through = route?.device ? observed?.devices.get(route.device) : undefined;
-  if (route && route.via === via && route.device === leg.ifName && !draft.removedPorts.has(through?.peer ?? '')) return;
+  if (route && route.via === via && route.device === name && !draft.removedPorts.has(through?.peer ?? '')) return;
   if (route && !through?.peer) {
     const holder = `${route.via ? `via ${route.via} ` : ''}dev ${route.device ?? 'unknown'}`;
     draft.conflict(object, `the default route in ${sandbox.netns} (${holder}) is not ours`);
     return;
   }
   const why = route ? `default route via ${route.via ?? 'nothing'} dev ${route.device}` : 'default route is missing';
-  draft.step('sandboxes', object, why, { kind: 'default-route', where: sandbox.netns, via, name: leg.ifName }, needs);
+  draft.step('sandboxes', object, why, { kind: 'default-route', where: sandbox.netns, via, name }, needs);
 }

@@ -1,12 +1,13 @@
 import type { Desired, DesiredSandbox, RemoteEndpoint } from './desired.ts';
-import { diffGateway } from './diff-gateway.ts';
+import { diffHost } from './diff-host.ts';
 import { diffLegs } from './diff-legs.ts';
 import { diffOverlays } from './diff-overlays.ts';
 import { diffTable, removeUnusedTables } from './diff-tables.ts';
 import { guardFor } from './guard.ts';
 import {
   bridgeName,
-  gatewayPortName,
+  hostPortName,
+  isOurHostDevice,
   isOwnedNetns,
   OUR_ALIAS,
   OVERLAY_NETNS,
@@ -19,7 +20,7 @@ import { GUARD_OBJECT, leftoverObject, OVERLAY_NETNS_OBJECT, sandboxObject } fro
 import type { Observed } from './observed.ts';
 import { atOnce } from './slices.ts';
 import type { Action, Step } from './steps.ts';
-import { GATEWAY_TABLE, GUARD_TABLE, type OurTable } from './tables.ts';
+import { BRIDGES_TABLE, GUARD_TABLE, type OurTable } from './tables.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
 
 export interface DiffOptions {
@@ -105,10 +106,10 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   if (desired.overlays.length > 0) overlayNetns(draft);
   for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
   if (desired.guard) diffTable(draft, 'namespaces', GUARD_OBJECT, guardFor(desired.guard));
-  diffGateway(draft, desired.gatewayBridge);
+  const hasRules = diffHost(draft, desired);
   yield* diffOverlays(draft, desired.overlays);
   diffLegs(draft, desired);
-  if (options.prune) removeUnused(draft, desired, wanted);
+  if (options.prune) removeUnused(draft, desired, wanted, hasRules);
   return draft.finish();
 }
 
@@ -117,9 +118,9 @@ function wantedNames(desired: Desired): Set<string> {
   for (const overlay of desired.overlays) wanted.add(bridgeName(overlay.vni)).add(vxlanName(overlay.vni));
   for (const sandbox of desired.sandboxes) {
     for (const leg of sandbox.overlayLegs) wanted.add(overlayPortName(leg.endpointId));
-    if (sandbox.gatewayLeg) wanted.add(gatewayPortName(sandbox.gatewayLeg.endpointId));
+    for (const leg of sandbox.bridgeLegs) wanted.add(hostPortName(leg.endpointId));
   }
-  if (desired.gatewayBridge) wanted.add(desired.gatewayBridge.name);
+  for (const { name } of desired.bridges) wanted.add(name);
   return wanted;
 }
 
@@ -127,7 +128,7 @@ function removeUnusedLegs(draft: Draft, wanted: ReadonlySet<string>): void {
   const { host, weft } = draft.observed;
   for (const [where, devices, kind] of [
     [OVERLAY_NETNS, weft.devices, 'overlayPort'],
-    [null, host.devices, 'gatewayPort'],
+    [null, host.devices, 'hostPort'],
   ] as const) {
     for (const name of devices.keys()) {
       if (wanted.has(name) || parseOurName(name)?.kind !== kind) continue;
@@ -137,7 +138,7 @@ function removeUnusedLegs(draft: Draft, wanted: ReadonlySet<string>): void {
   }
 }
 
-function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string>): void {
+function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string>, hasRules: boolean): void {
   const { host, weft, ownedNetns } = draft.observed;
   for (const kind of ['vxlan', 'bridge'] as const) {
     for (const name of weft.devices.keys()) {
@@ -146,11 +147,12 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
     }
   }
   for (const [name, device] of host.devices) {
-    if (wanted.has(name) || device.alias !== OUR_ALIAS || device.kind !== 'bridge') continue;
+    if (wanted.has(name) || device.kind !== 'bridge') continue;
+    if (device.alias !== OUR_ALIAS && !isOurHostDevice(name)) continue;
     draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: null, name });
   }
   const tables = new Set<OurTable>();
-  if (desired.gatewayBridge) tables.add(GATEWAY_TABLE);
+  if (hasRules) tables.add(BRIDGES_TABLE);
   if (desired.guard) tables.add(GUARD_TABLE);
   removeUnusedTables(draft, tables);
   const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));

@@ -1,4 +1,4 @@
-import { OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
+import { isOurHostDevice, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
 import type { Observed, ObservedDevice } from './observed.ts';
 import type { BridgePortAttributes, VxlanAttributes } from './rtnetlink/links.ts';
 import type { Where } from './steps.ts';
@@ -113,6 +113,8 @@ export function contradiction(known: Observed, event: KernelEvent): string | nul
   }
 }
 
+const NONE: ReadonlySet<string> = new Set();
+
 function devicesIn({ host, weft, sandboxes }: Observed, where: Where): ReadonlyMap<string, ObservedDevice> | undefined {
   if (where === null) return host.devices;
   return where === OVERLAY_NETNS ? weft.devices : sandboxes.get(where)?.devices;
@@ -130,7 +132,7 @@ function ofDevice(known: Observed, where: Where, name: string, device: ObservedD
   if (device === null) return there ? `${name} has gone` : null;
   if (!there) {
     // In the overlays' namespace all is ours or in our way; of the host's devices those that look like ours.
-    const ours = where !== null || parseOurName(name)?.kind === 'gatewayPort' || device.alias === OUR_ALIAS;
+    const ours = where !== null || isOurHostDevice(name) || device.alias === OUR_ALIAS;
     return ours && devicesIn(known, where) ? `${name} is new` : null;
   }
   const fields = (['kind', 'mtu', 'mac', 'up', 'alias', 'master'] as const).filter(
@@ -158,8 +160,8 @@ function ofRoute(known: Observed, event: KernelEvent & { kind: 'route' }): strin
 
 function addressesOf({ host, sandboxes }: Observed, where: Where, device: string): ReadonlySet<string> | null {
   if (where !== null) return sandboxes.get(where)?.devices.get(device)?.addresses ?? null;
-  // Of the host's devices only the gateway bridge is asked for its addresses.
-  return host.devices.get(device)?.kind === 'bridge' ? host.gatewayAddresses : null;
+  // Of the host's devices only the bridges are asked for their addresses.
+  return host.devices.get(device)?.kind === 'bridge' ? (host.addresses.get(device) ?? NONE) : null;
 }
 
 const vxlanDiffers = (left: VxlanAttributes, right: VxlanAttributes): boolean =>

@@ -1,10 +1,11 @@
 import type { Desired } from './desired.ts';
 import {
+  bridgeObject,
   endpointObject,
-  GATEWAY_OBJECT,
   GUARD_OBJECT,
   OVERLAY_NETNS_OBJECT,
   overlayObject,
+  RULES_OBJECT,
   sandboxObject,
 } from './objects.ts';
 import type { ObjectStatus } from './status.ts';
@@ -94,7 +95,8 @@ export class Failures {
 export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   const objects = new Map<string, readonly string[]>();
   if (desired.guard) objects.set(GUARD_OBJECT, []);
-  if (desired.gatewayBridge) objects.set(GATEWAY_OBJECT, []);
+  if (desired.bridges.length > 0) objects.set(RULES_OBJECT, []);
+  for (const { name } of desired.bridges) objects.set(bridgeObject(name), [RULES_OBJECT]);
   for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT, GUARD_OBJECT]);
   for (const sandbox of desired.sandboxes) {
     const ofSandbox = sandboxObject(sandbox.id);
@@ -102,11 +104,8 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
     for (const { endpointId, vni } of sandbox.overlayLegs) {
       objects.set(endpointObject(endpointId), [OVERLAY_NETNS_OBJECT, overlayObject(vni), ofSandbox]);
     }
-    const gateway = sandbox.gatewayLeg;
-    if (gateway) {
-      const object = endpointObject(gateway.endpointId);
-      // One endpoint may be both the overlay leg and the gateway leg of a sandbox.
-      objects.set(object, [...(objects.get(object) ?? [ofSandbox]), GATEWAY_OBJECT]);
+    for (const { endpointId, bridge } of sandbox.bridgeLegs) {
+      objects.set(endpointObject(endpointId), [ofSandbox, bridgeObject(bridge), RULES_OBJECT]);
     }
   }
   return objects;

@@ -3,6 +3,7 @@ import { applyToModel } from './after.ts';
 import type { DeviceIndexes } from './apply.ts';
 import type { Desired } from './desired.ts';
 import type { Ear, Kernel } from './kernel.ts';
+import { isOurHostDevice } from './names.ts';
 import type { Observed } from './observed.ts';
 import type { Step } from './steps.ts';
 
@@ -20,7 +21,8 @@ export class Model {
   readonly indexes: DeviceIndexes = new Map();
   readonly #init: ModelInit;
   #known: Observed | null = null;
-  #listedGateway: string | null = null;
+  /** Bridges that the last listing was for. */
+  #listedBridges: ReadonlySet<string> = new Set();
   #nextSweepAtMs = 0;
   #listings = 0;
   #lastListMs = 0;
@@ -62,10 +64,10 @@ export class Model {
     const { kernel, sweepMs, now } = this.#init;
     const startMs = now();
     const netns = desired.sandboxes.map((sandbox) => sandbox.netns);
-    const gateway = desired.gatewayBridge?.name ?? null;
-    // A bridge of that name may be there already, and only the bridge that was asked for is listed with its addresses.
-    const gatewayIsListed = gateway === null || gateway === this.#listedGateway;
-    if (this.#known && gatewayIsListed && startMs < this.#nextSweepAtMs) {
+    const bridges = desired.bridges.map(({ name }) => name);
+    // A bridge of somebody else may have the name already, and only those that were asked for were listed; our own always are.
+    const bridgesAreListed = bridges.every((name) => this.#listedBridges.has(name) || isOurHostDevice(name));
+    if (this.#known && bridgesAreListed && startMs < this.#nextSweepAtMs) {
       const wanted = new Set<string>(netns);
       for (const path of this.#known.sandboxes.keys()) if (!wanted.has(path)) this.#known.sandboxes.delete(path);
       await listener.follow(netns);
@@ -77,7 +79,7 @@ export class Model {
     listener.clear();
     listing();
     this.#known = await kernel.observe(desired);
-    this.#listedGateway = gateway;
+    this.#listedBridges = new Set(bridges);
     this.#nextSweepAtMs = now() + sweepMs;
     this.#listings++;
     this.#lastListMs = now() - startMs;

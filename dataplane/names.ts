@@ -11,10 +11,11 @@ export const NETNS_FILES_DIR = '/etc/netns';
 export const OVERLAY_NETNS: NetnsPath = must(parseNetnsPath(`${NETNS_DIR}/weft`));
 /** Namespaces we made for sandboxes begin with this; nothing else under /run/netns is ever removed. */
 export const OWNED_NETNS_PREFIX = `${NETNS_DIR}/weft-`;
-/** `ip link … alias` of a gateway bridge that we made, and may therefore remove. */
+/** `ip link … alias` of a device of the host that we made under a name not our own, and may therefore remove. */
 export const OUR_ALIAS = 'weft';
 
 const ENDPOINT_HEX = 12;
+const NETWORK_DIGITS = 12;
 
 /** Bridge of an overlay, in the overlay namespace. */
 export const bridgeName = (vni: Vni): IfName => must(parseIfName(`wb${vni}`));
@@ -22,8 +23,16 @@ export const bridgeName = (vni: Vni): IfName => must(parseIfName(`wb${vni}`));
 export const vxlanName = (vni: Vni): IfName => must(parseIfName(`wx${vni}`));
 /** Host-side end of an endpoint's veth, in the overlay namespace. Throws unless the id starts with 12 hex digits. */
 export const overlayPortName = (endpointId: string): IfName => portName('wv', endpointId);
-/** Host-side end of a gateway leg's veth, in the host's namespace. Throws unless the id starts with 12 hex digits. */
-export const gatewayPortName = (endpointId: string): IfName => portName('wg', endpointId);
+/** Host-side end of the veth to a bridge of the host. Throws unless the id starts with 12 hex digits. */
+export const hostPortName = (endpointId: string): IfName => portName('wg', endpointId);
+
+/**
+ * Bridge of a bridge network, in the host's namespace. Ours by its name, since the mark is set a moment after the device is
+ * made; Docker's `br-` would be anybody's.
+ */
+export function hostBridgeName(networkId: string): IfName {
+  return must(parseIfName(`wn${networkId.slice(0, NETWORK_DIGITS)}`));
+}
 
 function portName(prefix: 'wv' | 'wg', endpointId: string): IfName {
   const head = endpointId.slice(0, ENDPOINT_HEX);
@@ -36,7 +45,8 @@ function portName(prefix: 'wv' | 'wg', endpointId: string): IfName {
 /** What a device name of ours stands for. */
 export type OurName =
   | { readonly kind: 'bridge' | 'vxlan'; readonly vni: number }
-  | { readonly kind: 'overlayPort' | 'gatewayPort'; readonly endpointHead: string };
+  | { readonly kind: 'overlayPort' | 'hostPort'; readonly endpointHead: string }
+  | { readonly kind: 'hostBridge'; readonly networkHead: string };
 
 /** Reads a device name back; null when the name cannot be one of ours. */
 export function parseOurName(name: string): OurName | null {
@@ -46,11 +56,19 @@ export function parseOurName(name: string): OurName | null {
     return vni > 0xffffff ? null : { kind: device[1] === 'b' ? 'bridge' : 'vxlan', vni };
   }
   const port = /^w([vg])([0-9a-f]{12})$/.exec(name);
-  if (port?.[2]) return { kind: port[1] === 'v' ? 'overlayPort' : 'gatewayPort', endpointHead: port[2] };
+  if (port?.[2]) return { kind: port[1] === 'v' ? 'overlayPort' : 'hostPort', endpointHead: port[2] };
+  const hostBridge = /^wn([0-9a-z]{12})$/.exec(name);
+  if (hostBridge?.[1]) return { kind: 'hostBridge', networkHead: hostBridge[1] };
   return null;
 }
 
 /** True when the namespace is one that we made for a sandbox. */
 export function isOwnedNetns(path: string): boolean {
   return path.startsWith(OWNED_NETNS_PREFIX) && !path.slice(OWNED_NETNS_PREFIX.length).includes('/');
+}
+
+/** True when a device of the host has a name that only we give. */
+export function isOurHostDevice(name: string): boolean {
+  const kind = parseOurName(name)?.kind;
+  return kind === 'hostPort' || kind === 'hostBridge';
 }

@@ -2,7 +2,10 @@ import type { Vni } from './values.ts';
 
 // Keys of the status map. An object is what a person would name when asking why something does not work.
 
-export const GATEWAY_OBJECT = 'gateway';
+/** Our nft table around those bridges, and that the host forwards. */
+export const RULES_OBJECT = 'rules';
+/** A bridge in the host's namespace. */
+export const bridgeObject = (name: string): string => `bridge/${name}`;
 export const GUARD_OBJECT = 'guard';
 export const OVERLAY_NETNS_OBJECT = 'netns/weft';
 export const overlayObject = (vni: number | Vni): string => `overlay/${vni}`;

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Desired } from './desired.ts';
-import { isOwnedNetns, NETNS_DIR, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
+import { isOurHostDevice, isOwnedNetns, NETNS_DIR, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
 import {
   emptyObserved,
   type NetnsState,
@@ -27,7 +27,7 @@ import {
 } from './rtnetlink/routes.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
-import { devicesWithIpv6, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
+import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
 import { digestOfComments, elementText, OUR_TABLES, tableName } from './tables.ts';
 import type { NetnsPath } from './values.ts';
 
@@ -83,19 +83,19 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   using socket = NetlinkSocket.open(null);
   await observeTables(observed);
   const links = await listLinks(socket);
-  const gateway = desired.gatewayBridge?.name;
+  const wanted = new Set<string>(desired.bridges.map(({ name }) => name));
   for (const link of links.values()) {
-    const ours =
-      parseOurName(link.name)?.kind === 'gatewayPort' || (link.kind === 'bridge' && link.alias === OUR_ALIAS);
-    if (ours || link.name === gateway) host.devices.set(link.name, toDevice(link, links));
+    const ours = isOurHostDevice(link.name) || (link.kind === 'bridge' && link.alias === OUR_ALIAS);
+    if (ours || wanted.has(link.name)) host.devices.set(link.name, toDevice(link, links));
   }
-  if (gateway !== undefined && host.devices.has(gateway)) {
-    for (const address of await listAddresses(socket)) {
-      if (links.get(address.ifindex)?.name === gateway && !address.ip.includes(':')) {
-        host.gatewayAddresses.add(`${address.ip}/${address.prefixLength}`);
-      }
-    }
+  const bridges = [...host.devices].filter(([, { kind }]) => kind === 'bridge').map(([name]) => name);
+  if (bridges.length === 0) return links;
+  for (const { ifindex, ip, prefixLength } of await listAddresses(socket)) {
+    const name = links.get(ifindex)?.name ?? '';
+    if (ip.includes(':') || host.devices.get(name)?.kind !== 'bridge') continue;
+    host.addresses.set(name, (host.addresses.get(name) ?? new Set()).add(`${ip}/${prefixLength}`));
   }
+  for (const name of bridges) if (localnetIsOn(name)) host.localnet.add(name);
   return links;
 }
 
@@ -246,7 +246,7 @@ async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<
       link.peerNetnsId === overlayId
         ? [around.overlay, 'overlayPort']
         : link.peerNetnsId === homeId
-          ? [around.host, 'gatewayPort']
+          ? [around.host, 'hostPort']
           : [null, ''];
     const name = there?.get(link.peerIndex)?.name;
     return name !== undefined && parseOurName(name)?.kind === kind ? name : null;

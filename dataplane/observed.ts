@@ -6,7 +6,7 @@ import type { TableContent } from './tables.ts';
 
 /** Everything of ours, and everything in the way of it, in the host's and our own namespaces. */
 export interface Observed {
-  /** The gateway bridge by its name, and our gateway ports. */
+  /** The bridges of the host that are wanted or ours, and our ports of them. */
   readonly host: ObservedHost;
   /** The overlay namespace. */
   readonly weft: ObservedOverlayNetns;
@@ -20,8 +20,10 @@ export type NetnsState = 'missing' | 'broken' | 'there';
 
 export interface ObservedHost {
   readonly devices: Map<string, ObservedDevice>;
-  /** Addresses of the gateway bridge, `ip/length`. */
-  readonly gatewayAddresses: Set<string>;
+  /** IPv4 addresses of those bridges that have any, `ip/length`. */
+  readonly addresses: Map<string, Set<string>>;
+  /** Bridges that may send and take packets of 127.0.0.0/8 (route_localnet, ip-sysctl.rst). */
+  readonly localnet: Set<string>;
   /** Our nft tables by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
   readonly tables: Map<string, ObservedTable>;
   forwarding: { readonly on: boolean; readonly byUs: boolean };
@@ -93,7 +95,8 @@ export function emptyObserved(): Observed {
   return {
     host: {
       devices: new Map(),
-      gatewayAddresses: new Set(),
+      addresses: new Map(),
+      localnet: new Set(),
       tables: new Map(),
       forwarding: { on: false, byUs: false },
     },

@@ -31,6 +31,7 @@ export type Action =
       readonly ipv6: Exclude<Ipv6State, 'on'>;
     }
   | { readonly kind: 'forwarding-on' }
+  | { readonly kind: 'localnet-on'; readonly device: IfName }
   | {
       readonly kind: 'bridge-add';
       readonly where: Where;
@@ -197,6 +198,8 @@ export function commands(step: Step): string[] {
       );
     case 'forwarding-on':
       return ['sysctl -w net.ipv4.ip_forward=1'];
+    case 'localnet-on':
+      return [`sysctl -w net/ipv4/conf/${step.device}/route_localnet=1`];
     case 'entry':
       return [`nsenter --net=${OVERLAY_NETNS} ${entryCommand(step.device, step.write)}`];
     case 'table-replace':

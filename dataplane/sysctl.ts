@@ -90,6 +90,15 @@ export function switchForwardingOn(runDir: string): void {
   writeFileSync(FORWARDING, '1');
 }
 
+const localnetSetting = (device: string): string => `/proc/sys/net/ipv4/conf/${device}/route_localnet`;
+
+/** True when packets from and to 127.0.0.0/8 may pass the device (Documentation/networking/ip-sysctl.rst, route_localnet). */
+export const localnetIsOn = (device: string): boolean => read(localnetSetting(device)) === '1';
+
+export function switchLocalnetOn(device: IfName): void {
+  writeFileSync(localnetSetting(device), '1');
+}
+
 /** Undoes switchForwardingOn; does nothing when that was not us. */
 export function restoreForwarding(runDir: string): boolean {
   if (read(markerIn(runDir)) === '') return false;

@@ -11,15 +11,15 @@ export interface OurTable extends NftTable {
   readonly sets: { readonly [name: string]: ElementKind };
 }
 
-/** Masquerade and forwarding around docker_gwbridge (rules.ts). */
-export const GATEWAY_TABLE: OurTable = { family: 'inet', name: OUR_ALIAS, sets: {} };
+/** Masquerade, published ports and forwarding around the bridges of the host (rules.ts). */
+export const BRIDGES_TABLE: OurTable = { family: 'inet', name: OUR_ALIAS, sets: {} };
 /** Who may send VXLAN frames to this host (guard.ts). */
 export const GUARD_TABLE: OurTable = {
   family: 'inet',
   name: `${OUR_ALIAS}_guard`,
   sets: { vteps4: 'ipv4', vteps6: 'ipv6', vnis: 'vni' },
 };
-export const OUR_TABLES: readonly OurTable[] = [GATEWAY_TABLE, GUARD_TABLE];
+export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE];
 
 /** `inet weft`: its name for people, and its key where tables are kept. */
 export const tableName = ({ family, name }: NftTable): string => `${family} ${name}`;

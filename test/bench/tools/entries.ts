@@ -105,7 +105,7 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
     }),
   );
   const overlay = { vni: must(parseVni(4097)), vtep: must(parseIp('127.0.0.1')), port: 4789, mtu: 1450, remotes };
-  const desired: Desired = { overlays: [overlay], sandboxes: [], gatewayBridge: null, guard: null };
+  const desired: Desired = { overlays: [overlay], sandboxes: [], bridges: [], guard: null };
   await watched(() => plane.settled(plane.set(desired, { prune: true })));
   for (const [object, status] of plane.status()) {
     if (status.state !== 'ok') throw new Error(`${object}: ${JSON.stringify(status)}`);

@@ -125,7 +125,7 @@ test('the gateway bridge: out with masquerade, not between containers, not in', 
   await connect(host, outside);
   const desired = wanted({
     sandboxes: [sandbox('one', 1, [], true), sandbox('two', 2, [], true)],
-    gatewayBridge: GATEWAY,
+    bridges: [GATEWAY],
   });
   await host.set(desired);
 
@@ -194,7 +194,7 @@ test('what is someone else’s is left alone and named', async (t) => {
   await t.test('an adopted gateway bridge is used and stays', async () => {
     await host.run('ip', 'link', 'add', 'docker_gwbridge', 'type', 'bridge');
     await host.run('ip', 'address', 'add', '172.18.0.1/16', 'dev', 'docker_gwbridge');
-    await host.set(wanted({ sandboxes: [sandbox('one', 1, [], true)], gatewayBridge: GATEWAY }));
+    await host.set(wanted({ sandboxes: [sandbox('one', 1, [], true)], bridges: [GATEWAY] }));
     assert.ok(await host.pings('weft-one', '172.18.0.1'));
     await host.cleanUp();
     assert.match(await host.run('ip', 'link'), /docker_gwbridge/);

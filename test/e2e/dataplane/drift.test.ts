@@ -4,6 +4,8 @@ import { must, parseIp } from '../../../dataplane/values.ts';
 import { allOk, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
 import {
+  BRIDGE,
+  bridged,
   endpointId,
   GATEWAY,
   guard,
@@ -22,6 +24,8 @@ const inWeft = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft
 const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-one', ...command];
 const port = `wv${endpointId(4097, 1).slice(0, 12)}`;
 const gatewayPort = `wg${endpointId(0, 1).slice(0, 12)}`;
+const bridgePort = `wg${endpointId(1, 1).slice(0, 12)}`;
+const published = [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }] as const;
 
 /** What somebody does, and how the log names it. None of it waits for a sweep: there is none. */
 const changes: readonly [what: string, command: string[], named: RegExp][] = [
@@ -93,6 +97,9 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
   ['gateway bridge', ['ip', 'link', 'del', 'docker_gwbridge'], /missing/],
   ['gateway bridge down', ['ip', 'link', 'set', 'docker_gwbridge', 'down'], /is down/],
   ['address of the gateway bridge', ['ip', 'address', 'flush', 'dev', 'docker_gwbridge'], /address .* is missing/],
+  ['bridge of a network', ['ip', 'link', 'del', BRIDGE.name], /missing/],
+  ['mark of that bridge', ['ip', 'link', 'set', BRIDGE.name, 'alias', 'theirs'], /has not our mark/],
+  ['its port isolated', ['bridge', 'link', 'set', 'dev', bridgePort, 'isolated', 'on'], /isolated/],
   ['all rules', ['nft', 'flush', 'ruleset'], /nft table inet weft missing/],
   ['one rule more', ['nft', 'add rule inet weft forward accept'], /nft table inet weft was altered/],
   ['rules of a chain', ['nft', 'flush chain inet weft forward'], /nft table inet weft was altered/],
@@ -119,8 +126,8 @@ test('a change by someone else is heard, repaired and named', async (t) => {
   await a.set(
     wanted({
       overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')])],
-      sandboxes: [widened(withIpv6(sandbox('one', 1, [4097], true)))],
-      gatewayBridge: GATEWAY,
+      sandboxes: [bridged(widened(withIpv6(sandbox('one', 1, [4097], true))), 1, published)],
+      bridges: [GATEWAY, BRIDGE],
       guard: guard('a', [4097]),
     }),
   );
@@ -144,6 +151,7 @@ test('a change by someone else is heard, repaired and named', async (t) => {
       assert.ok(await a.pings('weft-one', '10.0.0.2'), 'network');
       assert.ok(await a.pings('weft-one', 'fd00::2'), 'network, by IPv6');
       assert.ok(await a.pings('weft-one', '172.18.0.1'), 'gateway');
+      assert.ok(await a.pings('weft-one', '172.30.0.1'), 'bridge network');
     });
   }
   await t.test('a change of mind is no drift', async () => {
@@ -160,6 +168,9 @@ test('a change by someone else is heard, repaired and named', async (t) => {
     await a.log();
     await a.run(...inWeft('sysctl', '-w', 'net.ipv6.conf.wx4097.disable_ipv6=1'));
     await a.line(/^repaired drift: overlay\/4097: wx4097 cannot hold IPv6 neighbours/);
+    await a.set(wanted({ sandboxes: [bridged(sandbox('two', 2, []), 2, published)], bridges: [BRIDGE] }));
+    await a.run('sysctl', '-w', `net/ipv4/conf/${BRIDGE.name}/route_localnet=0`);
+    await a.line(/^repaired drift: bridge\/wnabcdefghijkl: route_localnet is 0/);
   });
 });
 
@@ -171,7 +182,7 @@ test('what we do ourselves is no reason to list', async () => {
   const full = wanted({
     overlays: [overlay(4097, 'a', remotes), overlay(4098, 'a')],
     sandboxes: [widened(sandbox('one', 1, [4097, 4098], true)), sandbox('two', 8, [4097])],
-    gatewayBridge: GATEWAY,
+    bridges: [GATEWAY],
     guard: guard('a', [4097, 4098]),
   });
   const [first, second] = full.overlays;
@@ -185,7 +196,7 @@ test('what we do ourselves is no reason to list', async () => {
     { ...full, overlays: [{ ...first, vtep: must(parseIp('10.99.0.3')) }, second] },
     { ...full, overlays: [{ ...first, remotes: remotes.map((each) => ({ ...each, mac: macOf(1, 1) })) }, second] },
     { ...full, overlays: [first], sandboxes: [{ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }, two] },
-    { ...full, sandboxes: [{ ...one, gatewayLeg: null }] },
+    { ...full, sandboxes: [{ ...one, bridgeLegs: [] }] },
     { ...full, guard: { port: PORT, vteps: [], vnis: [] } },
     { ...full, sandboxes: [] },
   ];

@@ -1,10 +1,14 @@
 import type {
+  BridgeLeg,
   Desired,
+  DesiredBridge,
   DesiredGuard,
   DesiredOverlay,
   DesiredSandbox,
+  PublishedPort,
   RemoteEndpoint,
 } from '../../../dataplane/desired.ts';
+import { hostBridgeName } from '../../../dataplane/names.ts';
 import {
   must,
   parseCidr,
@@ -19,7 +23,20 @@ import {
 
 export const PORT = 4789;
 export const MTU = 1450;
-export const GATEWAY = { name: must(parseIfName('docker_gwbridge')), address: must(parseCidr('172.18.0.1/16')) };
+export const GATEWAY: DesiredBridge = {
+  name: must(parseIfName('docker_gwbridge')),
+  address: must(parseCidr('172.18.0.1/16')),
+  icc: false,
+  masquerade: true,
+  internal: false,
+};
+/** That of a bridge network, whose sandboxes reach each other. */
+export const BRIDGE: DesiredBridge = {
+  ...GATEWAY,
+  name: hostBridgeName('abcdefghijklmnopqrstuvwxy'),
+  address: must(parseCidr('172.30.0.1/24')),
+  icc: true,
+};
 
 export const endpointId = (vni: number, n: number): string =>
   `${vni.toString(16).padStart(6, '0')}${n.toString(16).padStart(6, '0')}`.padEnd(64, '0');
@@ -61,16 +78,36 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
       addresses: [must(parseCidr(`10.0.${n >> 8}.${n & 0xff}/16`))],
       onLink: [],
     })),
-    gatewayLeg: gateway
-      ? {
-          endpointId: endpointId(0, n),
-          ifName: must(parseIfName(`eth${vnis.length}`)),
-          mac: macOf(0, n),
-          mtu: 1500,
-          addresses: [must(parseCidr(`172.18.1.${n}/16`))],
-        }
-      : null,
+    bridgeLegs: gateway
+      ? [
+          {
+            endpointId: endpointId(0, n),
+            ifName: must(parseIfName(`eth${vnis.length}`)),
+            mac: macOf(0, n),
+            mtu: 1500,
+            addresses: [must(parseCidr(`172.18.1.${n}/16`))],
+            bridge: GATEWAY.name,
+            isDefault: true,
+            published: [],
+          },
+        ]
+      : [],
   };
+}
+
+/** The same, as number n of the bridge network besides, and with ports of the host that lead to it there. */
+export function bridged(box: DesiredSandbox, n: number, published: readonly PublishedPort[] = []): DesiredSandbox {
+  const leg: BridgeLeg = {
+    endpointId: endpointId(1, n),
+    ifName: must(parseIfName(`eth${box.overlayLegs.length + box.bridgeLegs.length}`)),
+    mac: macOf(1, n),
+    mtu: 1500,
+    addresses: [must(parseCidr(`172.30.0.${n + 1}/24`))],
+    bridge: BRIDGE.name,
+    isDefault: box.bridgeLegs.length === 0,
+    published,
+  };
+  return { ...box, bridgeLegs: [...box.bridgeLegs, leg] };
 }
 
 /** The same, whose networks have one more subnet each. */
@@ -94,5 +131,5 @@ export function withIpv6(box: DesiredSandbox, alone = false): DesiredSandbox {
 }
 
 export function wanted(parts: Partial<Desired>): Desired {
-  return { overlays: [], sandboxes: [], gatewayBridge: null, guard: null, ...parts };
+  return { overlays: [], sandboxes: [], bridges: [], guard: null, ...parts };
 }

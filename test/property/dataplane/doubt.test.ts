@@ -21,8 +21,8 @@ function eventsOf({ host, weft, sandboxes }: Observed): Map<string, KernelEvent>
     if (each.port) events.push({ kind: 'port', where, name, port: each.port });
   };
   for (const [name, each] of host.devices) device(null, name, each);
-  for (const address of host.gatewayAddresses)
-    events.push({ kind: 'address', where: null, device: 'docker_gwbridge', address, gone: false });
+  for (const [name, addresses] of host.addresses)
+    for (const address of addresses) events.push({ kind: 'address', where: null, device: name, address, gone: false });
   for (const [name, each] of weft.devices) device(OVERLAY_NETNS, name, each);
   for (const [name, { fdb, neighbours }] of weft.tunnels) {
     for (const [mac, vtep] of fdb) events.push({ kind: 'fdb', device: name, mac, vtep });

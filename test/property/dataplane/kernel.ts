@@ -1,12 +1,14 @@
 import fc from 'fast-check';
 import { applyToModel } from '../../../dataplane/after.ts';
-import type { Desired, DesiredSandbox } from '../../../dataplane/desired.ts';
+import type { Desired } from '../../../dataplane/desired.ts';
 import { type DiffOptions, diff } from '../../../dataplane/diff.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import type { Observed } from '../../../dataplane/observed.ts';
 import type { Step } from '../../../dataplane/steps.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
 import {
+  BRIDGE,
+  bridged,
   GATEWAY,
   overlay,
   PORT,
@@ -22,7 +24,6 @@ import {
 
 export const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const VNIS = [4097, 4098, 4099];
-const asItIs = (box: DesiredSandbox): DesiredSandbox => box;
 const MEMBERS = ['10.99.0.1', '10.99.0.2', 'fd99::1', 'fd99::2'].map((ip) => must(parseIp(ip)));
 
 /** Any state that a plan could want: sandbox n is endpoint n of some networks, remotes are endpoints above 100. */
@@ -33,7 +34,13 @@ export const desiredState: fc.Arbitrary<Desired> = fc
       maxLength: 8,
     }),
     boxes: fc.uniqueArray(
-      fc.record({ n: fc.integer({ min: 1, max: 5 }), on: fc.shuffledSubarray(VNIS), gateway: fc.boolean() }),
+      fc.record({
+        n: fc.integer({ min: 1, max: 5 }),
+        on: fc.shuffledSubarray(VNIS),
+        gateway: fc.boolean(),
+        bridge: fc.boolean(),
+        published: fc.boolean(),
+      }),
       {
         selector: ({ n }) => n,
         maxLength: 4,
@@ -41,10 +48,11 @@ export const desiredState: fc.Arbitrary<Desired> = fc
     ),
     gateway: fc.boolean(),
     members: fc.option(fc.subarray(MEMBERS)),
+    bridge: fc.constantFrom(null, BRIDGE, { ...BRIDGE, icc: false }, { ...BRIDGE, internal: true }),
     on: fc.constantFrom('a' as const, 'b' as const),
     families: fc.constantFrom('4', '6', '46'),
   })
-  .map(({ vnis, remotes, boxes, gateway, members, on, families }) => {
+  .map(({ vnis, remotes, boxes, gateway, bridge, members, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
       overlays: vnis.map((vni) =>
@@ -57,19 +65,15 @@ export const desiredState: fc.Arbitrary<Desired> = fc
           ]),
         ),
       ),
-      sandboxes: boxes.map((box) =>
-        (box.gateway ? widened : asItIs)(
-          (families === '4' ? asItIs : (plain: DesiredSandbox) => withIpv6(plain, families === '6'))(
-            sandbox(
-              `box${box.n}`,
-              box.n,
-              box.on.filter((vni) => vnis.includes(vni)),
-              gateway && box.gateway,
-            ),
-          ),
-        ),
-      ),
-      gatewayBridge: gateway ? GATEWAY : null,
+      sandboxes: boxes.map((box) => {
+        const own = box.on.filter((vni) => vnis.includes(vni));
+        const plain = sandbox(`box${box.n}`, box.n, own, gateway && box.gateway);
+        const dual = families === '4' ? plain : withIpv6(plain, families === '6');
+        const wide = box.gateway ? widened(dual) : dual;
+        const port = { protocol: 'tcp', hostIp: null, hostPort: 8000 + box.n, port: 80 } as const;
+        return bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
+      }),
+      bridges: [...(gateway ? [GATEWAY] : []), ...(bridge === null ? [] : [bridge])],
       guard: members === null ? null : { port: PORT, vteps: members, vnis: vnis.map((vni) => must(parseVni(vni))) },
     });
   });

@@ -90,7 +90,7 @@ const attached: Attachments = { sandboxes: [sandbox], gateway: '172.18.0.1/16', 
 
 test('outside a cluster nothing is wanted', () => {
   const { desired } = plan(null, { sandboxes: [], gateway: null, underlayMtu: 1500 });
-  assert.deepEqual(desired, { overlays: [], sandboxes: [], gatewayBridge: null, guard: null });
+  assert.deepEqual(desired, { overlays: [], sandboxes: [], bridges: [], guard: null });
 });
 
 test('a network without an endpoint here needs no device here', () => {
@@ -108,7 +108,7 @@ test('an endpoint here brings its network, with an entry for each endpoint elsew
   ]);
   const [wanted] = desired.sandboxes;
   assert.deepEqual(wanted?.overlayLegs[0]?.addresses, ['10.0.1.10/24']);
-  assert.deepEqual(wanted?.gatewayLeg?.addresses, ['172.18.0.2/16']);
+  assert.deepEqual(wanted?.bridgeLegs[0]?.addresses, ['172.18.0.2/16']);
 });
 
 test('the VTEP is an attribute of the node: it moves, and the entries follow', () => {

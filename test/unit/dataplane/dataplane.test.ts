@@ -81,8 +81,8 @@ test('an object is held back longer each time, and its dependents say what they 
 
 test('an endpoint needs its sandbox, and its network or the gateway', () => {
   const objects = objectsOf(
-    wanted({ overlays: [overlay(4097, 'a')], sandboxes: [sandbox('one', 1, [4097], true)], gatewayBridge: GATEWAY }),
+    wanted({ overlays: [overlay(4097, 'a')], sandboxes: [sandbox('one', 1, [4097], true)], bridges: [GATEWAY] }),
   );
   assert.deepEqual(objects.get(`endpoint/${endpointId(4097, 1)}`), ['netns/weft', 'overlay/4097', 'sandbox/one']);
-  assert.deepEqual(objects.get(`endpoint/${endpointId(0, 1)}`), ['sandbox/one', 'gateway']);
+  assert.deepEqual(objects.get(`endpoint/${endpointId(0, 1)}`), ['sandbox/one', 'bridge/docker_gwbridge', 'rules']);
 });

@@ -193,8 +193,8 @@ test('a gateway bridge that is not ours keeps its address, and its guard', () =>
   const kernel = emptyObserved();
   const bridge = { kind: 'bridge', mtu: 1500, mac: '', up: true, alias: '', master: null, vxlan: null, port: null };
   kernel.host.devices.set('docker_gwbridge', bridge);
-  kernel.host.gatewayAddresses.add('172.19.0.1/16');
-  const gateway = wanted({ gatewayBridge: GATEWAY, sandboxes: [sandbox('one', 1, [], true)] });
+  kernel.host.addresses.set('docker_gwbridge', new Set(['172.19.0.1/16']));
+  const gateway = wanted({ bridges: [GATEWAY], sandboxes: [sandbox('one', 1, [], true)] });
   const { steps, conflicts } = diff(gateway, kernel, options);
   assert.match(conflicts[0]?.why ?? '', /has 172\.19\.0\.1\/16, not 172\.18\.0\.1\/16/);
   assert.ok(
@@ -205,7 +205,7 @@ test('a gateway bridge that is not ours keeps its address, and its guard', () =>
 });
 
 test('the rules are there before the bridge, and the guard before forwarding', () => {
-  const kinds = diff(wanted({ gatewayBridge: GATEWAY }), emptyObserved(), options).steps.map(({ kind }) => kind);
+  const kinds = diff(wanted({ bridges: [GATEWAY] }), emptyObserved(), options).steps.map(({ kind }) => kind);
   assert.deepEqual(kinds.slice(0, 3), ['table-replace', 'forwarding-on', 'bridge-add']);
 });
 

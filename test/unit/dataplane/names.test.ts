@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import {
   bridgeName,
-  gatewayPortName,
+  hostBridgeName,
+  hostPortName,
   isOwnedNetns,
   overlayPortName,
   parseOurName,
@@ -19,7 +20,8 @@ test('names are read back', () => {
       assert.deepEqual(parseOurName(bridgeName(vni)), { kind: 'bridge', vni });
       assert.deepEqual(parseOurName(vxlanName(vni)), { kind: 'vxlan', vni });
       assert.deepEqual(parseOurName(overlayPortName(id)), { kind: 'overlayPort', endpointHead });
-      assert.deepEqual(parseOurName(gatewayPortName(id)), { kind: 'gatewayPort', endpointHead });
+      assert.deepEqual(parseOurName(hostPortName(id)), { kind: 'hostPort', endpointHead });
+      assert.deepEqual(parseOurName(hostBridgeName(id)), { kind: 'hostBridge', networkHead: endpointHead });
     }),
   );
 });

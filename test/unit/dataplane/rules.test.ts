@@ -1,19 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { guardFor } from '../../../dataplane/guard.ts';
-import { rulesFor } from '../../../dataplane/rules.ts';
-import { digestOfComments, elementBytes, elementText } from '../../../dataplane/tables.ts';
-import { must, parseCidr, parseIfName, parseIp, parseVni } from '../../../dataplane/values.ts';
+import { type GuardedBridge, type RulesInput, rulesFor } from '../../../dataplane/rules.ts';
+import { type DesiredTable, digestOfComments, elementBytes, elementText } from '../../../dataplane/tables.ts';
+import { must, parseIp, parseVni } from '../../../dataplane/values.ts';
+import { BRIDGE, GATEWAY } from '../../e2e/dataplane/wanted.ts';
 
-const input = {
-  bridge: must(parseIfName('docker_gwbridge')),
-  address: must(parseCidr('172.18.0.1/16')),
-  bridgeIsOurs: true,
-  guardForwarding: true,
-};
+const gateway: GuardedBridge = { ...GATEWAY, isOurs: true, published: [] };
+const input: RulesInput = { bridges: [gateway], guardForwarding: true };
+const rulesOf = (of: RulesInput): DesiredTable => rulesFor(of) ?? assert.fail();
+
 test('the table is replaced in one transaction', () => {
-  const { digest, script } = rulesFor(input);
-  const mark = `comment "weft ${digest} 7"`;
+  const { digest, script } = rulesOf(input);
+  const mark = `comment "weft ${digest} 8"`;
   assert.equal(
     script,
     `add table inet weft
@@ -21,13 +20,17 @@ delete table inet weft
 table inet weft {
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr 172.18.0.1/16 oifname != "docker_gwbridge" masquerade ${mark}
+    ip saddr 172.18.0.0/16 oifname != "docker_gwbridge" masquerade ${mark}
+  }
+  chain loopback {
+    type filter hook prerouting priority raw; policy accept;
+    iifname { "docker_gwbridge" } ip daddr 127.0.0.0/8 drop ${mark}
+    iifname { "docker_gwbridge" } ip saddr 127.0.0.0/8 drop ${mark}
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
-    oifname "docker_gwbridge" ct state established,related accept ${mark}
-    iifname "docker_gwbridge" oifname "docker_gwbridge" drop ${mark}
-    oifname "docker_gwbridge" drop ${mark}
+    oifname { "docker_gwbridge" } ct state established,related accept ${mark}
+    oifname { "docker_gwbridge" } drop ${mark}
     meta iifkind { "bridge", "tun", "wireguard" } return ${mark}
     meta oifkind { "bridge", "tun", "wireguard" } return ${mark}
     drop ${mark}
@@ -37,13 +40,57 @@ table inet weft {
   );
 });
 
+test('published ports lead from the host to their legs, for others and for the host itself', () => {
+  const ip = must(parseIp('172.30.0.2'));
+  const hostIp = must(parseIp('10.99.0.1'));
+  const web = { protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80, ip } as const;
+  const bridge: GuardedBridge = { ...BRIDGE, isOurs: true, published: [web, { ...web, hostIp, protocol: 'udp' }, web] };
+  const { script } = rulesOf({ bridges: [gateway, bridge], guardForwarding: false });
+  const text = script.replace(/ comment "[^"]*"/g, '');
+  for (const priority of ['hook prerouting priority dstnat', 'hook output priority -100']) {
+    assert.ok(
+      text.includes(`    type nat ${priority}; policy accept;
+    meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map { 10.99.0.1 . udp . 8080 : 172.30.0.2 . 80 }
+    meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map { tcp . 8080 : 172.30.0.2 . 80 }
+`),
+      text,
+    );
+  }
+  assert.ok(
+    text.includes(`    ip saddr 172.30.0.0/24 oifname "${BRIDGE.name}" ct status dnat masquerade
+    ip saddr 127.0.0.0/8 oifname { "${BRIDGE.name}" } masquerade
+`),
+    text,
+  );
+  assert.ok(
+    text.includes(`    oifname { "docker_gwbridge", "${BRIDGE.name}" } ct state established,related accept
+    oifname { "${BRIDGE.name}" } ct status dnat accept
+    iifname . oifname { "${BRIDGE.name}" . "${BRIDGE.name}" } accept
+    oifname { "docker_gwbridge", "${BRIDGE.name}" } drop
+`),
+    text,
+  );
+});
+
+test('an internal bridge has no way in or out', () => {
+  const { script } = rulesOf({ bridges: [{ ...gateway, internal: true }], guardForwarding: false });
+  assert.match(script, /iifname "docker_gwbridge" oifname != "docker_gwbridge" drop/);
+  assert.match(script, /iifname != "docker_gwbridge" oifname "docker_gwbridge" drop/);
+  assert.doesNotMatch(script, /masquerade/);
+});
+
 test('an adopted bridge is guarded by who made it', () => {
-  assert.doesNotMatch(rulesFor({ ...input, bridgeIsOurs: false, guardForwarding: false }).script, /forward/);
+  const { script } = rulesOf({ bridges: [{ ...gateway, isOurs: false }], guardForwarding: false });
+  assert.doesNotMatch(script, /forward|loopback/);
+});
+
+test('without bridges there is nothing to be in a table', () => {
+  assert.equal(rulesFor({ bridges: [], guardForwarding: true }), null);
 });
 
 test('the digest follows the content', () => {
-  assert.equal(rulesFor(input).digest, rulesFor({ ...input }).digest);
-  assert.notEqual(rulesFor(input).digest, rulesFor({ ...input, guardForwarding: false }).digest);
+  assert.equal(rulesOf(input).digest, rulesOf({ ...input }).digest);
+  assert.notEqual(rulesOf(input).digest, rulesOf({ ...input, guardForwarding: false }).digest);
 });
 
 test('a listing is whole only if every rule is there and nothing else', () => {

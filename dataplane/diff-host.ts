@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import type { Desired, DesiredBridge } from './desired.ts';
+import type { Draft } from './diff.ts';
+import { diffTable } from './diff-tables.ts';
+import { isOurHostDevice, OUR_ALIAS } from './names.ts';
+import { bridgeObject, RULES_OBJECT } from './objects.ts';
+import { type GuardedBridge, type PublishedTo, rulesFor } from './rules.ts';
+import { addressOf, isIpv6, type Mac, must, parseCidr, parseMac } from './values.ts';
+
+/**
+ * The bridges of the host, their addresses, the rules around them, and the host's forwarding. Returns whether there are to
+ * be rules at all.
+ */
+export function diffHost(draft: Draft, desired: Desired): boolean {
+  const usable = desired.bridges.filter((bridge) => !isInTheWay(draft, bridge));
+  const hasRules = diffRules(draft, desired, usable);
+  for (const bridge of usable) diffBridge(draft, bridge, isPublished(desired, bridge));
+  return hasRules;
+}
+
+/** The bridge is, or will be, one that we made. */
+function isOurs({ observed: { host } }: Draft, { name }: DesiredBridge): boolean {
+  const there = host.devices.get(name);
+  return !there || there.alias === OUR_ALIAS || isOurHostDevice(name);
+}
+
+function isInTheWay(draft: Draft, bridge: DesiredBridge): boolean {
+  const { host } = draft.observed;
+  const { name, address } = bridge;
+  const there = host.devices.get(name);
+  if (there && there.kind !== 'bridge') {
+    const kind = there.kind || 'physical';
+    draft.conflict(bridgeObject(name), `${name} is a ${kind} device, not a bridge; rename or remove it`);
+    return true;
+  }
+  const addresses = host.addresses.get(name) ?? new Set();
+  if (isOurs(draft, bridge) || addresses.has(address)) return false;
+  const has = [...addresses].join(', ') || 'no address';
+  draft.conflict(
+    bridgeObject(name),
+    `${name} is not ours and has ${has}, not ${address}; use its address, or remove it`,
+  );
+  return true;
+}
+
+/** Before any bridge is up: nothing may pass one that is not guarded yet. */
+function diffRules(draft: Draft, desired: Desired, bridges: readonly DesiredBridge[]): boolean {
+  const { forwarding } = draft.observed.host;
+  const guarded = bridges.map(
+    (bridge): GuardedBridge => ({
+      ...bridge,
+      isOurs: isOurs(draft, bridge),
+      published: publishedOn(desired, bridge),
+    }),
+  );
+  const rules = rulesFor({ bridges: guarded, guardForwarding: forwarding.byUs || !forwarding.on });
+  if (rules !== null) diffTable(draft, 'namespaces', RULES_OBJECT, rules);
+  if (bridges.length > 0 && !forwarding.on) {
+    draft.step('namespaces', RULES_OBJECT, 'ip_forward is 0', { kind: 'forwarding-on' });
+  }
+  return rules !== null;
+}
+
+function publishedOn({ sandboxes }: Desired, { name }: DesiredBridge): PublishedTo[] {
+  const legs = sandboxes.flatMap(({ bridgeLegs }) => bridgeLegs.filter(({ bridge }) => bridge === name));
+  return legs.flatMap(({ published, addresses }) => {
+    const ip = addresses.map(addressOf).find((each) => !isIpv6(each));
+    return ip === undefined ? [] : published.map((port) => ({ ...port, ip }));
+  });
+}
+
+const isPublished = ({ sandboxes }: Desired, { name }: DesiredBridge): boolean =>
+  sandboxes.some(({ bridgeLegs }) =>
+    bridgeLegs.some(({ bridge, published }) => bridge === name && published.length > 0),
+  );
+
+function diffBridge(draft: Draft, bridge: DesiredBridge, published: boolean): void {
+  const { name, address } = bridge;
+  const { host } = draft.observed;
+  const object = bridgeObject(name);
+  const needs = [RULES_OBJECT];
+  const there = host.devices.get(name);
+  const ours = isOurs(draft, bridge);
+  const addresses = host.addresses.get(name) ?? new Set();
+  if (!there) {
+    const mac = bridgeMac(name);
+    draft.step('host', object, 'missing', { kind: 'bridge-add', where: null, name, mtu: null, mac }, needs);
+  }
+  if (ours && there?.alias !== OUR_ALIAS) {
+    const why = there ? 'has not our mark' : 'missing';
+    draft.step('host', object, why, { kind: 'device-set', where: null, name, set: { alias: OUR_ALIAS } }, needs);
+  }
+  if (ours && !(there && addresses.has(address))) {
+    const action = { kind: 'address-add', where: null, name, address } as const;
+    draft.step('host', object, `address ${address} is missing`, action, needs);
+  }
+  if (ours && there && draft.options.prune) {
+    for (const other of addresses) {
+      const parsed = must(parseCidr(other));
+      if (parsed === address) continue;
+      const action = { kind: 'address-delete', where: null, name, address: parsed } as const;
+      draft.step('host', object, `address ${other} is extra`, action, needs);
+    }
+  }
+  // Of a bridge that is not ours it would stay on, without our rules that keep its ports from the host's own loopback.
+  if (ours && published && !(there && host.localnet.has(name))) {
+    draft.step('host', object, 'route_localnet is 0', { kind: 'localnet-on', device: name }, needs);
+  }
+  if (!there?.up) {
+    draft.step('host', object, 'is down', { kind: 'device-set', where: null, name, set: { up: true } }, needs);
+  }
+}
+
+/**
+ * The same every time: a bridge that is made again must answer to what the containers have in their ARP caches. Locally
+ * administered, and no frame with it leaves the host.
+ */
+function bridgeMac(name: string): Mac {
+  const hex = createHash('sha256').update(name).digest('hex');
+  return must(parseMac(['02', '77', ...[0, 2, 4, 6].map((at) => hex.slice(at, at + 2))].join(':')));
+}
