@@ -1,25 +1,17 @@
 import { arch, platform, release } from 'node:os';
-import type { Capacity } from '../../controlplane/capacity.ts';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
-import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
-import { networkTopic } from '../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
-import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
-import type { Endpoint as TableEndpoint, Network as TableNetwork } from '../../controlplane/tables/view.ts';
-import type { ObjectStatus } from '../../dataplane/status.ts';
-import type { DriftReply, Endpoint, Network, Node, Peer, Sandbox, Status, Version } from '../api/schema.ts';
+import type { DriftReply, Node, Peer, Status, Version } from '../api/schema.ts';
 import { driftItemsMax } from '../api/schema.ts';
-import { hostnameFor } from '../files/render.ts';
-import { gatewayBridgeName, mtuOf } from '../plan.ts';
-import type { StoredSandbox } from '../sandbox-state.ts';
+import { gatewayBridgeName } from '../plan.ts';
 import { version } from '../version.ts';
 import type { Agent } from './agent.ts';
 import { invalid, notFound } from './api-error.ts';
 
 // The tables, as the local API shows them: Docker's names and shapes.
 
-const iso = (ms: number): string => new Date(ms).toISOString();
+export const iso = (ms: number): string => new Date(ms).toISOString();
 
 export function versionReply(): Version {
   return {
@@ -44,7 +36,7 @@ export async function driftReply(agent: Agent, signal: AbortSignal, repaired: nu
   return { Mode: agent.dataPlane.driftMode, Items: items, More: all.length - items.length, Repaired: repaired };
 }
 
-const hostnameOf = (cluster: Cluster, id: NodeId): string => cluster.view.nodes.get(id)?.hostname ?? id;
+export const hostnameOf = (cluster: Cluster, id: NodeId): string => cluster.view.nodes.get(id)?.hostname ?? id;
 
 export function nodeReply(cluster: Cluster, id: NodeId): Node {
   const node = cluster.view.nodes.get(id);
@@ -88,161 +80,6 @@ export function findNode(cluster: Cluster, ref: string): NodeId {
     throw invalid(`node ${ref} is ambiguous: ${prefixed.length} match`, 'use a longer part of the id');
   if (prefixed[0] === undefined) throw notFound('node', ref);
   return prefixed[0];
-}
-
-/** @param ref name, id or start of an id */
-export function findNetwork(cluster: Cluster, ref: string): TableNetwork {
-  const { networks } = cluster.view;
-  const exact = cluster.view.networkByName(ref);
-  if (exact !== null) return exact;
-  const matches = [...networks.values()].filter(({ id }) => id.startsWith(ref));
-  if (matches.length > 1) throw invalid(`network id ${ref} is ambiguous: ${matches.length} begin with it`);
-  if (matches[0] === undefined) throw notFound('network', ref);
-  return matches[0];
-}
-
-export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwork): Network {
-  const endpoints = [...cluster.view.endpointsOf(network.id).values()];
-  const local = endpoints.filter(({ owner }) => owner === cluster.self);
-  const peers = [...cluster.view.nodesOn(network.id)];
-  return {
-    Name: network.name,
-    Id: network.id,
-    Created: iso(network.createdMs),
-    Scope: 'cluster',
-    Driver: 'overlay',
-    EnableIPv6: network.ipv6 !== undefined,
-    IPAM: { Driver: 'default', Options: null, Config: network.subnets.map(ipamConfig) },
-    Internal: network.internal,
-    Attachable: network.attachable,
-    Ingress: network.ingress,
-    Containers: Object.fromEntries(
-      local.map((endpoint) => [
-        endpoint.sandbox,
-        {
-          Name: endpoint.name,
-          EndpointID: endpoint.id,
-          MacAddress: endpoint.mac,
-          IPv4Address: `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
-          IPv6Address: '',
-        },
-      ]),
-    ),
-    Options: network.options,
-    Labels: network.labels,
-    Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
-    VNI: network.vni,
-    Digest: cluster.interests.follows(network.id) ? cluster.tables.digest(networkTopic(network.id)) : '',
-    MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
-    Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
-    Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),
-  };
-}
-
-function ipamConfig({ space, gateway, ipRange, aux }: NetworkSubnet): Network['IPAM']['Config'][number] {
-  return {
-    Subnet: space.text,
-    Gateway: gateway,
-    ...(ipRange === null ? {} : { IPRange: ipRange }),
-    ...(Object.keys(aux).length === 0 ? {} : { AuxiliaryAddresses: { ...aux } }),
-  };
-}
-
-function capacityReply(cluster: Cluster, capacity: Capacity): Network['Capacity'][number] {
-  return {
-    Subnet: capacity.subnet.space.text,
-    Total: capacity.total,
-    Used: capacity.used,
-    Resting: capacity.resting,
-    FreeHere: capacity.freeHere,
-    FreeElsewhere: capacity.freeElsewhere.map(({ owner, free }) => ({
-      NodeID: owner,
-      Hostname: hostnameOf(cluster, owner),
-      Free: free,
-    })),
-  };
-}
-
-export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoint {
-  const network = cluster.view.networks.get(endpoint.networkId);
-  return {
-    ID: endpoint.id,
-    Network: network?.name ?? '',
-    NetworkID: endpoint.networkId,
-    Name: endpoint.name,
-    SandboxID: endpoint.sandbox,
-    Node: hostnameOf(cluster, endpoint.owner),
-    NodeID: endpoint.owner,
-    IPv4Address: network === undefined ? endpoint.ip : `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
-    MacAddress: endpoint.mac,
-    VTEP: cluster.view.nodes.get(endpoint.owner)?.vtep ?? '',
-    Aliases: endpoint.aliases,
-    Local: endpoint.owner === cluster.self,
-  };
-}
-
-export function sandboxReply(agent: Agent, cluster: Cluster, sandbox: StoredSandbox): Sandbox {
-  const [reply] = sandboxReplies(agent, cluster, [sandbox]);
-  if (reply === undefined) throw new Error('no reply for a sandbox');
-  return reply;
-}
-
-/** Status and presence are looked at once for all of them. */
-export function sandboxReplies(agent: Agent, cluster: Cluster, sandboxes: readonly StoredSandbox[]): Sandbox[] {
-  const status = agent.dataPlane.status();
-  const present = new Set(agent.sandboxes.present());
-  return sandboxes.map((sandbox) => replyOf(agent, cluster, sandbox, status, !present.has(sandbox)));
-}
-
-function replyOf(
-  agent: Agent,
-  cluster: Cluster,
-  sandbox: StoredSandbox,
-  status: ReadonlyMap<string, ObjectStatus>,
-  gone: boolean,
-): Sandbox {
-  const statusOf = (endpointId: string): string => {
-    if (gone) return 'its network namespace is gone';
-    const found = status.get(`endpoint/${endpointId}`);
-    if (found === undefined) return 'not planned yet';
-    return found.state === 'ok' ? 'ok' : found.why;
-  };
-  const bits = agent.gateway.address?.split('/')[1] ?? '';
-  return {
-    ID: sandbox.id,
-    Name: sandbox.name,
-    Created: iso(sandbox.createdMs),
-    NetnsPath: sandbox.netns,
-    Adopted: sandbox.adopted,
-    Labels: { ...sandbox.labels },
-    Hostname: hostnameFor(sandbox),
-    Dns: [...sandbox.resolver.servers],
-    DnsSearch: [...sandbox.resolver.search],
-    DnsOptions: [...sandbox.resolver.options],
-    HostnamePath: agent.files.pathOf(sandbox, 'hostname'),
-    HostsPath: agent.files.pathOf(sandbox, 'hosts'),
-    ResolvConfPath: agent.files.pathOf(sandbox, 'resolv.conf'),
-    Networks: sandbox.legs.map((leg) => {
-      const network = cluster.view.networks.get(leg.networkId);
-      return {
-        Network: network?.name ?? '',
-        NetworkID: leg.networkId,
-        EndpointID: leg.endpointId,
-        Interface: leg.ifName,
-        IPv4Address: network === undefined ? leg.ip : `${leg.ip}/${prefixLengthOf(network, leg.ip)}`,
-        MacAddress: leg.mac,
-        Status: statusOf(leg.endpointId),
-      };
-    }),
-    Gateway:
-      sandbox.gateway === null
-        ? null
-        : {
-            Interface: sandbox.gateway.ifName,
-            IPv4Address: `${sandbox.gateway.ip}/${bits}`,
-            Gateway: agent.gateway.address?.split('/')[0] ?? '',
-          },
-  };
 }
 
 function peersReply(agent: Agent, cluster: Cluster): Peer[] {

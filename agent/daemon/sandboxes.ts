@@ -6,7 +6,6 @@ import { damagedState } from '../../controlplane/errors.ts';
 import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
 import type { Address } from '../../controlplane/networks.ts';
 import type { Store } from '../../controlplane/store.ts';
-import { type EndpointValue, networkTopic } from '../../controlplane/tables/kinds.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
@@ -17,6 +16,7 @@ import {
   type StoredLeg,
   type StoredSandbox,
 } from '../sandbox-state.ts';
+import { Announcements } from './announcements.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
 import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
@@ -60,8 +60,11 @@ export class Sandboxes {
   /** Sandboxes that are being made: name and namespace are taken, the kernel is to know nothing of them yet. */
   readonly #unready = new Set<string>();
 
+  readonly #announcements: Announcements;
+
   constructor(init: SandboxesInit) {
     this.#init = init;
+    this.#announcements = new Announcements(init.cluster);
     for (const [, value] of init.store.entries(['sandbox'])) {
       const sandbox = parseSandbox(value);
       if (sandbox === null) throw damagedState('sandbox');
@@ -142,7 +145,7 @@ export class Sandboxes {
         // Gone meanwhile, when the node left its cluster.
         if (!this.#sandboxes.has(sandbox.id)) return;
         await this.#save(sandbox);
-        await this.#withdraw(changed.legs.filter((leg) => !sandbox.legs.includes(leg)));
+        await this.#announcements.withdraw(changed.legs.filter((leg) => !sandbox.legs.includes(leg)));
       }),
     );
   }
@@ -162,7 +165,7 @@ export class Sandboxes {
     const external = legs.some((each) => view.networks.get(each.networkId)?.internal === false);
     const less = { ...sandbox, legs, gateway: external ? sandbox.gateway : null };
     await this.#save(less);
-    await this.#withdraw([leg]);
+    await this.#announcements.withdraw([leg]);
     this.#init.changed();
     return less;
   }
@@ -211,36 +214,21 @@ export class Sandboxes {
         this.#init.log.debug({ err: error, sandbox: sandbox.name }, 'a sandbox could not be looked at; again soon');
       }
     }
-    const { tables } = this.#init.cluster();
-    for (const { networkId, id } of this.#orphans()) {
-      // Looked at again: a request that was under way may have announced it meanwhile.
-      if (this.#orphans().some((each) => each.id === id)) await tables.remove(networkTopic(networkId), `ep/${id}`);
-    }
+    // None while any is being changed: a request that is under way may have announced it.
+    await this.#announcements.withdrawOrphans(() => (this.#busy.size > 0 ? null : this.list()));
     return complete && this.#busy.size === 0;
   }
 
   async #reconcileOne(sandbox: StoredSandbox): Promise<void> {
-    const { view, tables } = this.#init.cluster();
+    const { view } = this.#init.cluster();
     let current = this.#sandboxes.get(sandbox.id) ?? sandbox;
     for (const leg of current.legs) {
       if (view.networks.has(leg.networkId)) {
-        const announced = tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`) !== null;
-        if (!announced) await this.#announce(current, leg);
+        if (!this.#announcements.has(leg)) await this.#announcements.announce(current, leg);
       } else {
         current = await this.#detach(current, leg);
       }
     }
-  }
-
-  /** Own endpoints in the tables that no sandbox has; none while any is being changed. */
-  #orphans(): { networkId: NetworkId; id: string }[] {
-    if (this.#busy.size > 0) return [];
-    const { view, self } = this.#init.cluster();
-    const wanted = new Set<string>(this.list().flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));
-    return [...view.endpoints.values()]
-      .flatMap((endpoints) => [...endpoints.values()])
-      .filter(({ id, owner }) => owner === self && !wanted.has(id))
-      .map(({ id, networkId }) => ({ id, networkId }));
   }
 
   async #exclusively<T>(sandbox: StoredSandbox, work: () => Promise<T>): Promise<T> {
@@ -305,7 +293,7 @@ export class Sandboxes {
       this.#unready.delete(next.id);
       // Side by side, so that both share a commit, and others are told before the kernel here is done: their entries are
       // ready when the first packet leaves. What a crash lets through alone, `reconcile` takes back or announces.
-      const kept = Promise.all([this.#save(next), ...legs.map((leg) => this.#announce(next, leg))]);
+      const kept = Promise.all([this.#save(next), ...legs.map((leg) => this.#announcements.announce(next, leg))]);
       this.#init.changed();
       await kept;
       const parts = next.gateway === sandbox.gateway || next.gateway === null ? legs : [...legs, next.gateway];
@@ -352,7 +340,7 @@ export class Sandboxes {
     this.#sandboxes.delete(sandbox.id);
     await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
     this.#init.files.drop(sandbox);
-    await this.#withdraw(sandbox.legs);
+    await this.#announcements.withdraw(sandbox.legs);
     this.#init.changed();
   }
 
@@ -367,30 +355,6 @@ export class Sandboxes {
       throw error;
     }
     this.#init.files.put(sandbox);
-  }
-
-  async #announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {
-    const { ip, mac, createdMs } = leg;
-    const value: EndpointValue = {
-      name: sandbox.name,
-      sandbox: sandbox.id,
-      ip,
-      mac,
-      aliases: [...leg.aliases],
-      createdMs,
-    };
-    // Before it is on disk: a crash takes the endpoint back with the next epoch, and nobody has built on it. The disk takes
-    // as long as all else together.
-    await this.#init.cluster().tables.put(networkTopic(leg.networkId), `ep/${leg.endpointId}`, value, true);
-  }
-
-  async #withdraw(legs: readonly StoredLeg[]): Promise<void> {
-    const { tables, view, networks } = this.#init.cluster();
-    for (const leg of legs) {
-      const network = view.networks.get(leg.networkId);
-      if (network !== undefined) networks.rest(network, leg.ip);
-      await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
-    }
   }
 }
 

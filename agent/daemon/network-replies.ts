@@ -1,0 +1,96 @@
+import type { Capacity } from '../../controlplane/capacity.ts';
+import type { Cluster } from '../../controlplane/cluster.ts';
+import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
+import { networkTopic } from '../../controlplane/tables/kinds.ts';
+import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
+import type { Network as TableNetwork } from '../../controlplane/tables/view.ts';
+import type { Network } from '../api/schema.ts';
+import { mtuOf } from '../plan.ts';
+import type { Agent } from './agent.ts';
+import { invalid, notFound, RequestError } from './api-error.ts';
+import { hostnameOf, iso } from './replies.ts';
+
+/** @param ref name, id or start of an id */
+export function findNetwork(cluster: Cluster, ref: string): TableNetwork {
+  const { networks } = cluster.view;
+  const exact = cluster.view.networkByName(ref);
+  if (exact !== null) return exact;
+  const matches = [...networks.values()].filter(({ id }) => id.startsWith(ref));
+  if (matches.length > 1) throw invalid(`network id ${ref} is ambiguous: ${matches.length} begin with it`);
+  if (matches[0] === undefined) throw notFound('network', ref);
+  return matches[0];
+}
+
+/** A worker follows only the networks it is on; for a question about others it catches up with them first. */
+export async function mustKnow(cluster: Cluster, networks: readonly TableNetwork[]): Promise<void> {
+  if (await cluster.interests.look(networks.map(({ id }) => id))) return;
+  const unknown = networks.filter(({ id }) => !cluster.interests.follows(id)).map(({ name }) => name);
+  throw new RequestError(
+    503,
+    'network_out_of_reach',
+    `this node is not on ${unknown.join(', ')}, and no node that follows it could be asked`,
+    'run the command on a manager, or see `weft status` for the connections of this node',
+  );
+}
+
+export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwork): Network {
+  const endpoints = [...cluster.view.endpointsOf(network.id).values()];
+  const local = endpoints.filter(({ owner }) => owner === cluster.self);
+  const peers = [...cluster.view.nodesOn(network.id)];
+  return {
+    Name: network.name,
+    Id: network.id,
+    Created: iso(network.createdMs),
+    Scope: 'cluster',
+    Driver: 'overlay',
+    EnableIPv6: network.ipv6 !== undefined,
+    IPAM: { Driver: 'default', Options: null, Config: network.subnets.map(ipamConfig) },
+    Internal: network.internal,
+    Attachable: network.attachable,
+    Ingress: network.ingress,
+    Containers: Object.fromEntries(
+      local.map((endpoint) => [
+        endpoint.sandbox,
+        {
+          Name: endpoint.name,
+          EndpointID: endpoint.id,
+          MacAddress: endpoint.mac,
+          IPv4Address: `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
+          IPv6Address: '',
+        },
+      ]),
+    ),
+    Options: network.options,
+    Labels: network.labels,
+    Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
+    VNI: network.vni,
+    Digest: cluster.interests.follows(network.id) ? cluster.tables.digest(networkTopic(network.id)) : '',
+    MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
+    Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
+    Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),
+  };
+}
+
+function ipamConfig({ space, gateway, ipRange, aux }: NetworkSubnet): Network['IPAM']['Config'][number] {
+  return {
+    Subnet: space.text,
+    Gateway: gateway,
+    ...(ipRange === null ? {} : { IPRange: ipRange }),
+    ...(Object.keys(aux).length === 0 ? {} : { AuxiliaryAddresses: { ...aux } }),
+  };
+}
+
+function capacityReply(cluster: Cluster, capacity: Capacity): Network['Capacity'][number] {
+  return {
+    Subnet: capacity.subnet.space.text,
+    Total: capacity.total,
+    Used: capacity.used,
+    Resting: capacity.resting,
+    FreeHere: capacity.freeHere,
+    FreeElsewhere: capacity.freeElsewhere.map(({ owner, free }) => ({
+      NodeID: owner,
+      Hostname: hostnameOf(cluster, owner),
+      Free: free,
+    })),
+  };
+}

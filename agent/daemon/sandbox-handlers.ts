@@ -1,0 +1,57 @@
+import type { Agent } from './agent.ts';
+import { conflict, type RequestError } from './api-error.ts';
+import type { Handlers } from './call.ts';
+import { findNetwork, mustKnow } from './network-replies.ts';
+import { findNode } from './replies.ts';
+import { endpointReply, sandboxReplies, sandboxReply } from './sandbox-replies.ts';
+import { ingressSandboxName } from './sandboxes.ts';
+
+type SandboxHandlers = Pick<
+  Handlers,
+  'sandboxList' | 'sandboxInspect' | 'sandboxCreate' | 'sandboxRemove' | 'endpointList'
+>;
+
+export const reserved = (): RequestError =>
+  conflict(
+    'sandbox_predefined',
+    `${ingressSandboxName} is the node's own leg on the ingress network`,
+    'choose another name',
+  );
+
+export function sandboxHandlers(agent: Agent): SandboxHandlers {
+  const cluster = () => agent.membership.cluster;
+  return {
+    sandboxList: () => sandboxReplies(agent, cluster(), agent.sandboxes.list()),
+    sandboxInspect: ({ ref }) => sandboxReply(agent, cluster(), agent.sandboxes.find(ref)),
+    sandboxCreate: async ({ body }) => {
+      if (body.Name === ingressSandboxName) throw reserved();
+      const networks = body.Networks.map((ref) => findNetwork(cluster(), ref));
+      return sandboxReply(agent, cluster(), await agent.sandboxes.create(body, networks));
+    },
+    sandboxRemove: async ({ ref }) => {
+      await agent.sandboxes.remove(agent.sandboxes.find(ref));
+      return {};
+    },
+
+    endpointList: async ({ query }) => {
+      const wanted = query.get('network');
+      const node = query.get('node');
+      const network = wanted === undefined ? null : findNetwork(cluster(), wanted).id;
+      const owner = node === undefined ? null : findNode(cluster(), node);
+      const { networks } = cluster().view;
+      // Its own endpoints a node always knows.
+      if (owner !== cluster().self)
+        await mustKnow(
+          cluster(),
+          [...networks.values()].filter(({ id }) => network === null || id === network),
+        );
+      return [...cluster().view.endpoints.values()]
+        .flatMap((all) => [...all.values()])
+        .filter(
+          (endpoint) =>
+            (network === null || endpoint.networkId === network) && (owner === null || endpoint.owner === owner),
+        )
+        .map((endpoint) => endpointReply(cluster(), endpoint));
+    },
+  };
+}
