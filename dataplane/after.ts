@@ -8,7 +8,7 @@ import {
 } from './observed.ts';
 import type { Ipv6State } from './rtnetlink/links.ts';
 import type { DeviceChange, EntryAction, Step, Where } from './steps.ts';
-import { tableName } from './tables.ts';
+import { OUR_TABLES, tableName } from './tables.ts';
 import { must, parseCidr, prefixOf } from './values.ts';
 
 const RANDOM_MAC = '';
@@ -31,6 +31,7 @@ export function applyToModel(observed: Observed, step: Step): void {
       if (step.netns === OVERLAY_NETNS) {
         weft.state = 'missing';
         weft.quiet = false;
+        for (const table of OUR_TABLES) if (table.where === step.netns) observed.tables.delete(tableName(table));
       } else {
         observed.ownedNetns.delete(step.netns);
         const sandbox = sandboxes.get(step.netns);
@@ -54,14 +55,14 @@ export function applyToModel(observed: Observed, step: Step): void {
       return;
     case 'table-replace': {
       const elements = Object.keys(step.table.sets).map((set) => [set, new Set(step.elements.get(set))] as const);
-      host.tables.set(tableName(step.table), { digest: step.digest, elements: new Map(elements) });
+      observed.tables.set(tableName(step.table), { digest: step.digest, elements: new Map(elements) });
       return;
     }
     case 'table-delete':
-      host.tables.delete(tableName(step.table));
+      observed.tables.delete(tableName(step.table));
       return;
     case 'elements': {
-      const elements = host.tables.get(tableName(step.table))?.elements.get(step.set);
+      const elements = observed.tables.get(tableName(step.table))?.elements.get(step.set);
       for (const key of step.keys)
         if (step.op === 'add') elements?.add(key);
         else elements?.delete(key);

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LinkChanger } from './apply-links.ts';
+import { elementBytes } from './elements.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import { EEXIST, ENODEV, SystemError } from './rtnetlink/libc.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
@@ -8,13 +9,16 @@ import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { CommandError, runIpNetns, runNft } from './run.ts';
 import { ipLines, type Step, stepWhere, type Where } from './steps.ts';
 import { quietenOverlayNetns, switchForwardingOn, switchIpv6On, switchLocalnetOn } from './sysctl.ts';
-import { elementBytes, tableName } from './tables.ts';
+import { tableName } from './tables.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
 
 /** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
 const SANDBOXES_AT_ONCE = 4;
 /** Entries that one turn of the event loop may prepare: about 2 ms. */
 const ENTRIES_AT_ONCE = 1024;
+
+/** What of the overlay namespace can be set up while sandboxes are. */
+const SET_UP: ReadonlySet<Step['kind']> = new Set(['ipv6-on', 'table-replace', 'elements']);
 
 /** What came of a list of steps. */
 export interface Outcome {
@@ -63,7 +67,7 @@ function endOfParallel(groups: readonly Group[], start: number): number {
     const isSetUp =
       group?.kind === 'entries' ||
       (group?.kind === 'links' && group.steps.every(({ kind }) => kind === 'device-set')) ||
-      (group?.kind === 'single' && group.step.kind === 'ipv6-on');
+      (group?.kind === 'single' && SET_UP.has(group.step.kind));
     if (!isSetUp) return start;
   }
   return start;
@@ -234,12 +238,12 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
         switchLocalnetOn(step.device);
         break;
       case 'table-replace':
-        await runNft(step.script);
+        await runNft(step.script, step.table.where);
         break;
       case 'table-delete': {
         const name = tableName(step.table);
         // Adding first makes the delete succeed when somebody was faster.
-        await runNft(`add table ${name}\ndelete table ${name}\n`);
+        await runNft(`add table ${name}\ndelete table ${name}\n`, step.table.where);
         break;
       }
       case 'elements':
@@ -262,7 +266,7 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
 async function changeElements({ op, table, set, keys }: Step & { kind: 'elements' }): Promise<void> {
   const kind = table.sets[set];
   if (kind === undefined) throw new Error(`${tableName(table)} has no set ${set}`);
-  using socket = new NftSocket(null);
+  using socket = new NftSocket(table.where);
   await socket.change(table, [{ op, set, keys: keys.map((key) => elementBytes(kind, key)) }]);
 }
 

@@ -16,11 +16,12 @@ import {
   parseOurName,
   vxlanName,
 } from './names.ts';
-import { GUARD_OBJECT, leftoverObject, OVERLAY_NETNS_OBJECT, sandboxObject } from './objects.ts';
+import { GUARD_OBJECT, leftoverObject, OVERLAY_NETNS_OBJECT, PORTS_OBJECT, sandboxObject } from './objects.ts';
 import type { Observed } from './observed.ts';
+import { portsFor } from './ports.ts';
 import { atOnce } from './slices.ts';
 import type { Action, Step } from './steps.ts';
-import { BRIDGES_TABLE, GUARD_TABLE, type OurTable } from './tables.ts';
+import { BRIDGES_TABLE, GUARD_TABLE, type OurTable, PORTS_TABLE } from './tables.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
 
 export interface DiffOptions {
@@ -108,6 +109,9 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   if (desired.guard) diffTable(draft, 'namespaces', GUARD_OBJECT, guardFor(desired.guard));
   const hasRules = diffHost(draft, desired);
   yield* diffOverlays(draft, desired.overlays);
+  if (desired.overlays.length > 0) {
+    diffTable(draft, 'entries', PORTS_OBJECT, portsFor(desired), [OVERLAY_NETNS_OBJECT]);
+  }
   diffLegs(draft, desired);
   if (options.prune) removeUnused(draft, desired, wanted, hasRules);
   return draft.finish();
@@ -154,6 +158,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
   const tables = new Set<OurTable>();
   if (hasRules) tables.add(BRIDGES_TABLE);
   if (desired.guard) tables.add(GUARD_TABLE);
+  if (desired.overlays.length > 0) tables.add(PORTS_TABLE);
   removeUnusedTables(draft, tables);
   const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));
   for (const path of ownedNetns) {

@@ -103,9 +103,9 @@ export function contradiction(known: Observed, event: KernelEvent): string | nul
     case 'route':
       return ofRoute(known, event);
     case 'table':
-      return event.digest === (host.tables.get(event.table)?.digest ?? null) ? null : `nft table ${event.table}`;
+      return event.digest === (known.tables.get(event.table)?.digest ?? null) ? null : `nft table ${event.table}`;
     case 'element': {
-      const there = host.tables.get(event.table)?.elements.get(event.set)?.has(event.key) ?? false;
+      const there = known.tables.get(event.table)?.elements.get(event.set)?.has(event.key) ?? false;
       return there === !event.gone ? null : `${event.key} in set ${event.set} of nft table ${event.table}`;
     }
     case 'forwarding':

@@ -1,4 +1,5 @@
 import type { KernelEvent } from './doubt.ts';
+import { elementText } from './elements.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
 import { decodeNeighbourEvent, type EntryEvent } from './rtnetlink/neighbours.ts';
@@ -21,7 +22,7 @@ import {
   RTM_NEWROUTE,
 } from './rtnetlink/wire.ts';
 import type { Where } from './steps.ts';
-import { digestOfComments, elementText, OUR_TABLES, type OurTable, tableName } from './tables.ts';
+import { digestOfComments, OUR_TABLES, type OurTable, tableName } from './tables.ts';
 
 /**
  * Turns notifications of one namespace into events. Those name devices by index alone, except links themselves; so the
@@ -30,10 +31,14 @@ import { digestOfComments, elementText, OUR_TABLES, type OurTable, tableName } f
 export class EventDecoder {
   readonly #where: Where;
   readonly #names = new Map<number, string>();
-  readonly #tables = OUR_TABLES.map((table) => ({ table, watch: new TableWatch(table) }));
+  readonly #tables: readonly { readonly table: OurTable; readonly watch: TableWatch }[];
 
   constructor(where: Where) {
     this.#where = where;
+    this.#tables = OUR_TABLES.filter((table) => table.where === where).map((table) => ({
+      table,
+      watch: new TableWatch(table),
+    }));
   }
 
   /** To be called when the namespace is heard already, so that no device is missed in between. Throws SystemError. */

@@ -5,6 +5,7 @@ import {
   GUARD_OBJECT,
   OVERLAY_NETNS_OBJECT,
   overlayObject,
+  PORTS_OBJECT,
   RULES_OBJECT,
   sandboxObject,
 } from './objects.ts';
@@ -97,6 +98,7 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   if (desired.guard) objects.set(GUARD_OBJECT, []);
   if (desired.bridges.length > 0) objects.set(RULES_OBJECT, []);
   for (const { name } of desired.bridges) objects.set(bridgeObject(name), [RULES_OBJECT]);
+  if (desired.overlays.length > 0) objects.set(PORTS_OBJECT, [OVERLAY_NETNS_OBJECT]);
   for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT, GUARD_OBJECT]);
   for (const sandbox of desired.sandboxes) {
     const ofSandbox = sandboxObject(sandbox.id);

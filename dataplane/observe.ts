@@ -1,6 +1,7 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Desired } from './desired.ts';
+import { elementText } from './elements.ts';
 import { isOurHostDevice, isOwnedNetns, NETNS_DIR, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
 import {
   emptyObserved,
@@ -27,8 +28,9 @@ import {
 } from './rtnetlink/routes.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
+import type { Where } from './steps.ts';
 import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
-import { digestOfComments, elementText, OUR_TABLES, tableName } from './tables.ts';
+import { digestOfComments, OUR_TABLES, tableName } from './tables.ts';
 import type { NetnsPath } from './values.ts';
 
 const SLICE_MS = 5;
@@ -81,7 +83,7 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   const { host } = observed;
   host.forwarding = readForwarding(runDir);
   using socket = NetlinkSocket.open(null);
-  await observeTables(observed);
+  await observeTables(observed, null);
   const links = await listLinks(socket);
   const wanted = new Set<string>(desired.bridges.map(({ name }) => name));
   for (const link of links.values()) {
@@ -99,9 +101,9 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   return links;
 }
 
-async function observeTables({ host }: Observed): Promise<void> {
-  using socket = new NftSocket(null);
-  for (const table of OUR_TABLES) {
+async function observeTables({ tables }: Observed, where: Where): Promise<void> {
+  using socket = new NftSocket(where);
+  for (const table of OUR_TABLES.filter((each) => each.where === where)) {
     const comments = await socket.comments(table);
     if (comments === null) continue;
     const elements = new Map<string, Set<string>>();
@@ -112,7 +114,7 @@ async function observeTables({ host }: Observed): Promise<void> {
       if (keys.includes(null)) digest = 'altered';
       elements.set(set, new Set(keys.filter((key) => key !== null)));
     }
-    host.tables.set(tableName(table), { digest, elements });
+    tables.set(tableName(table), { digest, elements });
   }
 }
 
@@ -138,6 +140,7 @@ async function observeOverlays(observed: Observed): Promise<Links> {
   }
   using socket = opened;
   weft.state = 'there';
+  await observeTables(observed, OVERLAY_NETNS);
   weft.quiet = overlayNetnsIsQuiet();
   const links = await listLinks(socket);
   for (const link of links.values()) {

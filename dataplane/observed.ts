@@ -14,6 +14,8 @@ export interface Observed {
   readonly sandboxes: Map<string, ObservedSandbox>;
   /** Namespaces that we made for sandboxes, wanted or not. */
   readonly ownedNetns: Set<string>;
+  /** Our nft tables by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
+  readonly tables: Map<string, ObservedTable>;
 }
 
 export type NetnsState = 'missing' | 'broken' | 'there';
@@ -24,8 +26,6 @@ export interface ObservedHost {
   readonly addresses: Map<string, Set<string>>;
   /** Bridges that may send and take packets of 127.0.0.0/8 (route_localnet, ip-sysctl.rst). */
   readonly localnet: Set<string>;
-  /** Our nft tables by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
-  readonly tables: Map<string, ObservedTable>;
   forwarding: { readonly on: boolean; readonly byUs: boolean };
 }
 
@@ -97,7 +97,6 @@ export function emptyObserved(): Observed {
       devices: new Map(),
       addresses: new Map(),
       localnet: new Set(),
-      tables: new Map(),
       forwarding: { on: false, byUs: false },
     },
     weft: {
@@ -110,5 +109,6 @@ export function emptyObserved(): Observed {
     },
     sandboxes: new Map(),
     ownedNetns: new Set(),
+    tables: new Map(),
   };
 }

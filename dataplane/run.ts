@@ -1,4 +1,6 @@
 import { type ExecaError, execa } from 'execa';
+import { inNetns } from './rtnetlink/libc.ts';
+import type { NetnsPath } from './values.ts';
 
 /** A loaded host takes some hundred ms; a command that takes this long hangs on a kernel lock. */
 const COMMAND_TIMEOUT_MS = 15_000;
@@ -25,9 +27,11 @@ export async function runIpNetns(verb: 'add' | 'del', name: string): Promise<voi
   await run(['ip', 'netns', verb, name], '');
 }
 
-/** Applies an nft script as one transaction. Throws CommandError. */
-export async function runNft(script: string): Promise<void> {
-  await run(['nft', '-f', '-'], script);
+/** Applies an nft script as one transaction, in a namespace or (null) our own. Throws CommandError. */
+export async function runNft(script: string, netns: NetnsPath | null): Promise<void> {
+  // A child begins in the namespace of the thread that made it, and it is made before the call returns.
+  const start = (): Promise<string> => run(['nft', '-f', '-'], script);
+  await (netns === null ? start() : inNetns(netns, start));
 }
 
 async function run(command: readonly [string, ...string[]] | string[], input: string): Promise<string> {

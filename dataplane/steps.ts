@@ -1,3 +1,4 @@
+import { elementInScript } from './elements.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
@@ -174,12 +175,14 @@ export function stepWhere(step: Action): Where {
   }
 }
 
+const inside = (where: Where): string => (where === null ? '' : `nsenter --net=${where} `);
+
 /** The step as commands that a person with a root shell could run. */
 export function commands(step: Step): string[] {
   const lines = ipLines(step);
   if (lines) {
     const where = stepWhere(step);
-    return lines.map((line) => `${where === null ? '' : `nsenter --net=${where} `}ip ${line}`);
+    return lines.map((line) => `${inside(where)}ip ${line}`);
   }
   switch (step.kind) {
     case 'netns-add':
@@ -203,11 +206,14 @@ export function commands(step: Step): string[] {
     case 'entry':
       return [`nsenter --net=${OVERLAY_NETNS} ${entryCommand(step.device, step.write)}`];
     case 'table-replace':
-      return [`nft -f - <<'END'\n${step.script}END`];
+      return [`${inside(step.table.where)}nft -f - <<'END'\n${step.script}END`];
     case 'table-delete':
-      return [`nft delete table ${tableName(step.table)}`];
-    case 'elements':
-      return [`nft ${step.op} element ${tableName(step.table)} ${step.set} '{ ${step.keys.join(', ')} }'`];
+      return [`${inside(step.table.where)}nft delete table ${tableName(step.table)}`];
+    case 'elements': {
+      const { op, table, set } = step;
+      const keys = step.keys.map((key) => elementInScript(table.sets[set] ?? 'ipv4', key)).join(', ');
+      return [`${inside(table.where)}nft ${op} element ${tableName(table)} ${set} '{ ${keys} }'`];
+    }
     default:
       return [];
   }

@@ -1,30 +1,37 @@
 import { createHash } from 'node:crypto';
-import { OUR_ALIAS } from './names.ts';
-import { ipAt, ipBytes } from './rtnetlink/address-bytes.ts';
+import { type ElementKind, elementInScript, TYPES } from './elements.ts';
+import { OUR_ALIAS, OVERLAY_NETNS } from './names.ts';
 import type { NftTable } from './rtnetlink/nft-wire.ts';
+import type { Where } from './steps.ts';
 
-/** What the elements of a set are, and how the kernel holds them. */
-export type ElementKind = 'ipv4' | 'ipv6' | 'vni';
-
-/** An nft table of ours in the host's namespace, and those of its sets whose elements change while the rules stay. */
+/** An nft table of ours, and those of its sets whose elements change while the rules stay. */
 export interface OurTable extends NftTable {
+  readonly where: Where;
   readonly sets: { readonly [name: string]: ElementKind };
 }
 
 /** Masquerade, published ports and forwarding around the bridges of the host (rules.ts). */
-export const BRIDGES_TABLE: OurTable = { family: 'inet', name: OUR_ALIAS, sets: {} };
+export const BRIDGES_TABLE: OurTable = { where: null, family: 'inet', name: OUR_ALIAS, sets: {} };
 /** Who may send VXLAN frames to this host (guard.ts). */
 export const GUARD_TABLE: OurTable = {
+  where: null,
   family: 'inet',
   name: `${OUR_ALIAS}_guard`,
   sets: { vteps4: 'ipv4', vteps6: 'ipv6', vnis: 'vni' },
 };
-export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE];
+/** What containers may say of themselves on the overlays' bridges (ports.ts). */
+export const PORTS_TABLE: OurTable = {
+  where: OVERLAY_NETNS,
+  family: 'bridge',
+  name: `${OUR_ALIAS}_ports`,
+  sets: { arps: 'arp', nds: 'nd' },
+};
+export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE];
 
 /** `inet weft`: its name for people, and its key where tables are kept. */
 export const tableName = ({ family, name }: NftTable): string => `${family} ${name}`;
 
-/** What a table holds, elements by set; text of an address or a number. */
+/** What a table holds, elements by set, each as text (elements.ts). */
 export interface TableContent {
   /** Identifies all but the elements; every rule carries it in its comment, so a listing tells whether the table is whole. */
   readonly digest: string;
@@ -45,13 +52,6 @@ export interface Chain {
   readonly rules: readonly string[];
 }
 
-const TYPES: { readonly [K in ElementKind]: string } = {
-  ipv4: 'type ipv4_addr',
-  ipv6: 'type ipv6_addr',
-  // Bytes 4 to 6 of the VXLAN header (RFC 7348), behind the eight of UDP.
-  vni: 'typeof @th,96,24',
-};
-
 /** The whole of a table. Deterministic. */
 export function tableOf(
   table: OurTable,
@@ -61,7 +61,7 @@ export function tableOf(
   const digest = createHash('sha256').update(JSON.stringify(chains)).digest('hex').slice(0, 16);
   const ruleCount = chains.reduce((count, chain) => count + chain.rules.length, 0);
   const sets = Object.entries(table.sets).map(([name, kind]) => {
-    const list = [...(elements.get(name) ?? [])].join(', ');
+    const list = [...(elements.get(name) ?? [])].map((text) => elementInScript(kind, text)).join(', ');
     // nft 1.0.6 wants the closing brace on a line of its own.
     return `  set ${name} {\n    ${TYPES[kind]}\n${list === '' ? '' : `    elements = { ${list} }\n`}  }\n`;
   });
@@ -81,19 +81,4 @@ export function digestOfComments(listed: readonly string[]): string {
   const first = /^weft ([0-9a-f]{16}) (\d+)$/.exec(listed[0] ?? '');
   if (!first?.[1] || Number(first[2]) !== listed.length) return 'altered';
   return listed.every((comment) => comment === listed[0]) ? first[1] : 'altered';
-}
-
-/** An element as the kernel holds it. */
-export function elementBytes(kind: ElementKind, text: string): Uint8Array {
-  if (kind !== 'vni') return ipBytes(text);
-  const vni = Number(text);
-  return Uint8Array.of(vni >> 16, (vni >> 8) & 0xff, vni & 0xff);
-}
-
-const LENGTHS: { readonly [K in ElementKind]: number } = { ipv4: 4, ipv6: 16, vni: 3 };
-
-/** An element as text; null when it is none of that kind, as in a set that somebody else made. */
-export function elementText(kind: ElementKind, bytes: Buffer): string | null {
-  if (bytes.length !== LENGTHS[kind]) return null;
-  return kind === 'vni' ? String(bytes.readUIntBE(0, 3)) : ipAt(bytes, 0, bytes.length);
 }

@@ -32,7 +32,10 @@ const HEARD = {
     { protocol: NETLINK_ROUTE, groups: [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF] },
     { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] },
   ],
-  overlays: [{ protocol: NETLINK_ROUTE, groups: [RTNLGRP_LINK, RTNLGRP_NEIGH] }],
+  overlays: [
+    { protocol: NETLINK_ROUTE, groups: [RTNLGRP_LINK, RTNLGRP_NEIGH] },
+    { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] },
+  ],
   sandbox: [
     {
       protocol: NETLINK_ROUTE,

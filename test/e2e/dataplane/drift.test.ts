@@ -108,6 +108,12 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
   ['member unknown to the guard', ['nft', 'flush set inet weft_guard vteps4'], /10\.99\.0\.2 in set vteps4 .* missing/],
   ['outsider', ['nft', 'add element inet weft_guard vteps4 { 10.99.0.66 }'], /10\.99\.0\.66 in set vteps4 .* extra/],
   ['unguarded network', ['nft', 'delete element inet weft_guard vnis { 4097 }'], /4097 in set vnis .* missing/],
+  ['guard of the ports', inWeft('nft', 'flush', 'ruleset'), /nft table bridge weft_ports missing/],
+  [
+    'what a port may say',
+    inWeft('nft', 'flush', 'set', 'bridge', 'weft_ports', 'arps'),
+    /10\.0\.0\.1 .* in set arps .* missing/,
+  ],
   ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
   ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
   ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],

@@ -9,9 +9,9 @@ import type { Where } from '../../../dataplane/steps.ts';
 import { desiredState, disturb, disturbances, options, reach } from './kernel.ts';
 
 /** All that a kernel could say of what is in it, by the key of each object. */
-function eventsOf({ host, weft, sandboxes }: Observed): Map<string, KernelEvent> {
+function eventsOf({ host, weft, sandboxes, tables }: Observed): Map<string, KernelEvent> {
   const events: KernelEvent[] = [{ kind: 'forwarding', on: host.forwarding.on }];
-  for (const [table, { digest, elements }] of host.tables) {
+  for (const [table, { digest, elements }] of tables) {
     events.push({ kind: 'table', table, digest });
     for (const [set, keys] of elements)
       for (const key of keys) events.push({ kind: 'element', table, set, key, gone: false });

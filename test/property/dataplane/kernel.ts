@@ -24,6 +24,10 @@ import {
 
 export const options: DiffOptions = { prune: true, randomMac: () => must(parseMac('02:00:00:00:00:aa')) };
 const VNIS = [4097, 4098, 4099];
+const STRANGE: Record<string, string> = {
+  ...{ vnis: '77', vteps4: '10.66.0.1', vteps6: 'fd66::1' },
+  ...{ arps: 'wv0 10.66.0.1 02:00:00:00:00:66', nds: 'wv0 fd66::1' },
+};
 const MEMBERS = ['10.99.0.1', '10.99.0.2', 'fd99::1', 'fd99::2'].map((ip) => must(parseIp(ip)));
 
 /** Any state that a plan could want: sandbox n is endpoint n of some networks, remotes are endpoints above 100. */
@@ -127,20 +131,20 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
       }
     }
   },
-  'lose a table': ({ host }, pick) => {
-    const [tables, name] = choose([host.tables], pick);
+  'lose a table': (kernel, pick) => {
+    const [tables, name] = choose([kernel.tables], pick);
     tables?.delete(name ?? '');
   },
-  'alter a table': ({ host }, pick) => {
-    const [tables, name = ''] = choose([host.tables], pick);
+  'alter a table': (kernel, pick) => {
+    const [tables, name = ''] = choose([kernel.tables], pick);
     const table = tables?.get(name);
     if (table) tables?.set(name, { ...table, digest: 'altered' });
   },
-  'lose and add elements': ({ host }) => {
-    for (const { elements } of host.tables.values()) {
+  'lose and add elements': (kernel) => {
+    for (const { elements } of kernel.tables.values()) {
       for (const [set, keys] of elements) {
         keys.clear();
-        keys.add(set === 'vnis' ? '77' : set === 'vteps4' ? '10.66.0.1' : 'fd66::1');
+        keys.add(STRANGE[set] ?? '');
       }
     }
   },

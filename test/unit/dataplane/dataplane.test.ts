@@ -49,7 +49,7 @@ test('what is wanted and not applied is pending', () => {
   const pending = { state: 'pending', why: 'not applied yet' };
   assert.deepEqual(
     data.status(),
-    new Map(['overlay/4097', 'sandbox/one', `endpoint/${endpointId(4097, 1)}`].map((key) => [key, pending])),
+    new Map(['ports', 'overlay/4097', 'sandbox/one', `endpoint/${endpointId(4097, 1)}`].map((key) => [key, pending])),
   );
 });
 

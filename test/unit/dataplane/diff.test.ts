@@ -9,6 +9,7 @@ import { must, parseMac } from '../../../dataplane/values.ts';
 import {
   endpointId,
   GATEWAY,
+  macOf,
   overlay,
   remote,
   sandbox,
@@ -26,8 +27,11 @@ const kernelOf = (desired: Desired): Observed => {
   take(observed, diff(desired, observed, options));
   return observed;
 };
+/** Without what is told to nft, which has tests of its own. */
 const lines = (desired: Desired, observed: Observed, with_: Partial<DiffOptions> = {}): string[] =>
-  diff(desired, observed, { ...options, ...with_ }).steps.flatMap(commands);
+  diff(desired, observed, { ...options, ...with_ })
+    .steps.flatMap(commands)
+    .filter((line) => !/\bnft /.test(line));
 
 const one = wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])], sandboxes: [sandbox('one', 1, [4097])] });
 
@@ -112,6 +116,22 @@ test('the route to its own IPv6 subnet is made again like that of IPv4', () => {
   assert.deepEqual([...leg.onLink], ['10.0.0.0/16', 'fd00::/64']);
   devices.set('eth0', { ...leg, onLink: new Set(['10.0.0.0/16']) });
   assert.deepEqual(lines(dual, kernel), ['nsenter --net=/run/netns/weft-one ip route replace fd00::/64 dev eth0']);
+});
+
+test('an endpoint that comes or goes is one element of the table that guards the ports', () => {
+  const nft = (desired: Desired, kernel: Observed): string[] =>
+    diff(desired, kernel, options)
+      .steps.flatMap(commands)
+      .filter((line) => /\bnft /.test(line));
+  const [box] = one.sandboxes;
+  assert.ok(box);
+  const dual = wanted({ ...one, sandboxes: [withIpv6(box)] });
+  assert.deepEqual(nft(dual, kernelOf(one)), [
+    `nsenter --net=/run/netns/weft nft add element bridge weft_ports nds '{ "wv001001000001" . 0x${'fd'.padEnd(31, '0')}1 }'`,
+  ]);
+  assert.deepEqual(nft(wanted({ ...one, sandboxes: [] }), kernelOf(one)), [
+    `nsenter --net=/run/netns/weft nft delete element bridge weft_ports arps '{ "wv001001000001" . 10.0.0.1 . ${macOf(4097, 1)} }'`,
+  ]);
 });
 
 test('nothing to do for what is there', () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { elementBytes, elementText } from '../../../dataplane/elements.ts';
 import { guardFor } from '../../../dataplane/guard.ts';
 import { type GuardedBridge, type RulesInput, rulesFor } from '../../../dataplane/rules.ts';
-import { type DesiredTable, digestOfComments, elementBytes, elementText } from '../../../dataplane/tables.ts';
+import { type DesiredTable, digestOfComments } from '../../../dataplane/tables.ts';
 import { must, parseIp, parseVni } from '../../../dataplane/values.ts';
 import { BRIDGE, GATEWAY } from '../../e2e/dataplane/wanted.ts';
 
@@ -116,6 +117,8 @@ test('elements are read back as they were written', () => {
     ['ipv4', '192.0.2.1'],
     ['ipv6', '2001:db8::1'],
     ['vni', '16777215'],
+    ['arp', 'wv0123456789ab 192.0.2.1 02:42:00:00:00:01'],
+    ['nd', 'wv0123456789ab 2001:db8::1'],
   ] as const) {
     assert.equal(elementText(kind, Buffer.from(elementBytes(kind, text))), text);
     assert.equal(elementText(kind, Buffer.alloc(5)), null);
