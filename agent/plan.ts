@@ -25,13 +25,10 @@ import {
   parseNetnsPath,
   parseVni,
 } from '../dataplane/values.ts';
+import { chosenMtu, largestMtu } from './mtu.ts';
 import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
 
-/** VXLAN over IPv4: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes (RFC 7348); IPv6 takes 20 more. */
-export const overheadBytes = { ipv4: 50, ipv6: 70 } as const;
 export const gatewayBridgeName = 'docker_gwbridge';
-/** Option of a network that sets its MTU; Docker's name for it. */
-export const mtuOption = 'com.docker.network.driver.mtu';
 
 /** What the tables say, as far as the kernel is concerned. */
 export interface TablesForPlan {
@@ -50,6 +47,8 @@ export interface Attachments {
   readonly gateway: string | null;
   /** Bytes, of the underlay device that carries the VTEP. */
   readonly underlayMtu: number;
+  /** What the members of each network have agreed on; for those that are not in it, what the underlay device leaves. */
+  readonly mtus?: ReadonlyMap<NetworkId, number>;
 }
 
 export interface Plan {
@@ -62,21 +61,23 @@ export interface Plan {
  * The whole kernel state that the tables and the attachments ask for. Pure. What comes from other nodes passes the data
  * plane's parsers here; a record that does not is left out and named, never half used.
  */
-export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underlayMtu }: Attachments): Plan {
+export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underlayMtu, mtus }: Attachments): Plan {
   const objections: string[] = [];
   const gatewayAddress = gateway === null ? null : must(parseCidr(gateway));
+  const mtuOf = (network: Network): number =>
+    mtus?.get(network.id) ?? chosenMtu(network) ?? largestMtu(underlayMtu, tables?.vtep ?? '');
   const needed = new Set(sandboxes.flatMap(({ legs }) => legs.map(({ networkId }) => networkId)));
   const overlays =
     tables === null
       ? []
       : [...needed].flatMap((id) => {
           const network = tables.networks.get(id);
-          return network === undefined ? [] : [overlayOf(tables, network, sandboxes, underlayMtu, objections)];
+          return network === undefined ? [] : [overlayOf(tables, network, sandboxes, mtuOf(network), objections)];
         });
   const desiredSandboxes = sandboxes.map((sandbox): DesiredSandbox => {
     const overlayLegs = sandbox.legs.flatMap((leg) => {
       const network = tables?.networks.get(leg.networkId);
-      return network === undefined ? [] : [overlayLegOf(leg, network, mtuOf(network, underlayMtu, tables?.vtep))];
+      return network === undefined ? [] : [overlayLegOf(leg, network, mtuOf(network))];
     });
     const bridgeLegs = gatewayAddress === null ? [] : gatewayLegsOf(sandbox, gatewayAddress, underlayMtu);
     const netns = must(parseNetnsPath(sandbox.netns));
@@ -98,17 +99,11 @@ function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredG
   return { port, vteps: [...vteps], vnis };
 }
 
-export function mtuOf(network: Network, underlayMtu: number, vtep = ''): number {
-  const chosen = Number(network.options[mtuOption]);
-  if (Number.isInteger(chosen) && chosen >= 576 && chosen <= 65_535) return chosen;
-  return underlayMtu - (vtep.includes(':') ? overheadBytes.ipv6 : overheadBytes.ipv4);
-}
-
 function overlayOf(
   tables: TablesForPlan,
   network: Network,
   sandboxes: readonly StoredSandbox[],
-  underlayMtu: number,
+  mtu: number,
   objections: string[],
 ): DesiredOverlay {
   const taken = new Map<string, string>();
@@ -145,7 +140,7 @@ function overlayOf(
     vni: must(parseVni(network.vni)),
     vtep: must(parseIp(tables.vtep)),
     port: tables.port,
-    mtu: mtuOf(network, underlayMtu, tables.vtep),
+    mtu,
     remotes,
   };
 }

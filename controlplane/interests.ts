@@ -3,7 +3,7 @@ import { ControlPlaneError, networkGone } from './errors.ts';
 import type { NetworkId, NodeId } from './ids.ts';
 import type { Transport } from './mesh/transport.ts';
 import type { Allocator } from './ring/allocator.ts';
-import { networkOfTopic, networkTopic } from './tables/kinds.ts';
+import { networkOfTopic, networkTopic, type OnValue } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
 import type { Replica } from './tables/replica.ts';
 import { networkOfRing } from './tables/subnets.ts';
@@ -27,6 +27,8 @@ export interface InterestsInit {
   readonly environment: Environment;
   readonly log: Log;
   readonly isManager: (node: NodeId) => boolean;
+  /** What this node says of its part in a network that it is on; null: nothing but what it has said. */
+  readonly saying: (network: NetworkId) => OnValue | null;
 }
 
 /**
@@ -192,11 +194,18 @@ export class Interests {
     const used = this.#uses.has(id);
     const on = this.#isOn(id);
     const owns = !on && !this.#isManager && this.#init.allocator.owns(id);
-    const said = tables.own(clusterTopic, `on/${id}`) !== null;
-    if ((on || owns) && !said) this.#quietly(tables.put(clusterTopic, `on/${id}`, {}));
+    const said = tables.own(clusterTopic, `on/${id}`)?.record.value as OnValue | null | undefined;
+    if (on || owns) this.#say(id, said ?? null);
     if ((on || owns || used || this.#isManager) && !tables.hasInterest(topic)) this.#quietly(this.#begin(id));
-    if (on || used || (this.#isManager && !said)) this.#stay(id);
-    else if (said || tables.hasInterest(topic)) this.#linger(id);
+    if (on || used || (this.#isManager && said == null)) this.#stay(id);
+    else if (said != null || tables.hasInterest(topic)) this.#linger(id);
+  }
+
+  #say(id: NetworkId, said: OnValue | null): void {
+    const { tables, saying } = this.#init;
+    const value = saying(id) ?? said ?? {};
+    if (said !== null && said.mtu === value.mtu && said.peer === value.peer) return;
+    this.#quietly(tables.put(clusterTopic, `on/${id}`, value));
   }
 
   #stay(id: NetworkId): void {

@@ -28,7 +28,7 @@ import { ingressName } from './networks.ts';
 import type { ClusterInit } from './parts.ts';
 import { Reception } from './reception.ts';
 import type { Store } from './store.ts';
-import type { ClusterValue } from './tables/kinds.ts';
+import type { ClusterValue, OnValue } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
 
 export const defaultPools: readonly string[] = ['10.0.0.0/8'];
@@ -54,6 +54,8 @@ export interface MembershipInit {
   readonly avoid: () => readonly string[];
   /** Addresses of endpoints that this host keeps, also before they are announced (again). @default none */
   readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
+  /** What this node says of its part in a network that it is on. @default nothing */
+  readonly saying?: ((network: NetworkId) => OnValue | null) | undefined;
   /** ICMP echo to a VTEP; resolves with null where it cannot be asked. @default it cannot */
   readonly hostAnswers?: ((vtep: string, timeoutMs: number) => Promise<boolean | null>) | undefined;
   readonly onRemoved: () => void;
@@ -248,6 +250,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     pending: init.pending,
     avoid: init.avoid,
     held: init.held,
+    saying: init.saying,
     hostAnswers: init.hostAnswers,
     onRemoved: init.onRemoved,
   };

@@ -23,7 +23,7 @@ import { Roles } from './roles/roles.ts';
 import { Standing } from './standing.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
-import { networkOfTopic, objectionTo } from './tables/kinds.ts';
+import { networkOfTopic, type OnValue, objectionTo } from './tables/kinds.ts';
 import { Members } from './tables/members.ts';
 import type { Reaping } from './tables/own.ts';
 import { Replica } from './tables/replica.ts';
@@ -60,6 +60,8 @@ export interface ClusterInit {
   readonly held?: ((network: NetworkId) => readonly string[]) | undefined;
   /** ICMP echo to a VTEP; resolves with null where it cannot be asked. @default it cannot */
   readonly hostAnswers?: ((vtep: string, timeoutMs: number) => Promise<boolean | null>) | undefined;
+  /** What this node says of its part in a network that it is on. @default nothing */
+  readonly saying?: ((network: NetworkId) => OnValue | null) | undefined;
   /** This node was removed by a manager. */
   readonly onRemoved: () => void;
   /** Above so many nodes the mesh is not full any more. @default 20 */
@@ -198,6 +200,7 @@ export function makeParts(init: ClusterInit): Parts {
     environment,
     log,
     isManager: (node) => members.roleOf(node) === 'manager',
+    saying: init.saying ?? (() => null),
   });
   const removal = new Removal({
     clusterId: identity.clusterId,

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { Socket } from 'raw-socket';
 import type { Log } from './log.ts';
+import { ipHeaderBytes, type ProbeTarget, type ProbeWay } from './path/way.ts';
 
 type Raw = typeof import('raw-socket');
 
@@ -15,14 +16,35 @@ const headerBytes = 8;
 const types = { 4: { request: 8, reply: 0 }, 6: { request: 128, reply: 129 } } as const;
 type Family = keyof typeof types;
 
+/**
+ * Packets leave whole or not at all, whatever the kernel believes of the path (ip(7), ipv6(7): IP_MTU_DISCOVER and
+ * IPV6_MTU_DISCOVER = PROBE, IPV6_DONTFRAG).
+ */
+const dontFragment = {
+  4: [[0, 10, 3]],
+  6: [
+    [41, 23, 3],
+    [41, 62, 1],
+  ],
+} as const;
+
 interface Probe {
   readonly nonce: Buffer;
   readonly answered: () => void;
 }
 
-/** An ICMP echo message of either family, checksum not set (RFC 792, RFC 4443: the layout is the same). */
-export function echoRequest(family: Family, id: number, sequence: number, nonce: Buffer): Buffer {
-  const message = Buffer.alloc(headerBytes + nonceBytes);
+/**
+ * An ICMP echo message of either family, checksum not set (RFC 792, RFC 4443: the layout is the same).
+ * @param bytes of the message; what the nonce leaves is zeros
+ */
+export function echoRequest(
+  family: Family,
+  id: number,
+  sequence: number,
+  nonce: Buffer,
+  bytes = headerBytes + nonceBytes,
+): Buffer {
+  const message = Buffer.alloc(Math.max(bytes, headerBytes + nonceBytes));
   message.writeUInt8(types[family].request, 0);
   message.writeUInt16BE(id, 4);
   message.writeUInt16BE(sequence, 6);
@@ -42,13 +64,16 @@ export function parseEchoReply(family: Family, packet: Buffer): { id: number; no
  * Asks hosts for an ICMP echo. A socket is open only while something is asked: it hears every ICMP message that the host
  * gets, those for others too, and an idle agent shall not wake for them.
  */
-export class HostProbe {
+export class HostProbe implements ProbeWay {
+  readonly name = 'icmp';
   readonly #log: Log;
   // Tells our replies from those to other programs cheaply; the nonce tells them for certain.
   readonly #id = randomBytes(2).readUInt16BE();
   readonly #probes = new Map<string, Probe>();
   readonly #sockets = new Map<Family, { socket: Socket; users: number }>();
   #raw: Promise<Raw | null> | null = null;
+  /** The same, once it is loaded. */
+  #loaded: Raw | null = null;
   #sequence = 0;
 
   constructor(log: Log) {
@@ -83,13 +108,44 @@ export class HostProbe {
     }
   }
 
-  #send(raw: Raw, socket: Socket, family: Family, address: string, nonce: Buffer): void {
+  /** Loads what `send` needs: without it, or without the right, nothing is ever sent or heard. */
+  async load(): Promise<void> {
+    this.#raw ??= this.#load();
+    await this.#raw;
+  }
+
+  /** Sends one echo request in a packet of that size, not to be fragmented. */
+  send({ address }: ProbeTarget, bytes: number, heard: (what: 'answer' | 'refused') => void): () => void {
+    const raw = this.#loaded;
+    const family = isIPv6(address) ? 6 : 4;
+    const socket = raw === null || this.#probes.size >= maxProbes ? null : this.#open(raw, family);
+    if (raw === null || socket === null) return () => {};
+    const nonce = randomBytes(nonceBytes);
+    const key = nonce.toString('hex');
+    this.#probes.set(key, { nonce, answered: () => heard('answer') });
+    this.#send(raw, socket, family, address, nonce, bytes - ipHeaderBytes[family], (error) => {
+      if (error?.message === 'Message too long') heard('refused');
+    });
+    return () => {
+      if (this.#probes.delete(key)) this.#close(family);
+    };
+  }
+
+  #send(
+    raw: Raw,
+    socket: Socket,
+    family: Family,
+    address: string,
+    nonce: Buffer,
+    bytes?: number,
+    after: (error: Error | null) => void = () => {},
+  ): void {
     this.#sequence = (this.#sequence + 1) & 0xffff;
-    const message = echoRequest(family, this.#id, this.#sequence, nonce);
+    const message = echoRequest(family, this.#id, this.#sequence, nonce, bytes);
     // The kernel does it for ICMPv6, whose checksum covers addresses that only it knows.
     if (family === 4) raw.writeChecksum(message, 2, raw.createChecksum(message));
     // No route, no neighbour: the host does not answer, which is what was asked.
-    socket.send(message, 0, message.length, address, () => {});
+    socket.send(message, 0, message.length, address, after);
   }
 
   #open(raw: Raw, family: Family): Socket | null {
@@ -103,6 +159,7 @@ export class HostProbe {
         protocol: family === 4 ? raw.Protocol.ICMP : raw.Protocol.ICMPv6,
         addressFamily: family === 4 ? raw.AddressFamily.IPv4 : raw.AddressFamily.IPv6,
       });
+      for (const [level, option, value] of dontFragment[family]) socket.setOption(level, option, value);
       socket.on('message', (packet) => this.#read(family, packet));
       socket.on('error', (error) => this.#log.debug({ err: error }, 'ICMP socket'));
       this.#sockets.set(family, { socket, users: 1 });
@@ -131,7 +188,8 @@ export class HostProbe {
   async #load(): Promise<Raw | null> {
     try {
       const module = (await import('raw-socket')) as Raw & { default?: Raw };
-      return module.default ?? module;
+      this.#loaded = module.default ?? module;
+      return this.#loaded;
     } catch (error) {
       this.#cannot(error);
       return null;
@@ -140,9 +198,11 @@ export class HostProbe {
 
   #cannot(error: unknown): void {
     this.#raw = Promise.resolve(null);
+    this.#loaded = null;
     this.#log.warn(
       { err: error },
-      'no ICMP echo from here: a host that is down is told from a busy agent by its TCP port alone',
+      'no ICMP echo from here: a host that is down is told from a busy agent by its TCP port alone, and path MTUs are \
+measured by UDP alone',
     );
   }
 }

@@ -10,6 +10,8 @@ declare module 'raw-socket' {
       address: string,
       after: (error: Error | null, bytes: number) => void,
     ): void;
+    /** @throws Error with the words of strerror(3) */
+    setOption(level: number, option: number, value: number): void;
     close(): void;
   }
 

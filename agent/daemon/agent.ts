@@ -31,6 +31,7 @@ import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import type { Logger } from './log.ts';
+import { NetworkMtus } from './network-mtus.ts';
 import { Planner } from './planner.ts';
 import { fileRoots, SandboxFiles } from './sandbox-files.ts';
 import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
@@ -59,6 +60,7 @@ export class Agent {
   readonly dataPlane: DataPlane;
   readonly #planner: Planner;
   readonly #hostProbe: HostProbe;
+  readonly mtus: NetworkMtus;
   readonly #hostResolver: HostResolverFollower;
   readonly #log: Logger;
   readonly #store: Store;
@@ -81,6 +83,13 @@ export class Agent {
     this.gateway = new Gateway(init.store, init.config.gatewaySubnet);
     this.dataPlane = new DataPlane({ log: init.log, runDir: init.config.runDir, drift: init.config.drift });
     this.#hostProbe = new HostProbe(init.log);
+    this.mtus = new NetworkMtus({
+      hostProbe: this.#hostProbe,
+      log: init.log,
+      gossipPort: init.config.gossipPort,
+      intervalMs: init.config.mtuProbeMs,
+      changed: () => this.#planner.wake(),
+    });
     this.files = new SandboxFiles({
       roots: fileRoots(init.config.runDir),
       defaults: init.config.resolver,
@@ -103,6 +112,7 @@ export class Agent {
         sandboxes: this.sandboxes.present(),
         gateway: this.gateway.address,
         underlayMtu: this.#underlayMtu,
+        mtus: this.mtus.mtus(),
       }),
     });
     this.sandboxes = new Sandboxes({
@@ -154,7 +164,7 @@ export class Agent {
   warnings(): string[] {
     const { problem } = this.#hostResolver;
     const ofFiles = problem === '' ? this.files.warnings() : [problem, ...this.files.warnings()];
-    return [...this.#warnings.values(), ...this.#planner.objections, ...ofFiles];
+    return [...this.#warnings.values(), ...this.#planner.objections, ...ofFiles, ...this.mtus.warnings()];
   }
 
   /** Goes on where the last run stopped; the kernel is adopted, not made again. */
@@ -171,13 +181,15 @@ export class Agent {
       await this.#activate(membership);
       this.#background.later(0, () => this.#ensureIngress());
     }
-    this.#background.every(watchHostMs, () => this.#lookAtHost());
+    const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
+    this.#background.every(lookMs, () => this.#lookAtHost());
   }
 
   /** Ends the agent; forwarding goes on. */
   async stop(): Promise<void> {
     this.#background.stop();
     this.#hostResolver[Symbol.dispose]();
+    this.mtus.stop();
     // A join that is under way has a mesh that nobody else would end.
     await this.#becoming;
     await this.#membership?.stop();
@@ -285,6 +297,7 @@ export class Agent {
     this.#state = 'active';
     await this.gateway.choose();
     await this.#lookAtHost();
+    await this.mtus.start(membership.cluster);
     const { view } = membership.cluster;
     view.watch(({ networks }) => {
       this.#planner.wake();
@@ -301,6 +314,7 @@ export class Agent {
 
   async #deactivate(): Promise<void> {
     this.#membership = null;
+    this.mtus.stop();
     this.#warnings.clear();
     await this.sandboxes.clear();
     await this.gateway.forget();
@@ -352,6 +366,7 @@ export class Agent {
       return;
     }
     this.#warnings.delete('vtep');
+    this.mtus.setDevice(device.device, device.mtu);
     if (device.mtu !== this.#underlayMtu) {
       this.#log.info({ device: device.device, mtu: device.mtu }, 'underlay MTU');
       this.#underlayMtu = device.mtu;
@@ -372,6 +387,7 @@ export class Agent {
       joinPort: this.config.joinPort,
       pending: () => this.pending(),
       avoid: () => this.#avoid,
+      saying: (network) => this.mtus.saying(network),
       held: (network) => this.sandboxes.addressesOn(network),
       hostAnswers: (vtep, timeoutMs) => this.#hostProbe.answers(vtep, timeoutMs),
       onRemoved: () => this.#background.later(0, () => this.#removed()),

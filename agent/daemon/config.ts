@@ -59,6 +59,8 @@ const Config = z.strictObject({
   'dns-opts': list(parseOptions),
   /** Whether changes that others make to what Weft programmed are undone, or only listed. */
   drift: z.enum(['repair', 'observe']).default('repair'),
+  /** How often the path MTU to each other node is confirmed while the host sends, in seconds; ten times as long at rest. */
+  'mtu-probe-interval': z.number().min(0.1).max(3600).default(30),
   'log-level': z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   'log-format': z.enum(['json', 'pretty']).default('json'),
 });
@@ -81,6 +83,7 @@ export interface AgentConfig {
   /** Defaults for sandboxes. */
   readonly resolver: Resolver;
   readonly drift: Keys['drift'];
+  readonly mtuProbeMs: number;
   readonly logLevel: Keys['log-level'];
   readonly logFormat: Keys['log-format'];
 }
@@ -118,6 +121,7 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
       options: must(parseOptions(keys['dns-opts'])),
     },
     drift: keys.drift,
+    mtuProbeMs: keys['mtu-probe-interval'] * 1000,
     logLevel: keys['log-level'],
     logFormat: keys['log-format'],
   };
@@ -154,7 +158,7 @@ function fromEnvironment(environment: NodeJS.ProcessEnv): Partial<Keys> {
 
 /** A text of the environment as the file would have it; lists have commas. */
 function typed(key: string, text: string): unknown {
-  if (key.endsWith('-port') && /^\d+$/.test(text)) return Number(text);
+  if (/-(port|interval)$/.test(key) && /^\d+$/.test(text)) return Number(text);
   return /^dns(-|$)/.test(key) ? text.split(',') : text;
 }
 

@@ -92,8 +92,8 @@ export function makeHandlers(agent: Agent): Handlers {
       return {};
     },
 
-    nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(cluster(), id)),
-    nodeInspect: ({ ref }) => nodeReply(cluster(), findNode(cluster(), ref)),
+    nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(agent, cluster(), id)),
+    nodeInspect: ({ ref }) => nodeReply(agent, cluster(), findNode(cluster(), ref)),
     nodeUpdate: async ({ ref, body }) => ({
       Changed: await cluster().roleChange.set(findNode(cluster(), ref), body.Role),
     }),

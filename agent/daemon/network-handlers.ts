@@ -1,7 +1,7 @@
 import type { NetworkSpec } from '../../controlplane/networks.ts';
 import type { SubnetSpec } from '../../controlplane/subnet-spec.ts';
 import type { NetworkCreateRequest, NetworkUpdateRequest } from '../api/schema.ts';
-import { mtuOption } from '../plan.ts';
+import { mtuOption, mtuOptionShort } from '../mtu.ts';
 import type { Agent } from './agent.ts';
 import { invalid } from './api-error.ts';
 import type { Handlers } from './call.ts';
@@ -64,7 +64,7 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
 }
 
 /** Options that are understood; Docker's names. Any other is refused, so that none is silently without effect. */
-const knownOptions: readonly string[] = [mtuOption];
+const knownOptions: readonly string[] = [mtuOption, mtuOptionShort];
 
 function specOf(body: NetworkCreateRequest): NetworkSpec {
   const driver = body.Driver ?? 'overlay';
@@ -72,12 +72,14 @@ function specOf(body: NetworkCreateRequest): NetworkSpec {
     throw invalid(`network driver ${driver} is not supported`, 'leave --driver out, or use overlay');
   }
   if (body.EnableIPv6) throw invalid('IPv6 inside networks is not supported yet', 'create the network without --ipv6');
-  const options = body.Options ?? {};
-  for (const [key, value] of Object.entries(options)) {
+  const options: { [key: string]: string } = {};
+  for (const [key, value] of Object.entries(body.Options ?? {})) {
     if (!knownOptions.includes(key))
       throw invalid(`network option ${key} is not known`, `the options are ${knownOptions.join(', ')}`);
     const mtu = Number(value);
     if (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535) throw invalid(`${key}=${value}: want 576 to 65535 bytes`);
+    if (options[mtuOption] !== undefined) throw invalid(`the MTU is given twice, as ${knownOptions.join(' and ')}`);
+    options[mtuOption] = String(mtu);
   }
   return {
     ...subnetSpecOf(body.IPAM?.Config[0] ?? {}),

@@ -5,7 +5,7 @@ import { networkTopic } from '../../controlplane/tables/kinds.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { Network } from '../api/schema.ts';
-import { mtuOf } from '../plan.ts';
+import { chosenMtu, largestMtu } from '../mtu.ts';
 import type { Agent } from './agent.ts';
 import { invalid, notFound, RequestError } from './api-error.ts';
 import { hostnameOf, iso } from './replies.ts';
@@ -65,7 +65,8 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
     VNI: network.vni,
     Digest: cluster.interests.follows(network.id) ? cluster.tables.digest(networkTopic(network.id)) : '',
-    MTU: mtuOf(network, agent.underlayMtu, cluster.identity.vtep),
+    MTU: agent.mtus.of(network)?.mtu ?? chosenMtu(network) ?? largestMtu(agent.underlayMtu, cluster.identity.vtep),
+    MTUWhy: agent.mtus.why(network),
     Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
     Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),
   };

@@ -38,7 +38,7 @@ export async function driftReply(agent: Agent, signal: AbortSignal, repaired: nu
 
 export const hostnameOf = (cluster: Cluster, id: NodeId): string => cluster.view.nodes.get(id)?.hostname ?? id;
 
-export function nodeReply(cluster: Cluster, id: NodeId): Node {
+export function nodeReply(agent: Agent, cluster: Cluster, id: NodeId): Node {
   const node = cluster.view.nodes.get(id);
   if (node === undefined) throw notFound('node', id);
   const self = id === cluster.self;
@@ -57,11 +57,19 @@ export function nodeReply(cluster: Cluster, id: NodeId): Node {
     Self: self,
     ManagerStatus: managerStatusOf(cluster, id),
     DataPathAddr: node.vtep,
+    PathMTU: pathReply(agent, id),
     GossipAddrs: node.gossip,
     EngineVersion: node.version,
     CreatedAt: iso(node.createdMs),
     Endpoints: known ? endpoints : null,
   };
+}
+
+function pathReply(agent: Agent, id: NodeId): Node['PathMTU'] {
+  const path = agent.mtus.path(id);
+  if (path === null) return null;
+  const { mtu, way, measuredMs, silent } = path;
+  return { Bytes: mtu, By: way, MeasuredAt: measuredMs === 0 ? '' : iso(measuredMs), Answers: !silent };
 }
 
 function managerStatusOf(cluster: Cluster, id: NodeId): Node['ManagerStatus'] {
@@ -98,6 +106,7 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
       Status: health.status,
       StatusSince: iso(health.sinceMs),
       StatusMessage: health.why,
+      PathMTU: agent.mtus.path(id)?.mtu ?? null,
       RTTMilliseconds: health.rttMs === null ? null : Math.round(health.rttMs * 1000) / 1000,
       LastError: failure?.error ?? '',
       LastErrorAt: failure === null ? '' : iso(failure.atMs),

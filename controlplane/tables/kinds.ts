@@ -50,6 +50,9 @@ const timestamp = z.tuple([count, count.max(maxCounter)]);
 const nodeId = z.string().refine((value) => parseNodeId(value) !== null, 'not a node id');
 const name = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, 'not a name');
 
+/** Smallest MTU that a network has for its paths' sake. */
+export const leastMtu = 1280;
+
 /** `node`: how the owner is reached. Its VTEP is an attribute; its identity is the key that signs the record. */
 export const NodeValue = z.object({
   hostname: text(253),
@@ -192,7 +195,15 @@ export const RemovedValue = z.object({ stamp: timestamp });
 export const RoleValue = z.object({ stamp: timestamp, role: z.enum(['worker', 'manager']) });
 
 /** `on/<network id>`: the owner takes part in that network, and wants to know all of its topic. */
-export const OnValue = z.object({});
+export const OnValue = z.object({
+  /**
+   * The largest packet, bytes, that the owner can send to all others on the network, once it is in a tunnel. No smaller than
+   * what IPv6 asks of a link (RFC 8200): who lies shall not make a network useless for all.
+   */
+  mtu: z.int().min(leastMtu).max(65_535).optional(),
+  /** Where the path to one of them is what sets it: to whom. */
+  peer: nodeId.optional(),
+});
 
 /** `ep/<endpoint id>` in the topic of its network. Its VTEP is that of its owner. */
 export const EndpointValue = z.object({
@@ -228,6 +239,7 @@ export type NodeValue = z.infer<typeof NodeValue>;
 export type ClusterValue = z.infer<typeof ClusterValue>;
 export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
+export type OnValue = z.infer<typeof OnValue>;
 export type RoleValue = z.infer<typeof RoleValue>;
 export type LimitedTokenValue = z.infer<typeof LimitedTokenValue>;
 export type JoinUseValue = z.infer<typeof JoinUseValue>;

@@ -12,6 +12,7 @@ import {
   type NetworkValue,
   type NodeValue,
   networkOfTopic,
+  type OnValue,
   type RangeValue,
   type SubnetValue,
   type TokenValue,
@@ -41,7 +42,7 @@ export interface Touched {
   readonly networks: boolean;
   readonly endpoints: ReadonlySet<NetworkId>;
   readonly rings: ReadonlySet<RingId>;
-  /** Networks that a node came to be on, or is on no more. */
+  /** Networks that a node came to be on, is on no more, or says another MTU of. */
   readonly on: ReadonlySet<NetworkId>;
   readonly removed: readonly NodeId[];
   /** Decisions on roles changed. */
@@ -72,7 +73,7 @@ export class View {
   /** Removed node -> writer and ballot -> what was promised. */
   readonly #fences = new Map<NodeId, Map<string, FenceValue & { readonly by: NodeId; readonly settled: boolean }>>();
   readonly #roleOf: (node: NodeId) => Role | null;
-  readonly #on = new Map<NetworkId, Map<NodeId, true>>();
+  readonly #on = new Map<NetworkId, Map<NodeId, OnValue>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
   readonly #clock: HybridClock;
@@ -185,6 +186,11 @@ export class View {
     return new Set(this.#on.get(network)?.keys());
   }
 
+  /** The same, with what each of them says of its part in it. */
+  sayingOn(network: NetworkId): ReadonlyMap<NodeId, OnValue> {
+    return this.#on.get(network) ?? new Map();
+  }
+
   custody(ring: RingId): Custody {
     return this.ownership.custody(ring);
   }
@@ -266,7 +272,7 @@ export class View {
         this.#observe(owner, key, value as Stamped | null);
       } else if (prefix === 'on') {
         const network = first as NetworkId;
-        setIn(this.#on, network, owner, value === null ? null : true);
+        setIn(this.#on, network, owner, value as OnValue | null);
         on.add(network);
       } else if (prefix === 'keys') {
         if (value === null) this.holdings.delete(owner);

@@ -42,7 +42,11 @@ test('libp2p is imported by the mesh only', () => {
 });
 
 test('one file opens netlink sockets, one raw sockets, one runs ip and nft, one opens the store', () => {
-  assert.deepEqual(importersOf(/^koffi$/), ['agent/daemon/libc.ts', 'dataplane/rtnetlink/libc.ts']);
+  assert.deepEqual(importersOf(/^koffi$/), [
+    'agent/daemon/libc.ts',
+    'dataplane/path/udp-socket.ts',
+    'dataplane/rtnetlink/libc.ts',
+  ]);
   assert.deepEqual(importersOf(/^execa$/), ['dataplane/run.ts']);
   assert.deepEqual(importersOf(/^raw-socket$/), ['dataplane/probe.ts']);
   assert.deepEqual(importersOf(/^lmdb$/), ['controlplane/store.ts']);

@@ -69,6 +69,8 @@ export const Network = z.strictObject({
   Peers: z.array(z.strictObject({ Name: z.string(), IP: z.string() })),
   VNI: z.int(),
   MTU: z.int(),
+  /** What makes the MTU another than this host's device leaves; empty for nothing. */
+  MTUWhy: z.string(),
   /** SHA-256, hex: nodes that show the same have the same records of the network; empty on a node that has them not. */
   Digest: z.string(),
   /** Endpoints on all hosts; null where a list shows a network that this worker does not follow. */

@@ -15,6 +15,19 @@ export const Node = z.strictObject({
   ManagerStatus: z.enum(['', 'reachable', 'unreachable', 'promoted']),
   /** VTEP. */
   DataPathAddr: z.string(),
+  /** The path from this node to its VTEP; null of itself, and of one with which it shares no network. */
+  PathMTU: z
+    .strictObject({
+      /** Largest IP packet; null while it is not known. */
+      Bytes: z.int().nullable(),
+      /** What it was measured by last. */
+      By: z.enum(['icmp', 'udp', '']),
+      /** Empty for never, since the start of this agent. */
+      MeasuredAt: isoTime.or(z.literal('')),
+      /** Whether anything was answered at the last look. */
+      Answers: z.boolean(),
+    })
+    .nullable(),
   /** `IP:PORT` gossip addresses. */
   GossipAddrs: z.array(z.string()),
   EngineVersion: z.string(),

@@ -26,6 +26,8 @@ export const Peer = z.strictObject({
   Address: z.string(),
   /** Smoothed round trip; null before the first. */
   RTTMilliseconds: z.number().nullable(),
+  /** Largest IP packet, bytes, that the path to its VTEP takes; null where that is not known. */
+  PathMTU: z.int().nullable(),
   /** Why the last dial that failed did, also when it is connected by now; empty when none did. */
   LastError: z.string(),
   LastErrorAt: isoTime,

@@ -40,7 +40,7 @@ function addCreate(parent: Command, session: Session): void {
     examples: [
       'weft network create frontend',
       'weft network create --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal backend',
-      'weft network create -o com.docker.network.driver.mtu=1400 --label team=shop frontend',
+      'weft network create -o mtu=1400 --label team=shop frontend',
     ],
   })
     .argument('<name>', 'name of the network')

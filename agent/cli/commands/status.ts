@@ -119,9 +119,21 @@ function peers({ Peers: all }: Status, nowMs: number): string {
     peer.State === 'none' ? '' : duration(nowMs - Date.parse(peer.Since)),
     peer.Address,
     peer.RTTMilliseconds === null ? '' : `${peer.RTTMilliseconds.toFixed(1)} ms`,
+    peer.PathMTU === null ? '' : String(peer.PathMTU),
     peer.State === 'connected' ? '' : relative(peer.NextRetry, nowMs),
     peer.LastError === '' ? '' : `${peer.LastError} (${relative(peer.LastErrorAt, nowMs)})`,
   ]);
-  const header = ['PEER', 'STATUS', 'SINCE', 'CONNECTION', 'FOR', 'ADDRESS', 'RTT', 'NEXT TRY', 'LAST ERROR'];
+  const header = [
+    'PEER',
+    'STATUS',
+    'SINCE',
+    'CONNECTION',
+    'FOR',
+    'ADDRESS',
+    'RTT',
+    'PATH MTU',
+    'NEXT TRY',
+    'LAST ERROR',
+  ];
   return `\n${table(header, rows)}`;
 }

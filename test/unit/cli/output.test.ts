@@ -65,9 +65,9 @@ Lag:          p50 ≤ 10 ms, p99 ≤ 25 ms, max 1.6 s, of 200 records
 Kernel:       failed, 1 pending, 1 failed, 2 repairs since start
 Gateway:      docker_gwbridge, 172.18.0.0/16
 
-PEER    STATUS                   SINCE            CONNECTION   FOR              ADDRESS           RTT      NEXT TRY       LAST ERROR
-beta    alive                    2 minutes ago    outbound     About a minute   192.0.2.11:7946   0.4 ms                  connect EHOSTUNREACH (About a minute ago)
-gamma   suspended (agent down)   10 seconds ago   waiting      10 seconds       192.0.2.12:7946            in 4 seconds   connect ECONNREFUSED (3 seconds ago)
+PEER    STATUS                   SINCE            CONNECTION   FOR              ADDRESS           RTT      PATH MTU   NEXT TRY       LAST ERROR
+beta    alive                    2 minutes ago    outbound     About a minute   192.0.2.11:7946   0.4 ms   1500                      connect EHOSTUNREACH (About a minute ago)
+gamma   suspended (agent down)   10 seconds ago   waiting      10 seconds       192.0.2.12:7946                       in 4 seconds   connect ECONNREFUSED (3 seconds ago)
 
 Not in the kernel:
   fdb 02:42:0a:00:01:03 on wf-4097: File exists; retrying in 400 ms

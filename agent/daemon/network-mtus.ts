@@ -1,0 +1,257 @@
+import type { Cluster } from '../../controlplane/cluster.ts';
+import type { NetworkId, NodeId } from '../../controlplane/ids.ts';
+import { parseHostPort } from '../../controlplane/mesh/address.ts';
+import { leastMtu, type OnValue } from '../../controlplane/tables/kinds.ts';
+import type { Network } from '../../controlplane/tables/view.ts';
+import { type Path, PathProber } from '../../dataplane/path/prober.ts';
+import { UdpProbe } from '../../dataplane/path/udp.ts';
+import type { ProbeTarget } from '../../dataplane/path/way.ts';
+import type { HostProbe } from '../../dataplane/probe.ts';
+import { sentBytes } from '../../dataplane/sent-bytes.ts';
+import { must, parseIp } from '../../dataplane/values.ts';
+import { largestMtu, mtuWarning, type NetworkMtu, needOf, networkMtu, overheadOf } from '../mtu.ts';
+import type { Logger } from './log.ts';
+
+export interface NetworkMtusInit {
+  readonly hostProbe: HostProbe;
+  readonly log: Logger;
+  readonly gossipPort: number;
+  readonly intervalMs: number;
+  /** The MTU of a network is another one. */
+  readonly changed: () => void;
+}
+
+/** While the node is a member. */
+interface Run {
+  readonly cluster: Cluster;
+  readonly udp: UdpProbe;
+  readonly prober: PathProber;
+  readonly unwatch: readonly (() => void)[];
+}
+
+/**
+ * Follows the MTU of each network: measures the paths to the nodes that this one shares a network with, says in the tables
+ * what it can send to them, and takes the least of what all say.
+ */
+export class NetworkMtus {
+  readonly #init: NetworkMtusInit;
+  #run: Run | null = null;
+  #device: { readonly name: string; readonly mtu: number } | null = null;
+  #scheduled = false;
+  #udpProblem = '';
+  /** Of the networks that this node is on. */
+  #current: ReadonlyMap<NetworkId, NetworkMtu> = new Map();
+  /** Addresses of members, who may ask. */
+  #addresses: ReadonlySet<string> = new Set();
+
+  constructor(init: NetworkMtusInit) {
+    this.#init = init;
+  }
+
+  /** Begins when the node has become a member, and its device is known. */
+  async start(cluster: Cluster): Promise<void> {
+    const { log, hostProbe, gossipPort, intervalMs } = this.#init;
+    const address = must(parseIp(cluster.identity.vtep));
+    const udp = new UdpProbe({ log, address, port: gossipPort, mayAsk: (from) => this.#addresses.has(from) });
+    await hostProbe.load();
+    const prober = new PathProber({
+      log,
+      ways: [hostProbe, udp],
+      intervalMs,
+      sentBytes: () => (this.#device === null ? null : sentBytes(this.#device.name)),
+      changed: (id) => this.#pathChanged(id as NodeId),
+    });
+    const unwatch = [
+      cluster.view.watch(({ nodes, networks, on }) => {
+        if (nodes || networks || on.size > 0) this.#schedule();
+      }),
+      cluster.liveness.watch((peer) => {
+        if (prober.path(peer)?.silent === true && cluster.liveness.stateOf(peer).status === 'alive') prober.look(peer);
+      }),
+    ];
+    this.#run = { cluster, udp, prober, unwatch };
+    this.#openUdp();
+    if (this.#device !== null) prober.setDeviceMtu(this.#device.mtu);
+    this.#refresh();
+  }
+
+  stop(): void {
+    for (const end of this.#run?.unwatch ?? []) end();
+    this.#run?.prober[Symbol.dispose]();
+    this.#run?.udp[Symbol.dispose]();
+    this.#run = null;
+    this.#current = new Map();
+  }
+
+  /** The device that carries the VTEP, each time that it was looked at. */
+  setDevice(name: string, mtu: number): void {
+    this.#openUdp();
+    if (this.#device?.name === name && this.#device.mtu === mtu) return;
+    this.#device = { name, mtu };
+    this.#run?.prober.setDeviceMtu(mtu);
+    this.#schedule();
+  }
+
+  /** What this node says of its part in a network; null while it does not know. */
+  saying(network: NetworkId): OnValue | null {
+    return this.#run === null || this.#device === null ? null : this.#needOf(this.#run, this.#device.mtu, network);
+  }
+
+  /** Of the networks that this node is on. */
+  mtus(): ReadonlyMap<NetworkId, number> {
+    return new Map([...this.#current].map(([id, { mtu }]) => [id, mtu]));
+  }
+
+  of(network: Network): NetworkMtu | null {
+    const known = this.#current.get(network.id);
+    if (known !== undefined) return known;
+    return this.#run === null || this.#device === null ? null : this.#mtuOf(this.#run, this.#device.mtu, network);
+  }
+
+  path(node: NodeId): Path | null {
+    return this.#run?.prober.path(node) ?? null;
+  }
+
+  /** Why the network has the MTU it has; '' when that follows from this host's device alone. */
+  why(network: Network): string {
+    const { cluster } = this.#run ?? {};
+    const found = this.of(network);
+    if (cluster === undefined || found === null || this.#device === null) return '';
+    const { vtep } = cluster.identity;
+    const nameOf = (node: NodeId): string => cluster.view.nodes.get(node)?.hostname ?? node;
+    return mtuWarning(network.name, found, { largest: largestMtu(this.#device.mtu, vtep), vtep, nameOf }) ?? '';
+  }
+
+  warnings(): string[] {
+    const run = this.#run;
+    if (run === null) return [];
+    const { view, liveness, identity } = run.cluster;
+    const lines = [...this.#current.keys()].flatMap((id) => {
+      const network = view.networks.get(id);
+      return network === undefined ? [] : this.why(network);
+    });
+    const unmeasured: string[] = [];
+    for (const [id, { hostname }] of view.nodes) {
+      const path = run.prober.path(id);
+      if (path === null) continue;
+      if (path.silent && path.measuredMs === 0 && !liveness.isSuspended(id)) unmeasured.push(hostname);
+      if (path.mtu !== null && path.mtu < leastMtu + overheadOf(identity.vtep)) {
+        lines.push(
+          `path to ${hostname} takes ${path.mtu} bytes: no network has an MTU below ${leastMtu}, and what is larger is sent \
+in fragments, or lost`,
+        );
+      }
+    }
+    if (unmeasured.length > 0) {
+      const named = `${unmeasured.slice(0, 3).join(', ')}${unmeasured.length > 3 ? ` and ${unmeasured.length - 3} more` : ''}`;
+      lines.push(
+        `path MTU to ${named} cannot be measured: neither ICMP echo nor UDP at the gossip port is answered; packets are as \
+large as the devices at both ends take`,
+      );
+    }
+    return [...lines, this.#udpProblem].filter((line) => line !== '');
+  }
+
+  #openUdp(): void {
+    const udp = this.#run?.udp;
+    if (udp === undefined || udp.isOpen) return;
+    try {
+      udp.open();
+      this.#udpProblem = '';
+    } catch (error) {
+      const problem = `${(error as Error).message}: path MTUs are measured by ICMP echo alone`;
+      if (problem !== this.#udpProblem) this.#init.log.warn({ err: error }, problem);
+      this.#udpProblem = problem;
+    }
+  }
+
+  #pathChanged(node: NodeId): void {
+    const run = this.#run;
+    if (run === null) return;
+    const { mtu, way, silent } = run.prober.path(node) ?? {};
+    const peer = run.cluster.view.nodes.get(node)?.hostname ?? node;
+    const text = silent ? `path to ${peer} cannot be measured for now` : `path MTU to ${peer} is ${mtu}`;
+    this.#init.log.info({ peer, mtu, way }, text);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#refresh();
+    });
+  }
+
+  /** Whom to measure, what to say, and what follows for each network. */
+  #refresh(): void {
+    const run = this.#run;
+    if (run === null || this.#device === null) return;
+    const { view, interests, self } = run.cluster;
+    this.#addresses = addressesOf(run.cluster);
+    const mine = [...view.networks.values()].filter(({ id }) => view.sayingOn(id).has(self));
+    const earlier = new Map<string, number>();
+    for (const { id } of mine) {
+      const { mtu, peer } = view.sayingOn(id).get(self) ?? {};
+      if (mtu !== undefined && peer !== undefined) earlier.set(peer, mtu + overheadOf(run.cluster.identity.vtep));
+    }
+    run.prober.set(targetsOf(run.cluster, mine), (id) => earlier.get(id) ?? null);
+    // Changes the tables where this node has something else to say, and with them the view.
+    interests.refresh();
+    const { mtu: deviceMtu } = this.#device;
+    const next = new Map(mine.map((network) => [network.id, this.#mtuOf(run, deviceMtu, network)]));
+    const before = this.#current;
+    this.#current = next;
+    let changed = false;
+    for (const network of mine) {
+      const mtu = next.get(network.id)?.mtu;
+      const was = before.get(network.id)?.mtu;
+      if (mtu === was) continue;
+      changed = true;
+      const why = this.why(network);
+      if (why !== '') this.#init.log.warn({ network: network.name, mtu, was }, why);
+      else this.#init.log.info({ network: network.name, mtu, was }, `network ${network.name}: MTU ${mtu}`);
+    }
+    if (changed) this.#init.changed();
+  }
+
+  #needOf(run: Run, deviceMtu: number, network: NetworkId): OnValue & { mtu: number } {
+    const { self, view, identity } = run.cluster;
+    const others = [...view.sayingOn(network).keys()].filter((node) => node !== self);
+    const pathMtu = (node: NodeId): number | null => run.prober.path(node)?.mtu ?? null;
+    return needOf(others, { vtep: identity.vtep, deviceMtu, pathMtu });
+  }
+
+  #mtuOf(run: Run, deviceMtu: number, network: Network): NetworkMtu {
+    const { self, view, identity } = run.cluster;
+    const own = this.#needOf(run, deviceMtu, network.id);
+    return networkMtu(network, self, own, view.sayingOn(network.id), largestMtu(deviceMtu, identity.vtep));
+  }
+}
+
+/** Other nodes that are on one of the networks, and where their agents answer; those of this node's family. */
+function targetsOf({ view, self, identity }: Cluster, networks: readonly Network[]): Map<string, ProbeTarget> {
+  const targets = new Map<string, ProbeTarget>();
+  for (const { id } of networks) {
+    for (const node of view.sayingOn(id).keys()) {
+      const place = node === self || targets.has(node) ? undefined : view.nodes.get(node);
+      if (place === undefined || place.vtep.includes(':') !== identity.vtep.includes(':')) continue;
+      const port = parseHostPort(place.gossip[0] ?? '')?.port;
+      if (port !== undefined && place.vtep !== identity.vtep) targets.set(node, { address: place.vtep, port });
+    }
+  }
+  return targets;
+}
+
+function addressesOf({ view }: Cluster): Set<string> {
+  const addresses = new Set<string>();
+  for (const { vtep, gossip } of view.nodes.values()) {
+    addresses.add(vtep);
+    for (const each of gossip) {
+      const host = parseHostPort(each)?.host;
+      if (host !== undefined) addresses.add(host);
+    }
+  }
+  return addresses;
+}
