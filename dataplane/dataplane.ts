@@ -198,8 +198,9 @@ export class DataPlane implements AsyncDisposable {
     const applied = this.#applied ? objectsOf(this.#applied.desired) : new Map<string, readonly string[]>();
     const wanted = this.#wanted ? objectsOf(this.#wanted.desired) : applied;
     for (const [object, needs] of wanted) {
-      if (applied.has(object)) statuses.set(object, this.#failures.statusOf(object, needs, toWallMs));
-      else statuses.set(object, { state: 'pending', why: this.#listFailure?.error.message ?? 'not applied yet' });
+      const unknown = this.#listFailure?.error.message ?? (applied.has(object) ? null : 'not applied yet');
+      if (unknown === null) statuses.set(object, this.#failures.statusOf(object, needs, toWallMs));
+      else statuses.set(object, { state: 'pending', why: unknown });
     }
     for (const object of this.#failures.objects()) {
       if (!statuses.has(object)) statuses.set(object, this.#failures.statusOf(object, [], toWallMs));

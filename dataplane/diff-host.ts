@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto';
 import type { Desired, DesiredBridge } from './desired.ts';
 import type { Draft } from './diff.ts';
 import { diffTable } from './diff-tables.ts';
-import { isOurHostDevice, OUR_ALIAS } from './names.ts';
+import { hostBridgeMac, isOurHostBridge, OUR_ALIAS } from './names.ts';
 import { bridgeObject, RULES_OBJECT } from './objects.ts';
 import { type GuardedBridge, type PublishedTo, rulesFor } from './rules.ts';
-import { addressOf, isIpv6, type Mac, must, parseCidr, parseMac } from './values.ts';
+import { addressOf, isIpv6, must, parseCidr } from './values.ts';
 
 /**
  * The bridges of the host, their addresses, the rules around them, and the host's forwarding. Returns whether there are to
@@ -21,7 +20,7 @@ export function diffHost(draft: Draft, desired: Desired): boolean {
 /** The bridge is, or will be, one that we made. */
 function isOurs({ observed: { host } }: Draft, { name }: DesiredBridge): boolean {
   const there = host.devices.get(name);
-  return !there || there.alias === OUR_ALIAS || isOurHostDevice(name);
+  return !there || isOurHostBridge(name, there);
 }
 
 function isInTheWay(draft: Draft, bridge: DesiredBridge): boolean {
@@ -83,7 +82,7 @@ function diffBridge(draft: Draft, bridge: DesiredBridge, published: boolean): vo
   const ours = isOurs(draft, bridge);
   const addresses = host.addresses.get(name) ?? new Set();
   if (!there) {
-    const mac = bridgeMac(name);
+    const mac = hostBridgeMac(name);
     draft.step('host', object, 'missing', { kind: 'bridge-add', where: null, name, mtu: null, mac }, needs);
   }
   if (ours && there?.alias !== OUR_ALIAS) {
@@ -109,13 +108,4 @@ function diffBridge(draft: Draft, bridge: DesiredBridge, published: boolean): vo
   if (!there?.up) {
     draft.step('host', object, 'is down', { kind: 'device-set', where: null, name, set: { up: true } }, needs);
   }
-}
-
-/**
- * The same every time: a bridge that is made again must answer to what the containers have in their ARP caches. Locally
- * administered, and no frame with it leaves the host.
- */
-function bridgeMac(name: string): Mac {
-  const hex = createHash('sha256').update(name).digest('hex');
-  return must(parseMac(['02', '77', ...[0, 2, 4, 6].map((at) => hex.slice(at, at + 2))].join(':')));
 }

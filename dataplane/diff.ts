@@ -7,9 +7,8 @@ import { guardFor } from './guard.ts';
 import {
   bridgeName,
   hostPortName,
-  isOurHostDevice,
+  isOurHostBridge,
   isOwnedNetns,
-  OUR_ALIAS,
   OVERLAY_NETNS,
   OWNED_NETNS_PREFIX,
   overlayPortName,
@@ -151,8 +150,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
     }
   }
   for (const [name, device] of host.devices) {
-    if (wanted.has(name) || device.kind !== 'bridge') continue;
-    if (device.alias !== OUR_ALIAS && !isOurHostDevice(name)) continue;
+    if (wanted.has(name) || !isOurHostBridge(name, device)) continue;
     draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: null, name });
   }
   const tables = new Set<OurTable>();

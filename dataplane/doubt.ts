@@ -1,4 +1,4 @@
-import { isOurHostDevice, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
+import { isOurHostBridge, isOurHostDevice, OVERLAY_NETNS, parseOurName } from './names.ts';
 import type { Observed, ObservedDevice } from './observed.ts';
 import type { BridgePortAttributes, VxlanAttributes } from './rtnetlink/links.ts';
 import type { Where } from './steps.ts';
@@ -132,7 +132,7 @@ function ofDevice(known: Observed, where: Where, name: string, device: ObservedD
   if (device === null) return there ? `${name} has gone` : null;
   if (!there) {
     // In the overlays' namespace all is ours or in our way; of the host's devices those that look like ours.
-    const ours = where !== null || isOurHostDevice(name) || device.alias === OUR_ALIAS;
+    const ours = where !== null || isOurHostDevice(name) || isOurHostBridge(name, device);
     return ours && devicesIn(known, where) ? `${name} is new` : null;
   }
   const fields = (['kind', 'mtu', 'mac', 'up', 'alias', 'master'] as const).filter(

@@ -1,4 +1,14 @@
-import { type IfName, must, type NetnsPath, parseIfName, parseNetnsPath, type Vni } from './values.ts';
+import { createHash } from 'node:crypto';
+import {
+  type IfName,
+  type Mac,
+  must,
+  type NetnsPath,
+  parseIfName,
+  parseMac,
+  parseNetnsPath,
+  type Vni,
+} from './values.ts';
 
 // Names are a function of ids, so that a restarted agent finds its devices without any state of its own. Longest is
 // 14 characters of the 15 that IFNAMSIZ leaves (linux/if.h).
@@ -13,6 +23,8 @@ export const OVERLAY_NETNS: NetnsPath = must(parseNetnsPath(`${NETNS_DIR}/weft`)
 export const OWNED_NETNS_PREFIX = `${NETNS_DIR}/weft-`;
 /** `ip link … alias` of a device of the host that we made under a name not our own, and may therefore remove. */
 export const OUR_ALIAS = 'weft';
+/** Begins the MAC of each bridge that we make in the host's namespace. Locally administered; no frame with it leaves the host. */
+const OUR_BRIDGE_MAC = '02:77';
 
 const ENDPOINT_HEX = 12;
 const NETWORK_DIGITS = 12;
@@ -71,4 +83,21 @@ export function isOwnedNetns(path: string): boolean {
 export function isOurHostDevice(name: string): boolean {
   const kind = parseOurName(name)?.kind;
   return kind === 'hostPort' || kind === 'hostBridge';
+}
+
+/** MAC of a bridge of the host. The same every time: one that is made again must answer to what containers have in their ARP caches. */
+export function hostBridgeMac(name: string): Mac {
+  const hex = createHash('sha256').update(name).digest('hex');
+  return must(parseMac([OUR_BRIDGE_MAC, ...[0, 2, 4, 6].map((at) => hex.slice(at, at + 2))].join(':')));
+}
+
+/**
+ * True when we made this bridge of the host. The mark comes a moment after the device, and who is killed in that moment
+ * finds a bridge without; the MAC is there from the first.
+ */
+export function isOurHostBridge(
+  name: string,
+  { kind, alias, mac }: { kind: string; alias: string; mac: string },
+): boolean {
+  return kind === 'bridge' && (alias === OUR_ALIAS || isOurHostDevice(name) || mac === hostBridgeMac(name));
 }

@@ -2,7 +2,7 @@ import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Desired } from './desired.ts';
 import { elementText } from './elements.ts';
-import { isOurHostDevice, isOwnedNetns, NETNS_DIR, OUR_ALIAS, OVERLAY_NETNS, parseOurName } from './names.ts';
+import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from './names.ts';
 import {
   emptyObserved,
   type NetnsState,
@@ -87,7 +87,7 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   const links = await listLinks(socket);
   const wanted = new Set<string>(desired.bridges.map(({ name }) => name));
   for (const link of links.values()) {
-    const ours = isOurHostDevice(link.name) || (link.kind === 'bridge' && link.alias === OUR_ALIAS);
+    const ours = isOurHostDevice(link.name) || isOurHostBridge(link.name, link);
     if (ours || wanted.has(link.name)) host.devices.set(link.name, toDevice(link, links));
   }
   const bridges = [...host.devices].filter(([, { kind }]) => kind === 'bridge').map(([name]) => name);

@@ -4,8 +4,9 @@ import { DataPlane } from '../../../dataplane/dataplane.ts';
 import { Failures, objectsOf } from '../../../dataplane/failures.ts';
 import type { Log } from '../../../dataplane/log.ts';
 import { endpointId, GATEWAY, overlay, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
+import { ModelKernel } from '../../property/dataplane/model-kernel.ts';
 
-// What needs no kernel: none of these starts the loop with a wanted state.
+// What needs no kernel, or a model of one.
 
 const quiet: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const plane = (): DataPlane => new DataPlane({ log: quiet, runDir: '/nonexistent' });
@@ -51,6 +52,23 @@ test('what is wanted and not applied is pending', () => {
     data.status(),
     new Map(['ports', 'overlay/4097', 'sandbox/one', `endpoint/${endpointId(4097, 1)}`].map((key) => [key, pending])),
   );
+});
+
+test('a status is not that of what was wanted before, while the kernel cannot be listed', async () => {
+  const kernel = new ModelKernel();
+  await using data = new DataPlane({ log: quiet, runDir: '/nonexistent', kernel, retryMinMs: 3_600_000 });
+  data.start(new AbortController().signal);
+  const before = wanted({ sandboxes: [sandbox('one', 1, [])] });
+  await data.settled(data.set(before, { prune: true }));
+  assert.deepEqual(data.status().get('sandbox/one'), { state: 'ok' });
+  kernel.fault = { at: kernel.calls + 1, how: 'EPERM' };
+  data.set(
+    { ...before, sandboxes: [{ ...sandbox('one', 1, []), netns: '/run/netns/weft-other' as never }] },
+    { prune: true },
+  );
+  await assert.rejects(data.whenApplied(endpointId(1, 1)), /Operation not permitted/);
+  const status = data.status().get('sandbox/one');
+  assert.ok(status?.state === 'pending' && /Operation not permitted/.test(status.why), JSON.stringify(status));
 });
 
 test('an object is held back longer each time, and its dependents say what they wait for', () => {

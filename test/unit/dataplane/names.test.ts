@@ -3,8 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import {
   bridgeName,
+  hostBridgeMac,
   hostBridgeName,
   hostPortName,
+  isOurHostBridge,
   isOwnedNetns,
   overlayPortName,
   parseOurName,
@@ -52,4 +54,12 @@ test('only weft- namespaces under /run/netns may be removed', () => {
   for (const path of ['/run/netns/weft', '/run/netns/web', '/proc/1/ns/net', '/run/netns/weft-/../x']) {
     assert.equal(isOwnedNetns(path), false, path);
   }
+});
+
+test('killed_before_the_mark: a bridge that we made is ours before it is marked', () => {
+  const fresh = { kind: 'bridge', alias: '', mac: hostBridgeMac('docker_gwbridge') };
+  assert.ok(isOurHostBridge('docker_gwbridge', fresh));
+  assert.ok(isOurHostBridge('docker_gwbridge', { ...fresh, alias: 'weft', mac: '02:00:00:00:00:01' }));
+  assert.ok(!isOurHostBridge('docker_gwbridge', { ...fresh, mac: '02:42:00:00:00:01' }));
+  assert.ok(!isOurHostBridge('docker_gwbridge', { ...fresh, kind: 'veth' }));
 });
