@@ -1,3 +1,4 @@
+import { clampFor } from './clamp.ts';
 import type { Desired, DesiredSandbox, RemoteEndpoint } from './desired.ts';
 import { diffHost } from './diff-host.ts';
 import { diffLegs } from './diff-legs.ts';
@@ -15,12 +16,19 @@ import {
   parseOurName,
   vxlanName,
 } from './names.ts';
-import { GUARD_OBJECT, leftoverObject, OVERLAY_NETNS_OBJECT, PORTS_OBJECT, sandboxObject } from './objects.ts';
+import {
+  CLAMP_OBJECT,
+  GUARD_OBJECT,
+  leftoverObject,
+  OVERLAY_NETNS_OBJECT,
+  PORTS_OBJECT,
+  sandboxObject,
+} from './objects.ts';
 import type { Observed } from './observed.ts';
 import { portsFor } from './ports.ts';
 import { atOnce } from './slices.ts';
 import type { Action, Step } from './steps.ts';
-import { BRIDGES_TABLE, GUARD_TABLE, type OurTable, PORTS_TABLE } from './tables.ts';
+import { BRIDGES_TABLE, CLAMP_TABLE, GUARD_TABLE, type OurTable, PORTS_TABLE } from './tables.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
 
 export interface DiffOptions {
@@ -106,6 +114,8 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   if (desired.overlays.length > 0) overlayNetns(draft);
   for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
   if (desired.guard) diffTable(draft, 'namespaces', GUARD_OBJECT, guardFor(desired.guard));
+  const clamp = clampFor(desired.overlays);
+  if (clamp !== null) diffTable(draft, 'namespaces', CLAMP_OBJECT, clamp, [OVERLAY_NETNS_OBJECT]);
   const hasRules = diffHost(draft, desired);
   yield* diffOverlays(draft, desired.overlays);
   if (desired.overlays.length > 0) {
@@ -157,6 +167,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
   if (hasRules) tables.add(BRIDGES_TABLE);
   if (desired.guard) tables.add(GUARD_TABLE);
   if (desired.overlays.length > 0) tables.add(PORTS_TABLE);
+  if (clampFor(desired.overlays) !== null) tables.add(CLAMP_TABLE);
   removeUnusedTables(draft, tables);
   const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));
   for (const path of ownedNetns) {

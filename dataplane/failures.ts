@@ -1,6 +1,8 @@
+import { clampFor } from './clamp.ts';
 import type { Desired } from './desired.ts';
 import {
   bridgeObject,
+  CLAMP_OBJECT,
   endpointObject,
   GUARD_OBJECT,
   OVERLAY_NETNS_OBJECT,
@@ -99,6 +101,7 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   if (desired.bridges.length > 0) objects.set(RULES_OBJECT, []);
   for (const { name } of desired.bridges) objects.set(bridgeObject(name), [RULES_OBJECT]);
   if (desired.overlays.length > 0) objects.set(PORTS_OBJECT, [OVERLAY_NETNS_OBJECT]);
+  if (clampFor(desired.overlays) !== null) objects.set(CLAMP_OBJECT, [OVERLAY_NETNS_OBJECT]);
   for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT, GUARD_OBJECT]);
   for (const sandbox of desired.sandboxes) {
     const ofSandbox = sandboxObject(sandbox.id);

@@ -26,7 +26,14 @@ export const PORTS_TABLE: OurTable = {
   name: `${OUR_ALIAS}_ports`,
   sets: { arps: 'arp', nds: 'nd' },
 };
-export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE];
+/** How long TCP segments may be on networks that take less than Ethernet leaves (clamp.ts). */
+export const CLAMP_TABLE: OurTable = {
+  where: OVERLAY_NETNS,
+  family: 'bridge',
+  name: `${OUR_ALIAS}_mss`,
+  sets: {},
+};
+export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE, CLAMP_TABLE];
 
 /** `inet weft`: its name for people, and its key where tables are kept. */
 export const tableName = ({ family, name }: NftTable): string => `${family} ${name}`;

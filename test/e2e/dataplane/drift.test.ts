@@ -114,6 +114,8 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
     inWeft('nft', 'flush', 'set', 'bridge', 'weft_ports', 'arps'),
     /10\.0\.0\.1 .* in set arps .* missing/,
   ],
+  ['clamp', inWeft('nft', 'delete table bridge weft_mss'), /nft table bridge weft_mss missing/],
+  ['rules of the clamp', inWeft('nft', 'flush chain bridge weft_mss forward'), /nft table bridge weft_mss was altered/],
   ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
   ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
   ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],
@@ -131,7 +133,10 @@ test('a change by someone else is heard, repaired and named', async (t) => {
   );
   await a.set(
     wanted({
-      overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')])],
+      overlays: [
+        overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')]),
+        { ...overlay(4098, 'a'), mtu: 1350 },
+      ],
       sandboxes: [bridged(widened(withIpv6(sandbox('one', 1, [4097], true))), 1, published)],
       bridges: [GATEWAY, BRIDGE],
       guard: guard('a', [4097]),

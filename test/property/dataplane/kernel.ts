@@ -10,6 +10,7 @@ import {
   BRIDGE,
   bridged,
   GATEWAY,
+  MTU,
   overlay,
   PORT,
   remote,
@@ -34,6 +35,7 @@ const MEMBERS = ['10.99.0.1', '10.99.0.2', 'fd99::1', 'fd99::2'].map((ip) => mus
 export const desiredState: fc.Arbitrary<Desired> = fc
   .record({
     vnis: fc.subarray(VNIS),
+    small: fc.subarray(VNIS),
     remotes: fc.array(fc.tuple(fc.integer({ min: 101, max: 110 }), fc.constantFrom('a' as const, 'b' as const)), {
       maxLength: 8,
     }),
@@ -56,11 +58,11 @@ export const desiredState: fc.Arbitrary<Desired> = fc
     on: fc.constantFrom('a' as const, 'b' as const),
     families: fc.constantFrom('4', '6', '46'),
   })
-  .map(({ vnis, remotes, boxes, gateway, bridge, members, on, families }) => {
+  .map(({ vnis, small, remotes, boxes, gateway, bridge, members, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
-      overlays: vnis.map((vni) =>
-        overlay(
+      overlays: vnis.map((vni) => ({
+        ...overlay(
           vni,
           on,
           unique.flatMap(([n, vtep]) => [
@@ -68,7 +70,8 @@ export const desiredState: fc.Arbitrary<Desired> = fc
             ...(families === '4' ? [] : [remote6(vni, n, vtep)]),
           ]),
         ),
-      ),
+        mtu: small.includes(vni) ? 1350 : MTU,
+      })),
       sandboxes: boxes.map((box) => {
         const own = box.on.filter((vni) => vnis.includes(vni));
         const plain = sandbox(`box${box.n}`, box.n, own, gateway && box.gateway);
