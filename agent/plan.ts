@@ -1,7 +1,7 @@
 import { offsetIn } from '../controlplane/addresses.ts';
 import type { NetworkId, NodeId } from '../controlplane/ids.ts';
 import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
-import type { NodeValue } from '../controlplane/tables/kinds.ts';
+import { addressesOf, type NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
   BridgeLeg,
@@ -108,7 +108,10 @@ function overlayOf(
 ): DesiredOverlay {
   const taken = new Map<string, string>();
   for (const { legs } of sandboxes) {
-    for (const leg of legs) if (leg.networkId === network.id) taken.set(leg.ip, 'this host').set(leg.mac, 'this host');
+    for (const leg of legs) {
+      if (leg.networkId !== network.id) continue;
+      for (const address of [...addressesOf(leg), leg.mac]) taken.set(address, 'this host');
+    }
   }
   const remotes: RemoteEndpoint[] = [];
   for (const endpoint of olderFirst(tables.endpoints.get(network.id)?.values() ?? [])) {
@@ -120,21 +123,25 @@ function overlayOf(
       objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${node.vtep} is this host's VTEP`);
       continue;
     }
-    const remote = remoteOf(endpoint, node);
-    if (!remote.ok) {
-      objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${remote.reason}`);
+    const parsed = remotesOf(endpoint, node);
+    if (!parsed.ok) {
+      objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${parsed.reason}`);
       continue;
     }
-    const { ip, mac } = remote.value;
-    const holder = taken.get(ip) ?? taken.get(mac);
-    if (holder !== undefined) {
+    const { value: both } = parsed;
+    const held = both.find(({ ip, mac }) => taken.has(ip) || taken.has(mac));
+    if (held !== undefined) {
+      const { ip, mac } = held;
+      const holder = taken.get(ip) ?? taken.get(mac);
       objections.push(
         `endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${ip} (${mac}) on ${network.name} is held by ${holder}`,
       );
       continue;
     }
-    taken.set(ip, node.hostname).set(mac, node.hostname);
-    remotes.push(remote.value);
+    for (const remote of both) {
+      taken.set(remote.ip, node.hostname).set(remote.mac, node.hostname);
+      remotes.push(remote);
+    }
   }
   return {
     vni: must(parseVni(network.vni)),
@@ -153,42 +160,50 @@ function olderFirst(endpoints: Iterable<Endpoint>): Endpoint[] {
 const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
 // A plan looks at all endpoints for each one that changes; the view keeps those that do not as they are.
-const parsedLast = new WeakMap<Endpoint, { readonly node: NodeValue; readonly remote: Parsed<RemoteEndpoint> }>();
+const parsedLast = new WeakMap<Endpoint, { readonly node: NodeValue; readonly remotes: Parsed<RemoteEndpoint[]> }>();
 
-function remoteOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
+/** One for each address of the endpoint, with one MAC. */
+function remotesOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint[]> {
   const last = parsedLast.get(endpoint);
-  if (last?.node === node) return last.remote;
-  const remote = parseRemote(endpoint, node);
-  parsedLast.set(endpoint, { node, remote });
-  return remote;
+  if (last?.node === node) return last.remotes;
+  const remotes = parseRemotes(endpoint, node);
+  parsedLast.set(endpoint, { node, remotes });
+  return remotes;
 }
 
-function parseRemote(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint> {
-  const ip = parseIp(endpoint.ip);
-  if (!ip.ok) return ip;
+function parseRemotes(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint[]> {
   const mac = parseMac(endpoint.mac);
   if (!mac.ok) return mac;
   const vtep = parseIp(node.vtep);
   if (!vtep.ok) return vtep;
-  return { ok: true, value: { ip: ip.value, mac: mac.value, vtep: vtep.value } };
+  const remotes: RemoteEndpoint[] = [];
+  for (const address of addressesOf(endpoint)) {
+    const ip = parseIp(address);
+    if (!ip.ok) return ip;
+    remotes.push({ ip: ip.value, mac: mac.value, vtep: vtep.value });
+  }
+  return { ok: true, value: remotes };
 }
 
 function overlayLegOf(leg: StoredLeg, network: Network, mtu: number): OverlayLeg {
-  const prefixLength = prefixLengthOf(network, leg.ip);
+  const own = addressesOf(leg);
   return {
     endpointId: leg.endpointId,
     ifName: must(parseIfName(leg.ifName)),
     mac: must(parseMac(leg.mac)),
     mtu,
     vni: must(parseVni(network.vni)),
-    addresses: [must(parseCidr(`${leg.ip}/${prefixLength}`))],
-    onLink: otherSubnets(network, leg.ip),
+    addresses: own.map((ip) => must(parseCidr(`${ip}/${prefixLengthOf(network, ip)}`))),
+    onLink: otherSubnets(network, own),
   };
 }
 
-/** IPv4 only, as the legs are. */
-function otherSubnets({ subnets }: Network, ip: string): Cidr[] {
-  const others = subnets.filter(({ space }) => space.family === 4 && offsetIn(space, ip) === null);
+/** Of the families that the leg has an address of. */
+function otherSubnets({ subnets }: Network, own: readonly string[]): Cidr[] {
+  const others = subnets.filter(({ space }) => {
+    const ofFamily = own.filter((ip) => ip.includes(':') === (space.family === 6));
+    return ofFamily.length > 0 && ofFamily.every((ip) => offsetIn(space, ip) === null);
+  });
   return others.map(({ space }) => must(parseCidr(space.text)));
 }
 

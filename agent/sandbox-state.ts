@@ -16,7 +16,9 @@ export interface StoredLeg {
   readonly endpointId: EndpointId;
   readonly ifName: string;
   readonly mac: string;
-  readonly ip: string;
+  /** Of each family that the network has; at least one. */
+  readonly ip: string | null;
+  readonly ip6: string | null;
   readonly aliases: readonly string[];
   readonly createdMs: number;
 }
@@ -52,7 +54,8 @@ const textOf = <T>(parse: (text: string) => Parsed<T>) => z.string().refine((tex
 const listOf = (parse: (texts: string[]) => Parsed<string[]>) => z.array(z.string()).refine((texts) => parse(texts).ok);
 const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
 const endpointId = z.custom<EndpointId>((id) => typeof id === 'string' && isEndpointId(id));
-const leg = { ifName: textOf(parseIfName), mac: textOf(parseMac), ip: textOf(parseIp), endpointId };
+const leg = { ifName: textOf(parseIfName), mac: textOf(parseMac), endpointId };
+const ip = textOf(parseIp);
 const Stored = z.object({
   ...{ id: z.string(), name: z.string(), createdMs: z.number(), netns: textOf(parseNetnsPath) },
   ...{ adopted: z.boolean(), inode: z.number().nullable(), labels: z.record(z.string(), z.string()) },
@@ -61,8 +64,14 @@ const Stored = z.object({
   resolver: z
     .object({ servers: listOf(parseServers), search: listOf(parseSearch), options: listOf(parseOptions) })
     .default(emptyResolver),
-  legs: z.array(z.object({ ...leg, networkId, aliases: z.array(z.string()), createdMs: z.number() })),
-  gateway: z.object(leg).nullable(),
+  legs: z.array(
+    z
+      // Rows of before there was IPv6 have no ip6.
+      .object({ ...leg, ip: ip.nullable(), ip6: ip.nullable().default(null), networkId })
+      .extend({ aliases: z.array(z.string()), createdMs: z.number() })
+      .refine((each) => each.ip !== null || each.ip6 !== null),
+  ),
+  gateway: z.object({ ...leg, ip }).nullable(),
 });
 
 /** Reads a row of the store. @returns null for what is no sandbox */

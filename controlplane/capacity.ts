@@ -49,7 +49,7 @@ export function nearlyFull({ name, subnets }: Network, view: View): string | nul
     const total = all.reduce((sum, subnet) => sum + totalOf(subnet), 0);
     const used = all.reduce((sum, subnet) => sum + usedOf(subnet, view), 0);
     if (total === 0 || used < total * warnAtShare) continue;
-    const hint = `\`weft network update --subnet-add auto\` gives it another subnet`;
+    const hint = `\`weft network update --subnet-add ${family === 4 ? 'auto' : 'PREFIX'}\` gives it another subnet`;
     return `network ${name} has ${total - used} of ${total} addresses left: ${hint}`;
   }
   return null;

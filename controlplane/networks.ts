@@ -1,4 +1,4 @@
-import { addressAt, formatSubnet, offsetIn, overlap, parseSubnet, SubnetPool } from './addresses.ts';
+import { addressAt, formatSubnet, offsetIn, overlap, parseSpace, parseSubnet, SubnetPool } from './addresses.ts';
 import { type Capacity, capacityOf, nearlyFull, poolNearlyFull } from './capacity.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
@@ -12,14 +12,18 @@ import { clusterTopic } from './tables/record.ts';
 import { type NetworkSubnet, networkOfRing, type RingId, ringPools } from './tables/subnets.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
+import { uniqueLocal } from './ula.ts';
 
 /** The network that every cluster has, as in Swarm. */
 export const ingressName = 'ingress';
 
+/** The subnet's own fields are those of IPv4. */
 export interface NetworkSpec extends SubnetSpec {
   readonly name: string;
-  /** An IPv6 subnet besides. */
-  readonly ipv6?: { readonly subnet: string; readonly gateway?: string | undefined } | undefined;
+  /** False: IPv6 alone. @default true */
+  readonly ipv4?: boolean | undefined;
+  /** A subnet of IPv6. */
+  readonly ipv6?: SubnetSpec | undefined;
   readonly internal: boolean;
   readonly attachable: boolean;
   readonly ingress: boolean;
@@ -29,6 +33,8 @@ export interface NetworkSpec extends SubnetSpec {
 
 // Each costs every endpoint's host a route; more than a few say that the first should have been larger.
 const maxSubnets = 16;
+// Only subnets that somebody chose can be in the way: a few tries find a prefix that is free.
+const maxRounds = 16;
 
 /** An address that nobody else can have. */
 export interface Address {
@@ -38,6 +44,7 @@ export interface Address {
 }
 
 export interface NetworksInit {
+  readonly clusterId: string;
   readonly tables: Tables;
   readonly view: View;
   readonly clock: HybridClock;
@@ -84,18 +91,19 @@ export class Networks {
 
   async #create(spec: NetworkSpec): Promise<Network> {
     const { tables, allocator, clock } = this.#init;
-    const ipv6 = spec.ipv6 === undefined ? undefined : checked({ ...spec.ipv6, family: 6 });
+    const { ipv4 = true, ipv6 } = spec;
+    // What is wrong is said before any number is taken for it.
+    if (ipv6?.subnet !== undefined) checked({ ...ipv6, subnet: ipv6.subnet, family: 6 });
     if (spec.subnet !== undefined) checked({ ...spec, subnet: spec.subnet, family: 4 });
     const vniIndex = await allocator.allocate('vni');
     let pooled: PooledSubnet | null = null;
     let made = false;
     try {
-      if (spec.subnet === undefined) pooled = await this.#fromPool();
-      const { subnet, gateway, ipRange, aux } = checked({
-        ...spec,
-        subnet: spec.subnet ?? pooled?.subnet ?? '',
-        family: 4,
-      });
+      if (ipv4 && spec.subnet === undefined) pooled = await this.#fromPool();
+      const subnet = spec.subnet ?? pooled?.subnet;
+      const four = ipv4 && subnet !== undefined ? checked({ ...spec, subnet, family: 4 }) : null;
+      const six =
+        ipv6 && checked({ ...ipv6, subnet: ipv6.subnet ?? this.#uniqueLocal(firstVni + vniIndex), family: 6 });
       // The numbers may have taken their time, and who stands down meanwhile would write what nobody takes over.
       this.#needManager('create a network');
       const id = newNetworkId();
@@ -104,11 +112,8 @@ export class Networks {
         removed: false,
         name: spec.name,
         vni: firstVni + vniIndex,
-        subnet,
-        gateway,
-        ...(ipRange === undefined ? {} : { ipRange }),
-        ...(aux === undefined ? {} : { aux }),
-        ...(ipv6 === undefined ? {} : { ipv6: { subnet: ipv6.subnet, gateway: ipv6.gateway } }),
+        ...(four === null ? {} : recorded(four)),
+        ...(six === undefined ? {} : { ipv6: recorded(six) }),
         internal: spec.internal,
         attachable: spec.attachable,
         ingress: spec.ingress,
@@ -137,7 +142,8 @@ export class Networks {
     const pooled = spec.subnet === undefined ? await this.#fromPool() : null;
     let made = false;
     try {
-      const { space, gateway, ipRange, aux } = checked({ ...spec, subnet: spec.subnet ?? pooled?.subnet ?? '' });
+      const found = checked({ ...spec, subnet: spec.subnet ?? pooled?.subnet ?? '' });
+      const { space } = found;
       const other = network.subnets.find((each) => overlap(each.space, space));
       if (other !== undefined) {
         throw new ControlPlaneError(
@@ -163,12 +169,9 @@ export class Networks {
       this.#needManager('add a subnet to a network');
       const value: SubnetValue = {
         stamp: [...clock.next()],
-        subnet: space.text,
-        gateway,
+        ...recorded(found),
         root: tables.self,
         createdMs: this.#init.now(),
-        ...(ipRange === undefined ? {} : { ipRange }),
-        ...(aux === undefined ? {} : { aux }),
       };
       await tables.put(clusterTopic, `subnet/${network.id}/${space.text.replace('/', '_')}`, value);
       made = true;
@@ -176,6 +179,26 @@ export class Networks {
     } finally {
       if (pooled !== null) allocator.release('subnet', pooled.index, made);
     }
+  }
+
+  /** A /64 of this cluster's for a network that was given none, which no network and no route of this host overlaps. */
+  #uniqueLocal(vni: number): string {
+    const { view, avoid, clusterId } = this.#init;
+    const taken = [
+      ...[...view.networks.values()].flatMap(({ subnets }) => subnets.map(({ space }) => space)),
+      ...avoid().flatMap((text) => parseSpace(text) ?? []),
+      // One that holds all of them is no reason to avoid any, like the default route.
+    ].filter(({ family, prefixLength }) => family === 6 && prefixLength > 8);
+    for (let round = 0; round < maxRounds; round += 1) {
+      const subnet = uniqueLocal(clusterId, vni, round);
+      const space = parseSpace(subnet);
+      if (space !== null && !taken.some((each) => overlap(each, space))) return subnet;
+    }
+    throw new ControlPlaneError(
+      'exhausted',
+      'every unique local prefix that was tried overlaps a network or a route of this host',
+      'give the network an IPv6 subnet of your own: `--subnet`',
+    );
   }
 
   async #fromPool(): Promise<PooledSubnet> {
@@ -192,7 +215,7 @@ export class Networks {
     const { allocator } = this.#init;
     const subnets = network.subnets.filter(({ space }) => space.family === family);
     if (wanted !== null) {
-      const { subnet, number } = placeOf(network, wanted);
+      const { subnet, number } = placeOf(network, wanted, family);
       return { ring: subnet.ring, number: await allocator.allocate(subnet.ring, number), ip: wanted };
     }
     let failure: unknown = new ControlPlaneError(
@@ -325,6 +348,16 @@ export class Networks {
       'run the command on a manager: `weft node ls` shows which nodes are',
     );
   }
+}
+
+/** A subnet as records hold it. */
+function recorded({ subnet, gateway, ipRange, aux }: ReturnType<typeof checked>) {
+  return {
+    subnet,
+    gateway,
+    ...(ipRange === undefined ? {} : { ipRange }),
+    ...(aux === undefined ? {} : { aux }),
+  };
 }
 
 /** A subnet that was taken from the cluster's pool. */

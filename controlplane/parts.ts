@@ -275,6 +275,7 @@ export function makeParts(init: ClusterInit): Parts {
     isSuspended: (node) => liveness.isSuspended(node),
   });
   const networks = new Networks({
+    clusterId: identity.clusterId,
     tables,
     view,
     clock,

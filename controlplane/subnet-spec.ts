@@ -5,7 +5,7 @@ import type { Network } from './tables/view.ts';
 
 /** A subnet as it is asked for. */
 export interface SubnetSpec {
-  /** Prefix; from the cluster's pool when absent (IPv4). */
+  /** Prefix; when absent, IPv4 is from the cluster's pool, and IPv6 a unique local prefix (ula.ts). */
   readonly subnet?: string | undefined;
   readonly gateway?: string | undefined;
   /** The part of the subnet that addresses are taken from unless one is asked for. */
@@ -64,21 +64,27 @@ function checkedSubnet(text: string, family?: 4 | 6): AddressSpace {
 }
 
 /** The subnet of a network that an address is in. @throws ControlPlaneError `invalid_address` */
-export function placeOf(network: Network, ip: string): { subnet: NetworkSubnet; number: number } {
-  for (const subnet of network.subnets) {
+export function placeOf(
+  { name, subnets }: Network,
+  ip: string,
+  family: 4 | 6,
+): { subnet: NetworkSubnet; number: number } {
+  const ofFamily = subnets.filter(({ space }) => space.family === family);
+  for (const subnet of ofFamily) {
     const number = offsetIn(subnet.space, ip);
     if (number !== null) return { subnet, number };
   }
-  const all = network.subnets.map(({ space }) => space.text).join(', ');
+  const all = subnets.map(({ space }) => space.text).join(', ');
+  const hint = ofFamily.length > 0 ? 'choose one inside the subnet' : `the network has no IPv${family} subnet`;
   throw new ControlPlaneError(
     'invalid_address',
-    `${ip} is not an address of network ${network.name} (${all})`,
-    'choose one inside the subnet',
+    `${ip} is not an IPv${family} address of network ${name} (${all})`,
+    hint,
   );
 }
 
 /** Prefix length of the subnet that the address is in. */
-export function prefixLengthOf(network: Network, ip: string): number {
-  const subnet = network.subnets.find(({ space }) => offsetIn(space, ip) !== null) ?? network.subnets[0];
-  return subnet?.space.prefixLength ?? 32;
+export function prefixLengthOf({ subnets }: Network, ip: string): number {
+  const subnet = subnets.find(({ space }) => offsetIn(space, ip) !== null);
+  return subnet?.space.prefixLength ?? (ip.includes(':') ? 128 : 32);
 }

@@ -4,6 +4,7 @@ import type { Networks } from './networks.ts';
 import type { Inheritance } from './ring/inheritance.ts';
 import { sharedVteps } from './standing.ts';
 import { maxSkewMs } from './tables/clock.ts';
+import { addressesOf } from './tables/kinds.ts';
 import type { Tables } from './tables/tables.ts';
 import type { View } from './tables/view.ts';
 
@@ -24,11 +25,11 @@ export function addressWarnings({ self, networks, liveness, ...estates }: Addres
   const lines = [...networks.warnings()];
   for (const { node } of inheritance.waiting()) lines.push(restsFor(estates, node) ?? '');
   for (const { endpoint } of view.ownership.hidden()) {
-    const { name, ip, networkId, owner } = endpoint;
+    const { name, networkId, owner } = endpoint;
     const network = view.networks.get(networkId);
     if (owner !== self || network === undefined) continue;
     lines.push(
-      `${ip} of ${name} on ${network.name} does not belong to this node any more, and others ignore it: ` +
+      `${addressesOf(endpoint).join(' and ')} of ${name} on ${network.name} does not belong to this node any more, and others ignore it: ` +
         `\`weft network disconnect ${network.name} ${name}\`, then connect it again`,
     );
   }

@@ -24,6 +24,25 @@ export function describe(command: Command, { summary, details, examples }: Descr
     .addHelpText('after', `\nExamples:\n${examples.map((line) => `  $ ${line}`).join('\n')}`);
 }
 
+/** Lets the switches of a command be written as Docker's may be, `--ipv6=true`, `--ipv4=false`: commander knows no value of them. */
+export function takeSwitchValues(command: Command): Command {
+  const parse = command.parseOptions.bind(command);
+  command.parseOptions = (words) => parse(withoutSwitchValues(command, words));
+  return command;
+}
+
+function withoutSwitchValues(command: Command, words: readonly string[]): string[] {
+  const end = words.indexOf('--');
+  return words.flatMap((word, at) => {
+    const [, long = '', value] = /^--([a-z0-9-]+)=(true|false)$/.exec(word) ?? [];
+    const isSwitch = command.options.some((option) => option.long === `--${long}` && option.isBoolean());
+    if (!isSwitch || (end !== -1 && at > end)) return [word];
+    if (value === 'true') return [`--${long}`];
+    // Without a negative of its own it is off unless it is given.
+    return command.options.some((option) => option.long === `--no-${long}`) ? [`--no-${long}`] : [];
+  });
+}
+
 const globalGroup = 'Global options:';
 
 /** Adds the global options to a command and all below it: last, so that help shows a command's own first. */

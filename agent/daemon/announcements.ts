@@ -1,5 +1,5 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
-import { type EndpointValue, networkTopic } from '../../controlplane/tables/kinds.ts';
+import { addressesOf, type EndpointValue, networkTopic } from '../../controlplane/tables/kinds.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
 
 /** The endpoints of this host's sandboxes in the tables. */
@@ -15,11 +15,12 @@ export class Announcements {
   }
 
   async announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {
-    const { ip, mac, createdMs } = leg;
+    const { ip, ip6, mac, createdMs } = leg;
     const value: EndpointValue = {
       name: sandbox.name,
       sandbox: sandbox.id,
-      ip,
+      ...(ip === null ? {} : { ip }),
+      ...(ip6 === null ? {} : { ip6 }),
       mac,
       aliases: [...leg.aliases],
       createdMs,
@@ -34,7 +35,7 @@ export class Announcements {
     const { tables, view, networks } = this.#cluster();
     for (const leg of legs) {
       const network = view.networks.get(leg.networkId);
-      if (network !== undefined) networks.rest(network, leg.ip);
+      if (network !== undefined) for (const ip of addressesOf(leg)) networks.rest(network, ip);
       await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
     }
   }

@@ -1,11 +1,12 @@
 import type { NetworkSpec } from '../../controlplane/networks.ts';
-import type { SubnetSpec } from '../../controlplane/subnet-spec.ts';
-import type { NetworkCreateRequest, NetworkUpdateRequest } from '../api/schema.ts';
+import type { NetworkCreateRequest } from '../api/schema.ts';
 import { mtuOption, mtuOptionShort } from '../mtu.ts';
 import type { Agent } from './agent.ts';
 import { invalid } from './api-error.ts';
+import { attachmentOf } from './attachment.ts';
 import type { Handlers } from './call.ts';
 import { findNetwork, mustKnow, networkReply } from './network-replies.ts';
+import { subnetSpecOf, subnetsOf } from './network-subnets.ts';
 import { reserved } from './sandbox-handlers.ts';
 import { endpointReply } from './sandbox-replies.ts';
 import { ingressSandboxName } from './sandboxes.ts';
@@ -44,8 +45,7 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
     },
     networkConnect: async ({ ref, body }) => {
       const network = findNetwork(cluster(), ref);
-      const attachment = { aliases: body.Aliases ?? [], wantedIp: body.IPAddress ?? null };
-      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, attachment);
+      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, attachmentOf(body));
       const leg = sandbox.legs.find(({ networkId }) => networkId === network.id);
       const endpoint = [...cluster().view.endpointsOf(network.id).values()].find(
         ({ id, owner }) => id === leg?.endpointId && owner === cluster().self,
@@ -71,18 +71,21 @@ function specOf(body: NetworkCreateRequest): NetworkSpec {
   if (driver !== 'overlay' && driver !== 'weft') {
     throw invalid(`network driver ${driver} is not supported`, 'leave --driver out, or use overlay');
   }
-  if (body.EnableIPv6) throw invalid('IPv6 inside networks is not supported yet', 'create the network without --ipv6');
   const options: { [key: string]: string } = {};
   for (const [key, value] of Object.entries(body.Options ?? {})) {
     if (!knownOptions.includes(key))
       throw invalid(`network option ${key} is not known`, `the options are ${knownOptions.join(', ')}`);
     const mtu = Number(value);
-    if (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_535) throw invalid(`${key}=${value}: want 576 to 65535 bytes`);
+    // RFC 8200: no link of IPv6 has less, and the kernel takes IPv6 off a device that has.
+    const least = body.EnableIPv6 ? 1280 : 576;
+    if (!Number.isInteger(mtu) || mtu < least || mtu > 65_535) {
+      throw invalid(`${key}=${value}: want ${least} to 65535 bytes${body.EnableIPv6 ? ' for IPv6' : ''}`);
+    }
     if (options[mtuOption] !== undefined) throw invalid(`the MTU is given twice, as ${knownOptions.join(' and ')}`);
     options[mtuOption] = String(mtu);
   }
   return {
-    ...subnetSpecOf(body.IPAM?.Config[0] ?? {}),
+    ...subnetsOf(body),
     name: body.Name,
     internal: body.Internal ?? false,
     attachable: body.Attachable ?? false,
@@ -90,12 +93,4 @@ function specOf(body: NetworkCreateRequest): NetworkSpec {
     options,
     labels: body.Labels ?? {},
   };
-}
-
-function subnetSpecOf(config: NetworkUpdateRequest['SubnetAdd']): SubnetSpec {
-  const { Subnet: subnet, Gateway: gateway, IPRange: ipRange, AuxiliaryAddresses: aux } = config;
-  for (const text of [subnet, ipRange]) {
-    if (text?.includes(':')) throw invalid('IPv6 inside networks is not supported yet', 'give an IPv4 subnet');
-  }
-  return { subnet, gateway, ipRange, aux };
 }

@@ -43,6 +43,7 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     Created: iso(network.createdMs),
     Scope: 'cluster',
     Driver: 'overlay',
+    EnableIPv4: network.subnet !== undefined,
     EnableIPv6: network.ipv6 !== undefined,
     IPAM: { Driver: 'default', Options: null, Config: network.subnets.map(ipamConfig) },
     Internal: network.internal,
@@ -55,8 +56,7 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
           Name: endpoint.name,
           EndpointID: endpoint.id,
           MacAddress: endpoint.mac,
-          IPv4Address: `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
-          IPv6Address: '',
+          ...addressFields(network, endpoint),
         },
       ]),
     ),
@@ -70,6 +70,16 @@ export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwo
     Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
     Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),
   };
+}
+
+/** Addresses of an endpoint with their prefix lengths, as far as its network is known. */
+export function addressFields(
+  network: TableNetwork | undefined,
+  { ip, ip6 }: { readonly ip?: string | null | undefined; readonly ip6?: string | null | undefined },
+) {
+  const text = (address: string | null | undefined): string =>
+    address == null ? '' : network === undefined ? address : `${address}/${prefixLengthOf(network, address)}`;
+  return { IPv4Address: text(ip), IPv6Address: text(ip6) };
 }
 
 function ipamConfig({ space, gateway, ipRange, aux }: NetworkSubnet): Network['IPAM']['Config'][number] {

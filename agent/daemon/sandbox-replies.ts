@@ -1,11 +1,11 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
-import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
 import type { Endpoint as TableEndpoint } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
 import type { Endpoint, Sandbox } from '../api/schema.ts';
 import { hostnameFor } from '../files/render.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import type { Agent } from './agent.ts';
+import { addressFields } from './network-replies.ts';
 import { hostnameOf, iso } from './replies.ts';
 
 export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoint {
@@ -18,7 +18,7 @@ export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoi
     SandboxID: endpoint.sandbox,
     Node: hostnameOf(cluster, endpoint.owner),
     NodeID: endpoint.owner,
-    IPv4Address: network === undefined ? endpoint.ip : `${endpoint.ip}/${prefixLengthOf(network, endpoint.ip)}`,
+    ...addressFields(network, endpoint),
     MacAddress: endpoint.mac,
     VTEP: cluster.view.nodes.get(endpoint.owner)?.vtep ?? '',
     Aliases: endpoint.aliases,
@@ -74,7 +74,7 @@ function replyOf(
         NetworkID: leg.networkId,
         EndpointID: leg.endpointId,
         Interface: leg.ifName,
-        IPv4Address: network === undefined ? leg.ip : `${leg.ip}/${prefixLengthOf(network, leg.ip)}`,
+        ...addressFields(network, leg),
         MacAddress: leg.mac,
         Status: statusOf(leg.endpointId),
       };

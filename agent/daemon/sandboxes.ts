@@ -6,6 +6,7 @@ import { damagedState } from '../../controlplane/errors.ts';
 import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
 import type { Address } from '../../controlplane/networks.ts';
 import type { Store } from '../../controlplane/store.ts';
+import { addressesOf } from '../../controlplane/tables/kinds.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
@@ -18,6 +19,7 @@ import {
 } from '../sandbox-state.ts';
 import { Announcements } from './announcements.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
+import { type Attachment, attachmentOf, type Family, familiesOf } from './attachment.ts';
 import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
 import { inodeOf, interfacesOf, namespaceFor } from './netns.ts';
@@ -42,13 +44,6 @@ export interface SandboxesInit {
   readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
   /** Resolves when the kernel was brought to the wanted state of now, or what of it failed is known. */
   readonly settled: (signal: AbortSignal) => Promise<void>;
-}
-
-/** How a sandbox is to be on a network. */
-export interface Attachment {
-  readonly aliases: readonly string[];
-  /** That address and no other; null for any. */
-  readonly wantedIp: string | null;
 }
 
 /** The sandboxes of this host: which there are, what they are attached to, and the verbs that change it. */
@@ -85,7 +80,9 @@ export class Sandboxes {
 
   /** Addresses of the endpoints on a network. */
   addressesOn(network: NetworkId): string[] {
-    return this.list().flatMap(({ legs }) => legs.flatMap(({ networkId, ip }) => (networkId === network ? [ip] : [])));
+    return this.list().flatMap(({ legs }) =>
+      legs.flatMap((leg) => (leg.networkId === network ? addressesOf(leg) : [])),
+    );
   }
 
   /** @param ref name, id or start of an id @throws RequestError */
@@ -116,9 +113,10 @@ export class Sandboxes {
     if (new Set(networks.map((network) => network.id)).size < networks.length) {
       throw invalid('a network is named twice: a sandbox has at most one endpoint on each');
     }
-    const attachment = { aliases: request.Aliases ?? [], wantedIp: request.IPAddress ?? null };
-    if (attachment.wantedIp !== null && networks.length !== 1) {
-      throw invalid(`${attachment.wantedIp} can be the address on one network, and ${networks.length} are named`);
+    const attachment = attachmentOf(request);
+    const wanted = attachment.wanted[4] ?? attachment.wanted[6];
+    if (wanted !== null && networks.length !== 1) {
+      throw invalid(`${wanted} can be the address on one network, and ${networks.length} are named`);
     }
     const bare = {
       id,
@@ -250,28 +248,39 @@ export class Sandboxes {
   async #attach(
     sandbox: StoredSandbox,
     networks: readonly Network[],
-    { aliases, wantedIp }: Attachment,
+    { aliases, wanted }: Attachment,
     takeBack: (changed: StoredSandbox) => Promise<void>,
   ): Promise<StoredSandbox> {
     const { cluster, gateway } = this.#init;
     const { allocator, networks: addresses, view, interests } = cluster();
     const entered: (() => void)[] = [];
-    const claimed: { network: Network; address: Address }[] = [];
+    const claimed: { network: Network; family: Family; address: Address }[] = [];
     let next = sandbox;
     let saved = false;
     try {
       const taken = sandbox.adopted ? await interfacesOf(sandbox) : [];
       // What the others have there is known before anything is made there.
       for (const { id } of networks) entered.push(await interests.enter(id));
-      const got = await Promise.allSettled(networks.map((network) => addresses.allocateAddress(network, wantedIp)));
-      for (const [i, network] of networks.entries()) {
+      const asked = networks.flatMap((network) => familiesOf(network, wanted).map((family) => ({ network, family })));
+      const got = await Promise.allSettled(
+        asked.map(({ network, family }) => addresses.allocateAddress(network, wanted[family], family)),
+      );
+      for (const [i, each] of asked.entries()) {
         const address = got[i];
-        if (address?.status === 'fulfilled') claimed.push({ network, address: address.value });
+        if (address?.status === 'fulfilled') claimed.push({ ...each, address: address.value });
       }
       const failed = got.find((each) => each.status === 'rejected');
       if (failed !== undefined) throw failed.reason;
-      for (const { network, address } of claimed) {
-        const base = { networkId: network.id, endpointId: newEndpointId(), mac: randomMac(), ip: address.ip };
+      for (const network of networks) {
+        const ipOf = (family: Family): string | null =>
+          claimed.find((each) => each.network === network && each.family === family)?.address.ip ?? null;
+        const base = {
+          networkId: network.id,
+          endpointId: newEndpointId(),
+          mac: randomMac(),
+          ip: ipOf(4),
+          ip6: ipOf(6),
+        };
         const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
         next = { ...next, legs: [...next.legs, leg] };
       }

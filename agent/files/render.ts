@@ -1,4 +1,5 @@
 import { basename, join } from 'node:path';
+import { addressesOf } from '../../controlplane/tables/kinds.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { type Resolver, renderResolvConf } from './resolv-conf.ts';
 
@@ -50,7 +51,7 @@ function renderHosts(sandbox: StoredSandbox): string {
     'ff00::\tip6-mcastprefix',
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
-    ...sandbox.legs.map(({ ip }) => `${ip}\t${names}`),
+    ...sandbox.legs.flatMap((leg) => addressesOf(leg).map((ip) => `${ip}\t${names}`)),
   ];
   return lines.map((line) => `${line}\n`).join('');
 }

@@ -2,7 +2,7 @@ import { offsetIn } from '../addresses.ts';
 import type { NodeId } from '../ids.ts';
 import { NumberSet } from '../ring/numbers.ts';
 import type { Range } from '../ring/ring.ts';
-import type { EndpointValue } from './kinds.ts';
+import { addressesOf, type EndpointValue } from './kinds.ts';
 import type { NetworkSubnet, RingId } from './subnets.ts';
 
 /** What a claim says of itself: the endpoint's addresses, and who signed it. */
@@ -240,5 +240,3 @@ function namesAt(index: Index | undefined, number: number): readonly string[] {
   const names = index?.names.get(number) ?? [];
   return typeof names === 'string' ? [names] : names;
 }
-
-const addressesOf = ({ ip, ip6 }: EndpointValue): string[] => (ip6 === undefined ? [ip] : [ip, ip6]);

@@ -92,14 +92,14 @@ const narrowing = {
     .optional(),
 };
 
-/** `network/<id>`: one record per writer; the highest stamp wins, removal included. */
-export const NetworkValue = z.object({
+/** `network/<id>`: one record per writer; the highest stamp wins, removal included. Of IPv4, of IPv6, or of both. */
+const networkFields = z.object({
   stamp: timestamp,
   removed: z.boolean(),
   name,
   vni: z.int().min(4096).max(0xffffff),
-  subnet,
-  gateway: ipv4,
+  subnet: subnet.optional(),
+  gateway: ipv4.optional(),
   internal: z.boolean(),
   attachable: z.boolean(),
   ingress: z.boolean(),
@@ -109,8 +109,14 @@ export const NetworkValue = z.object({
   /** Owner of all addresses of the network that nobody else was given. */
   root: nodeId,
   ...narrowing,
-  ipv6: z.object({ subnet: subnet6, gateway: ipv6 }).optional(),
+  ipv6: z.object({ subnet: subnet6, gateway: ipv6, ...narrowing }).optional(),
 });
+export const NetworkValue = networkFields.refine(
+  (value) =>
+    (value.subnet === undefined) === (value.gateway === undefined) &&
+    (value.subnet !== undefined || value.ipv6 !== undefined),
+  'a network without a subnet',
+);
 
 /** `subnet/<network id>/<subnet>`: one more subnet of a network, for when the others are full. */
 export const SubnetValue = z.object({
@@ -205,16 +211,27 @@ export const OnValue = z.object({
   peer: nodeId.optional(),
 });
 
-/** `ep/<endpoint id>` in the topic of its network. Its VTEP is that of its owner. */
-export const EndpointValue = z.object({
-  name,
-  sandbox: z.string().regex(/^[0-9a-f]{64}$/),
-  ip: ipv4,
-  ip6: ipv6.optional(),
-  mac,
-  aliases: z.array(name).max(16),
-  createdMs: count,
-});
+/** `ep/<endpoint id>` in the topic of its network, with an address of each family that it has. Its VTEP is that of its owner. */
+export const EndpointValue = z
+  .object({
+    name,
+    sandbox: z.string().regex(/^[0-9a-f]{64}$/),
+    ip: ipv4.optional(),
+    ip6: ipv6.optional(),
+    mac,
+    aliases: z.array(name).max(16),
+    createdMs: count,
+  })
+  .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'an endpoint without an address');
+
+/** Addresses of an endpoint, of a leg, or of whatever else has one of a family or both. */
+export const addressesOf = ({
+  ip,
+  ip6,
+}: {
+  readonly ip?: string | null | undefined;
+  readonly ip6?: string | null | undefined;
+}): string[] => [ip, ip6].flatMap((address) => address ?? []);
 
 /**
  * `range/<space>/<start>-<end>/<generation>`: who owns these numbers. In the cluster's topic the space is a pool, in that

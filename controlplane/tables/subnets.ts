@@ -47,9 +47,13 @@ type Defined = Pick<SubnetValue, 'subnet' | 'gateway' | 'root' | 'ipRange' | 'au
 
 /** All subnets of a network, in the order in which addresses are taken from them. */
 export function subnetsOf(id: NetworkId, value: NetworkValue, added: readonly SubnetValue[]): NetworkSubnet[] {
-  const { root, ipv6 } = value;
+  const { root, ipv6, subnet: first, gateway } = value;
   const ordered = [...added].sort((a, b) => a.createdMs - b.createdMs || (a.subnet < b.subnet ? -1 : 1));
-  const defined: Defined[] = [value, ...(ipv6 === undefined ? [] : [{ ...ipv6, root }]), ...ordered];
+  const defined: Defined[] = [
+    ...(first === undefined || gateway === undefined ? [] : [{ ...value, subnet: first, gateway }]),
+    ...(ipv6 === undefined ? [] : [{ ...ipv6, root }]),
+    ...ordered,
+  ];
   const found = new Map<string, NetworkSubnet>();
   for (const each of defined) {
     const subnet = subnetOf(id, each);

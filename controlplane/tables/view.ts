@@ -350,8 +350,8 @@ const noAliases: string[] = [];
 function endpointOf(value: EndpointValue, { id, owner, networkId }: Omit<Endpoint, keyof EndpointValue>): Endpoint {
   const { name, sandbox, ip, ip6, mac, createdMs } = value;
   const aliases = value.aliases.length === 0 ? noAliases : value.aliases;
-  const endpoint = { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
-  return ip6 === undefined ? endpoint : { ...endpoint, ip6 };
+  if (ip6 === undefined) return { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
+  return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId };
 }
 
 /** Sets or, with null, deletes an entry of a map of maps; no empty inner map stays. */

@@ -35,8 +35,9 @@ export function wantedEntries(
   return new Set(
     remote.flatMap((endpoint) => {
       const of = vni.get(endpoint.NetworkID) ?? 0;
-      const ip = endpoint.IPv4Address.replace(/\/.*/, '');
-      return [fdb(of, endpoint.MacAddress, endpoint.VTEP), neighbour(of, ip, endpoint.MacAddress)];
+      const ips = [endpoint.IPv4Address, endpoint.IPv6Address].filter((each) => each !== '');
+      const neighbours = ips.map((each) => neighbour(of, each.replace(/\/.*/, ''), endpoint.MacAddress));
+      return [fdb(of, endpoint.MacAddress, endpoint.VTEP), ...neighbours];
     }),
   );
 }

@@ -166,6 +166,13 @@ export class LabSandbox {
     return found.IPv4Address.replace(/\/.*/, '');
   }
 
+  /** Its IPv6 address there. */
+  address6(network: string): string {
+    const found = this.info.Networks.find((endpoint) => endpoint.Network === network);
+    if (!found?.IPv6Address) throw new Error(`${this.name} on ${this.host.name} has no IPv6 address on ${network}`);
+    return found.IPv6Address.replace(/\/.*/, '');
+  }
+
   exec(command: string, args: readonly string[] = [], options: InsideOptions = {}): Promise<Output> {
     return this.host.execIn(this.info.NetnsPath, command, args, options);
   }

@@ -15,6 +15,10 @@ export const reference = z
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/, 'want a name, an id or the start of an id');
 export const ipText = z.string().min(2).max(45);
 export const cidrText = z.string().min(4).max(49);
+/** With prefix length, `10.0.1.2/24`; empty where the network has none of the family. */
+export const addresses = { IPv4Address: z.string(), IPv6Address: z.string() };
+/** That address and no other. */
+export const wantedAddresses = { IPAddress: ipText.optional(), GlobalIPv6Address: ipText.optional() };
 export const port = z.int().min(1).max(65535);
 export const labels = z
   .record(z.string().min(1).max(128), z.string().max(1024))

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { cidrText, ipText, isoTime, labels, name, reference } from './fields.ts';
+import { addresses, cidrText, ipText, isoTime, labels, name, reference, wantedAddresses } from './fields.ts';
 
 /** As Docker's `network create`: `--subnet`, `--gateway`, `--ip-range`, `--aux-address`. */
 export const IpamConfig = z.strictObject({
@@ -19,8 +19,11 @@ export const NetworkCreateRequest = z.strictObject({
   Driver: z.string().max(64).optional(),
   Internal: z.boolean().optional(),
   Attachable: z.boolean().optional(),
+  /** false: IPv6 alone. */
+  EnableIPv4: z.boolean().optional(),
   EnableIPv6: z.boolean().optional(),
-  IPAM: z.strictObject({ Config: z.array(IpamConfig).max(1) }).optional(),
+  /** At most one subnet of each family; of a family without one it is chosen. */
+  IPAM: z.strictObject({ Config: z.array(IpamConfig).max(2) }).optional(),
   Options: z.record(z.string().max(128), z.string().max(256)).optional(),
   Labels: labels.optional(),
 });
@@ -33,8 +36,7 @@ export const NetworkContainer = z.strictObject({
   Name: z.string(),
   EndpointID: z.string(),
   MacAddress: z.string(),
-  IPv4Address: z.string(),
-  IPv6Address: z.string(),
+  ...addresses,
 });
 
 /** As `docker network inspect` of an overlay network, plus `VNI`, `MTU` and `Endpoints`. */
@@ -44,6 +46,7 @@ export const Network = z.strictObject({
   Created: isoTime,
   Scope: z.literal('swarm').or(z.literal('cluster')),
   Driver: z.string(),
+  EnableIPv4: z.boolean(),
   EnableIPv6: z.boolean(),
   IPAM: z.strictObject({
     Driver: z.string(),
@@ -107,8 +110,7 @@ export const ConnectRequest = z.strictObject({
   Sandbox: reference,
   /** Names besides the sandbox's own that resolve to the endpoint. */
   Aliases: z.array(name).max(16).optional(),
-  /** That address and no other. */
-  IPAddress: ipText.optional(),
+  ...wantedAddresses,
 });
 export type ConnectRequest = z.infer<typeof ConnectRequest>;
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ipText, isoTime, labels, name, reference } from './fields.ts';
+import { addresses, isoTime, labels, name, reference, wantedAddresses } from './fields.ts';
 
 export const SandboxCreateRequest = z.strictObject({
   Name: name.optional(),
@@ -9,8 +9,8 @@ export const SandboxCreateRequest = z.strictObject({
   /** Adopt the namespace of this process. */
   Pid: z.int().min(1).max(4194304).optional(),
   Aliases: z.array(name).max(16).optional(),
-  /** That address and no other; with one network only. */
-  IPAddress: ipText.optional(),
+  /** With one network only. */
+  ...wantedAddresses,
   Labels: labels.optional(),
   /** In its /etc/hostname and /etc/hosts; its name when absent. */
   Hostname: z.string().max(256).optional(),
@@ -31,7 +31,7 @@ export const Endpoint = z.strictObject({
   SandboxID: z.string(),
   Node: z.string(),
   NodeID: z.string(),
-  IPv4Address: z.string(),
+  ...addresses,
   MacAddress: z.string(),
   /** VTEP of the endpoint's node. */
   VTEP: z.string(),
@@ -45,7 +45,7 @@ export const SandboxEndpoint = z.strictObject({
   NetworkID: z.string(),
   EndpointID: z.string(),
   Interface: z.string(),
-  IPv4Address: z.string(),
+  ...addresses,
   MacAddress: z.string(),
   /** `ok`, or why the kernel does not have it yet. */
   Status: z.string(),

@@ -47,9 +47,13 @@ function render(endpoints: readonly Endpoint[], { quiet, trunc }: Flags): string
     endpoint.Name,
     endpoint.Node,
     endpoint.IPv4Address,
+    endpoint.IPv6Address,
     endpoint.MacAddress,
     endpoint.VTEP,
     endpoint.Aliases.join(','),
   ]);
-  return table(['ENDPOINT ID', 'NETWORK', 'NAME', 'NODE', 'IPV4 ADDRESS', 'MAC ADDRESS', 'VTEP', 'ALIASES'], rows);
+  return table(
+    ['ENDPOINT ID', 'NETWORK', 'NAME', 'NODE', 'IPV4 ADDRESS', 'IPV6 ADDRESS', 'MAC ADDRESS', 'VTEP', 'ALIASES'],
+    rows,
+  );
 }

@@ -1,5 +1,5 @@
-import type { Command } from 'commander';
-import { define } from '../define.ts';
+import { type Command, Option } from 'commander';
+import { define, takeSwitchValues } from '../define.ts';
 import { usage } from '../failure.ts';
 import { collect, keyValue, label, once } from '../parse.ts';
 import { each, type Session, writeJson } from '../session.ts';
@@ -23,35 +23,41 @@ export function addNetwork(parent: Command, session: Session): void {
 
 interface CreateFlags {
   readonly driver?: string;
-  readonly subnet?: string;
-  readonly gateway?: string;
-  readonly ipRange?: string;
+  readonly subnet?: string[];
+  readonly gateway?: string[];
+  readonly ipRange?: string[];
   readonly auxAddress?: Record<string, string>;
   readonly internal?: boolean;
   readonly attachable?: boolean;
+  readonly ipv4?: boolean;
   readonly ipv6?: boolean;
   readonly opt?: Record<string, string>;
   readonly label?: Record<string, string>;
 }
 
 function addCreate(parent: Command, session: Session): void {
-  define(parent, 'create', {
+  const create = define(parent, 'create', {
     summary: 'Create a network on all nodes; prints its id',
     examples: [
       'weft network create frontend',
       'weft network create --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal backend',
       'weft network create -o mtu=1400 --label team=shop frontend',
+      'weft network create --ipv6 --subnet 10.9.1.0/24 --subnet fd00:10:9:1::/64 dual',
+      'weft network create --ipv6 --ipv4=false modern',
     ],
-  })
+  });
+  takeSwitchValues(create)
     .argument('<name>', 'name of the network')
     .option('-d, --driver <driver>', 'driver (default: overlay)', once)
-    .option('--subnet <cidr>', 'subnet (default: the next of the pool)', once)
-    .option('--gateway <ip>', 'gateway in the subnet', once)
-    .option('--ip-range <cidr>', 'part of the subnet that addresses are taken from', once)
+    .option('--subnet <cidr>', 'subnet, of each family one (default: the next of the pool, a /64 of fd00::/8)', collect)
+    .option('--gateway <ip>', 'gateway in the subnet of its family', collect)
+    .option('--ip-range <cidr>', 'part of the subnet of its family that addresses are taken from', collect)
     .option('--aux-address <name=ip>', 'address that something else holds (repeatable)', keyValue)
     .option('--internal', 'no way out of the network')
     .option('--attachable', 'as with Docker; every network is')
-    .option('--ipv6', 'IPv6 addresses too (not supported yet)')
+    .option('--ipv4', 'IPv4 addresses, which --ipv4=false leaves out')
+    .addOption(new Option('--no-ipv4', 'none: as --ipv4=false').hideHelp())
+    .option('--ipv6', 'IPv6 addresses too')
     .option('-o, --opt <key=value>', 'option of the driver (repeatable)', keyValue)
     .option('--label <key=value>', 'label (repeatable)', label)
     .action(
@@ -62,6 +68,7 @@ function addCreate(parent: Command, session: Session): void {
             Driver: flags.driver,
             Internal: flags.internal,
             Attachable: flags.attachable,
+            EnableIPv4: flags.ipv4,
             EnableIPv6: flags.ipv6,
             IPAM: ipam(flags),
             Options: flags.opt,
@@ -75,14 +82,34 @@ function addCreate(parent: Command, session: Session): void {
     );
 }
 
-function ipam({ subnet, gateway, ipRange, auxAddress }: CreateFlags) {
-  if (subnet !== undefined) {
-    return { Config: [{ Subnet: subnet, Gateway: gateway, IPRange: ipRange, AuxiliaryAddresses: auxAddress }] };
+/** As with Docker, what narrows a subnet goes with the one that it belongs to; here that is the one of its family. */
+function ipam({ subnet = [], gateway = [], ipRange = [], auxAddress = {} }: CreateFlags) {
+  const isSix = (text: string): boolean => text.includes(':');
+  const config = subnet.map((cidr) => {
+    const ofFamily = (text: string): boolean => isSix(text) === isSix(cidr);
+    const aux = Object.entries(auxAddress).filter(([, ip]) => ofFamily(ip));
+    return {
+      Subnet: cidr,
+      Gateway: gateway.find(ofFamily),
+      IPRange: ipRange.find(ofFamily),
+      AuxiliaryAddresses: aux.length === 0 ? undefined : Object.fromEntries(aux),
+    };
+  });
+  for (const six of [false, true]) {
+    const count = (texts: readonly string[]): number => texts.filter((text) => isSix(text) === six).length;
+    const family = six ? 'IPv6' : 'IPv4';
+    if (count(subnet) > 1)
+      throw usage(`--subnet is given twice for ${family}`, 'see `weft network update --subnet-add`');
+    for (const [flag, texts] of [
+      ['--gateway', gateway],
+      ['--ip-range', ipRange],
+      ['--aux-address', Object.values(auxAddress)],
+    ] as const) {
+      if (count(texts) > 0 && count(subnet) === 0) throw usage(`${flag} needs --subnet${six ? ' for IPv6' : ''}`);
+      if (count(texts) > 1 && flag !== '--aux-address') throw usage(`${flag} is given twice for ${family}`);
+    }
   }
-  if (gateway !== undefined) throw usage('--gateway needs --subnet');
-  if (ipRange !== undefined) throw usage('--ip-range needs --subnet');
-  if (auxAddress !== undefined) throw usage('--aux-address needs --subnet');
-  return undefined;
+  return config.length === 0 ? undefined : { Config: config };
 }
 
 interface UpdateFlags {
@@ -155,21 +182,24 @@ function addConnect(parent: Command, session: Session): void {
     examples: [
       'weft network connect backend web',
       'weft network connect --alias db backend postgres',
-      'weft network connect --ip 10.0.1.7 backend postgres',
+      'weft network connect --ip 10.0.1.7 --ip6 fd00:10:9:1::7 backend postgres',
     ],
   })
     .argument('<network>', 'name, id or start of an id')
     .argument('<sandbox>', 'name, id or start of an id')
     .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
-    .option('--ip <ip>', 'that address and no other', once)
+    .option('--ip <ip>', 'that IPv4 address and no other', once)
+    .option('--ip6 <ip>', 'that IPv6 address and no other', once)
     .action(
-      session.action<{ alias?: string[]; ip?: string }>(async (context, flags, [network = '', sandbox = '']) => {
-        const endpoint = await context.client.call('networkConnect', {
-          ref: network,
-          body: { Sandbox: sandbox, Aliases: flags.alias, IPAddress: flags.ip },
-        });
-        context.document(endpoint);
-      }),
+      session.action<{ alias?: string[]; ip?: string; ip6?: string }>(
+        async (context, flags, [network = '', sandbox = '']) => {
+          const endpoint = await context.client.call('networkConnect', {
+            ref: network,
+            body: { Sandbox: sandbox, Aliases: flags.alias, IPAddress: flags.ip, GlobalIPv6Address: flags.ip6 },
+          });
+          context.document(endpoint);
+        },
+      ),
     );
 }
 

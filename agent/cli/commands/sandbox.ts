@@ -26,6 +26,7 @@ interface CreateFlags {
   readonly pid?: number;
   readonly alias?: string[];
   readonly ip?: string;
+  readonly ip6?: string;
   readonly label?: Record<string, string>;
   readonly hostname?: string;
   readonly dns?: string[];
@@ -42,7 +43,7 @@ function addCreate(parent: Command, session: Session): void {
       ' are. What no --dns option says, resolv.conf has from the configuration of the agent, or else from the host.',
     examples: [
       'weft sandbox create --network frontend --network backend web',
-      'weft sandbox create --network frontend --ip 10.0.1.7 web',
+      'weft sandbox create --network frontend --ip 10.0.1.7 --ip6 fd00:10:9:1::7 web',
       'weft sandbox create --network frontend --netns /run/netns/blue blue',
       'weft sandbox create --network frontend --pid 4242',
       'weft sandbox create --network frontend --dns 192.0.2.53 --dns-search corp.example --dns-option ndots:2 web',
@@ -53,7 +54,8 @@ function addCreate(parent: Command, session: Session): void {
     .option('--netns <path>', 'adopt the namespace at this path', once)
     .option('--pid <pid>', 'adopt the namespace of this process', whole(1, 4194304))
     .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
-    .option('--ip <ip>', 'that address and no other, on the one network', once)
+    .option('--ip <ip>', 'that IPv4 address and no other, on the one network', once)
+    .option('--ip6 <ip>', 'that IPv6 address and no other, on the one network', once)
     .option('--label <key=value>', 'label (repeatable)', label)
     .option('--hostname <name>', 'name in its /etc/hostname and /etc/hosts (default: its name)', once)
     .option('--dns <ip>', 'nameserver in its /etc/resolv.conf (repeatable)', collect)
@@ -70,6 +72,7 @@ function addCreate(parent: Command, session: Session): void {
             Pid: flags.pid,
             Aliases: flags.alias,
             IPAddress: flags.ip,
+            GlobalIPv6Address: flags.ip6,
             Labels: flags.label,
             Hostname: flags.hostname,
             Dns: flags.dns,
@@ -115,11 +118,14 @@ function render(sandboxes: readonly Sandbox[], { quiet, trunc }: ListFlags, nowM
     sandbox.Name,
     relative(sandbox.Created, nowMs),
     state(sandbox),
-    sandbox.Networks.map((endpoint) => `${endpoint.Network}=${endpoint.IPv4Address}`).join(', '),
+    sandbox.Networks.map((endpoint) => `${endpoint.Network}=${addressesOf(endpoint)}`).join(', '),
     sandbox.NetnsPath,
   ]);
   return table(['SANDBOX ID', 'NAME', 'CREATED', 'STATUS', 'NETWORKS', 'NETNS'], rows);
 }
+
+const addressesOf = ({ IPv4Address: four, IPv6Address: six }: Sandbox['Networks'][number]): string =>
+  [four, six].filter((address) => address !== '').join('+');
 
 function state({ Networks: endpoints }: Sandbox): string {
   const late = endpoints.filter(({ Status: status }) => status !== 'ok');

@@ -78,7 +78,15 @@ class Reader {
     const verdict = events.gossip(topic, packed([toWire(signed)]), this.#passer);
     const { view, self } = cluster;
     const tables = { self, vtep: '192.0.2.1', port: 4789, nodes: view.nodes, networks: view.networks };
-    const leg = { networkId, endpointId, ifName: 'eth0', mac: '02:42:0a:00:01:09', ip: '10.0.1.9', aliases: [] };
+    const leg = {
+      networkId,
+      endpointId,
+      ifName: 'eth0',
+      mac: '02:42:0a:00:01:09',
+      ip: '10.0.1.9',
+      ip6: null,
+      aliases: [],
+    };
     const sandbox = {
       ...{ id: 's', name: 's', createdMs: 0, netns: '/run/netns/s', adopted: false, inode: null, labels: {} },
       ...{ hostname: null, resolver: emptyResolver },

@@ -94,12 +94,13 @@ async function filledStore(): Promise<MemoryStore> {
   cluster.allocator.rest('vni', 5);
   cluster.allocator.resting.rest('vni', { start: 7, end: 20 });
   await cluster.stop();
-  const leg = { ifName: 'eth0', mac: '02:42:0a:00:01:09', ip: '10.0.1.9' };
+  const device = { ifName: 'eth0', mac: '02:42:0a:00:01:09' };
+  const leg = { ...device, ip: '10.0.1.9', ip6: 'fd00:10::9' };
   const sandbox: StoredSandbox = {
     ...{ id: 'a'.repeat(64), name: 'web', createdMs: 1, netns: '/run/netns/web', adopted: true, inode: 4_026_532_000 },
     ...{ hostname: 'web.example', resolver: { servers: ['192.0.2.53'], search: ['.'], options: ['ndots:2'] } },
     ...{ labels: { a: 'b' }, legs: [{ ...leg, networkId, endpointId, aliases: ['www'], createdMs: 1 }] },
-    gateway: { endpointId, ...leg, ifName: 'eth1', ip: '172.18.0.2' },
+    gateway: { endpointId, ...device, ifName: 'eth1', ip: '172.18.0.2' },
   };
   await store.commit([
     { key: ['peers'], value: [[other.key.nodeId, ['192.0.2.1:7946']]] },

@@ -28,7 +28,8 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
   const cross = await crossSign(first, next);
   const digest = createHash('sha256').update(next.certificate).digest('hex');
   const narrowing = { ipRange: '10.0.1.128/25', aux: { printer: '10.0.1.9' } };
-  const endpoint = { name: 'web', sandbox: '5'.repeat(64), ip: '10.0.1.7', mac: '02:42:0a:00:01:07' };
+  const addresses = { ip: '10.0.1.7', ip6: 'fd00:10::7', mac: '02:42:0a:00:01:07' };
+  const endpoint = { name: 'web', sandbox: '5'.repeat(64), ...addresses };
   const grant = (start: number, end: number) => ({ start, end, to: self, generation: 1 });
   const inCluster: readonly (readonly [key: string, value: object])[] = [
     ['node', { hostname: 'b', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946'], version: '0', createdMs: 0 }],
@@ -39,6 +40,7 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
         ...{ stamp, removed: false, name: 'blue', vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1', root: self },
         ...{ internal: false, attachable: true, ingress: false, labels: { a: 'b' }, createdMs: 1, ...narrowing },
         options: { 'com.docker.network.driver.mtu': '1400' },
+        ipv6: { subnet: 'fd00:10::/64', gateway: 'fd00:10::1', ipRange: 'fd00:10::/80' },
       },
     ],
     [
@@ -66,6 +68,7 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
   ];
   const inNetwork: readonly (readonly [key: string, value: object])[] = [
     [`range/${ring}/0-256/1`, grant(0, 256)],
+    ['range/fd00:10::_64/0-256/1', grant(0, 256)],
     [`ep/${endpointId}`, { ...endpoint, aliases: ['www'], createdMs: 1 }],
   ];
   const written = (topic: string, all: typeof inCluster): Written[] =>

@@ -1,5 +1,5 @@
 // A bulk transfer that is checked at both ends, to be run inside sandboxes.
-//   tcp.mjs serve PORT         answers each connection with the number of bytes it sent and their SHA-256
+//   tcp.mjs serve PORT [IP]    answers each connection with the number of bytes it sent and their SHA-256
 //   tcp.mjs send HOST PORT N   sends N bytes, prints {"sent","received","ok","ms"}; exit code 1 unless ok
 //   tcp.mjs read HOST PORT     prints what the other side says
 import { createHash, randomFillSync } from 'node:crypto';
@@ -7,7 +7,7 @@ import { connect, createServer } from 'node:net';
 
 const [verb, ...args] = process.argv.slice(2);
 
-function serve(port) {
+function serve(port, host = '0.0.0.0') {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     const hash = createHash('sha256');
     let bytes = 0;
@@ -18,7 +18,7 @@ function serve(port) {
     });
     socket.on('end', () => socket.end(`${bytes} ${hash.digest('hex')}\n`));
   });
-  server.listen(port, '0.0.0.0', () => process.stdout.write('listening\n'));
+  server.listen(port, host, () => process.stdout.write('listening\n'));
 }
 
 function dial(host, port, onReady) {
@@ -48,10 +48,10 @@ async function send(host, port, total) {
   if (!ok) process.exitCode = 1;
 }
 
-if (verb === 'serve') serve(Number(args[0]));
+if (verb === 'serve') serve(Number(args[0]), args[1]);
 else if (verb === 'send') await send(args[0], Number(args[1]), Number(args[2]));
 else if (verb === 'read') process.stdout.write(`${await dial(args[0], Number(args[1]), () => {})}\n`);
 else {
-  process.stderr.write('usage: tcp.mjs serve PORT | send HOST PORT BYTES | read HOST PORT\n');
+  process.stderr.write('usage: tcp.mjs serve PORT [IP] | send HOST PORT BYTES | read HOST PORT\n');
   process.exitCode = 2;
 }

@@ -21,7 +21,7 @@ const sandbox: StoredSandbox = {
   legs: [
     {
       ...{ networkId: 'n'.repeat(25) as NetworkId, endpointId: 'e'.repeat(64) as EndpointId, ifName: 'eth0' },
-      ...{ mac: '02:42:0a:00:01:09', ip: '10.0.1.9', aliases: [], createdMs: 1 },
+      ...{ mac: '02:42:0a:00:01:09', ip: '10.0.1.9', ip6: null, aliases: [], createdMs: 1 },
     },
   ],
   gateway: null,

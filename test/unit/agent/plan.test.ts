@@ -70,6 +70,7 @@ const leg: StoredLeg = {
   ifName: 'eth0',
   mac: '02:00:00:00:00:0a',
   ip: '10.0.1.10',
+  ip6: null,
   aliases: [],
   createdMs: 10,
 };
@@ -133,9 +134,61 @@ test('an address claimed twice goes to the older claim, and the other is named',
 });
 
 test('nobody elsewhere takes the address or MAC of an endpoint here', () => {
-  const thieves = [endpoint(2, 'b', { ip: leg.ip, createdMs: 0 }), endpoint(3, 'c', { mac: leg.mac, createdMs: 0 })];
+  const thieves = [
+    endpoint(2, 'b', { ip: '10.0.1.10', createdMs: 0 }),
+    endpoint(3, 'c', { mac: leg.mac, createdMs: 0 }),
+  ];
   const { desired, objections } = plan(tables(thieves), attached);
   assert.deepEqual([desired.overlays[0]?.remotes.length, objections.length], [0, 2]);
+});
+
+const six = { ipv6: { subnet: 'fd00:10::/64', gateway: 'fd00:10::1' } };
+const dualValue = { ...value, ...six } satisfies NetworkValue;
+const dual: Network = { ...dualValue, id: networkId, subnets: subnetsOf(networkId, dualValue, []) };
+
+test('a dual-stack endpoint is two neighbours with one MAC, and all of it or nothing', () => {
+  const networks = new Map([[networkId, dual]]);
+  const box: StoredSandbox = { ...sandbox, legs: [{ ...leg, ip6: 'fd00:10::a' }] };
+  const endpoints = [
+    endpoint(2, 'b', { ip6: 'fd00:10::2' }),
+    endpoint(3, 'c', { ip6: 'fd00:10::2' }),
+    endpoint(4, 'c', { ip6: 'fd00:10::a', createdMs: 0 }),
+  ];
+  const { desired, objections } = plan(tables(endpoints, { networks }), { ...attached, sandboxes: [box] });
+  assert.deepEqual(desired.overlays[0]?.remotes, [
+    { ip: '10.0.1.2', mac: '02:00:00:00:00:02', vtep: '192.0.2.2' },
+    { ip: 'fd00:10::2', mac: '02:00:00:00:00:02', vtep: '192.0.2.2' },
+  ]);
+  assert.deepEqual(desired.sandboxes[0]?.overlayLegs[0]?.addresses, ['10.0.1.10/24', 'fd00:10::a/64']);
+  assert.deepEqual(objections.map((line) => /: (\S+) .* is held by (.*)$/.exec(line)?.slice(1)).sort(), [
+    ['fd00:10::2', 'at-192.0.2.2'],
+    ['fd00:10::a', 'this host'],
+  ]);
+});
+
+test('an endpoint with IPv6 alone, and routes to further subnets of its family only', () => {
+  const { subnet: _subnet, gateway: _gateway, ...rest } = value;
+  const only = { ...rest, ...six } satisfies NetworkValue;
+  const added = ['10.9.0.0/24', 'fd00:11::/64'].map((subnet) => ({
+    ...{
+      stamp: [1, 0] as [number, number],
+      subnet,
+      gateway: subnet.replace(/0\/24|\/64/, '1'),
+      root: self,
+      createdMs: 2,
+    },
+  }));
+  const networks = new Map([[networkId, { ...only, id: networkId, subnets: subnetsOf(networkId, only, added) }]]);
+  const box: StoredSandbox = { ...sandbox, legs: [{ ...leg, ip: null, ip6: 'fd00:10::a' }] };
+  const endpoints = [endpoint(2, 'b', { ip: undefined, ip6: 'fd00:10::2' })];
+  const { desired, objections } = plan(tables(endpoints, { networks }), { ...attached, sandboxes: [box] });
+  assert.deepEqual(objections, []);
+  assert.deepEqual(
+    desired.overlays[0]?.remotes.map(({ ip }) => ip),
+    ['fd00:10::2'],
+  );
+  const [wanted] = desired.sandboxes[0]?.overlayLegs ?? [];
+  assert.deepEqual([wanted?.addresses, wanted?.onLink], [['fd00:10::a/64'], ['fd00:11::/64']]);
 });
 
 test('what does not parse is left out and named, and the rest is done', () => {

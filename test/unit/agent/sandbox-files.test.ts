@@ -26,7 +26,10 @@ beforeEach(() => {
 });
 
 const id = 'abcdef012345'.padEnd(64, '6');
-const legs = [{ ip: '10.0.1.9' }, { ip: '10.0.2.9' }] as unknown as StoredLeg[];
+const legs = [
+  { ip: '10.0.1.9', ip6: 'fd00::9' },
+  { ip: null, ip6: 'fd00:1::9' },
+] as unknown as StoredLeg[];
 const web: StoredSandbox = {
   ...{ id, name: 'web', createdMs: 1, netns: '/run/netns/weft-abcdef012345', adopted: false, inode: null, labels: {} },
   ...{ hostname: null, resolver: emptyResolver, legs, gateway: null },
@@ -58,7 +61,8 @@ ff00::\tip6-mcastprefix
 ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 10.0.1.9\twww.corp.example www web
-10.0.2.9\twww.corp.example www web
+fd00::9\twww.corp.example www web
+fd00:1::9\twww.corp.example www web
 `,
   );
   assert.equal(read('resolv.conf'), `${mark}\nnameserver 192.0.2.1\nsearch host.example\noptions rotate\n`);

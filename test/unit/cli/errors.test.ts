@@ -98,7 +98,12 @@ const misuse: [argv: string[], stderr: RegExp][] = [
   [['network', 'create', '-o', 'novalue', 'n'], /Want KEY=VALUE\./],
   [['network', 'create', '--label', '=x', 'n'], /Want KEY=VALUE\./],
   [['network', 'create', '--gateway', '10.0.0.1', 'n'], /--gateway needs --subnet/],
-  [['network', 'create', '--subnet', 'a', '--subnet', 'b', 'n'], /It can be given only once\./],
+  [
+    ['network', 'create', '--subnet', '10.0.0.0/24', '--subnet', '10.0.1.0/24', 'n'],
+    /--subnet is given twice for IPv4/,
+  ],
+  [['network', 'create', '--subnet', '10.0.0.0/24', '--gateway', 'fd00::1', 'n'], /--gateway needs --subnet for IPv6/],
+  [['network', 'create', '--ipv4=no', 'n'], /unknown option '--ipv4=no'/],
   [['network', 'ls', '--filter', 'colour=red'], /Want KEY=VALUE with one of the keys driver, id, label, name, scope\./],
   [['sandbox', 'create', '--netns', '/x', '--pid', '1'], /exclude each other/],
   [['sandbox', 'exec', 'web'], /missing required argument 'command'/],

@@ -128,8 +128,8 @@ a1a2a3a4a5a6   web    2 minutes ago   ok       frontend=10.0.1.2/24   /proc/self
   ['sandbox rm web', 'web\n'],
   [
     'endpoint ls',
-    `ENDPOINT ID    NETWORK    NAME   NODE    IPV4 ADDRESS   MAC ADDRESS         VTEP         ALIASES
-e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    02:42:0a:00:01:02   192.0.2.10   www,shop
+    `ENDPOINT ID    NETWORK    NAME   NODE    IPV4 ADDRESS   IPV6 ADDRESS   MAC ADDRESS         VTEP         ALIASES
+e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    fd00:1::2/64   02:42:0a:00:01:02   192.0.2.10   www,shop
 `,
   ],
   ['endpoint ls -q --no-trunc', `${ids.endpoint}\n`],

@@ -86,6 +86,42 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
       },
     ],
   ],
+  [
+    'network create --ipv6=true --ipv4=false --internal=false --subnet fd00:1::/64 --ip-range fd00:1::/80 modern',
+    [
+      'POST /v1/networks',
+      {
+        Name: 'modern',
+        EnableIPv4: false,
+        EnableIPv6: true,
+        IPAM: { Config: [{ Subnet: 'fd00:1::/64', IPRange: 'fd00:1::/80' }] },
+      },
+    ],
+  ],
+  [
+    'network create --ipv6 --subnet fd00:1::/64 --subnet 10.9.0.0/24 --gateway 10.9.0.1 --gateway fd00:1::1 --aux-address a=10.9.0.9 dual',
+    [
+      'POST /v1/networks',
+      {
+        Name: 'dual',
+        EnableIPv6: true,
+        IPAM: {
+          Config: [
+            { Subnet: 'fd00:1::/64', Gateway: 'fd00:1::1' },
+            { Subnet: '10.9.0.0/24', Gateway: '10.9.0.1', AuxiliaryAddresses: { a: '10.9.0.9' } },
+          ],
+        },
+      },
+    ],
+  ],
+  [
+    'network connect --ip 10.9.0.7 --ip6 fd00:1::7 dual web',
+    ['POST /v1/networks/dual/connect', { Sandbox: 'web', IPAddress: '10.9.0.7', GlobalIPv6Address: 'fd00:1::7' }],
+  ],
+  [
+    'sandbox create --network dual --ip6 fd00:1::7 web',
+    ['POST /v1/sandboxes', { Name: 'web', Networks: ['dual'], GlobalIPv6Address: 'fd00:1::7' }],
+  ],
   ['network ls', ['GET /v1/networks']],
   ['network inspect frontend', ['GET /v1/networks/frontend']],
   ['network rm frontend backend', ['DELETE /v1/networks/frontend'], ['DELETE /v1/networks/backend']],

@@ -57,7 +57,7 @@ async function opened() {
   return made;
 }
 
-const shown = ({ view }: Node): string[] => [...view.endpointsOf(id).values()].map(({ ip }) => ip).sort();
+const shown = ({ view }: Node): string[] => [...view.endpointsOf(id).values()].map(({ ip = '' }) => ip).sort();
 const hidden = ({ view }: Node): string[] => [...view.ownership.hidden()].map(({ why }) => why);
 
 test('a claim that is true is shown, in whatever order its reasons arrive', async () => {

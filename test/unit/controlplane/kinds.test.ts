@@ -128,6 +128,22 @@ test('values out of bounds are refused', () => {
     assert.match(objection(inTopic, key, value) ?? '', /malformed/, JSON.stringify(value));
 });
 
+test('a network and its endpoints have IPv4, IPv6 or both', () => {
+  const key = `network/${'n'.repeat(25)}`;
+  const ipv6 = { subnet: 'fd00:10::/64', gateway: 'fd00:10::1', ipRange: 'fd00:10::/80', aux: { x: 'fd00:10::9' } };
+  const { subnet: _subnet, gateway: _gateway, ...bare } = network;
+  assert.equal(objection(clusterTopic, key, { ...network, ipv6 }), null);
+  assert.equal(objection(clusterTopic, key, { ...bare, ipv6 }), null);
+  for (const wrong of [bare, { ...bare, ipv6, gateway: '10.0.1.1' }, { ...network, ipv6: { subnet: 'fd00:10::/64' } }])
+    assert.equal(objection(clusterTopic, key, wrong), 'malformed network record');
+  const of = `ep/${'e'.repeat(64)}`;
+  const { ip: _ip, ...nowhere } = endpoint;
+  assert.equal(objection(topic, of, { ...endpoint, ip6: 'fd00:10::7' }), null);
+  assert.equal(objection(topic, of, { ...nowhere, ip6: 'fd00:10::7' }), null);
+  for (const wrong of [nowhere, { ...nowhere, ip6: '10.0.1.7' }, { ...nowhere, ip6: 'FD00:10::7' }])
+    assert.equal(objection(topic, of, wrong), 'malformed ep record');
+});
+
 test('the opening record has a number', () => {
   assert.equal(objection(clusterTopic, '', 3), null);
   assert.equal(objection(clusterTopic, '', 'three'), 'opening record without a size');

@@ -100,6 +100,7 @@ describe('entries', () => {
     Node: 'host2',
     NodeID: 'b',
     IPv4Address: '10.0.1.3/24',
+    IPv6Address: '',
     MacAddress: '02:42:0A:00:01:03',
     VTEP: '10.99.0.2',
     Aliases: [],

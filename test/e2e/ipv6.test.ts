@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { Network } from '../../agent/api/schema.ts';
+import type { Host, LabSandbox } from '../lab/host.ts';
+import { settled, useLab } from '../lab/suite.ts';
+
+const TCP = fileURLToPath(new URL('../lab/tools/tcp.mjs', import.meta.url));
+const PROBE = { count: 2, intervalMs: 30, waitMs: 700 };
+const BYTES = 2_000_000;
+
+const reaches = async (from: LabSandbox, address: string): Promise<boolean> =>
+  (await from.ping(address, PROBE)).received > 0;
+
+/** Sends over TCP and has the other side check what it got. */
+async function transfers(from: LabSandbox, to: LabSandbox, address: string): Promise<boolean> {
+  const server = await to.host.spawn('nsenter', [
+    `--net=${to.info.NetnsPath}`,
+    ...['--', process.execPath, TCP, 'serve', '5001', address],
+  ]);
+  await server.says(/listening/);
+  const sent = await from.exec(process.execPath, [TCP, 'send', address, '5001', String(BYTES)], { check: false });
+  await server.end('SIGTERM');
+  return sent.exitCode === 0;
+}
+
+const COUNTER = 'weft_test';
+
+/** Packets of VXLAN that a host has sent since `countVxlan`. */
+async function vxlanSent(host: Host): Promise<number> {
+  const { stdout } = await host.exec('nft', ['list', 'table', 'inet', COUNTER]);
+  return Number(/counter packets (\d+)/.exec(stdout)?.[1] ?? Number.NaN);
+}
+
+async function countVxlan(host: Host): Promise<void> {
+  const rule = 'udp dport 4789 counter';
+  const chain = `chain out { type filter hook output priority 0; policy accept; ${rule}; }`;
+  const table = `table inet ${COUNTER}`;
+  await host.exec('nft', [`${table}; delete ${table}; ${table} { ${chain}; }`]);
+}
+
+describe('IPv6 inside networks', () => {
+  const stage = useLab({ hosts: 2 });
+  const make = (host: number, name: string, networks: string[]): Promise<LabSandbox> =>
+    stage.lab.host(host).createSandbox({ Name: name, Networks: networks });
+  const box = (host: number, name: string): Promise<LabSandbox> => stage.lab.host(host).sandbox(name);
+
+  it('a dual-stack network has a subnet of each family, known on all hosts', async () => {
+    const [one, two] = stage.lab.hosts;
+    assert.equal((await one?.weft('network', 'create', '--ipv6', 'dual'))?.exitCode, 0);
+    await settled(stage.lab);
+    const [network] = (await two?.weftJson<Network[]>('network', 'inspect', 'dual')) ?? [];
+    assert.deepEqual([network?.EnableIPv4, network?.EnableIPv6], [true, true]);
+    const [four, six] = network?.IPAM.Config ?? [];
+    assert.match(four?.Subnet ?? '', /^10\..*\/24$/);
+    assert.match(six?.Subnet ?? '', /^fd[0-9a-f:]+\/64$/);
+  });
+
+  it('its sandboxes reach each other by both, on one host and across, with the first packet', async () => {
+    const a = await make(1, 'a', ['dual']);
+    const b = await make(1, 'b', ['dual']);
+    const c = await make(2, 'c', ['dual']);
+    await settled(stage.lab);
+    for (const [from, to] of [
+      [a, b],
+      [a, c],
+      [c, a],
+      [c, b],
+    ] as const) {
+      for (const address of [to.address('dual'), to.address6('dual')]) {
+        const { received } = await from.ping(address, { count: 1, waitMs: 700 });
+        assert.equal(received, 1, `${from.name} to ${to.name} at ${address}`);
+      }
+    }
+  });
+
+  it('TCP goes over both', async () => {
+    const [a, c] = [await box(1, 'a'), await box(2, 'c')];
+    for (const address of [c.address('dual'), c.address6('dual')]) assert.ok(await transfers(a, c, address), address);
+  });
+
+  it('no neighbour discovery crosses the underlay: what is asked is answered here, or not at all', async () => {
+    const host = stage.lab.host(1);
+    const [a, b, c] = [await box(1, 'a'), await box(1, 'b'), await box(2, 'c')];
+    await a.exec('ip', ['neigh', 'flush', 'all']);
+    await countVxlan(host);
+    const nobody = c.address6('dual').replace(/[0-9a-f]*$/, 'ffff');
+    for (const address of [nobody, b.address6('dual'), 'ff02::1%eth0', 'ff02::1:ff00:1%eth0'])
+      await a.ping(address, PROBE);
+    assert.equal(await vxlanSent(host), 0, 'of what is not for the other host nothing leaves this one');
+    const { received } = await a.ping(c.address6('dual'), { count: 4, intervalMs: 20 });
+    assert.deepEqual([received, await vxlanSent(host)], [4, 4], 'only the echoes leave');
+  });
+
+  it('an endpoint shows both addresses, everywhere', async () => {
+    const c = await box(2, 'c');
+    const host = stage.lab.host(1);
+    const endpoint = (await host.api.call('endpointList', { query: { network: 'dual' } })).find(
+      ({ Name }) => Name === 'c',
+    );
+    assert.deepEqual(
+      [endpoint?.IPv4Address, endpoint?.IPv6Address],
+      [`${c.address('dual')}/24`, `${c.address6('dual')}/64`],
+    );
+    const [network] = await stage.lab.host(2).weftJson<Network[]>('network', 'inspect', 'dual');
+    const [container] = Object.values(network?.Containers ?? {});
+    assert.equal(container?.IPv6Address, endpoint?.IPv6Address);
+    const hosts = (await c.exec('cat', [c.info.HostsPath])).stdout;
+    for (const address of [c.address('dual'), c.address6('dual')])
+      assert.ok(hosts.includes(`\n${address}\tc\n`), hosts);
+    const [leg] = c.info.Networks;
+    const shown = (await c.exec('ip', ['-6', 'address', 'show', 'dev', leg?.Interface ?? ''])).stdout;
+    assert.match(shown, new RegExp(`inet6 ${c.address6('dual')}/64 scope global nodad`));
+  });
+
+  it('an address can be asked for, and belongs to one', async () => {
+    const [a] = [await box(1, 'a')];
+    const wanted = a.address6('dual').replace(/[0-9a-f]*$/, '77');
+    const two = stage.lab.host(2);
+    const made = await two.createSandbox({ Name: 'seven', Networks: ['dual'], GlobalIPv6Address: wanted });
+    assert.equal(made.address6('dual'), wanted);
+    const again = await stage.lab.host(1).weft('sandbox', 'create', '--network', 'dual', '--ip6', wanted, 'eight');
+    assert.equal(again.exitCode, 1, again.stdout);
+    assert.match(again.stderr, new RegExp(wanted));
+    for (const [flag, address] of [
+      ['--ip', wanted],
+      ['--ip6', '10.0.0.9'],
+    ] as const) {
+      const refused = await two.weft('sandbox', 'create', '--network', 'dual', flag, address, 'nine');
+      assert.equal(refused.exitCode, 1);
+      assert.match(refused.stderr, /is no IPv[46] address/);
+    }
+    await settled(stage.lab);
+    assert.ok(await reaches(a, wanted));
+  });
+
+  it('a network without IPv4', async () => {
+    const one = stage.lab.host(1);
+    const create = ['network', 'create', '--ipv6', '--ipv4=false', '--subnet', 'fd00:0:0:66::/64', 'six'];
+    assert.equal((await one.weft(...create)).exitCode, 0);
+    await settled(stage.lab);
+    const [a, c] = [await make(1, 'six-a', ['six']), await make(2, 'six-c', ['six'])];
+    await settled(stage.lab);
+    assert.deepEqual([a.info.Networks[0]?.IPv4Address, a.address6('six').startsWith('fd00:0:0:66::')], ['', true]);
+    assert.ok(await reaches(a, c.address6('six')));
+    assert.ok(await transfers(c, a, a.address6('six')));
+    const leg = a.info.Networks[0]?.Interface ?? '';
+    assert.equal((await a.exec('ip', ['-4', 'address', 'show', 'dev', leg])).stdout, '');
+    assert.ok(a.info.Gateway, 'it has its way out through docker_gwbridge, as any network that is not internal');
+    assert.ok(await reaches(a, a.info.Gateway.Gateway));
+    const further = await one.weft('network', 'update', '--subnet-add', 'fd00:0:0:67::/64', 'six');
+    assert.equal(further.exitCode, 0, further.stderr);
+    await settled(stage.lab);
+    const routes = (await c.exec('ip', ['-6', 'route', 'show', 'fd00:0:0:67::/64'])).stdout;
+    assert.match(routes, new RegExp(`dev ${c.info.Networks[0]?.Interface}`));
+  });
+
+  it('a network without IPv6 carries none', async () => {
+    const one = stage.lab.host(1);
+    await one.weftJson('network', 'create', 'plain');
+    await settled(stage.lab);
+    const plain = await make(1, 'plain', ['plain']);
+    assert.equal(plain.info.Networks[0]?.IPv6Address, '');
+    for (const name of ['eth0', 'eth1'])
+      assert.equal((await plain.exec('ip', ['-6', 'address', 'show', 'dev', name])).stdout, '', name);
+    const refused = await one.weft('network', 'create', '--subnet', 'fd00:1::/64', 'nothing');
+    assert.equal(refused.exitCode, 1);
+    assert.match(refused.stderr, /--ipv6/);
+  });
+
+  it('an agent that starts again goes on with what is there', async () => {
+    const host = stage.lab.host(2);
+    const before = await host.kernel();
+    const ping = await (await box(1, 'a')).backgroundPing((await box(2, 'c')).address6('dual'), { count: 100_000 });
+    await host.stopAgent();
+    await host.startAgent();
+    await settled(stage.lab);
+    const { sent, received } = await ping.stop();
+    assert.equal(received, sent);
+    assert.deepEqual(await host.kernel(), before);
+    assert.equal((await host.api.call('status')).Kernel.Repairs, 0);
+  });
+});
