@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { converged } from '../lab/cluster.ts';
 import { diffKernel } from '../lab/kernel.ts';
 import { settled, useLab } from '../lab/suite.ts';
+
+const RESTARTS = Number(process.env['RESTARTS'] ?? 6);
 
 describe('an agent that ends', () => {
   const stage = useLab({ hosts: 2 });
@@ -43,6 +46,44 @@ describe('an agent that ends', () => {
     assert.equal(received, sent);
     await settled(stage.lab);
     assert.deepEqual(diffKernel(before, await two.kernel()), []);
+  });
+
+  it(`${RESTARTS} times under load interrupts nobody`, async (t) => {
+    const [one, two] = [stage.lab.host(1), stage.lab.host(2)];
+    const [from, to] = [await one.sandbox('from'), await two.sandbox('to')];
+    const address = to.address('frontend');
+    const server = await two.spawn('nsenter', [
+      `--net=${to.info.NetnsPath}`,
+      '--',
+      'iperf3',
+      '-s',
+      '-1',
+      '--forceflush',
+    ]);
+    await server.says(/Server listening/);
+    // As much as leaves the processors enough for all else: what a full queue drops would be no fault of the agents'.
+    const load = ['iperf3', '-c', address, '-t', '600', '-b', '200M', '-i', '1', '--forceflush'];
+    const client = await one.spawn('nsenter', [`--net=${from.info.NetnsPath}`, '--', ...load]);
+    await client.says(/sec .*bits\/sec/);
+    const ping = await from.backgroundPing(address, { count: 600_000, intervalMs: 1 });
+    for (let time = 0; time < RESTARTS; time++) {
+      const host = time % 2 === 0 ? two : one;
+      if (time % 4 < 2) await host.killAgent();
+      else assert.equal(await host.stopAgent(), 0);
+      await host.startAgent();
+      await converged(host);
+    }
+    const { received, missing } = await ping.stopAndCount();
+    await client.end('SIGINT');
+    await server.end('SIGKILL');
+    const seconds = [...client.text.matchAll(/([\d.]+) Mbits\/sec/g)].map(([, rate]) => Number(rate));
+    t.diagnostic(`${received} answers, ${seconds.length} s of TCP, ${Math.min(...seconds)} Mbit/s at least`);
+    assert.deepEqual(missing, []);
+    assert.ok(received > 250 * RESTARTS, `${received} answers`);
+    assert.ok(
+      seconds.every((rate) => rate > 0),
+      seconds.join(' '),
+    );
   });
 
   it('and misses what happened meanwhile has caught up when it is back', async () => {

@@ -225,4 +225,18 @@ export class BackgroundPing {
     this.#inside.signal('SIGINT');
     return await this.finished(5_000);
   }
+
+  /**
+   * Ends it now. One that is under way at that moment is not lost; `missing` are the numbers of those before the last
+   * answer that have none.
+   */
+  async stopAndCount(): Promise<{ readonly received: number; readonly missing: readonly number[] }> {
+    await this.stop();
+    const answered = new Set(
+      [...this.#inside.text.matchAll(/ bytes from .* icmp_seq=(\d+) /g)].map(([, at]) => Number(at)),
+    );
+    const last = Math.max(...answered);
+    const missing = Array.from({ length: last }, (_, at) => at + 1).filter((number) => !answered.has(number));
+    return { received: answered.size, missing };
+  }
 }
