@@ -62,7 +62,7 @@ export interface Plan {
  * plane's parsers here; a record that does not is left out and named, never half used.
  */
 export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underlayMtu, mtus }: Attachments): Plan {
-  const objections: string[] = [];
+  const objections = tables === null ? [] : strangersIn(tables);
   const gatewayAddress = gateway === null ? null : must(parseCidr(gateway));
   const mtuOf = (network: Network): number =>
     mtus?.get(network.id) ?? chosenMtu(network) ?? largestMtu(underlayMtu, tables?.vtep ?? '');
@@ -88,11 +88,25 @@ export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underla
   return { desired: { overlays, sandboxes: desiredSandboxes, bridges, guard }, objections };
 }
 
+const isOtherFamily = (node: Pick<NodeValue, 'vtep'>, { vtep }: Pick<TablesForPlan, 'vtep'>): boolean =>
+  node.vtep.includes(':') !== vtep.includes(':');
+
+/** Nodes whose VTEP this host's VXLAN devices cannot send to: a join is refused, but an address may change later. */
+function strangersIn({ vtep, nodes }: TablesForPlan): string[] {
+  const family = (ip: string): string => (ip.includes(':') ? 'IPv6' : 'IPv4');
+  const strangers = [...nodes.values()].filter((node) => isOtherFamily(node, { vtep }));
+  return strangers.map(
+    (node) =>
+      `node ${node.hostname} has the VTEP ${node.vtep} (${family(node.vtep)}), and this one has ${vtep} (${family(vtep)}): \
+nothing goes between their endpoints; set data-path-addr in the configuration of the agent that is the odd one, and restart it`,
+  );
+}
+
 /** Members are known by their records: what one sends before its record is here, is dropped as its endpoints are unknown. */
 function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredGuard {
   const vteps = new Set<Ip>();
   for (const [id, node] of nodes) {
-    const parsed = id === self ? null : parseIp(node.vtep);
+    const parsed = id === self || isOtherFamily(node, { vtep }) ? null : parseIp(node.vtep);
     if (parsed?.ok && parsed.value !== vtep) vteps.add(parsed.value);
   }
   const vnis = [...networks.values()].map((network) => must(parseVni(network.vni)));
@@ -119,6 +133,7 @@ function overlayOf(
     const node = tables.nodes.get(endpoint.owner);
     // The endpoint's node record may still be on its way; its arrival plans again.
     if (node === undefined) continue;
+    if (isOtherFamily(node, tables)) continue;
     if (node.vtep === tables.vtep) {
       objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${node.vtep} is this host's VTEP`);
       continue;

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import type { Cluster } from './cluster.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
@@ -40,13 +41,19 @@ export async function requestMembership(
   }
   const { newCertificateRequest } = await import('./identity/authority.ts');
   const key = newNodeKey();
-  const { bootstrap, localAddress } = await askAny(managers, parsed.token, await newCertificateRequest(key));
-  const identity = identityFrom(bootstrap, key, parsed.token, await addressing(localAddress), nowMs);
+  const answer = await askAny(managers, parsed.token, await newCertificateRequest(key), addressing);
+  const { bootstrap } = answer;
+  const identity = identityFrom(bootstrap, key, parsed.token, answer.addressing, nowMs);
   const peers: KnownPeers = new Map(bootstrap.peers.map(({ id, addresses }) => [id as NodeId, addresses]));
   return { identity, peers };
 }
 
-async function askAny(managers: readonly HostPort[], token: JoinToken, csr: Uint8Array): Promise<JoinAnswer> {
+async function askAny(
+  managers: readonly HostPort[],
+  token: JoinToken,
+  csr: Uint8Array,
+  addressing: (localAddress: string) => Promise<Addressing>,
+): Promise<JoinAnswer> {
   let failure: unknown = new ControlPlaneError(
     'join_unreachable',
     'no manager address was given',
@@ -54,7 +61,7 @@ async function askAny(managers: readonly HostPort[], token: JoinToken, csr: Uint
   );
   for (const manager of managers) {
     try {
-      return await askToJoin(manager, token, csr, AbortSignal.timeout(20_000));
+      return await askToJoin(manager, token, csr, addressing, AbortSignal.timeout(20_000));
     } catch (error) {
       failure = error;
       // Only a manager that cannot be reached is a reason to try the next one.
@@ -128,7 +135,7 @@ export function joinDecider(
   tokens: JoinTokens,
   limited: LimitedTokens,
 ) {
-  return async (secret: Uint8Array, request: Uint8Array): Promise<JoinVerdict> => {
+  return async (secret: Uint8Array, request: Uint8Array, vtep: string | undefined): Promise<JoinVerdict> => {
     const ending = limited.find(secret);
     if (ending !== null && ending.state !== 'good') return refuseEnded(ending);
     const token = ending ?? tokens.check(secret);
@@ -137,6 +144,9 @@ export function joinDecider(
         ? refuse(403, 'join_token_rotated', 'the join token was rotated and is no longer valid')
         : refuse(403, 'join_token_invalid', 'the join token is not one of this cluster');
     }
+    // Before anything is made of it, and before the token counts as used.
+    const stranger = vtep === undefined ? null : wrongFamily(vtep, cluster.identity.vtep);
+    if (stranger !== null) return refuse(409, 'join_wrong_family', stranger);
     const { checkCertificateRequest, defaultLifetimeMs, issueCertificate } = await import('./identity/authority.ts');
     const checked = await checkCertificateRequest(request);
     if (!checked.ok) return refuse(400, 'join_malformed', checked.reason);
@@ -174,6 +184,14 @@ export function joinDecider(
     return { ok: true, bootstrap };
   };
 }
+
+/** Why a node with this VTEP cannot be a member beside one with that; null when it can. */
+export function wrongFamily(vtep: string, members: string): string | null {
+  if (familyOf(vtep) === familyOf(members)) return null;
+  return `${vtep} is ${familyOf(vtep)}, and VXLAN traffic of this cluster goes over ${familyOf(members)}, as to ${members}`;
+}
+
+const familyOf = (ip: string): string => (isIPv6(ip) ? 'IPv6' : 'IPv4');
 
 /** The root that the listener shows first: the joiner's token names it. */
 function rootsFor({ identity, ownRootCertificate }: Cluster): Link[] {

@@ -47,7 +47,8 @@ export interface MembershipInit {
   readonly log: Log;
   readonly hostname: string;
   readonly version: string;
-  readonly listenHost: string;
+  /** Where gossip and joins are taken; null: all addresses of the family at which others reach this node. */
+  readonly listenHost: string | null;
   readonly gossipPort: number;
   readonly joinPort: number;
   readonly pending: () => string;
@@ -225,7 +226,9 @@ export async function forgetCluster(membership: Membership, store: Store): Promi
 
 async function run(init: MembershipInit, identity: Identity, peers: KnownPeers): Promise<Membership> {
   const { environment, log, store } = init;
-  const listen = { host: init.listenHost, port: init.gossipPort };
+  const { host: reachedAt = '' } = parseHostPort(identity.advertise) ?? {};
+  const host = init.listenHost ?? (reachedAt.includes(':') ? '::' : '0.0.0.0');
+  const listen = { host, port: init.gossipPort };
   const clusterInit: ClusterInit = {
     identity,
     peers,
@@ -257,7 +260,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
   const cluster = new Cluster(clusterInit);
   const reception = new Reception({
     cluster,
-    listen: { host: init.listenHost, port: init.joinPort },
+    listen: { host, port: init.joinPort },
     environment,
     log,
   });
@@ -274,7 +277,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
       gossip: [identity.advertise],
       version: init.version,
       createdMs: identity.createdMs,
-      join: formatHostPort({ host: parseHostPort(identity.advertise)?.host ?? init.listenHost, port: init.joinPort }),
+      join: formatHostPort({ host: reachedAt, port: init.joinPort }),
     });
     return { cluster, reception, stop };
   } catch (error) {

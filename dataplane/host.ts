@@ -9,7 +9,7 @@ import {
   type Route,
 } from './rtnetlink/routes.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
-import { AF_INET } from './rtnetlink/wire.ts';
+import { AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
 import { type Cidr, type IfName, type Ip, must, parseCidr, parseIfName, parseIp } from './values.ts';
 
 /**
@@ -41,8 +41,8 @@ export interface HostPath {
 }
 
 /**
- * Source address, device and MTU towards `destination`; without one, of the host's IPv4 default route. Null when there is
- * no such route. Nothing is sent. Throws SystemError.
+ * Source address, device and MTU towards `destination`; without one, of the host's default route, that of IPv4 first. Null
+ * when there is no such route. Nothing is sent. Throws SystemError.
  */
 export async function defaultAddress(destination?: Ip): Promise<HostPath | null> {
   using socket = NetlinkSocket.open(null);
@@ -50,16 +50,25 @@ export async function defaultAddress(destination?: Ip): Promise<HostPath | null>
   const route = destination === undefined ? await defaultRoute(socket) : routeTo(socket, destination);
   const link = links.find(({ ifindex }) => ifindex === route?.ifindex);
   if (!route || !link) return null;
-  const source =
-    route.source ?? (route.gateway ? routeTo(socket, route.gateway)?.source : await firstAddress(socket, link));
+  const source = route.source ?? (await sourceFor(socket, route, link));
   if (!source) return null;
   return { address: must(parseIp(source)), device: must(parseIfName(link.name)), mtu: link.mtu };
 }
 
 async function defaultRoute(socket: NetlinkSocket): Promise<Route | null> {
-  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
-  const defaults = routes.filter((route) => route.inMainTable && route.unicast && route.prefixLength === 0);
-  return defaults.sort((left, right) => left.metric - right.metric)[0] ?? null;
+  for (const family of [AF_INET, AF_INET6]) {
+    const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, family), decodeRoute);
+    const defaults = routes.filter((route) => route.inMainTable && route.unicast && route.prefixLength === 0);
+    const [best] = defaults.sort((left, right) => left.metric - right.metric);
+    if (best) return best;
+  }
+  return null;
+}
+
+/** A gateway of IPv6 is most often known by its link-local address, from which nothing follows. */
+async function sourceFor(socket: NetlinkSocket, route: Route, link: Link): Promise<string | null | undefined> {
+  if (route.gateway && !route.ipv6) return routeTo(socket, route.gateway)?.source;
+  return firstAddress(socket, link, route.ipv6);
 }
 
 function routeTo(socket: NetlinkSocket, destination: string): Route | null {
@@ -71,7 +80,10 @@ function routeTo(socket: NetlinkSocket, destination: string): Route | null {
   }
 }
 
-async function firstAddress(socket: NetlinkSocket, link: Link): Promise<string | undefined> {
+async function firstAddress(socket: NetlinkSocket, link: Link, ipv6: boolean): Promise<string | undefined> {
   const addresses = await socket.dump('addresses', encodeAddressDump, decodeAddress);
-  return addresses.find(({ ifindex, ip, scope }) => ifindex === link.ifindex && scope === 0 && !ip.includes(':'))?.ip;
+  return addresses.find(
+    ({ ifindex, ip, scope, lasting }) =>
+      ifindex === link.ifindex && scope === 0 && lasting && ip.includes(':') === ipv6,
+  )?.ip;
 }

@@ -27,7 +27,8 @@ export async function addressOf(name: IfName, ipv6: boolean): Promise<Ip | null>
   const link = (await linksOf(socket)).find((each) => each.name === name);
   const addresses = await socket.dump('addresses', encodeAddressDump, decodeAddress);
   const found = addresses.find(
-    ({ ifindex, ip, scope }) => ifindex === link?.ifindex && scope === 0 && ip.includes(':') === ipv6,
+    ({ ifindex, ip, scope, lasting }) =>
+      ifindex === link?.ifindex && scope === 0 && lasting && ip.includes(':') === ipv6,
   );
   return found === undefined ? null : must(parseIp(found.ip));
 }

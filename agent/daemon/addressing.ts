@@ -15,7 +15,7 @@ export async function ownAddressing(given: Given, gossipPort: number): Promise<A
   const path = await defaultAddress();
   if (path === null) {
     throw invalid(
-      'this host has no default route to tell its address by',
+      'this host has no default route, of IPv4 or IPv6, to tell its address by',
       'give the address other nodes reach it at with --advertise-addr',
     );
   }

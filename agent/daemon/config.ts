@@ -44,7 +44,7 @@ const Config = z.strictObject({
     .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,62})$/, 'want a host name')
     .optional(),
   /** Address that gossip and joins are taken at. */
-  'listen-addr': z.union([z.ipv4(), z.ipv6()]).default('0.0.0.0'),
+  'listen-addr': z.union([z.ipv4(), z.ipv6()]).optional(),
   /** Address that other nodes reach this one at; as init or join found it when absent. */
   'advertise-addr': z.string().max(64).refine(isIpPort, 'want IP or IP:PORT').optional(),
   /** VTEP; the advertise address when absent. */
@@ -74,7 +74,7 @@ export interface AgentConfig {
   readonly socket: string;
   readonly socketGroup: string;
   readonly hostname: string;
-  readonly listenHost: string;
+  readonly listenHost: string | null;
   readonly advertiseAddr: string | undefined;
   readonly dataPathAddr: string | undefined;
   readonly gossipPort: number;
@@ -109,7 +109,7 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
     socket: keys.socket ?? `${keys['run-dir']}/weft.sock`,
     socketGroup: keys['socket-group'],
     hostname: keys.hostname ?? hostname(),
-    listenHost: keys['listen-addr'],
+    listenHost: keys['listen-addr'] ?? null,
     advertiseAddr: keys['advertise-addr'],
     dataPathAddr: keys['data-path-addr'],
     gossipPort: keys['gossip-port'],

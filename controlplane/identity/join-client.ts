@@ -4,6 +4,7 @@ import { type DetailedPeerCertificate, type PeerCertificate, TLSSocket } from 'n
 import { ControlPlaneError } from '../errors.ts';
 import { formatHostPort, type HostPort } from '../mesh/address.ts';
 import { Bootstrap, type JoinCall, JoinRefusal, joinPath, maxReplyBytes } from './join.ts';
+import type { Addressing } from './state.ts';
 import { digestOf, type JoinToken } from './token.ts';
 
 const connectTimeoutMs = 5_000;
@@ -11,8 +12,8 @@ const replyTimeoutMs = 15_000;
 
 export interface JoinAnswer {
   readonly bootstrap: Bootstrap;
-  /** Address this host used towards the manager. */
-  readonly localAddress: string;
+  /** Where others reach this node: asked for once it is known which address this host uses towards the manager. */
+  readonly addressing: Addressing;
 }
 
 /**
@@ -24,13 +25,10 @@ export function askToJoin(
   manager: HostPort,
   token: JoinToken,
   csr: Uint8Array,
+  addressingFor: (localAddress: string) => Promise<Addressing>,
   signal: AbortSignal,
 ): Promise<JoinAnswer> {
   const where = formatHostPort(manager);
-  const call: JoinCall = {
-    secret: Buffer.from(token.secret).toString('base64'),
-    request: Buffer.from(csr).toString('base64'),
-  };
   const options: RequestOptions = {
     host: manager.host,
     port: manager.port,
@@ -46,17 +44,21 @@ export function askToJoin(
   };
   return new Promise((resolve, reject) => {
     const http = request(options);
-    let localAddress = '';
+    let addressing: Addressing | null = null;
     const fail = (error: Error): void => {
       http.destroy();
       reject(error instanceof ControlPlaneError ? error : unreachable(where, error));
+    };
+    // What is wrong with this host's own addresses is no fault of the manager.
+    const refuseHere = (error: Error): void => {
+      http.destroy();
+      reject(error);
     };
     http.on('timeout', () => fail(new Error('no answer in time')));
     http.on('error', fail);
     http.on('socket', (socket) => {
       socket.on('secureConnect', () => {
         if (!(socket instanceof TLSSocket)) return fail(new Error('not a TLS connection'));
-        localAddress = socket.localAddress ?? '';
         const objection = objectionTo(socket.getPeerCertificate(true), token.caDigest);
         if (objection !== null) {
           return fail(
@@ -68,7 +70,15 @@ export function askToJoin(
           );
         }
         socket.setTimeout(replyTimeoutMs);
-        http.end(JSON.stringify(call));
+        addressingFor(socket.localAddress ?? '').then((found) => {
+          addressing = found;
+          const call: JoinCall = {
+            secret: Buffer.from(token.secret).toString('base64'),
+            request: Buffer.from(csr).toString('base64'),
+            vtep: found.vtep,
+          };
+          http.end(JSON.stringify(call));
+        }, refuseHere);
       });
     });
     http.on('response', (response) => {
@@ -82,7 +92,9 @@ export function askToJoin(
       response.on('error', fail);
       response.on('end', () => {
         try {
-          resolve({ bootstrap: readAnswer(response.statusCode ?? 0, Buffer.concat(chunks), where), localAddress });
+          const bootstrap = readAnswer(response.statusCode ?? 0, Buffer.concat(chunks), where);
+          if (addressing === null) throw new Error('an answer before the question');
+          resolve({ bootstrap, addressing });
         } catch (error) {
           fail(error instanceof Error ? error : new Error(String(error)));
         }
@@ -140,6 +152,7 @@ const hints = new Map([
   ['join_token_used_up', makeAnother],
   ['join_token_revoked', makeAnother],
   ['join_rate_limited', 'wait a minute, then try again'],
+  ['join_wrong_family', 'give an address of that family that this host has: `--data-path-addr`'],
   ['join_refused', 'join again: each attempt makes a key of its own'],
   ['join_malformed', 'use the same version of Weft on both hosts: `weft version`'],
 ]);

@@ -30,7 +30,8 @@ export interface JoinListenerInit {
   readonly certificate: Uint8Array;
   readonly authority: Uint8Array;
   readonly pkcs8: Uint8Array;
-  readonly decide: (secret: Uint8Array, request: Uint8Array) => Promise<JoinVerdict>;
+  /** @param vtep where the joiner's VXLAN traffic is to arrive; undefined when it does not say */
+  readonly decide: (secret: Uint8Array, request: Uint8Array, vtep: string | undefined) => Promise<JoinVerdict>;
   /** Answers a member that asks for a certificate here; it has proved its key. @throws when it gets none */
   readonly renew: (request: Uint8Array, from: NodeId) => Promise<Uint8Array>;
   /** A clock that is never set: an attempt would count for as long as it was set back. */
@@ -98,6 +99,7 @@ export async function startJoinListener(init: JoinListenerInit): Promise<JoinLis
     const verdict = await init.decide(
       Buffer.from(call.data.secret, 'base64'),
       Buffer.from(call.data.request, 'base64'),
+      call.data.vtep,
     );
     const from = request.socket.remoteAddress ?? '';
     if (verdict.ok) succeeded(from);

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { parseNodeId } from '../ids.ts';
 
@@ -9,6 +10,12 @@ export const JoinCall = z.strictObject({
   secret: z.base64().max(32),
   /** PKCS#10 request for the node's own key, DER. */
   request: z.base64().max(2048),
+  /** Where the node's VXLAN traffic is to arrive: all members need one of the same family. */
+  vtep: z
+    .string()
+    .max(45)
+    .refine((text) => isIP(text) !== 0)
+    .optional(),
 });
 
 export const Bootstrap = z.strictObject({

@@ -26,6 +26,8 @@ const RTN_UNICAST = 1;
 const RT_TABLE_MAIN = 254;
 const IFADDRMSG_LENGTH = 8;
 const RTMSG_LENGTH = 12;
+/** IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_DEPRECATED. */
+const PASSING = 0x01 | 0x08 | 0x20;
 const NETNSA_NSID = 1;
 const NETNSA_FD = 3;
 const NETCONFMSG_LENGTH = 4;
@@ -39,6 +41,8 @@ export interface Address {
   readonly prefixLength: number;
   /** 0 is global, 253 link-local (RT_SCOPE_*). */
   readonly scope: number;
+  /** IPv6: not one that is about to go, or that somebody else has, or that changes every day (RFC 4862, RFC 8981). */
+  readonly lasting: boolean;
 }
 
 export interface Route {
@@ -73,6 +77,7 @@ export function decodeAddress({ buffer, start, end }: Message): Address {
     ip: local || address,
     prefixLength: buffer.readUInt8(start + 1),
     scope: buffer.readUInt8(start + 3),
+    lasting: (local || address).includes('.') || (buffer.readUInt8(start + 2) & PASSING) === 0,
   };
 }
 

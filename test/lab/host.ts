@@ -13,7 +13,8 @@ import { type Output, within } from './process.ts';
 /** One lab host: a machine as far as an agent can tell, with an address on the underlay. */
 export class Host {
   readonly index: number;
-  /** On the underlay. */
+  /** On the underlay, one of each family; `address` is the first. */
+  readonly addresses: readonly string[];
   readonly address: string;
   readonly holder: Holder;
   /** Calls to this host's agent; new calls fail while there is none. */
@@ -22,9 +23,16 @@ export class Host {
   readonly #command: readonly string[];
   #agent: AgentProcess | undefined;
 
-  constructor(index: number, address: string, holder: Holder, underlay: Holder, command: readonly string[]) {
+  constructor(
+    index: number,
+    addresses: readonly string[],
+    holder: Holder,
+    underlay: Holder,
+    command: readonly string[],
+  ) {
     this.index = index;
-    this.address = address;
+    this.addresses = addresses;
+    this.address = addresses[0] ?? '';
     this.holder = holder;
     this.#underlay = underlay;
     this.#command = command;

@@ -14,6 +14,8 @@ export interface LabOptions {
   readonly hosts: number;
   /** Of the underlay, bytes. @default 1500 */
   readonly mtu?: number;
+  /** What hosts have on the underlay; their `address` is of the first. @default ['IPv4'] */
+  readonly families?: readonly [Family, ...Family[]];
   /** The program whose `agent` verb is the agent and whose other verbs are the CLI. @default node and dist/weft.js */
   readonly program?: readonly string[];
 }
@@ -22,7 +24,13 @@ export interface LabOptions {
 export const OUTSIDE = { address: '198.51.100.1', port: 7 } as const;
 
 const BRIDGE = 'underlay';
-const GATEWAY = '10.99.0.254';
+export type Family = 'IPv4' | 'IPv6';
+
+const PREFIXES = {
+  IPv4: { of: '10.99.0.', bits: 24, gateway: '10.99.0.254' },
+  IPv6: { of: 'fd99::', bits: 64, gateway: 'fd99::ff' },
+};
+
 const TABLE = 'weft_lab';
 
 /**
@@ -69,9 +77,15 @@ export class Lab {
       if (failed) throw failed.reason;
       if (underlay === undefined) throw new Error('unreachable: all started, so there is a first');
       const program = options.program ?? [process.execPath, WEFT];
-      const hosts = rest.map((holder, at) => new Host(at + 1, `10.99.0.${at + 1}`, holder, underlay, program));
+      const families = options.families ?? ['IPv4'];
+      const hosts = rest.map((holder, at) => {
+        const addresses = families.map(
+          (family) => `${PREFIXES[family].of}${(at + 1).toString(family === 'IPv4' ? 10 : 16)}`,
+        );
+        return new Host(at + 1, addresses, holder, underlay, program);
+      });
       const lab = new Lab(id, underlay, hosts, holders, program);
-      await lab.#wire(options.mtu ?? 1500);
+      await lab.#wire(options.mtu ?? 1500, families);
       await lab.#openOutside();
       live.add(lab);
       return lab;
@@ -89,12 +103,12 @@ export class Lab {
     return host;
   }
 
-  async #wire(mtu: number): Promise<void> {
+  async #wire(mtu: number, families: readonly Family[]): Promise<void> {
     // In the underlay's netns but among the machine's processes, so that a peer's netns can be named by pid.
     const lines = [
       `link add ${BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
       `link set ${BRIDGE} mtu ${mtu} up`,
-      `address add ${GATEWAY}/24 dev ${BRIDGE}`,
+      ...families.map((family) => `address add ${onUnderlay(family, PREFIXES[family].gateway)} dev ${BRIDGE}`),
       `address add ${OUTSIDE.address}/32 dev lo`,
       ...this.hosts.flatMap((host) => [
         `link add ${host.port} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${host.holder.pid}`,
@@ -107,9 +121,9 @@ export class Lab {
     await Promise.all(
       this.hosts.map((host) =>
         host.holder.ip([
-          `address add ${host.address}/24 dev eth0`,
+          ...host.addresses.map((ip, at) => `address add ${onUnderlay(families[at] ?? 'IPv4', ip)} dev eth0`),
           'link set eth0 up',
-          `route add default via ${GATEWAY} dev eth0`,
+          ...families.map((family) => `route add default via ${PREFIXES[family].gateway} dev eth0`),
         ]),
       ),
     );
@@ -202,6 +216,10 @@ export class Lab {
     live.delete(this);
   }
 }
+
+/** With its prefix length. What is looked for duplicates of is of no use for a second or two. */
+const onUnderlay = (family: Family, ip: string): string =>
+  `${ip}/${PREFIXES[family].bits}${family === 'IPv6' ? ' nodad' : ''}`;
 
 function script(line: string): string {
   return `#!/bin/bash\n${line}\n`;

@@ -22,7 +22,7 @@ export async function joinTargets(): Promise<Target[]> {
   const joinCalls: Target = {
     name: 'join requests',
     weight: 6,
-    ...jsonInputs([{ secret: base64(secret), request: base64(csr) }]),
+    ...jsonInputs([{ secret: base64(secret), request: base64(csr), vtep: '2001:db8::7' }]),
     take: async (text: string): Promise<Fate> => {
       const call = await mayRefuse(/JSON|Unexpected|Expected/, () => JoinCall.safeParse(JSON.parse(text)));
       if (call?.success !== true) return 'refused';

@@ -191,6 +191,28 @@ test('an endpoint with IPv6 alone, and routes to further subnets of its family o
   assert.deepEqual([wanted?.addresses, wanted?.onLink], [['fd00:10::a/64'], ['fd00:11::/64']]);
 });
 
+test('a node whose VTEP is of the other family is left out, and named once', () => {
+  const nodes = new Map([
+    [self, node('192.0.2.1')],
+    ['b' as NodeId, node('fd00::2')],
+    ['c' as NodeId, node('192.0.2.3')],
+  ]);
+  const { desired, objections } = plan(
+    tables([endpoint(2, 'b'), endpoint(3, 'b'), endpoint(4, 'c')], { nodes }),
+    attached,
+  );
+  assert.deepEqual(
+    desired.overlays[0]?.remotes.map(({ vtep }) => vtep),
+    ['192.0.2.3'],
+  );
+  assert.deepEqual(desired.guard?.vteps, ['192.0.2.3']);
+  assert.equal(objections.length, 1);
+  assert.match(
+    objections[0] ?? '',
+    /^node at-fd00::2 has the VTEP fd00::2 \(IPv6\), and this one has 192\.0\.2\.1 \(IPv4\)/,
+  );
+});
+
 test('what does not parse is left out and named, and the rest is done', () => {
   const bad = [
     endpoint(2, 'b', { ip: '10.0.1.2\nlink delete eth0' }),

@@ -12,6 +12,7 @@ import { askToJoin } from '../../../controlplane/identity/join-client.ts';
 import { type JoinVerdict, refuse, startJoinListener } from '../../../controlplane/identity/join-listener.ts';
 import { newNodeKey } from '../../../controlplane/identity/keys.ts';
 import { digestOf, newSecret } from '../../../controlplane/identity/token.ts';
+import { wrongFamily } from '../../../controlplane/joining.ts';
 import { quietLog } from './helpers.ts';
 
 const clusterId = 'c'.repeat(25);
@@ -49,6 +50,7 @@ after(async () => {
 interface Seen {
   readonly secret: Buffer;
   readonly request: Buffer;
+  readonly vtep: string | undefined;
 }
 
 async function listen(
@@ -61,9 +63,10 @@ async function listen(
     certificate,
     authority: authority.certificate,
     pkcs8: manager.pkcs8,
-    decide: async (given, wanted) => {
-      seen.push({ secret: Buffer.from(given), request: Buffer.from(wanted) });
-      return decide({ secret: Buffer.from(given), request: Buffer.from(wanted) });
+    decide: async (given, wanted, vtep) => {
+      const one = { secret: Buffer.from(given), request: Buffer.from(wanted), vtep };
+      seen.push(one);
+      return decide(one);
     },
     renew: async () => {
       throw new Error('nobody renews here');
@@ -114,13 +117,29 @@ async function pretend(chain: readonly Uint8Array[], answer: (body: string) => s
 }
 
 const join = (at: { host: string; port: number }, by = token, signal = AbortSignal.timeout(10_000)) =>
-  askToJoin(at, by, csr, signal);
+  askToJoin(at, by, csr, async (local) => ({ advertise: `${local}:7946`, vtep: local, device: null }), signal);
 
 test('a join brings the secret and the request, and takes the answer home', async () => {
   const { at, seen } = await listen();
   const answer = await join(at);
-  assert.deepEqual(answer, { bootstrap, localAddress: loopback });
-  assert.deepEqual(seen, [{ secret: Buffer.from(secret), request: Buffer.from(csr) }]);
+  const addressing = { advertise: `${loopback}:7946`, vtep: loopback, device: null };
+  assert.deepEqual(answer, { bootstrap, addressing });
+  assert.deepEqual(seen, [{ secret: Buffer.from(secret), request: Buffer.from(csr), vtep: loopback }]);
+});
+
+test('addresses that this host cannot give are no fault of the manager, which is not asked', async () => {
+  const { at, seen } = await listen();
+  const own = new Error('advertise address x is not IP or IP:PORT');
+  const asked = askToJoin(at, token, csr, () => Promise.reject(own), AbortSignal.timeout(10_000));
+  await assert.rejects(asked, own);
+  assert.deepEqual(seen, []);
+});
+
+test('a VTEP of the other family is named with one of the cluster', () => {
+  assert.equal(wrongFamily('192.0.2.1', '192.0.2.2'), null);
+  assert.equal(wrongFamily('fd00::1', 'fd00::2'), null);
+  assert.match(wrongFamily('192.0.2.1', 'fd00::2') ?? '', /^192\.0\.2\.1 is IPv4, .* IPv6, as to fd00::2$/);
+  assert.match(wrongFamily('fd00::1', '192.0.2.2') ?? '', /^fd00::1 is IPv6, .* IPv4, as to 192\.0\.2\.2$/);
 });
 
 test('each refusal of the manager comes with its code and what to do', async () => {
@@ -128,6 +147,7 @@ test('each refusal of the manager comes with its code and what to do', async () 
     [403, 'join_token_invalid'],
     [403, 'join_token_rotated'],
     [409, 'join_refused'],
+    [409, 'join_wrong_family'],
     [500, 'join_failed'],
   ] as const) {
     const { at } = await listen(() => refuse(status, code, 'because'));

@@ -69,8 +69,8 @@ describe('agent.example.yaml', () => {
     const known = loadConfig({}, {});
     const all = load('shown.yaml', shown);
     // These have no fixed default.
-    const { hostname, gatewaySubnet, advertiseAddr, dataPathAddr } = known;
-    assert.deepEqual({ ...all, hostname, gatewaySubnet, advertiseAddr, dataPathAddr }, known);
+    const { hostname, listenHost, gatewaySubnet, advertiseAddr, dataPathAddr } = known;
+    assert.deepEqual({ ...all, hostname, listenHost, gatewaySubnet, advertiseAddr, dataPathAddr }, known);
     let complaint = '';
     try {
       load('wrong.yaml', 'nonsense: 1\n');
