@@ -20,10 +20,15 @@ export function macAt(buffer: Uint8Array, at: number): string {
 /** `02:42:0a:00:01:02` to six bytes. */
 export function macBytes(mac: string): Uint8Array {
   const bytes = new Uint8Array(6);
-  for (let index = 0; index < 6; index++) {
-    bytes[index] = (hexValue(mac.charCodeAt(index * 3)) << 4) | hexValue(mac.charCodeAt(index * 3 + 1));
-  }
+  writeMac(bytes, 0, mac);
   return bytes;
+}
+
+/** The same, into a buffer. */
+export function writeMac(into: Uint8Array, at: number, mac: string): void {
+  for (let index = 0; index < 6; index++) {
+    into[at + index] = (hexValue(mac.charCodeAt(index * 3)) << 4) | hexValue(mac.charCodeAt(index * 3 + 1));
+  }
 }
 
 /** Four or sixteen bytes to canonical text, the same text that `parseIp` gives. */
@@ -36,15 +41,20 @@ export function ipAt(buffer: Uint8Array, start: number, end: number): string {
 export function ipBytes(ip: string): Uint8Array {
   if (ip.includes(':')) return Uint8Array.from(ipaddr.IPv6.parse(ip).toByteArray());
   const bytes = new Uint8Array(4);
-  let at = 0;
+  writeIpv4(bytes, 0, ip);
+  return bytes;
+}
+
+/** The four bytes of an IPv4 address into a buffer. */
+export function writeIpv4(into: Uint8Array, at: number, ip: string): void {
+  let place = at;
   let value = 0;
   for (let index = 0; index < ip.length; index++) {
     const code = ip.charCodeAt(index);
     if (code === 46) {
-      bytes[at++] = value;
+      into[place++] = value;
       value = 0;
     } else value = value * 10 + code - 48;
   }
-  bytes[at] = value;
-  return bytes;
+  into[place] = value;
 }

@@ -1,15 +1,16 @@
-import { ipAt, ipBytes, macAt, macBytes } from './address-bytes.ts';
+import { ipAt, ipBytes, macAt, macBytes, writeIpv4, writeMac } from './address-bytes.ts';
 import {
   AF_BRIDGE,
   AF_INET,
   AF_INET6,
   eachAttribute,
   type Message,
-  type MessageWriter,
+  MessageWriter,
   NLM_F_CREATE,
   NLM_F_DUMP,
   NLM_F_REPLACE,
   NLM_F_REQUEST,
+  NLMSG_HDRLEN,
   RTM_DELNEIGH,
   RTM_GETNEIGH,
   RTM_NEWNEIGH,
@@ -39,8 +40,40 @@ export type EntryWrite =
   | { readonly op: 'static-put'; readonly ifindex: number; readonly mac: string }
   | { readonly op: 'static-delete'; readonly ifindex: number; readonly mac: string };
 
-/** One RTM_NEWNEIGH or RTM_DELNEIGH message; `extraFlags` is NLM_F_ACK on the last message of a batch. */
+const FLAGS_AT = 6;
+const SEQ_AT = 8;
+const IFINDEX_AT = NLMSG_HDRLEN + 4;
+
+/** A put of all zeros, whose addresses are then written over, and where those are in it. */
+function form(op: 'fdb-put' | 'neighbour-put') {
+  const writer = new MessageWriter();
+  const [mac, ip] = ['ff:ff:ff:ff:ff:ff', '254.254.254.254'];
+  encodeByField(writer, 0, op === 'fdb-put' ? { op, ifindex: 0, mac, vtep: ip } : { op, ifindex: 0, mac, ip }, 0);
+  const bytes = Buffer.from(writer.bytes);
+  return { bytes, macAt: bytes.indexOf(macBytes(mac)), ipAt: bytes.indexOf(ipBytes(ip)) };
+}
+
+/**
+ * One RTM_NEWNEIGH or RTM_DELNEIGH message; `extraFlags` is NLM_F_ACK on the last message of a batch. Puts of IPv4, which come
+ * by the hundred thousand, are copies of a form: three times as fast as field by field.
+ */
 export function encodeEntryWrite(writer: MessageWriter, seq: number, write: EntryWrite, extraFlags: number): void {
+  const ip = write.op === 'fdb-put' ? write.vtep : write.op === 'neighbour-put' ? write.ip : ':';
+  if ((write.op !== 'fdb-put' && write.op !== 'neighbour-put') || ip.includes(':')) {
+    encodeByField(writer, seq, write, extraFlags);
+    return;
+  }
+  const { bytes, macAt, ipAt } = FORMS[write.op];
+  const start = writer.whole(bytes);
+  const { buffer } = writer;
+  buffer[start + FLAGS_AT] = (buffer[start + FLAGS_AT] ?? 0) | extraFlags;
+  buffer.writeUInt32LE(seq >>> 0, start + SEQ_AT);
+  buffer.writeInt32LE(write.ifindex, start + IFINDEX_AT);
+  writeMac(buffer, start + macAt, write.mac);
+  writeIpv4(buffer, start + ipAt, ip);
+}
+
+function encodeByField(writer: MessageWriter, seq: number, write: EntryWrite, extraFlags: number): void {
   const put = write.op.endsWith('-put');
   const flags = NLM_F_REQUEST | extraFlags | (put ? NLM_F_CREATE | NLM_F_REPLACE : 0);
   writer.begin(put ? RTM_NEWNEIGH : RTM_DELNEIGH, flags, seq);
@@ -72,6 +105,8 @@ export function encodeEntryWrite(writer: MessageWriter, seq: number, write: Entr
   }
   writer.end();
 }
+
+const FORMS = { 'fdb-put': form('fdb-put'), 'neighbour-put': form('neighbour-put') } as const;
 
 function familyOf(ip: string): number {
   return ip.includes(':') ? AF_INET6 : AF_INET;

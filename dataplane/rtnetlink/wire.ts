@@ -67,6 +67,20 @@ export class MessageWriter {
     this.#length += NLMSG_HDRLEN;
   }
 
+  /** Appends a whole message that was made before, to be filled in where it is; returns where it begins in `buffer`. */
+  whole(message: Uint8Array): number {
+    this.#reserve(message.length);
+    const start = this.#length;
+    this.#buffer.set(message, start);
+    this.#length += message.length;
+    return start;
+  }
+
+  /** What is written so far and room for more; another one after the next write. */
+  get buffer(): Buffer {
+    return this.#buffer;
+  }
+
   end(): void {
     this.#buffer.writeUInt32LE(this.#length - this.#messageStart, this.#messageStart);
     this.#pad();
