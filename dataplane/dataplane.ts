@@ -11,6 +11,7 @@ import { type Ear, hostKernel, type Kernel } from './kernel.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
 import { Model } from './model.ts';
+import { vxlanName } from './names.ts';
 import { endpointObject } from './objects.ts';
 import { inSlices } from './slices.ts';
 import type { ObjectStatus } from './status.ts';
@@ -316,9 +317,15 @@ export class DataPlane implements AsyncDisposable {
   async #refresh({ desired }: Wanted, listener: Ear): Promise<boolean> {
     const doubt = this.#doubts.due();
     if (doubt !== null) this.#model.forget();
+    const before = this.#model.known?.weft.tunnels;
     const listed = await this.#model.refresh(desired, listener, () => this.#doubts.clear());
     if (!listed) return false;
-    this.#appliedRemotes.clear();
+    const now = this.#model.known?.weft.tunnels;
+    for (const vni of this.#appliedRemotes.keys()) {
+      const name = vxlanName(vni);
+      // The very same object: nothing of it was found to have changed.
+      if (before?.get(name) !== now?.get(name) || !now?.has(name)) this.#appliedRemotes.delete(vni);
+    }
     if (doubt !== null) this.#doubts.listed(doubt, this.#model.lastListMs);
     return true;
   }

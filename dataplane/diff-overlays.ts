@@ -102,6 +102,7 @@ function incompatible({ kind, vxlan }: ObservedDevice, overlay: DesiredOverlay):
 function* diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: ObservedTunnel): Generator<void> {
   const applied = tunnel === NOTHING ? undefined : draft.options.appliedRemotes?.get(vni);
   if (applied === remotes) return;
+  if (!applied && (yield* holdsExactly(tunnel, remotes))) return;
   const touched = applied ? addressesThatDiffer(applied, remotes) : null;
   const device = vxlanName(vni);
   const needs = [OVERLAY_NETNS_OBJECT, overlayObject(vni)];
@@ -140,6 +141,42 @@ function* diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Ob
     const write = { op: 'neighbour-delete', ip } as const;
     draft.step('entries', remoteObject(vni, ip), 'extra', { kind: 'entry', device, write }, needs);
   }
+}
+
+/** Whether the tunnel has these entries and no others: what a look finds almost always, told without copies of the lists. */
+function* holdsExactly(
+  { fdb, neighbours }: ObservedTunnel,
+  remotes: readonly RemoteEndpoint[],
+): Generator<void, boolean> {
+  const { macs, ips } = yield* distinctIn(remotes);
+  if (fdb.size !== macs || neighbours.size !== ips) return false;
+  const count = new Counter();
+  for (const { ip, mac, vtep } of remotes) {
+    if (count.isFull()) yield;
+    if (fdb.get(mac) !== vtep) return false;
+    const neighbour = neighbours.get(ip);
+    if (neighbour?.mac !== mac || !neighbour.ours) return false;
+  }
+  return true;
+}
+
+const distinct = new WeakMap<readonly RemoteEndpoint[], { macs: number; ips: number }>();
+
+/** How many addresses there are; an endpoint of both families has one MAC. Counted once for each list. */
+function* distinctIn(remotes: readonly RemoteEndpoint[]): Generator<void, { macs: number; ips: number }> {
+  const known = distinct.get(remotes);
+  if (known) return known;
+  const macs = new Set<string>();
+  const ips = new Set<string>();
+  const count = new Counter();
+  for (const { mac, ip } of remotes) {
+    if (count.isFull()) yield;
+    macs.add(mac);
+    ips.add(ip);
+  }
+  const counted = { macs: macs.size, ips: ips.size };
+  distinct.set(remotes, counted);
+  return counted;
 }
 
 /**

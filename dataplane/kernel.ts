@@ -7,7 +7,7 @@ import type { Step } from './steps.ts';
 
 /** All that the loop asks of the kernel and does to it. Documented where it is done: observe.ts, apply.ts, listener.ts. */
 export interface Kernel {
-  observe(desired: Desired): Promise<Observed>;
+  observe(desired: Desired, before?: Observed['weft']['tunnels']): Promise<Observed>;
   observeNewSandboxes(observed: Observed, desired: Desired): Promise<boolean>;
   apply(steps: readonly Step[], indexes: DeviceIndexes): Promise<Outcome>;
   listen(init: ListenerInit): Ear;
@@ -18,7 +18,7 @@ export type Ear = Pick<Listener, 'follow' | 'dropReplaced' | 'pause' | 'clear' |
 
 /** The kernel of this host. @param runDir as in DataPlaneOptions */
 export const hostKernel = (runDir: string): Kernel => ({
-  observe: (desired) => observe(desired, runDir),
+  observe: (desired, before) => observe(desired, runDir, before),
   observeNewSandboxes,
   apply: (steps, indexes) => apply(steps, runDir, indexes),
   listen: (init) => new Listener(init),

@@ -78,7 +78,8 @@ export class Model {
     await listener.follow(netns);
     listener.clear();
     listing();
-    this.#known = await kernel.observe(desired);
+    // They are handed over and may come back: nobody else has them meanwhile.
+    this.#known = await kernel.observe(desired, this.#known?.weft.tunnels);
     this.#listedBridges = new Set(bridges);
     this.#nextSweepAtMs = now() + sweepMs;
     this.#listings++;

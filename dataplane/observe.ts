@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Desired } from './desired.ts';
 import { elementText } from './elements.ts';
 import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from './names.ts';
+import { observeEntries } from './observe-entries.ts';
 import {
   emptyObserved,
   type NetnsState,
@@ -10,10 +11,10 @@ import {
   type ObservedDevice,
   type ObservedSandbox,
   type ObservedSandboxDevice,
+  type ObservedTunnel,
 } from './observed.ts';
 import { SystemError } from './rtnetlink/libc.ts';
 import { decodeLink, encodeLinkDump, type Link } from './rtnetlink/links.ts';
-import { decodeNeighbour, encodeNeighbourDump } from './rtnetlink/neighbours.ts';
 import { NftSocket } from './rtnetlink/nft-tables.ts';
 import {
   type Address,
@@ -27,7 +28,7 @@ import {
   type Route,
 } from './rtnetlink/routes.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
-import { AF_BRIDGE, AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
+import { AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
 import type { Where } from './steps.ts';
 import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
 import { digestOfComments, OUR_TABLES, tableName } from './tables.ts';
@@ -41,10 +42,14 @@ const RT_SCOPE_UNIVERSE = 0;
  * loop a turn every few milliseconds. Throws SystemError or CommandError when something cannot be listed; a namespace
  * that is missing or no namespace is a finding, not an error.
  */
-export async function observe(desired: Desired, runDir: string): Promise<Observed> {
+export async function observe(
+  desired: Desired,
+  runDir: string,
+  before: ReadonlyMap<string, ObservedTunnel> = new Map(),
+): Promise<Observed> {
   const observed = emptyObserved();
   const hostLinks = await observeHost(observed, desired, runDir);
-  const overlayLinks = await observeOverlays(observed);
+  const overlayLinks = await observeOverlays(observed, before);
   await observeSandboxes(observed, desired, hostLinks, overlayLinks);
   for (const name of listNetnsDir())
     if (isOwnedNetns(`${NETNS_DIR}/${name}`)) observed.ownedNetns.add(`${NETNS_DIR}/${name}`);
@@ -131,7 +136,7 @@ function tryOpen(netns: NetnsPath): NetlinkSocket | Exclude<NetnsState, 'there'>
   }
 }
 
-async function observeOverlays(observed: Observed): Promise<Links> {
+async function observeOverlays(observed: Observed, before: ReadonlyMap<string, ObservedTunnel>): Promise<Links> {
   const { weft } = observed;
   const opened = tryOpen(OVERLAY_NETNS);
   if (typeof opened === 'string') {
@@ -151,28 +156,7 @@ async function observeOverlays(observed: Observed): Promise<Links> {
     const tunnel = weft.tunnels.get(name);
     if (tunnel) tunnel.ipv6 = true;
   }
-  for (const family of [AF_BRIDGE, AF_INET, AF_INET6]) {
-    await socket.dump(
-      'neighbours',
-      (writer, seq) => encodeNeighbourDump(writer, seq, family),
-      (message) => {
-        const entry = decodeNeighbour(message);
-        if (!entry) return null;
-        const name = links.get(entry.ifindex)?.name;
-        if (name === undefined) return null;
-        // Straight into the maps, not into a list first: filling them from 100,000 entries at once would block.
-        if (entry.kind === 'fdb' && entry.permanent) weft.tunnels.get(name)?.fdb.set(entry.mac, entry.vtep);
-        else if (entry.kind === 'fdb') {
-          const foreign = weft.foreignFdb.get(name) ?? new Map<string, string>();
-          weft.foreignFdb.set(name, foreign.set(entry.mac, entry.vtep));
-        } else if (entry.kind === 'neighbour') {
-          weft.tunnels.get(name)?.neighbours.set(entry.ip, { mac: entry.mac, ours: entry.ours });
-        } else weft.statics.set(name, (weft.statics.get(name) ?? new Set<string>()).add(entry.mac));
-        return null;
-      },
-      () => forget(observed.weft, family),
-    );
-  }
+  await observeEntries(socket, weft, links, before);
   return links;
 }
 
@@ -188,18 +172,6 @@ export async function observeNewSandboxes(observed: Observed, desired: Desired):
     const devices = observed.sandboxes.get(netns)?.devices.values() ?? [];
     return [...devices].some(({ kind }) => kind === 'veth');
   });
-}
-
-/** Empties what a listing of one family has filled so far, because it is about to be read again. */
-function forget(weft: Observed['weft'], family: number): void {
-  if (family === AF_BRIDGE) {
-    weft.statics.clear();
-    weft.foreignFdb.clear();
-  }
-  for (const { fdb, neighbours } of weft.tunnels.values()) {
-    if (family === AF_BRIDGE) fdb.clear();
-    else for (const ip of neighbours.keys()) if (ip.includes(':') === (family === AF_INET6)) neighbours.delete(ip);
-  }
 }
 
 async function observeSandboxes(observed: Observed, desired: Desired, host: Links, overlay: Links): Promise<void> {

@@ -146,16 +146,50 @@ export type ListedEntry =
       readonly ours: boolean;
     };
 
+/** Takes entries of a dump one by one, without an object for each: they come by the hundred thousand. */
+export interface EntrySink {
+  fdb(ifindex: number, mac: string, vtep: string, permanent: boolean): void;
+  static(ifindex: number, mac: string): void;
+  neighbour(ifindex: number, ip: string, mac: string, ours: boolean): void;
+}
+
+/** Hands one entry of a dump to the sink; what cannot be of interest to nobody. */
+export function tellEntry(message: Message, sink: EntrySink): void {
+  const { ifindex, mac, ip } = readFields(message);
+  switch (kindOf(fields)) {
+    case 'fdb':
+      sink.fdb(ifindex, mac, ip, isPermanent(fields));
+      return;
+    case 'static':
+      sink.static(ifindex, mac);
+      return;
+    case 'neighbour':
+      sink.neighbour(ifindex, ip, mac, fields.protocol === OUR_PROTOCOL);
+  }
+}
+
 /** One entry of a dump; what cannot be of interest decodes to null. */
 export function decodeNeighbour(message: Message): ListedEntry | null {
-  const { family, ifindex, state, mac, ip, protocol, vlan, ofBridge } = fieldsOf(message);
-  const permanent = (state & NUD_PERMANENT) !== 0;
-  if (family !== AF_BRIDGE) {
-    return permanent ? { kind: 'neighbour', ifindex, ip, mac, ours: protocol === OUR_PROTOCOL } : null;
+  const { ifindex, mac, ip, protocol } = readFields(message);
+  switch (kindOf(fields)) {
+    case 'fdb':
+      return { kind: 'fdb', ifindex, mac, vtep: ip, permanent: isPermanent(fields) };
+    case 'static':
+      return { kind: 'static', ifindex, mac };
+    case 'neighbour':
+      return { kind: 'neighbour', ifindex, ip, mac, ours: protocol === OUR_PROTOCOL };
+    case null:
+      return null;
   }
+}
+
+const isPermanent = ({ state }: Fields): boolean => (state & NUD_PERMANENT) !== 0;
+
+function kindOf(entry: Fields): ListedEntry['kind'] | null {
+  if (entry.family !== AF_BRIDGE) return isPermanent(entry) ? 'neighbour' : null;
   // The bridge keeps one more copy of a static entry per VLAN of the port; vlan 0 stands for all of them.
-  if (ofBridge) return !permanent && state & NUD_NOARP && vlan === 0 ? { kind: 'static', ifindex, mac } : null;
-  return ip ? { kind: 'fdb', ifindex, mac, vtep: ip, permanent } : null;
+  if (entry.ofBridge) return !isPermanent(entry) && entry.state & NUD_NOARP && entry.vlan === 0 ? 'static' : null;
+  return entry.ip === '' ? null : 'fdb';
 }
 
 /** An entry that came, changed or went. */
@@ -170,30 +204,34 @@ export interface EntryEvent {
 
 /** Reads RTM_NEWNEIGH or RTM_DELNEIGH; a bridge's own entries, and copies per VLAN, decode to null. */
 export function decodeNeighbourEvent(message: Message): EntryEvent | null {
-  const { family, ifindex, mac, ip, vlan, ofBridge } = fieldsOf(message);
+  const { family, ifindex, mac, ip, vlan, ofBridge } = { ...readFields(message) };
   const entry = message.type === RTM_NEWNEIGH ? decodeNeighbour(message) : null;
   if (family !== AF_BRIDGE) return { kind: 'neighbour', ifindex, key: ip, entry };
   if (ofBridge) return vlan === 0 ? { kind: 'static', ifindex, key: mac, entry } : null;
   return { kind: 'fdb', ifindex, key: mac, entry };
 }
 
-function fieldsOf({ buffer, start, end }: Message) {
-  const found = {
-    family: buffer.readUInt8(start),
-    ifindex: buffer.readInt32LE(start + 4),
-    state: buffer.readUInt16LE(start + 8),
-    mac: '',
-    ip: '',
-    protocol: 0,
-    vlan: 0,
-    ofBridge: false,
-  };
-  eachAttribute(buffer, start + NDMSG_LENGTH, end, (type, from, to) => {
-    if (type === NDA_LLADDR && to - from === 6) found.mac = macAt(buffer, from);
-    else if (type === NDA_DST) found.ip = ipAt(buffer, from, to);
-    else if (type === NDA_PROTOCOL) found.protocol = buffer[from] ?? 0;
-    else if (type === NDA_VLAN) found.vlan = buffer.readUInt16LE(from);
-    else if (type === NDA_MASTER) found.ofBridge = true;
-  });
-  return found;
+type Fields = typeof fields;
+// Written over by each message that is read.
+const fields = { family: 0, ifindex: 0, state: 0, mac: '', ip: '', protocol: 0, vlan: 0, ofBridge: false };
+
+function readFields({ buffer, start, end }: Message): Fields {
+  fields.family = buffer.readUInt8(start);
+  fields.ifindex = buffer.readInt32LE(start + 4);
+  fields.state = buffer.readUInt16LE(start + 8);
+  fields.mac = '';
+  fields.ip = '';
+  fields.protocol = 0;
+  fields.vlan = 0;
+  fields.ofBridge = false;
+  eachAttribute(buffer, start + NDMSG_LENGTH, end, readField);
+  return fields;
+}
+
+function readField(type: number, from: number, to: number, buffer: Buffer): void {
+  if (type === NDA_LLADDR && to - from === 6) fields.mac = macAt(buffer, from);
+  else if (type === NDA_DST) fields.ip = ipAt(buffer, from, to);
+  else if (type === NDA_PROTOCOL) fields.protocol = buffer[from] ?? 0;
+  else if (type === NDA_VLAN) fields.vlan = buffer.readUInt16LE(from);
+  else if (type === NDA_MASTER) fields.ofBridge = true;
 }

@@ -7,6 +7,7 @@ import { decodeLink, encodeLinkByName, type Link } from './links.ts';
 import { type EntryWrite, encodeEntryWrite } from './neighbours.ts';
 import {
   decodeError,
+  eachMessage,
   type Message,
   MessageWriter,
   messagesOf,
@@ -82,25 +83,28 @@ export class NetlinkSocket implements Disposable {
     const seq = this.#send(encode);
     const listed: T[] = [];
     let interrupted = false;
+    let done = false;
+    const take = (message: Message): void => {
+      if (message.seq !== seq) return;
+      if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
+      if (message.type === NLMSG_DONE) {
+        const errno = message.end - message.start >= 4 ? -message.buffer.readInt32LE(message.start) : 0;
+        if (errno > 0) throw new SystemError(`list ${what}`, errno);
+        done = true;
+      } else if (message.type === NLMSG_ERROR) {
+        const { errno, text } = decodeError(message);
+        throw new SystemError(`list ${what}`, errno, text);
+      } else {
+        const entry = decode(message);
+        if (entry !== null) listed.push(entry);
+      }
+    };
     let sliceStart = performance.now();
     for (;;) {
       const datagram = this.#receive(what);
       if (datagram === 'overrun') return null;
-      for (const message of messagesOf(datagram)) {
-        if (message.seq !== seq) continue;
-        if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
-        if (message.type === NLMSG_DONE) {
-          const errno = message.end - message.start >= 4 ? -message.buffer.readInt32LE(message.start) : 0;
-          if (errno > 0) throw new SystemError(`list ${what}`, errno);
-          return interrupted ? null : listed;
-        }
-        if (message.type === NLMSG_ERROR) {
-          const { errno, text } = decodeError(message);
-          throw new SystemError(`list ${what}`, errno, text);
-        }
-        const entry = decode(message);
-        if (entry !== null) listed.push(entry);
-      }
+      eachMessage(datagram, take);
+      if (done) return interrupted ? null : listed;
       if (performance.now() - sliceStart > SLICE_MS) {
         await nextTurn();
         sliceStart = performance.now();

@@ -166,21 +166,30 @@ export interface Message {
 }
 
 /** Splits one datagram into messages. Throws on a length that leaves the datagram. */
-export function* messagesOf(buffer: Buffer): Generator<Message> {
+export function messagesOf(buffer: Buffer): Message[] {
+  const messages: Message[] = [];
+  eachMessage(buffer, (message) => void messages.push({ ...message }));
+  return messages;
+}
+
+/**
+ * The same, one by one. By the hundred thousand, so it is the same object each time, with other values: it holds for as long
+ * as the visit.
+ */
+export function eachMessage(buffer: Buffer, visit: (message: Message) => void): void {
+  const message = { type: 0, flags: 0, seq: 0, buffer, start: 0, end: 0 };
   let offset = 0;
   while (offset + NLMSG_HDRLEN <= buffer.length) {
     const length = buffer.readUInt32LE(offset);
     if (length < NLMSG_HDRLEN || offset + length > buffer.length) {
       throw new Error(`netlink message of ${length} bytes at ${offset} leaves its datagram of ${buffer.length} bytes`);
     }
-    yield {
-      type: buffer.readUInt16LE(offset + 4),
-      flags: buffer.readUInt16LE(offset + 6),
-      seq: buffer.readUInt32LE(offset + 8),
-      buffer,
-      start: offset + NLMSG_HDRLEN,
-      end: offset + length,
-    };
+    message.type = buffer.readUInt16LE(offset + 4);
+    message.flags = buffer.readUInt16LE(offset + 6);
+    message.seq = buffer.readUInt32LE(offset + 8);
+    message.start = offset + NLMSG_HDRLEN;
+    message.end = offset + length;
+    visit(message);
     offset += align4(length);
   }
 }
@@ -190,13 +199,13 @@ export function eachAttribute(
   buffer: Buffer,
   start: number,
   end: number,
-  visit: (type: number, start: number, end: number) => void,
+  visit: (type: number, start: number, end: number, buffer: Buffer) => void,
 ): void {
   let offset = start;
   while (offset + NLA_HDRLEN <= end) {
     const length = buffer.readUInt16LE(offset);
     if (length < NLA_HDRLEN || offset + length > end) return;
-    visit(buffer.readUInt16LE(offset + 2) & NLA_TYPE_MASK, offset + NLA_HDRLEN, offset + length);
+    visit(buffer.readUInt16LE(offset + 2) & NLA_TYPE_MASK, offset + NLA_HDRLEN, offset + length, buffer);
     offset += align4(length);
   }
 }
