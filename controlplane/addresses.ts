@@ -75,6 +75,13 @@ export function parseSpace(text: string): AddressSpace | null {
   return { text, family: 6, prefixLength, size: Math.min(2 ** hostBits, maxRingSize), base, base4: 0 };
 }
 
+/** The IPv6 prefix that an address with a prefix length lies in. @returns null for anything else */
+export function spaceAround(text: string): AddressSpace | null {
+  if (!ipaddr.IPv6.isValidCIDR(text)) return null;
+  const [, bits] = ipaddr.IPv6.parseCIDR(text);
+  return parseSpace(`${ipaddr.IPv6.networkAddressFromCIDR(text).toRFC5952String()}/${bits}`);
+}
+
 /** @returns null unless the text is an IPv6 address as RFC 5952 writes it */
 function ipv6ToBigint(text: string): bigint | null {
   if (text.includes('%') || !ipaddr.IPv6.isValid(text)) return null;

@@ -1,4 +1,13 @@
-import { addressAt, formatSubnet, offsetIn, overlap, parseSpace, parseSubnet, SubnetPool } from './addresses.ts';
+import {
+  addressAt,
+  formatSubnet,
+  offsetIn,
+  overlap,
+  parseSpace,
+  parseSubnet,
+  SubnetPool,
+  spaceAround,
+} from './addresses.ts';
 import { type Capacity, capacityOf, nearlyFull, poolNearlyFull } from './capacity.ts';
 import type { Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
@@ -186,7 +195,7 @@ export class Networks {
     const { view, avoid, clusterId } = this.#init;
     const taken = [
       ...[...view.networks.values()].flatMap(({ subnets }) => subnets.map(({ space }) => space)),
-      ...avoid().flatMap((text) => parseSpace(text) ?? []),
+      ...avoid().flatMap((text) => spaceAround(text) ?? []),
       // One that holds all of them is no reason to avoid any, like the default route.
     ].filter(({ family, prefixLength }) => family === 6 && prefixLength > 8);
     for (let round = 0; round < maxRounds; round += 1) {

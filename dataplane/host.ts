@@ -6,6 +6,7 @@ import {
   encodeAddressDump,
   encodeRouteDump,
   encodeRouteTo,
+  isLinkLocal,
   type Route,
 } from './rtnetlink/routes.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
@@ -13,20 +14,23 @@ import { AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
 import { type Cidr, type IfName, type Ip, must, parseCidr, parseIfName, parseIp } from './values.ts';
 
 /**
- * Every IPv4 prefix in use on the host: destinations of its routes in all tables, and the networks of its addresses,
- * those of down devices too. Prefixes of `except` (our own gateway bridge) are left out. Throws SystemError.
+ * Every prefix in use on the host, of either family: destinations of its routes in all tables, and the networks of its
+ * addresses, those of down devices too; not those that every link has (fe80::/64). Prefixes of `except` (our own gateway bridge) are left out. Throws SystemError.
  */
 export async function hostRoutes(except?: IfName): Promise<Cidr[]> {
   using socket = NetlinkSocket.open(null);
   const links = await socket.dump('links', encodeLinkDump, decodeLink);
   const excepted = links.find((link) => link.name === except)?.ifindex ?? null;
   const prefixes = new Set<string>();
-  const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, AF_INET), decodeRoute);
-  for (const { unicast, destination, prefixLength, ifindex } of routes) {
-    if (unicast && destination !== null && ifindex !== excepted) prefixes.add(`${destination}/${prefixLength}`);
+  for (const family of [AF_INET, AF_INET6]) {
+    const routes = await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, family), decodeRoute);
+    for (const { unicast, destination, prefixLength, ifindex } of routes) {
+      if (!unicast || destination === null || isLinkLocal(destination) || ifindex === excepted) continue;
+      prefixes.add(`${destination}/${prefixLength}`);
+    }
   }
-  for (const { ip, prefixLength, ifindex } of await socket.dump('addresses', encodeAddressDump, decodeAddress)) {
-    if (!ip.includes(':') && ifindex !== excepted) prefixes.add(`${ip}/${prefixLength}`);
+  for (const { ip, prefixLength, ifindex, scope } of await socket.dump('addresses', encodeAddressDump, decodeAddress)) {
+    if ((scope === 0 || !ip.includes(':')) && ifindex !== excepted) prefixes.add(`${ip}/${prefixLength}`);
   }
   return [...prefixes].map((prefix) => must(parseCidr(prefix)));
 }

@@ -177,6 +177,15 @@ test('the gateway bridge: out with masquerade, not between containers, not in', 
     assert.equal(await host.defaultAddress(), null);
     await host.run('ip', 'route', 'add', 'default', 'via', '10.99.0.2');
     assert.deepEqual(await host.defaultAddress(), { address: '10.99.0.1', device: 'u0', mtu: 1500 });
+    // Without a route of IPv4, by that of IPv6, whose gateway is known by its link; not an address that is about to go.
+    await host.run('ip', 'route', 'delete', 'default');
+    await host.run('ip', 'address', 'add', 'fd33::1/64', 'dev', 'u0', 'nodad');
+    await host.run('ip', 'address', 'add', 'fd33::2/64', 'dev', 'u0', 'nodad', 'preferred_lft', '0');
+    await host.run('ip', 'route', 'add', 'default', 'via', 'fe80::99', 'dev', 'u0');
+    assert.deepEqual(await host.defaultAddress(), { address: 'fd33::1', device: 'u0', mtu: 1500 });
+    const prefixes = await host.hostRoutes();
+    assert.ok(prefixes.includes('fd33::/64'));
+    assert.ok(!prefixes.some((prefix) => prefix.startsWith('fe80:')), prefixes.join());
   });
   await t.test('clean-up leaves nothing and switches forwarding off again', async () => {
     await host.cleanUp();

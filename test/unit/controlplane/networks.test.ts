@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseSpace } from '../../../controlplane/addresses.ts';
+import { parseSpace, spaceAround } from '../../../controlplane/addresses.ts';
 import { poolNearlyFull } from '../../../controlplane/capacity.ts';
 import { NumberSet } from '../../../controlplane/ring/numbers.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
@@ -79,6 +79,12 @@ test('a prefix that somebody has chosen already is not given to another network'
   assert.equal(third.vni, vni + 2);
   assert.equal(third.ipv6?.subnet, uniqueLocal(identity.clusterId, vni + 2, 1));
   await cluster.stop();
+});
+
+test('the prefix that an address of the host lies in', () => {
+  assert.equal(spaceAround('fd00:1::5/64')?.text, 'fd00:1::/64');
+  assert.equal(spaceAround('fd00:1::5/128')?.size, 1);
+  for (const text of ['10.0.0.1/24', 'fd00::1', 'fd00::1/129', '']) assert.equal(spaceAround(text), null, text);
 });
 
 test('unique local prefixes: /64 of fd00::/8, each network another, those of small VNIs in one /48', () => {
