@@ -194,13 +194,16 @@ function diffLeg(draft: Draft, place: Place): boolean {
  * container of the network could send one, and addresses and routes are ours to give.
  */
 function legIpv6(draft: Draft, { sandbox, leg, object, needs }: Place, there: Ipv6State | undefined): void {
-  const ipv6 = leg.addresses.some((address) => address.includes(':')) ? 'quiet' : 'off';
+  const ipv6 = hasIpv6(leg) ? 'quiet' : 'off';
   if (there === ipv6) return;
-  const what = there === undefined ? 'is as the namespace has it' : there === 'off' ? 'is off' : 'is on';
+  const what = there === undefined ? 'setting is missing' : there === 'off' ? 'is off' : 'is on';
   const why = ipv6 === 'quiet' && there === 'on' ? 'router advertisements are heeded' : `IPv6 ${what}`;
   const action = { kind: 'leg-ipv6', where: sandbox.netns, name: leg.ifName, ipv6 } as const;
   draft.step('sandboxes', object, `${leg.ifName}: ${why}`, action, needs);
 }
+
+const hasIpv6 = ({ addresses }: Pick<OverlayLeg, 'addresses'>): boolean =>
+  addresses.some((address) => address.includes(':'));
 
 /** The prefix that the kernel routes to the leg by itself, where it does. */
 function ownPrefix(address: Cidr): Cidr[] {
@@ -252,9 +255,15 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
 }
 
 function loopback(draft: Draft, sandbox: DesiredSandbox): void {
-  if (sandboxOf(draft, sandbox)?.devices.get('lo')?.up) return;
+  const there = sandboxOf(draft, sandbox)?.devices.get('lo');
   const name = 'lo' as IfName;
   const object = sandboxObject(sandbox.id);
+  // What a sandbox sends to an address of its own comes in by lo. Docker switches IPv6 off there in containers without it.
+  if (there?.ipv6 === 'off' && [...sandbox.overlayLegs, ...sandbox.bridgeLegs].some(hasIpv6)) {
+    const action = { kind: 'leg-ipv6', where: sandbox.netns, name, ipv6: 'quiet' } as const;
+    draft.step('sandboxes', object, 'IPv6 is off on lo', action);
+  }
+  if (there?.up) return;
   draft.step('sandboxes', object, 'lo is down', { kind: 'device-set', where: sandbox.netns, name, set: { up: true } });
 }
 

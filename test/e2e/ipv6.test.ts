@@ -155,6 +155,19 @@ describe('IPv6 inside networks', () => {
     assert.match(routes, new RegExp(`dev ${c.info.Networks[0]?.Interface}`));
   });
 
+  it('a namespace in which IPv6 was switched off gets it on its leg, and reaches itself', async () => {
+    const host = stage.lab.host(2);
+    await host.exec('ip', ['netns', 'add', 'theirs']);
+    await host.execIn('/run/netns/theirs', 'sysctl', ['-w', 'net.ipv6.conf.all.disable_ipv6=1']);
+    await host.execIn('/run/netns/theirs', 'sysctl', ['-w', 'net.ipv6.conf.default.disable_ipv6=1']);
+    const adopted = await host.createSandbox({ Name: 'theirs', Networks: ['dual'], NetnsPath: '/run/netns/theirs' });
+    await settled(stage.lab);
+    for (const to of [adopted, await box(1, 'a')]) assert.ok(await reaches(adopted, to.address6('dual')), to.name);
+    const leg = adopted.info.Networks[0]?.Interface ?? '';
+    const heeds = await adopted.exec('sysctl', ['-n', `net.ipv6.conf.${leg}.accept_ra`]);
+    assert.equal(heeds.stdout.trim(), '0');
+  });
+
   it('a network without IPv6 carries none', async () => {
     const one = stage.lab.host(1);
     await one.weftJson('network', 'create', 'plain');
