@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { allOk, stepsOfSweep } from './checks.ts';
@@ -237,6 +239,40 @@ test('thousands of entries that go at once are back, and take few listings', asy
   const { listings, repairs } = await host.stats();
   assert.equal(repairs - before.repairs, 10_000);
   assert.ok(listings - before.listings < 10, `${listings - before.listings} listings`);
+});
+
+test('a flood of changes, of which some are never told, is found all the same', async () => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  const remotes = [2, 3, 4].map((n) => remote(4097, n, 'b'));
+  await host.set(wanted({ overlays: [overlay(4097, 'a', remotes)] }));
+  await host.run(...inWeft('ip', 'link', 'add', 'br-theirs', 'type', 'bridge'));
+  await host.run(...inWeft('ip', 'link', 'set', 'br-theirs', 'up'));
+  await host.line(/foreign\/br-theirs/);
+  await host.sweep();
+  const before = await host.stats();
+  await host.log();
+  // More than the socket has room for, while nobody reads, and none of our business; ours goes last, when it is full.
+  const lines = Array.from(
+    { length: 40_000 },
+    (_, n) => `neigh replace 192.0.2.1 lladdr ${macOf(1, n)} dev br-theirs nud permanent`,
+  );
+  const batch = `${tmpdir()}/weft-flood-${process.pid}`;
+  await writeFile(batch, [...lines, `neigh del ${remotes[0]?.ip} dev wx4097`, ''].join('\n'));
+  try {
+    await host.runBlocked('ip', '-n', 'weft', '-batch', batch);
+  } finally {
+    await rm(batch);
+  }
+  await host.line(/too many changes at once in .run.netns.weft/);
+  await host.line(/^repaired drift/);
+  await allOk(host);
+  assert.deepEqual(
+    (await host.drift()).filter(({ what }) => what !== 'foreign'),
+    [],
+  );
+  const { repairs, doubts } = await host.stats();
+  assert.deepEqual([repairs - before.repairs, doubts - before.doubts], [1, 1]);
 });
 
 test('who puts it back again and again is left to it for a while, and named', async () => {

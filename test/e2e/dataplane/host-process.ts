@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { execa } from 'execa';
 import { cleanUp } from '../../../dataplane/cleanup.ts';
@@ -33,7 +34,7 @@ const write = (_fields: unknown, message: string): void => {
   for (const hear of heard) hear(message);
   if (process.env['E2E_VERBOSE']) console.error(message);
 };
-const log: Log = { debug: () => undefined, info: write, warn: write, error: write };
+const log: Log = { debug: write, info: write, warn: write, error: write };
 
 let plane: DataPlane | null = null;
 
@@ -85,6 +86,11 @@ const methods = {
     const [file = '', ...args] = command;
     const { stdout, stderr, exitCode } = await execa(file, args, { reject: false });
     return { stdout, stderr, exitCode: exitCode ?? -1 };
+  },
+  /** Nothing else of this process goes on meanwhile. */
+  execBlocked: ([file = '', ...args]: readonly string[]) => {
+    const { status, stderr } = spawnSync(file, args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${file} ${args.join(' ')}: ${stderr}`);
   },
   hostRoutes: () => hostRoutes(),
   defaultAddress: () => defaultAddress(),

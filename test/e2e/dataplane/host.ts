@@ -112,7 +112,7 @@ export class Host implements AsyncDisposable {
     return (await this.#call('stats')) as DataPlaneStats;
   }
 
-  /** Messages at info and above since the last call. */
+  /** Messages since the last call. */
   async log(): Promise<string[]> {
     return (await this.#call('log')) as string[];
   }
@@ -142,6 +142,11 @@ export class Host implements AsyncDisposable {
     const ran = await this.try(...command);
     if (ran.exitCode !== 0) throw new Error(`${command.join(' ')}: ${ran.stderr || ran.stdout}`);
     return ran.stdout;
+  }
+
+  /** Runs a command while the host's data plane stands still. Throws when it fails. */
+  async runBlocked(...command: readonly string[]): Promise<void> {
+    await this.#call('execBlocked', command);
   }
 
   /** True when one of three echo requests from the namespace is answered within a second each. */
