@@ -4,9 +4,7 @@ import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
 import { addressesOf, type NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type {
-  BridgeLeg,
   Desired,
-  DesiredBridge,
   DesiredGuard,
   DesiredOverlay,
   DesiredSandbox,
@@ -25,10 +23,10 @@ import {
   parseNetnsPath,
   parseVni,
 } from '../dataplane/values.ts';
+import type { LocalNetwork } from './drivers/local-network.ts';
 import { chosenMtu, largestMtu } from './mtu.ts';
+import { HostPlan } from './plan-host.ts';
 import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
-
-export const gatewayBridgeName = 'docker_gwbridge';
 
 /** What the tables say, as far as the kernel is concerned. */
 export interface TablesForPlan {
@@ -43,8 +41,10 @@ export interface TablesForPlan {
 /** What is attached on this host. */
 export interface Attachments {
   readonly sandboxes: readonly StoredSandbox[];
-  /** Bridge address with prefix length; null before init or join. */
+  /** Address of docker_gwbridge with prefix length; null before init or join. */
   readonly gateway: string | null;
+  /** Networks of this host alone. */
+  readonly localNetworks: readonly LocalNetwork[];
   /** Bytes, of the underlay device that carries the VTEP. */
   readonly underlayMtu: number;
   /** What the members of each network have agreed on; for those that are not in it, what the underlay device leaves. */
@@ -61,9 +61,12 @@ export interface Plan {
  * The whole kernel state that the tables and the attachments ask for. Pure. What comes from other nodes passes the data
  * plane's parsers here; a record that does not is left out and named, never half used.
  */
-export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underlayMtu, mtus }: Attachments): Plan {
+export function plan(tables: TablesForPlan | null, attachments: Attachments): Plan {
+  const { underlayMtu, mtus } = attachments;
   const objections = tables === null ? [] : strangersIn(tables);
-  const gatewayAddress = gateway === null ? null : must(parseCidr(gateway));
+  const host = new HostPlan(attachments);
+  // Of those that share the host's namespace nothing is to be made.
+  const sandboxes = attachments.sandboxes.filter((sandbox) => !host.isShared(sandbox));
   const mtuOf = (network: Network): number =>
     mtus?.get(network.id) ?? chosenMtu(network) ?? largestMtu(underlayMtu, tables?.vtep ?? '');
   const needed = new Set(sandboxes.flatMap(({ legs }) => legs.map(({ networkId }) => networkId)));
@@ -79,13 +82,11 @@ export function plan(tables: TablesForPlan | null, { sandboxes, gateway, underla
       const network = tables?.networks.get(leg.networkId);
       return network === undefined ? [] : [overlayLegOf(leg, network, mtuOf(network))];
     });
-    const bridgeLegs = gatewayAddress === null ? [] : gatewayLegsOf(sandbox, gatewayAddress, underlayMtu);
     const netns = must(parseNetnsPath(sandbox.netns));
-    return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, bridgeLegs };
+    return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, ...host.legsOf(sandbox) };
   });
-  const bridges = gatewayAddress === null ? [] : [gatewayBridge(gatewayAddress)];
   const guard = tables === null ? null : guardOf(tables);
-  return { desired: { overlays, sandboxes: desiredSandboxes, bridges, guard }, objections };
+  return { desired: { overlays, sandboxes: desiredSandboxes, ...host.parts, guard }, objections };
 }
 
 const isOtherFamily = (node: Pick<NodeValue, 'vtep'>, { vtep }: Pick<TablesForPlan, 'vtep'>): boolean =>
@@ -220,26 +221,4 @@ function otherSubnets({ subnets }: Network, own: readonly string[]): Cidr[] {
     return ofFamily.length > 0 && ofFamily.every((ip) => offsetIn(space, ip) === null);
   });
   return others.map(({ space }) => must(parseCidr(space.text)));
-}
-
-/** As Docker makes it: containers of different networks share it, and must not reach each other over it. */
-const gatewayBridge = (address: Cidr): DesiredBridge => ({
-  name: must(parseIfName(gatewayBridgeName)),
-  address,
-  icc: false,
-  masquerade: true,
-  internal: false,
-});
-
-function gatewayLegsOf({ gateway }: StoredSandbox, bridge: Cidr, mtu: number): BridgeLeg[] {
-  if (gateway === null) return [];
-  const prefixLength = bridge.slice(bridge.indexOf('/') + 1);
-  const leg = {
-    endpointId: gateway.endpointId,
-    ifName: must(parseIfName(gateway.ifName)),
-    mac: must(parseMac(gateway.mac)),
-    mtu,
-    addresses: [must(parseCidr(`${gateway.ip}/${prefixLength}`))],
-  };
-  return [{ ...leg, bridge: must(parseIfName(gatewayBridgeName)), isDefault: true, published: [] }];
 }

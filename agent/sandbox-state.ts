@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { type EndpointId, isEndpointId, isNetworkId, type NetworkId } from '../controlplane/ids.ts';
+import { PROTOCOLS, type Protocol } from '../dataplane/desired.ts';
 import { type Parsed, parseIfName, parseIp, parseMac, parseNetnsPath } from '../dataplane/values.ts';
+import { isLocalNetworkId } from './drivers/local-network.ts';
 import {
   emptyResolver,
   parseHostname,
@@ -31,6 +33,19 @@ export interface StoredGatewayLeg {
   readonly ip: string;
 }
 
+/** A sandbox's endpoint on a network of this host alone. */
+export interface StoredLocalLeg {
+  /** 64 hex digits. */
+  readonly networkId: string;
+  readonly endpointId: EndpointId;
+  /** null, and so are the next two, where its network makes no interface. */
+  readonly ifName: string | null;
+  readonly mac: string | null;
+  readonly ip: string | null;
+  readonly aliases: readonly string[];
+  readonly createdMs: number;
+}
+
 /** A sandbox of this host: what the store keeps, so that a restart knows what its kernel is for. */
 export interface StoredSandbox {
   /** 64 hex digits. */
@@ -48,6 +63,18 @@ export interface StoredSandbox {
   readonly resolver: Resolver;
   readonly legs: readonly StoredLeg[];
   readonly gateway: StoredGatewayLeg | null;
+  readonly local: readonly StoredLocalLeg[];
+  /** Ports of the host that lead to it, through whichever leg carries its default route. */
+  readonly published: readonly StoredPort[];
+}
+
+/** A port of the host that leads to one of the sandbox. */
+export interface StoredPort {
+  readonly protocol: Protocol;
+  /** null: every IPv4 address of the host. */
+  readonly hostIp: string | null;
+  readonly hostPort: number;
+  readonly port: number;
 }
 
 const textOf = <T>(parse: (text: string) => Parsed<T>) => z.string().refine((text) => parse(text).ok);
@@ -56,6 +83,7 @@ const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetwor
 const endpointId = z.custom<EndpointId>((id) => typeof id === 'string' && isEndpointId(id));
 const leg = { ifName: textOf(parseIfName), mac: textOf(parseMac), endpointId };
 const ip = textOf(parseIp);
+const port = z.int().min(1).max(65_535);
 const Stored = z.object({
   ...{ id: z.string(), name: z.string(), createdMs: z.number(), netns: textOf(parseNetnsPath) },
   ...{ adopted: z.boolean(), inode: z.number().nullable(), labels: z.record(z.string(), z.string()) },
@@ -72,6 +100,18 @@ const Stored = z.object({
       .refine((each) => each.ip !== null || each.ip6 !== null),
   ),
   gateway: z.object({ ...leg, ip }).nullable(),
+  // Rows of before there were networks of one host have neither.
+  local: z
+    .array(
+      z.object({
+        ...{ networkId: z.string().refine(isLocalNetworkId), endpointId, ifName: leg.ifName.nullable() },
+        ...{ mac: leg.mac.nullable(), ip: ip.nullable(), aliases: z.array(z.string()), createdMs: z.number() },
+      }),
+    )
+    .default([]),
+  published: z
+    .array(z.object({ protocol: z.enum(PROTOCOLS), hostIp: ip.nullable(), hostPort: port, port }))
+    .default([]),
 });
 
 /** Reads a row of the store. @returns null for what is no sandbox */
@@ -81,8 +121,11 @@ export function parseSandbox(value: unknown): StoredSandbox | null {
 }
 
 /** The next interface name inside the sandbox: eth0, eth1, … in the order of attachment, as Docker names them. */
-export function nextIfName(sandbox: Pick<StoredSandbox, 'legs' | 'gateway'>, taken: readonly string[]): string {
-  const used = new Set([...taken, ...sandbox.legs.map(({ ifName }) => ifName)]);
+export function nextIfName(
+  sandbox: Pick<StoredSandbox, 'legs' | 'gateway' | 'local'>,
+  taken: readonly string[],
+): string {
+  const used = new Set<string | null>([...taken, ...[...sandbox.legs, ...sandbox.local].map(({ ifName }) => ifName)]);
   if (sandbox.gateway !== null) used.add(sandbox.gateway.ifName);
   for (let number = 0; ; number += 1) if (!used.has(`eth${number}`)) return `eth${number}`;
 }

@@ -10,12 +10,12 @@ import type { Observed } from './observed.ts';
 import { commands, type Step } from './steps.ts';
 import { readForwarding, restoreForwarding } from './sysctl.ts';
 
-const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null };
+export const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null };
 
-/** Steps that remove all that is ours, by name alone. Pure. */
-export function cleanUpSteps(observed: Observed): Step[] {
-  const steps = [...diff(NOTHING, observed, { prune: true, randomMac }).steps];
-  if (observed.weft.state !== 'missing') {
+/** Steps that remove all that is ours, by name alone, but what is to be kept. Pure. */
+export function cleanUpSteps(observed: Observed, keep: Desired = NOTHING): Step[] {
+  const steps = [...diff(keep, observed, { prune: true, randomMac }).steps];
+  if (observed.weft.state !== 'missing' && keep.overlays.length === 0) {
     const object = leftoverObject(OVERLAY_NETNS);
     steps.push({ object, needs: [], why: 'extra', kind: 'netns-delete', netns: OVERLAY_NETNS });
   }
@@ -32,14 +32,21 @@ const commandsOf = (steps: readonly Step[], restoresForwarding: boolean): string
   ...(restoresForwarding ? ['sysctl -w net.ipv4.ip_forward=0'] : []),
 ];
 
+export interface CleanUpOptions {
+  readonly log: Log;
+  readonly runDir: string;
+  /** What is still wanted of it. @default nothing */
+  readonly keep?: Desired;
+}
+
 /**
  * Removes all that is ours from this host's kernel, with no state loaded and no data plane running. Safe to repeat.
  * Resolves to what it did, as such commands. Throws AggregateError of what could not be removed, after trying everything.
  */
-export async function cleanUp({ log, runDir }: { readonly log: Log; readonly runDir: string }): Promise<string[]> {
-  const steps = cleanUpSteps(await observe(NOTHING, runDir));
+export async function cleanUp({ log, runDir, keep = NOTHING }: CleanUpOptions): Promise<string[]> {
+  const steps = cleanUpSteps(await observe(keep, runDir), keep);
   const { applied, failures } = await apply(steps, runDir, new Map());
-  const forwardingRestored = restoreForwarding(runDir);
+  const forwardingRestored = keep.bridges.length === 0 && restoreForwarding(runDir);
   log.info({ removed: applied.length, forwardingRestored }, `removed ${applied.length} objects of ours`);
   if (failures.size > 0) {
     const errors = [...failures.values()];

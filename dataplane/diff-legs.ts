@@ -44,6 +44,8 @@ export function diffLegs(draft: Draft, desired: Desired): void {
     lit.add(place.sandbox.netns);
     loopback(draft, place.sandbox);
   }
+  // A namespace of ours without any leg has its loopback, too.
+  for (const sandbox of desired.sandboxes) if (sandbox.owned && !lit.has(sandbox.netns)) loopback(draft, sandbox);
   const gateways = new Map<string, Cidr>(desired.bridges.map(({ name, address }) => [name, address]));
   for (const { sandbox, leg, object, needs } of places) {
     const gateway = 'bridge' in leg && leg.isDefault ? gateways.get(leg.bridge) : undefined;
@@ -85,7 +87,8 @@ function placesOf(draft: Draft, desired: Desired, sandbox: DesiredSandbox, overl
       where: null,
       port: hostPortName(leg.endpointId),
       master: bridge.name,
-      flags: { isolated: !bridge.icc },
+      // Where br_netfilter is at work, what asks for its own published port never leaves the bridge.
+      flags: { isolated: !bridge.icc, hairpin: bridge.icc && leg.published.length > 0 },
     });
   }
   return places;

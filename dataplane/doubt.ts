@@ -175,4 +175,5 @@ const portDiffers = (left: BridgePortAttributes, right: BridgePortAttributes): b
   left.learning !== right.learning ||
   left.flood !== right.flood ||
   left.isolated !== right.isolated ||
-  left.neighSuppress !== right.neighSuppress;
+  left.neighSuppress !== right.neighSuppress ||
+  left.hairpin !== right.hairpin;

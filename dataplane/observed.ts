@@ -89,6 +89,7 @@ export const DEFAULT_PORT: BridgePortAttributes = {
   flood: true,
   isolated: false,
   neighSuppress: false,
+  hairpin: false,
 };
 
 export function emptyObserved(): Observed {

@@ -23,7 +23,12 @@ export interface PublishedTo extends PublishedPort {
 
 /** The whole of table `inet weft`, by the subjects that have chains in it; null when there is nothing to be in it. Deterministic. */
 export function rulesFor(input: RulesInput): DesiredTable | null {
-  const all = [...natOf(input.bridges), ...loopbackGuardOf(input.bridges), ...forwardOf(input)];
+  const all = [
+    ...natOf(input.bridges),
+    ...loopbackGuardOf(input.bridges),
+    ...redirectsOf(input.bridges),
+    ...forwardOf(input),
+  ];
   const chains = all.filter(({ rules }) => rules.length > 0);
   return chains.length === 0 ? null : tableOf(BRIDGES_TABLE, chains);
 }
@@ -83,6 +88,16 @@ function loopbackGuardOf(bridges: readonly GuardedBridge[]): Chain[] {
   if (ours.length === 0) return [];
   const rules = ['daddr', 'saddr'].map((end) => `iifname ${quoted(ours)} ip ${end} 127.0.0.0/8 drop`);
   return [{ name: 'loopback', type: 'filter', hook: 'prerouting', priority: 'raw', rules }];
+}
+
+/**
+ * What comes from a bridge and is led back to it would be answered with a redirect: that the host's address is better reached
+ * by the sandbox that the port leads to. Whoever believes it never reaches the port again.
+ */
+function redirectsOf(bridges: readonly GuardedBridge[]): Chain[] {
+  const published = bridges.filter((bridge) => bridge.published.length > 0);
+  const rules = published.length === 0 ? [] : [`oifname ${quoted(published)} icmp type redirect drop`];
+  return [{ name: 'redirects', type: 'filter', hook: 'output', priority: 'filter', rules }];
 }
 
 function forwardOf({ bridges, guardForwarding }: RulesInput): Chain[] {

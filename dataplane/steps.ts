@@ -149,6 +149,7 @@ function deviceSetLines(name: IfName, set: DeviceChange): string[] {
     if (set.port.flood !== undefined) flags.push(`flood ${onOff(set.port.flood)}`);
     if (set.port.isolated !== undefined) flags.push(`isolated ${onOff(set.port.isolated)}`);
     if (set.port.neighSuppress !== undefined) flags.push(`neigh_suppress ${onOff(set.port.neighSuppress)}`);
+    if (set.port.hairpin !== undefined) flags.push(`hairpin ${onOff(set.port.hairpin)}`);
     lines.push(`link set dev ${name} type bridge_slave ${flags.join(' ')}`);
   }
   // Last, so that a port forwards nothing before its flags are set.

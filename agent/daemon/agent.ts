@@ -23,18 +23,21 @@ import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
 import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
+import type { LocalNetwork } from '../drivers/local-network.ts';
 import { version } from '../version.ts';
 import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
+import { nameHeld, prefixesInUse } from './any-network.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
 import { Background } from './background.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
+import { LocalNetworks } from './local-networks.ts';
 import type { Logger } from './log.ts';
 import { NetworkMtus } from './network-mtus.ts';
 import { Planner } from './planner.ts';
 import { fileRoots, SandboxFiles } from './sandbox-files.ts';
-import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
+import { ingressSandboxName, isKeptLocally, Sandboxes } from './sandboxes.ts';
 
 const joinPortDefault = 2377;
 // Ethernet's; used until the device that carries the VTEP is known.
@@ -57,6 +60,7 @@ export class Agent {
   readonly sandboxes: Sandboxes;
   readonly files: SandboxFiles;
   readonly gateway: Gateway;
+  readonly localNetworks: LocalNetworks;
   readonly dataPlane: DataPlane;
   readonly #planner: Planner;
   readonly #hostProbe: HostProbe;
@@ -111,13 +115,21 @@ export class Agent {
       attachments: () => ({
         sandboxes: this.sandboxes.present(),
         gateway: this.gateway.address,
+        localNetworks: this.localNetworks.list(),
         underlayMtu: this.#underlayMtu,
         mtus: this.mtus.mtus(),
       }),
     });
+    this.localNetworks = new LocalNetworks({
+      store: init.store,
+      nameHeld: (name) => nameHeld(this, name),
+      inUse: (network) => prefixesInUse(this, network),
+      changed: () => this.#planner.wake(),
+    });
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,
+      localNetworks: this.localNetworks,
       files: this.files,
       log: init.log,
       cluster: () => this.membership.cluster,
@@ -240,7 +252,10 @@ export class Agent {
 
   async leave(force: boolean): Promise<void> {
     const { membership } = this;
-    const attached = this.sandboxes.list().filter(({ name }) => name !== ingressSandboxName);
+    // Those on networks of this host alone lose nothing by it.
+    const attached = this.sandboxes
+      .list()
+      .filter((sandbox) => sandbox.name !== ingressSandboxName && (sandbox.legs.length > 0 || !isKeptLocally(sandbox)));
     if (attached.length > 0 && !force) {
       throw conflict(
         'sandboxes_attached',
@@ -261,6 +276,14 @@ export class Agent {
   /** What the kernel of this host still lacks, in one line; '' for nothing. */
   pending(): string {
     return this.#planner.pending();
+  }
+
+  /** @throws RequestError `network_in_use`, `network_predefined` */
+  async removeLocalNetwork(network: LocalNetwork): Promise<void> {
+    const on = this.sandboxes.list().filter(({ local }) => local.some(({ networkId }) => networkId === network.id));
+    await this.localNetworks.remove(network, on.length);
+    this.#planner.planIfDue();
+    await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
   }
 
   async #become(make: () => Promise<Membership>): Promise<Membership> {
@@ -316,14 +339,14 @@ export class Agent {
     this.#membership = null;
     this.mtus.stop();
     this.#warnings.clear();
-    await this.sandboxes.clear();
+    await this.sandboxes.leaveCluster();
     await this.gateway.forget();
     this.#planner.planNow();
     try {
       await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
       // What is ours by name and in no plan any more: the netns of the overlays, and forwarding if we switched it on.
-      await cleanUp({ log: this.#log, runDir: this.config.runDir });
-      this.files.sweep([]);
+      await cleanUp({ log: this.#log, runDir: this.config.runDir, keep: this.#planner.desired });
+      this.files.sweep(this.sandboxes.list());
       // So that the data plane does not go by what it knew.
       await this.dataPlane.sweep(AbortSignal.timeout(farewellMs));
     } catch (error) {
@@ -340,7 +363,7 @@ export class Agent {
     try {
       const ingress = [...cluster.view.networks.values()].find((network) => network.ingress);
       if (ingress === undefined) throw new Error('the ingress network is not known here yet');
-      await this.sandboxes.create({ Name: ingressSandboxName, Networks: [] }, [ingress]);
+      await this.sandboxes.create({ Name: ingressSandboxName, Networks: [] }, [{ scope: 'cluster', network: ingress }]);
       this.#warnings.delete('ingress');
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);

@@ -4,7 +4,7 @@ import { chooseGatewaySubnet, gatewayAddressIn, overlaps } from '../../dataplane
 import { hostRoutes } from '../../dataplane/host.ts';
 import { bridgeAddress } from '../../dataplane/interfaces.ts';
 import { must, parseCidr, parseIfName } from '../../dataplane/values.ts';
-import { gatewayBridgeName } from '../plan.ts';
+import { gatewayBridgeName } from '../plan-host.ts';
 import { conflict } from './api-error.ts';
 
 const key = ['gateway'];

@@ -36,6 +36,21 @@ export function namespaceFor(
   return { netns: netns.value, adopted: true, inode };
 }
 
+const hostNetns = '/proc/1/ns/net';
+
+/** The namespace of a sandbox that shares the host's. @throws RequestError when the agent's own is another */
+export function hostNamespace({
+  NetnsPath,
+  Pid,
+}: SandboxCreateRequest): Pick<StoredSandbox, 'netns' | 'adopted' | 'inode'> {
+  if (NetnsPath !== undefined || Pid !== undefined) throw invalid('on network host there is no namespace to adopt');
+  const inode = inodeOf(hostNetns);
+  if (inode === null || inode !== inodeOf('/proc/self/ns/net')) {
+    throw invalid(`the agent is not in the host's network namespace (${hostNetns})`, 'run it there for network host');
+  }
+  return { netns: hostNetns, adopted: true, inode };
+}
+
 /** Names of the interfaces that an adopted namespace has already. */
 export async function interfacesOf({ netns }: StoredSandbox): Promise<string[]> {
   const parsed = parseNetnsPath(netns);

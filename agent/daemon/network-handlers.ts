@@ -1,14 +1,19 @@
 import type { NetworkSpec } from '../../controlplane/networks.ts';
 import type { NetworkCreateRequest } from '../api/schema.ts';
-import { mtuOption, mtuOptionShort } from '../mtu.ts';
+import type { Driver, LocalDriver } from '../drivers/driver.ts';
+import { driverFor, drivers } from '../drivers/index.ts';
+import { parseOptions } from '../drivers/options.ts';
+import { overlay } from '../drivers/overlay.ts';
+import { mtuOption } from '../mtu.ts';
 import type { Agent } from './agent.ts';
-import { invalid } from './api-error.ts';
+import { allNetworks, findAnyNetwork, nameHeld } from './any-network.ts';
+import { conflict, invalid } from './api-error.ts';
 import { attachmentOf } from './attachment.ts';
 import type { Handlers } from './call.ts';
-import { findNetwork, mustKnow, networkReply } from './network-replies.ts';
+import { mustKnow, networkReply } from './network-replies.ts';
 import { subnetSpecOf, subnetsOf } from './network-subnets.ts';
 import { reserved } from './sandbox-handlers.ts';
-import { endpointReply } from './sandbox-replies.ts';
+import { endpointReply, localEndpointReply } from './sandbox-replies.ts';
 import { ingressSandboxName } from './sandboxes.ts';
 
 type NetworkHandlers = Pick<
@@ -25,29 +30,64 @@ type NetworkHandlers = Pick<
 export function networkHandlers(agent: Agent): NetworkHandlers {
   const cluster = () => agent.membership.cluster;
   return {
-    networkList: () => [...cluster().view.networks.values()].map((network) => networkReply(agent, cluster(), network)),
+    networkList: () => allNetworks(agent).map((network) => networkReply(agent, network)),
     networkInspect: async ({ ref }) => {
-      const network = findNetwork(cluster(), ref);
-      await mustKnow(cluster(), [network]);
-      return networkReply(agent, cluster(), network);
+      const found = findAnyNetwork(agent, ref);
+      if (found.scope === 'cluster') await mustKnow(cluster(), [found.network]);
+      return networkReply(agent, found);
     },
     networkCreate: async ({ body }) => {
-      const network = await cluster().networks.create(specOf(body));
-      return { Id: network.id, Warning: '' };
+      const name = body.Driver ?? overlay.name;
+      const driver = driverFor(name);
+      if (driver === null) {
+        throw invalid(
+          `network driver ${name} is not there`,
+          `the drivers are ${drivers.map((each) => each.name).join(', ')}`,
+        );
+      }
+      const options = parseOptions(driver, body.Options ?? {});
+      if (!options.ok) throw invalid(options.reason);
+      const request = { ...body, Options: { ...options.value } };
+      if (isLocal(driver) && (body.EnableIPv6 || body.EnableIPv4 === false)) {
+        throw invalid(`networks of driver ${name} have IPv4 alone`, 'leave --ipv6 and --ipv4=false out');
+      }
+      if (isLocal(driver)) return { Id: (await agent.localNetworks.create(request, driver)).id, Warning: '' };
+      const held = nameHeld(agent, body.Name);
+      if (held === 'one of this host') {
+        throw conflict(
+          'network_exists',
+          `network with name ${body.Name} already exists: ${held}`,
+          'choose another name',
+        );
+      }
+      return { Id: (await cluster().networks.create(specOf(request))).id, Warning: '' };
     },
     networkUpdate: async ({ ref, body }) => {
-      const network = findNetwork(cluster(), ref);
-      return { Subnet: await cluster().networks.addSubnet(network, subnetSpecOf(body.SubnetAdd)) };
+      const found = findAnyNetwork(agent, ref);
+      if (found.scope === 'local') {
+        throw invalid(
+          `network ${found.network.name} is of this host alone, and has one subnet`,
+          'make another network',
+        );
+      }
+      return { Subnet: await cluster().networks.addSubnet(found.network, subnetSpecOf(body.SubnetAdd)) };
     },
     networkRemove: async ({ ref }) => {
-      await cluster().networks.remove(findNetwork(cluster(), ref));
+      const found = findAnyNetwork(agent, ref);
+      if (found.scope === 'cluster') await cluster().networks.remove(found.network);
+      else await agent.removeLocalNetwork(found.network);
       return {};
     },
     networkConnect: async ({ ref, body }) => {
-      const network = findNetwork(cluster(), ref);
-      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), network, attachmentOf(body));
-      const leg = sandbox.legs.find(({ networkId }) => networkId === network.id);
-      const endpoint = [...cluster().view.endpointsOf(network.id).values()].find(
+      const found = findAnyNetwork(agent, ref);
+      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), found, attachmentOf(body));
+      if (found.scope === 'local') {
+        const leg = sandbox.local.find(({ networkId }) => networkId === found.network.id);
+        if (leg === undefined) throw new Error(`sandbox ${sandbox.name} is not on the network it was connected to`);
+        return localEndpointReply(agent, found.network, sandbox, leg);
+      }
+      const leg = sandbox.legs.find(({ networkId }) => networkId === found.network.id);
+      const endpoint = [...cluster().view.endpointsOf(found.network.id).values()].find(
         ({ id, owner }) => id === leg?.endpointId && owner === cluster().self,
       );
       if (endpoint === undefined) throw new Error(`the new endpoint of ${sandbox.name} is not in the tables`);
@@ -55,34 +95,21 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
     },
     networkDisconnect: async ({ ref, body }) => {
       const sandbox = agent.sandboxes.find(body.Sandbox);
-      const network = findNetwork(cluster(), ref);
-      if (sandbox.name === ingressSandboxName && network.ingress) throw reserved();
-      await agent.sandboxes.disconnect(sandbox, network.id);
+      const found = findAnyNetwork(agent, ref);
+      if (sandbox.name === ingressSandboxName && found.scope === 'cluster' && found.network.ingress) throw reserved();
+      await agent.sandboxes.disconnect(sandbox, found);
       return {};
     },
   };
 }
 
-/** Options that are understood; Docker's names. Any other is refused, so that none is silently without effect. */
-const knownOptions: readonly string[] = [mtuOption, mtuOptionShort];
+const isLocal = (driver: Driver | LocalDriver): driver is LocalDriver => driver.scope === 'local';
 
 function specOf(body: NetworkCreateRequest): NetworkSpec {
-  const driver = body.Driver ?? 'overlay';
-  if (driver !== 'overlay' && driver !== 'weft') {
-    throw invalid(`network driver ${driver} is not supported`, 'leave --driver out, or use overlay');
-  }
-  const options: { [key: string]: string } = {};
-  for (const [key, value] of Object.entries(body.Options ?? {})) {
-    if (!knownOptions.includes(key))
-      throw invalid(`network option ${key} is not known`, `the options are ${knownOptions.join(', ')}`);
-    const mtu = Number(value);
-    // RFC 8200: no link of IPv6 has less, and the kernel takes IPv6 off a device that has.
-    const least = body.EnableIPv6 ? 1280 : 576;
-    if (!Number.isInteger(mtu) || mtu < least || mtu > 65_535) {
-      throw invalid(`${key}=${value}: want ${least} to 65535 bytes${body.EnableIPv6 ? ' for IPv6' : ''}`);
-    }
-    if (options[mtuOption] !== undefined) throw invalid(`the MTU is given twice, as ${knownOptions.join(' and ')}`);
-    options[mtuOption] = String(mtu);
+  // RFC 8200: no link of IPv6 has less, and the kernel takes IPv6 off a device that has.
+  const mtu = body.Options?.[mtuOption];
+  if (body.EnableIPv6 && mtu !== undefined && Number(mtu) < 1280) {
+    throw invalid(`${mtuOption}=${mtu}: want 1280 to 65535 bytes for IPv6`);
   }
   return {
     ...subnetsOf(body),
@@ -90,7 +117,7 @@ function specOf(body: NetworkCreateRequest): NetworkSpec {
     internal: body.Internal ?? false,
     attachable: body.Attachable ?? false,
     ingress: false,
-    options,
+    options: body.Options ?? {},
     labels: body.Labels ?? {},
   };
 }

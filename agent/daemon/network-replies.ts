@@ -5,8 +5,12 @@ import { networkTopic } from '../../controlplane/tables/kinds.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Network as TableNetwork } from '../../controlplane/tables/view.ts';
 import type { Network } from '../api/schema.ts';
+import { withPrefixLength } from '../drivers/addresses.ts';
+import { localDriver } from '../drivers/index.ts';
+import type { LocalNetwork } from '../drivers/local-network.ts';
 import { chosenMtu, largestMtu } from '../mtu.ts';
 import type { Agent } from './agent.ts';
+import type { AnyNetwork } from './any-network.ts';
 import { invalid, notFound, RequestError } from './api-error.ts';
 import { hostnameOf, iso } from './replies.ts';
 
@@ -33,7 +37,70 @@ export async function mustKnow(cluster: Cluster, networks: readonly TableNetwork
   );
 }
 
-export function networkReply(agent: Agent, cluster: Cluster, network: TableNetwork): Network {
+/** Of a network of either scope. */
+export function networkReply(agent: Agent, found: AnyNetwork): Network {
+  if (found.scope === 'local') return localReply(agent, found.network);
+  return clusterReply(agent, agent.membership.cluster, found.network);
+}
+
+function localReply(agent: Agent, network: LocalNetwork): Network {
+  const { ipam } = network;
+  const on = agent.sandboxes.list().flatMap((sandbox) => {
+    const leg = sandbox.local.find(({ networkId }) => networkId === network.id);
+    return leg === undefined ? [] : [{ sandbox, leg }];
+  });
+  const address = (ip: string | null): string => (ip === null || ipam === null ? '' : withPrefixLength(ipam, ip));
+  return {
+    Name: network.name,
+    Id: network.id,
+    Created: iso(network.createdMs),
+    Scope: 'local',
+    Driver: network.driver,
+    EnableIPv4: ipam !== null,
+    EnableIPv6: false,
+    IPAM: {
+      Driver: 'default',
+      Options: null,
+      Config:
+        ipam === null
+          ? []
+          : [
+              {
+                Subnet: ipam.subnet,
+                Gateway: ipam.gateway,
+                ...(ipam.ipRange === null ? {} : { IPRange: ipam.ipRange }),
+                ...(Object.keys(ipam.aux).length === 0 ? {} : { AuxiliaryAddresses: { ...ipam.aux } }),
+              },
+            ],
+    },
+    Internal: network.internal,
+    Attachable: false,
+    Ingress: false,
+    Containers: Object.fromEntries(
+      on.map(({ sandbox, leg }) => [
+        sandbox.id,
+        {
+          Name: sandbox.name,
+          EndpointID: leg.endpointId,
+          MacAddress: leg.mac ?? '',
+          IPv4Address: address(leg.ip),
+          IPv6Address: '',
+        },
+      ]),
+    ),
+    Options: { ...network.options },
+    Labels: { ...network.labels },
+    Peers: [],
+    VNI: null,
+    Digest: '',
+    MTU: localDriver(network.driver)?.mtuOf(network) ?? null,
+    MTUWhy: '',
+    Endpoints: on.length,
+    Capacity: [],
+  };
+}
+
+function clusterReply(agent: Agent, cluster: Cluster, network: TableNetwork): Network {
   const endpoints = [...cluster.view.endpointsOf(network.id).values()];
   const local = endpoints.filter(({ owner }) => owner === cluster.self);
   const peers = [...cluster.view.nodesOn(network.id)];

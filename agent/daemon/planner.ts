@@ -1,6 +1,8 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
 import { defaultDataPathPort } from '../../controlplane/membership.ts';
+import { NOTHING as nothing } from '../../dataplane/cleanup.ts';
 import type { DataPlane } from '../../dataplane/dataplane.ts';
+import type { Desired } from '../../dataplane/desired.ts';
 import { type Attachments, plan } from '../plan.ts';
 import type { Logger } from './log.ts';
 
@@ -19,6 +21,7 @@ export class Planner {
   #generation = 0;
   #settled = true;
   #objections: readonly string[] = [];
+  #desired: Desired = nothing;
 
   constructor(init: PlannerInit) {
     this.#init = init;
@@ -27,6 +30,11 @@ export class Planner {
   /** Records that the last plan left out because they make no sense, one line each. */
   get objections(): readonly string[] {
     return this.#objections;
+  }
+
+  /** What the last plan asked for. */
+  get desired(): Desired {
+    return this.#desired;
   }
 
   /** Plans soon; many changes of one moment make one plan. */
@@ -59,6 +67,7 @@ export class Planner {
     const { desired, objections } = plan(tables, this.#init.attachments());
     for (const line of objections) if (!this.#objections.includes(line)) log.warn({}, line);
     this.#objections = objections;
+    this.#desired = desired;
     const generation = dataPlane.set(desired, { prune: true });
     this.#generation = generation;
     this.#settled = false;

@@ -4,7 +4,7 @@ import type { NodeId } from '../../controlplane/ids.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
 import type { DriftReply, Node, Peer, Status, Version } from '../api/schema.ts';
 import { driftItemsMax } from '../api/schema.ts';
-import { gatewayBridgeName } from '../plan.ts';
+import { gatewayBridgeName } from '../plan-host.ts';
 import { version } from '../version.ts';
 import type { Agent } from './agent.ts';
 import { invalid, notFound } from './api-error.ts';

@@ -1,4 +1,5 @@
 import type { Agent } from './agent.ts';
+import { findAnyNetwork } from './any-network.ts';
 import { conflict, type RequestError } from './api-error.ts';
 import type { Handlers } from './call.ts';
 import { findNetwork, mustKnow } from './network-replies.ts';
@@ -21,12 +22,14 @@ export const reserved = (): RequestError =>
 export function sandboxHandlers(agent: Agent): SandboxHandlers {
   const cluster = () => agent.membership.cluster;
   return {
-    sandboxList: () => sandboxReplies(agent, cluster(), agent.sandboxes.list()),
-    sandboxInspect: ({ ref }) => sandboxReply(agent, cluster(), agent.sandboxes.find(ref)),
+    sandboxList: () => sandboxReplies(agent, agent.sandboxes.list()),
+    sandboxInspect: ({ ref }) => sandboxReply(agent, agent.sandboxes.find(ref)),
     sandboxCreate: async ({ body }) => {
       if (body.Name === ingressSandboxName) throw reserved();
-      const networks = body.Networks.map((ref) => findNetwork(cluster(), ref));
-      return sandboxReply(agent, cluster(), await agent.sandboxes.create(body, networks));
+      // Outside a cluster there are networks of this host to be on, and no other.
+      if (body.Networks.length === 0) cluster();
+      const networks = body.Networks.map((ref) => findAnyNetwork(agent, ref));
+      return sandboxReply(agent, await agent.sandboxes.create(body, networks));
     },
     sandboxRemove: async ({ ref }) => {
       await agent.sandboxes.remove(agent.sandboxes.find(ref));

@@ -2,8 +2,10 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Endpoint as TableEndpoint } from '../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../dataplane/status.ts';
 import type { Endpoint, Sandbox } from '../api/schema.ts';
+import { withPrefixLength } from '../drivers/addresses.ts';
+import type { LocalNetwork } from '../drivers/local-network.ts';
 import { hostnameFor } from '../files/render.ts';
-import type { StoredSandbox } from '../sandbox-state.ts';
+import type { StoredLocalLeg, StoredPort, StoredSandbox } from '../sandbox-state.ts';
 import type { Agent } from './agent.ts';
 import { addressFields } from './network-replies.ts';
 import { hostnameOf, iso } from './replies.ts';
@@ -26,22 +28,46 @@ export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoi
   };
 }
 
-export function sandboxReply(agent: Agent, cluster: Cluster, sandbox: StoredSandbox): Sandbox {
-  const [reply] = sandboxReplies(agent, cluster, [sandbox]);
+/** Of an endpoint on a network of this host, which is in no table. */
+export function localEndpointReply(
+  agent: Agent,
+  network: LocalNetwork,
+  sandbox: StoredSandbox,
+  leg: StoredLocalLeg,
+): Endpoint {
+  const { ipam } = network;
+  return {
+    ID: leg.endpointId,
+    Network: network.name,
+    NetworkID: network.id,
+    Name: sandbox.name,
+    SandboxID: sandbox.id,
+    Node: agent.config.hostname,
+    NodeID: agent.active?.cluster.self ?? '',
+    IPv4Address: leg.ip === null || ipam === null ? '' : withPrefixLength(ipam, leg.ip),
+    IPv6Address: '',
+    MacAddress: leg.mac ?? '',
+    VTEP: '',
+    Aliases: [...leg.aliases],
+    Local: true,
+  };
+}
+
+export function sandboxReply(agent: Agent, sandbox: StoredSandbox): Sandbox {
+  const [reply] = sandboxReplies(agent, [sandbox]);
   if (reply === undefined) throw new Error('no reply for a sandbox');
   return reply;
 }
 
 /** Status and presence are looked at once for all of them. */
-export function sandboxReplies(agent: Agent, cluster: Cluster, sandboxes: readonly StoredSandbox[]): Sandbox[] {
+export function sandboxReplies(agent: Agent, sandboxes: readonly StoredSandbox[]): Sandbox[] {
   const status = agent.dataPlane.status();
   const present = new Set(agent.sandboxes.present());
-  return sandboxes.map((sandbox) => replyOf(agent, cluster, sandbox, status, !present.has(sandbox)));
+  return sandboxes.map((sandbox) => replyOf(agent, sandbox, status, !present.has(sandbox)));
 }
 
 function replyOf(
   agent: Agent,
-  cluster: Cluster,
   sandbox: StoredSandbox,
   status: ReadonlyMap<string, ObjectStatus>,
   gone: boolean,
@@ -67,18 +93,35 @@ function replyOf(
     HostnamePath: agent.files.pathOf(sandbox, 'hostname'),
     HostsPath: agent.files.pathOf(sandbox, 'hosts'),
     ResolvConfPath: agent.files.pathOf(sandbox, 'resolv.conf'),
-    Networks: sandbox.legs.map((leg) => {
-      const network = cluster.view.networks.get(leg.networkId);
-      return {
-        Network: network?.name ?? '',
-        NetworkID: leg.networkId,
-        EndpointID: leg.endpointId,
-        Interface: leg.ifName,
-        ...addressFields(network, leg),
-        MacAddress: leg.mac,
-        Status: statusOf(leg.endpointId),
-      };
-    }),
+    Networks: [
+      ...sandbox.legs.map((leg) => {
+        const network = agent.active?.cluster.view.networks.get(leg.networkId);
+        return {
+          Network: network?.name ?? '',
+          NetworkID: leg.networkId,
+          EndpointID: leg.endpointId,
+          Interface: leg.ifName,
+          ...addressFields(network, leg),
+          MacAddress: leg.mac,
+          Status: statusOf(leg.endpointId),
+        };
+      }),
+      ...sandbox.local.map((leg) => {
+        const network = agent.localNetworks.byId.get(leg.networkId);
+        const ipam = network?.ipam ?? null;
+        return {
+          Network: network?.name ?? '',
+          NetworkID: leg.networkId,
+          EndpointID: leg.endpointId,
+          Interface: leg.ifName ?? '',
+          IPv4Address: leg.ip === null || ipam === null ? '' : withPrefixLength(ipam, leg.ip),
+          IPv6Address: '',
+          MacAddress: leg.mac ?? '',
+          Status: leg.ifName === null ? 'ok' : statusOf(leg.endpointId),
+        };
+      }),
+    ],
+    Ports: portsReply(sandbox.published),
     Gateway:
       sandbox.gateway === null
         ? null
@@ -88,4 +131,13 @@ function replyOf(
             Gateway: agent.gateway.address?.split('/')[0] ?? '',
           },
   };
+}
+
+function portsReply(published: readonly StoredPort[]): Sandbox['Ports'] {
+  const ports: Sandbox['Ports'] = {};
+  for (const { protocol, hostIp, hostPort, port } of published) {
+    const key = `${port}/${protocol}`;
+    ports[key] = [...(ports[key] ?? []), { HostIp: hostIp ?? '0.0.0.0', HostPort: String(hostPort) }];
+  }
+  return ports;
 }

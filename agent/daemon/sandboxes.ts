@@ -4,25 +4,25 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Log } from '../../controlplane/environment.ts';
 import { damagedState } from '../../controlplane/errors.ts';
 import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
-import type { Address } from '../../controlplane/networks.ts';
 import type { Store } from '../../controlplane/store.ts';
 import { addressesOf } from '../../controlplane/tables/kinds.ts';
-import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
-import {
-  nextIfName,
-  parseSandbox,
-  type StoredGatewayLeg,
-  type StoredLeg,
-  type StoredSandbox,
-} from '../sandbox-state.ts';
+import { hostBindingOption } from '../drivers/bridge.ts';
+import { localDriver } from '../drivers/index.ts';
+import { exclusiveOf, localWayOut, placeOf } from '../drivers/legs.ts';
+import type { LocalNetwork } from '../drivers/local-network.ts';
+import { nextIfName, parseSandbox, type StoredLeg, type StoredLocalLeg, type StoredSandbox } from '../sandbox-state.ts';
 import { Announcements } from './announcements.ts';
+import type { AnyNetwork } from './any-network.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
-import { type Attachment, attachmentOf, type Family, familiesOf } from './attachment.ts';
+import { type Attachment, attachmentOf } from './attachment.ts';
 import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
-import { inodeOf, interfacesOf, namespaceFor } from './netns.ts';
+import { HostPorts, portsAsked } from './host-ports.ts';
+import type { LocalNetworks } from './local-networks.ts';
+import { hostNamespace, inodeOf, interfacesOf, namespaceFor } from './netns.ts';
+import { OverlayClaims } from './overlay-claims.ts';
 import type { SandboxFiles } from './sandbox-files.ts';
 
 // The bridge port limit of the kernel (BR_MAX_PORTS, net/bridge/br_private.h) less the VXLAN device.
@@ -35,6 +35,7 @@ export const ingressSandboxName = 'ingress-sbox';
 export interface SandboxesInit {
   readonly store: Store;
   readonly gateway: Gateway;
+  readonly localNetworks: Pick<LocalNetworks, 'byId' | 'allocate' | 'release'>;
   readonly files: Pick<SandboxFiles, 'make' | 'put' | 'drop'>;
   readonly log: Log;
   readonly cluster: () => Cluster;
@@ -56,6 +57,7 @@ export class Sandboxes {
   readonly #unready = new Set<string>();
 
   readonly #announcements: Announcements;
+  readonly #ports = new HostPorts();
 
   constructor(init: SandboxesInit) {
     this.#init = init;
@@ -97,7 +99,7 @@ export class Sandboxes {
   }
 
   /** Makes or adopts a sandbox with an endpoint on each network; all of it or nothing. */
-  async create(request: SandboxCreateRequest, networks: readonly Network[]): Promise<StoredSandbox> {
+  async create(request: SandboxCreateRequest, networks: readonly AnyNetwork[]): Promise<StoredSandbox> {
     const id = randomBytes(32).toString('hex');
     const name = request.Name ?? `sandbox-${id.slice(0, 12)}`;
     if (this.list().some((each) => each.name === name)) {
@@ -110,7 +112,7 @@ export class Sandboxes {
     if (this.#sandboxes.size >= maxSandboxes) {
       throw conflict('too_many_sandboxes', `this host has ${maxSandboxes} sandboxes, as many as a bridge has ports`);
     }
-    if (new Set(networks.map((network) => network.id)).size < networks.length) {
+    if (new Set(networks.map(({ network }) => network.id)).size < networks.length) {
       throw invalid('a network is named twice: a sandbox has at most one endpoint on each');
     }
     const attachment = attachmentOf(request);
@@ -118,15 +120,23 @@ export class Sandboxes {
     if (wanted !== null && networks.length !== 1) {
       throw invalid(`${wanted} can be the address on one network, and ${networks.length} are named`);
     }
+    const exclusive = exclusiveAmong(networks);
     const bare = {
       id,
       name,
       createdMs: Date.now(),
       labels: request.Labels ?? {},
       ...filesAsked(request),
-      ...namespaceFor(request, id, this.list()),
+      ...(exclusive === 'host' ? hostNamespace(request) : namespaceFor(request, id, this.list())),
     };
-    const empty: StoredSandbox = { ...bare, legs: [], gateway: null };
+    const published = this.#ports.choose(portsAsked(request.Publish ?? [], hostBindingOf(networks)), this.list());
+    if (published.length > 0 && exclusive !== null) {
+      throw invalid(
+        `no port can be published of a sandbox on network ${exclusive}`,
+        exclusive === 'host' ? 'what it listens on is a port of the host already' : 'give it a network that leads out',
+      );
+    }
+    const empty: StoredSandbox = { ...bare, legs: [], gateway: null, local: [], published };
     this.#init.files.make(empty);
     // Reserved before the first wait: two requests at once may want the same name or namespace.
     this.#sandboxes.set(id, empty);
@@ -134,12 +144,14 @@ export class Sandboxes {
     return this.#exclusively(empty, () => this.#attach(empty, networks, attachment, (made) => this.#drop(made)));
   }
 
-  async connect(sandbox: StoredSandbox, network: Network, attachment: Attachment): Promise<StoredSandbox> {
-    if (sandbox.legs.some(({ networkId }) => networkId === network.id)) {
-      throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${network.name}`);
+  async connect(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
+    const { id, name } = to.network;
+    if ([...sandbox.legs, ...sandbox.local].some(({ networkId }) => networkId === id)) {
+      throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${name}`);
     }
+    this.#refuseExclusive(sandbox, to);
     return this.#exclusively(sandbox, () =>
-      this.#attach(sandbox, [network], attachment, async (changed) => {
+      this.#attach(sandbox, [to], attachment, async (changed) => {
         // Gone meanwhile, when the node left its cluster.
         if (!this.#sandboxes.has(sandbox.id)) return;
         await this.#save(sandbox);
@@ -148,24 +160,54 @@ export class Sandboxes {
     );
   }
 
-  async disconnect(sandbox: StoredSandbox, networkId: NetworkId): Promise<void> {
-    const leg = sandbox.legs.find((each) => each.networkId === networkId);
-    if (leg === undefined) throw conflict('not_connected', `sandbox ${sandbox.name} is not on that network`);
+  async disconnect(sandbox: StoredSandbox, from: AnyNetwork): Promise<void> {
+    const leg = sandbox.legs.find(({ networkId }) => networkId === from.network.id);
+    const local = sandbox.local.find(({ networkId }) => networkId === from.network.id);
+    if (leg === undefined && local === undefined) {
+      throw conflict('not_connected', `sandbox ${sandbox.name} is not on that network`);
+    }
+    this.#refuseExclusive(sandbox, from);
     await this.#exclusively(sandbox, async () => {
-      await this.#detach(sandbox, leg);
+      await this.#detach(sandbox, leg ?? local);
       await this.#kernelFollows(this.#init.settled);
     });
   }
 
-  async #detach(sandbox: StoredSandbox, leg: StoredLeg): Promise<StoredSandbox> {
+  /** As Docker does: what is on network host or none is on no other, and stays there. */
+  #refuseExclusive(sandbox: StoredSandbox, { network }: AnyNetwork): void {
+    const exclusive = exclusiveOf(sandbox, this.#init.localNetworks.byId) ?? exclusiveIn(network);
+    if (exclusive === null) return;
+    throw conflict(
+      'network_exclusive',
+      exclusive === 'host'
+        ? `sandbox ${sandbox.name} cannot be connected to network ${network.name} or taken off it: one that shares the host's namespace does from its start, and is on no other network`
+        : `sandbox ${sandbox.name} cannot be connected to network ${network.name} or taken off it: one on network none is on no other`,
+      'make another sandbox',
+    );
+  }
+
+  async #detach(sandbox: StoredSandbox, leg: StoredLeg | StoredLocalLeg | undefined): Promise<StoredSandbox> {
     const legs = sandbox.legs.filter((each) => each !== leg);
-    const { view } = this.#init.cluster();
-    const external = legs.some((each) => view.networks.get(each.networkId)?.internal === false);
-    const less = { ...sandbox, legs, gateway: external ? sandbox.gateway : null };
+    const local = sandbox.local.filter((each) => each !== leg);
+    const less = this.#withGateway({ ...sandbox, legs, local }, await takenIn(sandbox));
     await this.#save(less);
-    await this.#announcements.withdraw([leg]);
+    await this.#announcements.withdraw(sandbox.legs.filter((each) => each === leg));
     this.#init.changed();
     return less;
+  }
+
+  /**
+   * With a port on docker_gwbridge if one of its networks asks for it: if one of the cluster's leads out, and nothing of this
+   * host alone does.
+   */
+  #withGateway(sandbox: StoredSandbox, taken: readonly string[]): StoredSandbox {
+    const networks = sandbox.legs.length === 0 ? null : this.#init.cluster().view.networks;
+    const external = sandbox.legs.some(({ networkId }) => networks?.get(networkId)?.internal === false);
+    if (!external) return { ...sandbox, gateway: null };
+    if (sandbox.gateway !== null || localWayOut(sandbox, this.#init.localNetworks.byId) !== null) return sandbox;
+    const ip = this.#init.gateway.allocate(this.list().flatMap((each) => each.gateway?.ip ?? []));
+    const ifName = nextIfName(sandbox, taken);
+    return { ...sandbox, gateway: { endpointId: newEndpointId(), ifName, mac: randomMac(), ip } };
   }
 
   async remove(sandbox: StoredSandbox): Promise<void> {
@@ -178,12 +220,14 @@ export class Sandboxes {
     });
   }
 
-  /** Forgets all sandboxes: the node left the cluster. */
-  async clear(): Promise<void> {
+  /** The node left the cluster: forgets all sandboxes but those that networks of this host keep, and what these had of it. */
+  async leaveCluster(): Promise<void> {
     const all = this.list();
-    this.#sandboxes.clear();
-    await this.#init.store.commit(all.map(({ id }) => ({ key: ['sandbox', id], value: null })));
-    for (const sandbox of all) this.#init.files.drop(sandbox);
+    const [kept, gone] = [all.filter(isKeptLocally), all.filter((sandbox) => !isKeptLocally(sandbox))];
+    for (const { id } of gone) this.#sandboxes.delete(id);
+    await this.#init.store.commit(gone.map(({ id }) => ({ key: ['sandbox', id], value: null })));
+    for (const sandbox of gone) this.#init.files.drop(sandbox);
+    for (const sandbox of kept) await this.#save({ ...sandbox, legs: [], gateway: null });
     this.#init.changed();
   }
 
@@ -247,56 +291,25 @@ export class Sandboxes {
 
   async #attach(
     sandbox: StoredSandbox,
-    networks: readonly Network[],
-    { aliases, wanted }: Attachment,
+    networks: readonly AnyNetwork[],
+    attachment: Attachment,
     takeBack: (changed: StoredSandbox) => Promise<void>,
   ): Promise<StoredSandbox> {
-    const { cluster, gateway } = this.#init;
-    const { allocator, networks: addresses, view, interests } = cluster();
-    const entered: (() => void)[] = [];
-    const claimed: { network: Network; family: Family; address: Address }[] = [];
+    const ofCluster = networks.flatMap((each) => (each.scope === 'cluster' ? [each.network] : []));
+    const ofHost = networks.flatMap((each) => (each.scope === 'local' ? [each.network] : []));
     let next = sandbox;
     let saved = false;
+    let claims: OverlayClaims | null = null;
     try {
-      const taken = sandbox.adopted ? await interfacesOf(sandbox) : [];
-      // What the others have there is known before anything is made there.
-      for (const { id } of networks) entered.push(await interests.enter(id));
-      const asked = networks.flatMap((network) => familiesOf(network, wanted).map((family) => ({ network, family })));
-      const got = await Promise.allSettled(
-        asked.map(({ network, family }) => addresses.allocateAddress(network, wanted[family], family)),
-      );
-      for (const [i, each] of asked.entries()) {
-        const address = got[i];
-        if (address?.status === 'fulfilled') claimed.push({ ...each, address: address.value });
+      const taken = await takenIn(sandbox);
+      if (ofCluster.length > 0) {
+        claims = new OverlayClaims(this.#init.cluster());
+        await claims.take(ofCluster, attachment.wanted);
+        next = claims.attach(next, taken, attachment.aliases);
       }
-      const failed = got.find((each) => each.status === 'rejected');
-      if (failed !== undefined) throw failed.reason;
-      for (const network of networks) {
-        const ipOf = (family: Family): string | null =>
-          claimed.find((each) => each.network === network && each.family === family)?.address.ip ?? null;
-        const base = {
-          networkId: network.id,
-          endpointId: newEndpointId(),
-          mac: randomMac(),
-          ip: ipOf(4),
-          ip6: ipOf(6),
-        };
-        const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
-        next = { ...next, legs: [...next.legs, leg] };
-      }
-      if (
-        next.gateway === null &&
-        next.legs.some(({ networkId }) => view.networks.get(networkId)?.internal === false)
-      ) {
-        const ip = gateway.allocate(this.list().flatMap((each) => each.gateway?.ip ?? []));
-        const leg: StoredGatewayLeg = {
-          endpointId: newEndpointId(),
-          ifName: nextIfName(next, taken),
-          mac: randomMac(),
-          ip,
-        };
-        next = { ...next, gateway: leg };
-      }
+      for (const network of ofHost) next = this.#onLocal(next, network, taken, attachment);
+      next = this.#withGateway(next, taken);
+      this.#mustLeadOut(next);
       const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
       saved = true;
       this.#unready.delete(next.id);
@@ -305,7 +318,9 @@ export class Sandboxes {
       const kept = Promise.all([this.#save(next), ...legs.map((leg) => this.#announcements.announce(next, leg))]);
       this.#init.changed();
       await kept;
-      const parts = next.gateway === sandbox.gateway || next.gateway === null ? legs : [...legs, next.gateway];
+      const local = next.local.filter((leg) => !sandbox.local.includes(leg) && leg.ifName !== null);
+      const own = next.gateway === sandbox.gateway || next.gateway === null ? [] : [next.gateway];
+      const parts = [...legs, ...local, ...own];
       await this.#kernelFollows(async (signal) => {
         await Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal)));
         // A sandbox without networks is its namespace only.
@@ -325,9 +340,44 @@ export class Sandboxes {
       throw error;
     } finally {
       this.#unready.delete(sandbox.id);
-      for (const { address } of claimed) allocator.release(address.ring, address.number, saved);
-      for (const leave of entered) leave();
+      claims?.release(saved);
+      for (const { networkId, ip } of next.local) this.#init.localNetworks.release(networkId, ip);
     }
+  }
+
+  #onLocal(
+    sandbox: StoredSandbox,
+    network: LocalNetwork,
+    taken: readonly string[],
+    { aliases, wanted }: Attachment,
+  ): StoredSandbox {
+    const used = this.list().flatMap(({ local }) =>
+      local.flatMap(({ networkId, ip }) => (networkId === network.id && ip !== null ? [ip] : [])),
+    );
+    if (wanted[6] !== null) throw invalid(`network ${network.name} has no IPv6`, 'leave --ip6 out');
+    const ip = this.#init.localNetworks.allocate(network, wanted[4], used);
+    const face = ip === null ? { ifName: null, mac: null } : { ifName: nextIfName(sandbox, taken), mac: randomMac() };
+    const leg = { networkId: network.id, endpointId: newEndpointId(), ip, ...face, aliases, createdMs: Date.now() };
+    return { ...sandbox, local: [...sandbox.local, leg] };
+  }
+
+  /** @throws RequestError where ports are to be published and nothing of the sandbox could lead to them */
+  #mustLeadOut(sandbox: StoredSandbox): void {
+    if (sandbox.published.length === 0 || sandbox.gateway !== null) return;
+    const { byId } = this.#init.localNetworks;
+    const leg = localWayOut(sandbox, byId);
+    if (leg === null) {
+      throw invalid(
+        `no port of sandbox ${sandbox.name} can be published: none of its networks leads out`,
+        'give it one that is not internal',
+      );
+    }
+    const place = placeOf(leg, byId);
+    if (place?.driver.publishes) return;
+    throw invalid(
+      `no port of sandbox ${sandbox.name} can be published: network ${place?.network.name} carries its default route, and its driver (${place?.driver.name}) publishes none`,
+      'leave --publish out, or use a bridge network',
+    );
   }
 
   async #kernelFollows(work: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
@@ -371,4 +421,27 @@ export class Sandboxes {
 function kernelError(error: unknown): RequestError {
   const message = error instanceof Error ? error.message : String(error);
   return new RequestError(500, 'kernel_refused', message, '`weft status` lists what fails in the kernel');
+}
+
+/** A network of this host would be without it: the cluster has no say in that. */
+export const isKeptLocally = ({ local }: StoredSandbox): boolean => local.length > 0;
+
+/** Names of the interfaces that somebody else may have made in its namespace. */
+const takenIn = async (sandbox: StoredSandbox): Promise<string[]> =>
+  sandbox.adopted ? await interfacesOf(sandbox) : [];
+
+const exclusiveIn = (network: AnyNetwork['network']): 'host' | 'none' | null =>
+  'driver' in network ? (localDriver(network.driver)?.exclusive ?? null) : null;
+
+/** @throws RequestError for host or none among others */
+function exclusiveAmong(networks: readonly AnyNetwork[]): 'host' | 'none' | null {
+  const [first = null] = networks.flatMap(({ network }) => exclusiveIn(network) ?? []);
+  if (first === null || networks.length === 1) return first;
+  throw invalid(`network ${first} can only be the one network of a sandbox, and ${networks.length} are named`);
+}
+
+/** Where ports are published that name no address: as the one bridge network that says so has it. */
+function hostBindingOf(networks: readonly AnyNetwork[]): string | null {
+  const [found = null] = networks.flatMap(({ network }) => network.options[hostBindingOption] ?? []);
+  return found === '0.0.0.0' ? null : found;
 }

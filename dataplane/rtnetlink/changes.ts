@@ -36,6 +36,7 @@ const IFLA_VXLAN_LEARNING = 7;
 const IFLA_VXLAN_PROXY = 11;
 const IFLA_VXLAN_PORT = 15;
 const IFLA_VXLAN_LOCAL6 = 17;
+const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
@@ -134,7 +135,7 @@ export function encodePortChange(
   writer: MessageWriter,
   seq: number,
   ifindex: number,
-  { learning, flood, isolated, neighSuppress }: Partial<BridgePortAttributes>,
+  { learning, flood, isolated, neighSuppress, hairpin }: Partial<BridgePortAttributes>,
 ): void {
   writer.begin(RTM_NEWLINK, CHANGE, seq);
   ifinfomsg(writer, ifindex, 0, 0);
@@ -144,6 +145,7 @@ export function encodePortChange(
       if (learning !== undefined) writer.attributeU8(IFLA_BRPORT_LEARNING, Number(learning));
       if (flood !== undefined) writer.attributeU8(IFLA_BRPORT_UNICAST_FLOOD, Number(flood));
       if (isolated !== undefined) writer.attributeU8(IFLA_BRPORT_ISOLATED, Number(isolated));
+      if (hairpin !== undefined) writer.attributeU8(IFLA_BRPORT_MODE, Number(hairpin));
       if (neighSuppress !== undefined) writer.attributeU8(IFLA_BRPORT_NEIGH_SUPPRESS, Number(neighSuppress));
     });
   });

@@ -33,6 +33,7 @@ const IFLA_VXLAN_LEARNING = 7;
 const IFLA_VXLAN_PROXY = 11;
 const IFLA_VXLAN_PORT = 15;
 const IFLA_VXLAN_LOCAL6 = 17;
+const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
@@ -58,6 +59,8 @@ export interface BridgePortAttributes {
   readonly flood: boolean;
   readonly isolated: boolean;
   readonly neighSuppress: boolean;
+  /** Frames may leave by the port that they came by. */
+  readonly hairpin: boolean;
 }
 
 /** What a device does with IPv6: nothing; all of it; or all but heeding router advertisements. */
@@ -189,13 +192,14 @@ function decodeIpv6(buffer: Buffer, start: number, end: number): Ipv6State {
 }
 
 function decodeBridgePort(buffer: Buffer, start: number, end: number): BridgePortAttributes {
-  const port = { learning: false, flood: false, isolated: false, neighSuppress: false };
+  const port = { learning: false, flood: false, isolated: false, neighSuppress: false, hairpin: false };
   eachAttribute(buffer, start, end, (type, from) => {
     const on = buffer[from] === 1;
     if (type === IFLA_BRPORT_LEARNING) port.learning = on;
     else if (type === IFLA_BRPORT_UNICAST_FLOOD) port.flood = on;
     else if (type === IFLA_BRPORT_ISOLATED) port.isolated = on;
     else if (type === IFLA_BRPORT_NEIGH_SUPPRESS) port.neighSuppress = on;
+    else if (type === IFLA_BRPORT_MODE) port.hairpin = on;
   });
   return port;
 }

@@ -5,6 +5,7 @@ import { gossipTargets } from './targets/gossip.ts';
 import { handshakeTargets } from './targets/handshake.ts';
 import { joinTargets } from './targets/join.ts';
 import { kernelTargets } from './targets/kernel.ts';
+import { portTargets } from './targets/ports.ts';
 import { recordTargets } from './targets/records.ts';
 import { replyTargets } from './targets/replies.ts';
 import { requestTargets } from './targets/requests.ts';
@@ -21,6 +22,7 @@ const subjects: readonly (() => Target[] | Promise<Target[]>)[] = [
   apiTargets,
   kernelTargets,
   fileTargets,
+  portTargets,
 ];
 
 /** All decoders of bytes that others wrote: members, strangers, the disk, local users, the kernel, the host's own files. */

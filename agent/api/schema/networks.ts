@@ -39,12 +39,13 @@ export const NetworkContainer = z.strictObject({
   ...addresses,
 });
 
-/** As `docker network inspect` of an overlay network, plus `VNI`, `MTU` and `Endpoints`. */
+/** As `docker network inspect`, plus `VNI`, `MTU` and `Endpoints`. */
 export const Network = z.strictObject({
   Name: z.string(),
   Id: z.string(),
   Created: isoTime,
-  Scope: z.literal('swarm').or(z.literal('cluster')),
+  /** `local`: of this host alone. */
+  Scope: z.enum(['swarm', 'cluster', 'local']),
   Driver: z.string(),
   EnableIPv4: z.boolean(),
   EnableIPv6: z.boolean(),
@@ -70,8 +71,10 @@ export const Network = z.strictObject({
   Labels: z.record(z.string(), z.string()),
   /** Nodes that are on the network. */
   Peers: z.array(z.strictObject({ Name: z.string(), IP: z.string() })),
-  VNI: z.int(),
-  MTU: z.int(),
+  /** null of networks of this host alone. */
+  VNI: z.int().nullable(),
+  /** null where endpoints have no interface of their own: host, none. */
+  MTU: z.int().nullable(),
   /** What makes the MTU another than this host's device leaves; empty for nothing. */
   MTUWhy: z.string(),
   /** SHA-256, hex: nodes that show the same have the same records of the network; empty on a node that has them not. */

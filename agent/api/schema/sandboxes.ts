@@ -19,6 +19,8 @@ export const SandboxCreateRequest = z.strictObject({
   /** `.` alone: none. */
   DnsSearch: z.array(z.string().max(256)).max(64).optional(),
   DnsOptions: z.array(z.string().max(256)).max(64).optional(),
+  /** Ports to publish, each as Docker's command line has it: `[IP:][HOSTPORT[-LAST]:]PORT[-LAST][/PROTOCOL]`. */
+  Publish: z.array(z.string().min(1).max(128)).max(256).optional(),
 });
 export type SandboxCreateRequest = z.infer<typeof SandboxCreateRequest>;
 
@@ -44,6 +46,7 @@ export const SandboxEndpoint = z.strictObject({
   Network: z.string(),
   NetworkID: z.string(),
   EndpointID: z.string(),
+  /** Empty, and so are the next two, on a network that makes none: host, none. */
   Interface: z.string(),
   ...addresses,
   MacAddress: z.string(),
@@ -69,7 +72,9 @@ export const Sandbox = z.strictObject({
   HostsPath: z.string(),
   ResolvConfPath: z.string(),
   Networks: z.array(SandboxEndpoint),
-  /** Leg on docker_gwbridge; null when all networks are internal. */
+  /** Published ports by port and protocol, `80/tcp`, as Docker has them. */
+  Ports: z.record(z.string(), z.array(z.strictObject({ HostIp: z.string(), HostPort: z.string() }))),
+  /** Leg on docker_gwbridge; null when no network of the cluster leads out, or one of this host does. */
   Gateway: z.strictObject({ Interface: z.string(), IPv4Address: z.string(), Gateway: z.string() }).nullable(),
 });
 export type Sandbox = z.infer<typeof Sandbox>;

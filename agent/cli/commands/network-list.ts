@@ -43,8 +43,8 @@ function render(networks: readonly Network[], { quiet, trunc }: Flags): string {
     network.Name,
     network.Driver,
     network.Scope,
-    network.IPAM.Config.map(({ Subnet: subnet }) => subnet).join(','),
-    String(network.VNI),
+    network.IPAM.Config.map(({ Subnet: subnet }) => subnet).join(',') || '-',
+    String(network.VNI ?? '-'),
     String(network.Endpoints ?? '-'),
   ]);
   return table(['NETWORK ID', 'NAME', 'DRIVER', 'SCOPE', 'SUBNET', 'VNI', 'ENDPOINTS'], rows);

@@ -37,9 +37,13 @@ interface CreateFlags {
 
 function addCreate(parent: Command, session: Session): void {
   const create = define(parent, 'create', {
-    summary: 'Create a network on all nodes; prints its id',
+    summary: 'Create a network; prints its id',
+    details: `An overlay network is on all nodes, any other on this host alone. Every host has the networks host and none.
+Options of driver bridge, as Docker's: com.docker.network.bridge.name (a bridge that is there), .enable_icc,
+.enable_ip_masquerade, .host_binding_ipv4.`,
     examples: [
       'weft network create frontend',
+      'weft network create -d bridge -o com.docker.network.bridge.enable_icc=false lan',
       'weft network create --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal backend',
       'weft network create -o mtu=1400 --label team=shop frontend',
       'weft network create --ipv6 --subnet 10.9.1.0/24 --subnet fd00:10:9:1::/64 dual',
@@ -48,7 +52,7 @@ function addCreate(parent: Command, session: Session): void {
   });
   takeSwitchValues(create)
     .argument('<name>', 'name of the network')
-    .option('-d, --driver <driver>', 'driver (default: overlay)', once)
+    .option('-d, --driver <driver>', 'overlay or bridge (default: overlay)', once)
     .option('--subnet <cidr>', 'subnet, of each family one (default: the next of the pool, a /64 of fd00::/8)', collect)
     .option('--gateway <ip>', 'gateway in the subnet of its family', collect)
     .option('--ip-range <cidr>', 'part of the subnet of its family that addresses are taken from', collect)
@@ -159,7 +163,7 @@ function addInspect(parent: Command, session: Session): void {
 
 function addRemove(parent: Command, session: Session): void {
   define(parent, 'rm', {
-    summary: 'Remove networks from all nodes',
+    summary: 'Remove networks; overlays from all nodes',
     examples: ['weft network rm frontend', 'weft network rm frontend backend'],
   })
     .alias('remove')

@@ -32,6 +32,7 @@ interface CreateFlags {
   readonly dns?: string[];
   readonly dnsSearch?: string[];
   readonly dnsOption?: string[];
+  readonly publish?: string[];
 }
 
 function addCreate(parent: Command, session: Session): void {
@@ -40,10 +41,13 @@ function addCreate(parent: Command, session: Session): void {
     details:
       'With neither --netns nor --pid a namespace is made, and removed with the sandbox. `ip netns exec` and `weft sandbox' +
       ' exec` show a command /etc/hostname, hosts and resolv.conf of the sandbox; `weft sandbox inspect` says where they' +
-      ' are. What no --dns option says, resolv.conf has from the configuration of the agent, or else from the host.',
+      ' are. What no --dns option says, resolv.conf has from the configuration of the agent, or else from the host.' +
+      '\n\nPorts are published as with Docker: [IP:][HOSTPORT[-LAST]:]PORT[-LAST][/tcp|udp|sctp]. Without a port of the host, or' +
+      ' with 0, one that is free is chosen; `weft sandbox ls` shows it.',
     examples: [
       'weft sandbox create --network frontend --network backend web',
       'weft sandbox create --network frontend --ip 10.0.1.7 --ip6 fd00:10:9:1::7 web',
+      'weft sandbox create --network frontend -p 8080:80 -p 127.0.0.1:5353:53/udp web',
       'weft sandbox create --network frontend --netns /run/netns/blue blue',
       'weft sandbox create --network frontend --pid 4242',
       'weft sandbox create --network frontend --dns 192.0.2.53 --dns-search corp.example --dns-option ndots:2 web',
@@ -61,6 +65,7 @@ function addCreate(parent: Command, session: Session): void {
     .option('--dns <ip>', 'nameserver in its /etc/resolv.conf (repeatable)', collect)
     .option('--dns-search <domain>', 'search domain in there; . alone for none (repeatable)', collect)
     .option('--dns-opt, --dns-option <option>', 'resolver option in there (repeatable)', collect)
+    .option('-p, --publish <ports>', 'port of this host that leads to one of the sandbox (repeatable)', collect)
     .action(
       session.action<CreateFlags>(async (context, flags, [name]) => {
         if (flags.netns !== undefined && flags.pid !== undefined) throw usage('--netns and --pid exclude each other');
@@ -78,6 +83,7 @@ function addCreate(parent: Command, session: Session): void {
             Dns: flags.dns,
             DnsSearch: flags.dnsSearch,
             DnsOptions: flags.dnsOption,
+            Publish: flags.publish,
           },
           timeoutMs: 60_000,
         });
@@ -118,11 +124,25 @@ function render(sandboxes: readonly Sandbox[], { quiet, trunc }: ListFlags, nowM
     sandbox.Name,
     relative(sandbox.Created, nowMs),
     state(sandbox),
-    sandbox.Networks.map((endpoint) => `${endpoint.Network}=${addressesOf(endpoint)}`).join(', '),
+    ports(sandbox),
+    sandbox.Networks.map(shown).join(', '),
     sandbox.NetnsPath,
   ]);
-  return table(['SANDBOX ID', 'NAME', 'CREATED', 'STATUS', 'NETWORKS', 'NETNS'], rows);
+  return table(['SANDBOX ID', 'NAME', 'CREATED', 'STATUS', 'PORTS', 'NETWORKS', 'NETNS'], rows);
 }
+
+/** As Docker shows them: `0.0.0.0:8080->80/tcp`. */
+function ports({ Ports: all }: Sandbox): string {
+  const shown = Object.entries(all).flatMap(([port, bindings]) =>
+    bindings.map(({ HostIp: ip, HostPort: hostPort }) => `${ip}:${hostPort}->${port}`),
+  );
+  return shown.join(', ');
+}
+
+const shown = (endpoint: Sandbox['Networks'][number]): string => {
+  const addresses = addressesOf(endpoint);
+  return addresses === '' ? endpoint.Network : `${endpoint.Network}=${addresses}`;
+};
 
 const addressesOf = ({ IPv4Address: four, IPv6Address: six }: Sandbox['Networks'][number]): string =>
   [four, six].filter((address) => address !== '').join('+');

@@ -90,9 +90,12 @@ class Reader {
     const sandbox = {
       ...{ id: 's', name: 's', createdMs: 0, netns: '/run/netns/s', adopted: false, inode: null, labels: {} },
       ...{ hostname: null, resolver: emptyResolver },
-      ...{ legs: [{ ...leg, createdMs: 0 }], gateway: null },
+      ...{ legs: [{ ...leg, createdMs: 0 }], gateway: null, local: [], published: [] },
     };
-    plan({ ...tables, endpoints: view.endpoints }, { sandboxes: [sandbox], gateway: null, underlayMtu: 1500 });
+    plan(
+      { ...tables, endpoints: view.endpoints },
+      { sandboxes: [sandbox], gateway: null, localNetworks: [], underlayMtu: 1500 },
+    );
     return verdict === 'accept' ? 'taken' : 'refused';
   }
 }

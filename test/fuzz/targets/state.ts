@@ -1,5 +1,7 @@
 import { Gateway } from '../../../agent/daemon/gateway.ts';
+import { LocalNetworks } from '../../../agent/daemon/local-networks.ts';
 import { Sandboxes } from '../../../agent/daemon/sandboxes.ts';
+import type { LocalNetwork } from '../../../agent/drivers/local-network.ts';
 import { plan } from '../../../agent/plan.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
 import { identityWrite, loadIdentity, loadPeers } from '../../../controlplane/identity/state.ts';
@@ -53,12 +55,16 @@ async function start(store: MemoryStore): Promise<boolean> {
   const tables = { self, vtep: '192.0.2.4', port: 4789, nodes: view.nodes, networks: view.networks };
   const gateway = new Gateway(store, null);
   const sandboxes = sandboxesOf(store, gateway).list();
-  plan({ ...tables, endpoints: view.endpoints }, { sandboxes, gateway: gateway.address, underlayMtu: 1500 });
+  const localNetworks = localNetworksOf(store).list();
+  const attachments = { sandboxes, gateway: gateway.address, localNetworks, underlayMtu: 1500 };
+  plan({ ...tables, endpoints: view.endpoints }, attachments);
   await cluster.stop();
   return true;
 }
 
 const nothing = async (): Promise<void> => {};
+const localNetworksOf = (store: MemoryStore): LocalNetworks =>
+  new LocalNetworks({ store, nameHeld: () => null, inUse: async () => [], changed: () => {} });
 const noFiles = { make: () => {}, put: () => {}, drop: () => {} };
 
 function sandboxesOf(store: MemoryStore, gateway: Gateway): Sandboxes {
@@ -68,6 +74,7 @@ function sandboxesOf(store: MemoryStore, gateway: Gateway): Sandboxes {
   const init = {
     store,
     gateway,
+    localNetworks: localNetworksOf(store),
     files: noFiles,
     log: quietLog,
     cluster: noCluster,
@@ -76,6 +83,11 @@ function sandboxesOf(store: MemoryStore, gateway: Gateway): Sandboxes {
   };
   return new Sandboxes({ ...init, settled: nothing });
 }
+
+const lan: LocalNetwork = {
+  ...{ id: 'b'.repeat(64), name: 'lan', driver: 'bridge', createdMs: 1, internal: false, options: {}, labels: {} },
+  ipam: { subnet: '10.0.1.0/24', gateway: '10.0.1.1', ipRange: null, aux: { router: '10.0.1.254' } },
+};
 
 /** The disk of a manager that knows what another one wrote, and has a sandbox. */
 async function filledStore(): Promise<MemoryStore> {
@@ -101,10 +113,13 @@ async function filledStore(): Promise<MemoryStore> {
     ...{ hostname: 'web.example', resolver: { servers: ['192.0.2.53'], search: ['.'], options: ['ndots:2'] } },
     ...{ labels: { a: 'b' }, legs: [{ ...leg, networkId, endpointId, aliases: ['www'], createdMs: 1 }] },
     gateway: { endpointId, ...device, ifName: 'eth1', ip: '172.18.0.2' },
+    local: [{ ...device, ip: '10.0.1.9', networkId: lan.id, endpointId, ifName: 'eth2', aliases: [], createdMs: 1 }],
+    published: [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }],
   };
   await store.commit([
     { key: ['peers'], value: [[other.key.nodeId, ['192.0.2.1:7946']]] },
     { key: ['sandbox', sandbox.id], value: sandbox },
+    { key: ['network', lan.id], value: lan },
     { key: ['gateway'], value: '172.18.0.1/16' },
   ]);
   return store;

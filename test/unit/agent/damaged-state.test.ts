@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Gateway } from '../../../agent/daemon/gateway.ts';
+import { LocalNetworks } from '../../../agent/daemon/local-networks.ts';
 import { Sandboxes } from '../../../agent/daemon/sandboxes.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId } from '../../../controlplane/ids.ts';
@@ -25,6 +26,8 @@ const sandbox: StoredSandbox = {
     },
   ],
   gateway: null,
+  local: [],
+  published: [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }],
 };
 
 const noFiles = { make: () => {}, put: () => {}, drop: () => {} };
@@ -34,8 +37,9 @@ async function sandboxesFrom(row: unknown): Promise<Sandboxes> {
   await store.commit([{ key: ['sandbox', sandbox.id], value: row }]);
   const settled = async (): Promise<void> => {};
   const cluster = (): never => assert.fail('nothing is asked of the cluster');
-  const init = { store, gateway: new Gateway(store, null), files: noFiles, log: quietLog, cluster, changed: () => {} };
-  return new Sandboxes({ ...init, applied: settled, settled });
+  const localNetworks = new LocalNetworks({ store, nameHeld: () => null, inUse: async () => [], changed: () => {} });
+  const init = { store, gateway: new Gateway(store, null), localNetworks, files: noFiles, log: quietLog, cluster };
+  return new Sandboxes({ ...init, changed: () => {}, applied: settled, settled });
 }
 
 test('a sandbox whose row cannot be read is said to be so, before the kernel is planned without it', async () => {
@@ -47,6 +51,7 @@ test('a sandbox whose row cannot be read is said to be so, before the kernel is 
     { ...sandbox, netns: '../web' },
     { ...sandbox, legs: [{ ...leg, mac: 'none' }] },
     { ...sandbox, gateway: {} },
+    { ...sandbox, published: [{ protocol: 'icmp', hostIp: null, hostPort: 8080, port: 80 }] },
     { ...sandbox, hostname: 'a b' },
     { ...sandbox, resolver: { ...sandbox.resolver, servers: ['1.2.3.4\nnameserver 9.9.9.9'] } },
   ]) {

@@ -86,11 +86,18 @@ const sandbox: StoredSandbox = {
   labels: {},
   legs: [leg],
   gateway: { endpointId: hexId(11), ifName: 'eth1', mac: '02:00:00:00:00:0b', ip: '172.18.0.2' },
+  local: [],
+  published: [],
 };
-const attached: Attachments = { sandboxes: [sandbox], gateway: '172.18.0.1/16', underlayMtu: 1500 };
+const attached: Attachments = {
+  sandboxes: [sandbox],
+  gateway: '172.18.0.1/16',
+  localNetworks: [],
+  underlayMtu: 1500,
+};
 
 test('outside a cluster nothing is wanted', () => {
-  const { desired } = plan(null, { sandboxes: [], gateway: null, underlayMtu: 1500 });
+  const { desired } = plan(null, { sandboxes: [], gateway: null, localNetworks: [], underlayMtu: 1500 });
   assert.deepEqual(desired, { overlays: [], sandboxes: [], bridges: [], guard: null });
 });
 
@@ -258,7 +265,7 @@ test('property: the order in which records arrived does not show', () => {
 });
 
 test('interfaces are named in the order of attachment, around what is taken', () => {
-  assert.equal(nextIfName({ legs: [], gateway: null }, []), 'eth0');
+  assert.equal(nextIfName({ legs: [], gateway: null, local: [] }, []), 'eth0');
   assert.equal(nextIfName(sandbox, []), 'eth2');
   assert.equal(nextIfName({ ...sandbox, gateway: null }, ['lo', 'eth1']), 'eth2');
 });

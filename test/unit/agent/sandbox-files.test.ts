@@ -32,7 +32,7 @@ const legs = [
 ] as unknown as StoredLeg[];
 const web: StoredSandbox = {
   ...{ id, name: 'web', createdMs: 1, netns: '/run/netns/weft-abcdef012345', adopted: false, inode: null, labels: {} },
-  ...{ hostname: null, resolver: emptyResolver, legs, gateway: null },
+  ...{ hostname: null, resolver: emptyResolver, legs, gateway: null, local: [], published: [] },
 };
 const directory = join(roots.owned, 'weft-abcdef012345');
 const read = (name: string, from = directory): string => readFileSync(join(from, name), 'utf8');

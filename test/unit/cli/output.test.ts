@@ -120,8 +120,8 @@ f1f2f3f4f5f6   frontend   overlay   swarm   10.0.1.0/24   4097   3
   ['sandbox create web', `${ids.web}\n`],
   [
     'sandbox ls',
-    `SANDBOX ID     NAME   CREATED         STATUS   NETWORKS               NETNS
-a1a2a3a4a5a6   web    2 minutes ago   ok       frontend=10.0.1.2/24   /proc/self/ns/net
+    `SANDBOX ID     NAME   CREATED         STATUS   PORTS                  NETWORKS               NETNS
+a1a2a3a4a5a6   web    2 minutes ago   ok       0.0.0.0:8080->80/tcp   frontend=10.0.1.2/24   /proc/self/ns/net
 `,
   ],
   ['sandbox ls -q', 'a1a2a3a4a5a6\n'],

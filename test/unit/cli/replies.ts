@@ -137,6 +137,7 @@ export const sandbox: Sandbox = {
       Status: 'ok',
     },
   ],
+  Ports: { '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '8080' }] },
   Gateway: { Interface: 'eth1', IPv4Address: '172.18.0.2/16', Gateway: '172.18.0.1' },
 };
 

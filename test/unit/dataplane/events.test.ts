@@ -108,6 +108,6 @@ test('flags of a port, as its bridge tells them', () => {
         writer.attributeU8(flag, on);
     });
   });
-  const port = { learning: true, flood: false, isolated: true, neighSuppress: false };
+  const port = { learning: true, flood: false, isolated: true, neighSuppress: false, hairpin: false };
   assert.deepEqual(decodeBridgePortLink(told), { ifindex: 9, port });
 });

@@ -1,0 +1,52 @@
+import type { BridgeLeg, DesiredBridge } from '../../dataplane/desired.ts';
+import type { StoredLocalLeg } from '../sandbox-state.ts';
+import type { LocalNetwork } from './local-network.ts';
+
+/** What a driver asks of the wanted kernel state for one of its networks, as far as anything is on it. */
+export interface NetworkPart {
+  readonly bridges?: readonly DesiredBridge[];
+}
+
+/** The same for one endpoint. Without any, it has no interface. */
+export interface LegPart {
+  readonly bridgeLeg?: Omit<BridgeLeg, 'isDefault' | 'published'>;
+}
+
+/** What every driver of networks says of itself. */
+export interface Driver {
+  readonly name: string;
+  readonly scope: 'cluster' | 'local';
+  /** Its options by name: why a value cannot be, or null. One that is not here is refused. */
+  readonly options: { readonly [key: string]: (value: string) => string | null };
+  /** The same for options that only somebody else knows. */
+  readonly anyOption?: (value: string) => string | null;
+}
+
+/**
+ * A driver of networks of this host alone. Whatever of the kernel is its business it asks for by `plan` and `planLeg`, which
+ * are pure; what it has to do elsewhere, by the rest.
+ */
+export interface LocalDriver extends Driver {
+  readonly scope: 'local';
+  /** There is one network of it, on every host, made by nobody. */
+  readonly predefined: boolean;
+  /** Its endpoints have addresses, from a subnet of their own. */
+  readonly addressed: boolean;
+  /** What a sandbox on it shares or does without: then it can be on no other network, and stays on this one. */
+  readonly exclusive: 'host' | 'none' | null;
+  /** A sandbox's default route may lead through it. */
+  leadsOut(network: LocalNetwork): boolean;
+  /** Ports of the host can lead to an endpoint on it. */
+  readonly publishes: boolean;
+  /** Bytes; null where it makes no interfaces. */
+  mtuOf(network: LocalNetwork): number | null;
+  plan(network: LocalNetwork): NetworkPart;
+  planLeg(network: LocalNetwork, leg: StoredLocalLeg): LegPart;
+}
+
+export const wantMtu = (value: string): string | null =>
+  /^\d{1,5}$/.test(value) && Number(value) >= 576 && Number(value) <= 65_535 ? null : 'want 576 to 65535 bytes';
+
+/** Go's strconv.ParseBool, in the spellings that Docker's users use. */
+export const wantBool = (value: string): string | null =>
+  value === 'true' || value === 'false' ? null : 'want true or false';
