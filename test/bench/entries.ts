@@ -3,18 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { inNamespaces } from './namespaces.ts';
 import type { EntriesResult } from './tools/entries.ts';
 
 const SOURCE = fileURLToPath(new URL('tools/entries.c', import.meta.url));
-const SCRIPT = fileURLToPath(new URL('tools/entries.ts', import.meta.url));
-const TSX = import.meta.resolve('tsx');
 
 /**
  * Runs tools/entries.ts beside tools/entries.c in namespaces that end with it.
  * @throws when there is no C compiler, or either program fails
  */
 export async function measureEntries(
-  what: 'fdb' | 'reconcile',
+  what: 'fdb' | 'dump' | 'reconcile',
   entries: number,
   samples: number,
 ): Promise<EntriesResult> {
@@ -22,11 +21,7 @@ export async function measureEntries(
   try {
     const program = join(directory, 'entries');
     await execa('cc', ['-O2', '-o', program, SOURCE]);
-    const inside = 'mount -t tmpfs tmpfs /run && exec "$@"';
-    const namespaces = ['--net', '--mount', '--propagation', 'private'];
-    const script = [process.execPath, '--import', TSX, SCRIPT, what, program, String(entries), String(samples)];
-    const { stdout } = await execa('unshare', [...namespaces, 'sh', '-c', inside, 'sh', ...script]);
-    return JSON.parse(stdout) as EntriesResult;
+    return await inNamespaces<EntriesResult>('entries.ts', what, program, String(entries), String(samples));
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

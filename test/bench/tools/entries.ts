@@ -1,21 +1,20 @@
 // Measures entries of one VXLAN device in a network and mount namespace of its own, beside a C program that does the same
-// (entries.c). Arguments: what (fdb or reconcile), path of the program, entries, samples. Prints one line of JSON.
-import { mkdirSync } from 'node:fs';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { setTimeout as nextTurn } from 'node:timers/promises';
+// (entries.c). Arguments: what (fdb, dump or reconcile), path of the program, entries, samples. Prints one line of JSON.
 import { execa } from 'execa';
 import { keepHeapSmall } from '../../../agent/daemon/heap.ts';
 import { ipv4ToNumber, numberToIpv4 } from '../../../controlplane/addresses.ts';
 import { DataPlane } from '../../../dataplane/dataplane.ts';
 import type { Desired, RemoteEndpoint } from '../../../dataplane/desired.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
-import type { EntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
+import { decodeNeighbour, type EntryWrite, encodeNeighbourDump } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { NetlinkSocket } from '../../../dataplane/rtnetlink/socket.ts';
+import { AF_BRIDGE, AF_INET } from '../../../dataplane/rtnetlink/wire.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
 import { macOf } from './mac.ts';
+import { stallOf } from './stalls.ts';
 
 export interface EntriesResult {
-  /** Milliseconds of each sample, ours and the C program's; ours of `reconcile` are whole passes. */
+  /** Milliseconds of each sample, ours and the C program's; ours of `dump` are decoded, of `reconcile` whole passes. */
   readonly ours: number[];
   readonly peer: number[];
   /** Microseconds of writes of one entry each. */
@@ -32,20 +31,11 @@ const first = ipv4ToNumber('10.64.0.0') + 256;
 
 const vtep = (index: number): string => numberToIpv4(ipv4ToNumber('10.99.0.1') + (index % 200));
 
-const delay = monitorEventLoopDelay({ resolution: 1 });
-
 let stallMs = 0;
 
 /** Looks at the event loop while work goes on. */
 async function watched(work: () => Promise<void>): Promise<void> {
-  delay.enable();
-  // What was before, the making of what is wanted above all, is over when it has ticked.
-  await nextTurn(50);
-  delay.reset();
-  await work();
-  await nextTurn(50);
-  stallMs = Math.max(stallMs, delay.max / 1e6);
-  delay.disable();
+  stallMs = Math.max(stallMs, await stallOf(work));
 }
 
 async function makeDevice(): Promise<number> {
@@ -91,6 +81,37 @@ async function fdb(): Promise<Omit<EntriesResult, 'stallMs'>> {
   return result;
 }
 
+/** Lists all entries that the C program lists, and decodes them into what a pass would compare. */
+async function ourDump(): Promise<number> {
+  using socket = NetlinkSocket.open(OVERLAY_NETNS);
+  const found = new Map<string, string>();
+  const startMs = performance.now();
+  for (const family of [AF_BRIDGE, AF_INET]) {
+    await socket.dump(
+      'neighbours',
+      (writer, seq) => encodeNeighbourDump(writer, seq, family),
+      (message) => {
+        const entry = decodeNeighbour(message);
+        if (entry?.kind === 'fdb') found.set(entry.mac, entry.vtep);
+        return null;
+      },
+    );
+  }
+  const tookMs = performance.now() - startMs;
+  if (found.size !== entries) throw new Error(`listed ${found.size} of ${entries} entries`);
+  return tookMs;
+}
+
+async function dump(): Promise<Omit<EntriesResult, 'stallMs'>> {
+  await ourWrite(await makeDevice());
+  const result = { ours: [] as number[], peer: [] as number[], single: [] };
+  for (let at = 0; at < samples; at += 1) {
+    result.peer.push(await inC('dump'));
+    await watched(async () => void result.ours.push(await ourDump()));
+  }
+  return result;
+}
+
 async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
   const quiet = (): void => {};
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
@@ -123,8 +144,8 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
 
 // As an agent has it.
 keepHeapSmall();
-mkdirSync('/run/netns', { recursive: true });
-await execa('ip', ['link', 'set', 'lo', 'up']);
-if (what === 'fdb') await execa('ip', ['netns', 'add', 'weft']);
-const measured = what === 'fdb' ? await fdb() : await reconcile();
+if (what !== 'reconcile') await execa('ip', ['netns', 'add', 'weft']);
+const measure = { fdb, dump, reconcile }[what];
+if (measure === undefined) throw new Error(`nothing to measure by the name of ${what}`);
+const measured = await measure();
 process.stdout.write(`${JSON.stringify({ ...measured, stallMs } satisfies EntriesResult)}\n`);
