@@ -47,6 +47,8 @@ export interface Attachments {
   readonly localNetworks: readonly LocalNetwork[];
   /** Bytes, of the underlay device that carries the VTEP. */
   readonly underlayMtu: number;
+  /** Checksums are made in software (the self-test found that the network card spoils them). */
+  readonly softwareChecksums?: boolean;
   /** What the members of each network have agreed on; for those that are not in it, what the underlay device leaves. */
   readonly mtus?: ReadonlyMap<NetworkId, number>;
 }
@@ -75,7 +77,7 @@ export function plan(tables: TablesForPlan | null, attachments: Attachments): Pl
       ? []
       : [...needed].flatMap((id) => {
           const network = tables.networks.get(id);
-          return network === undefined ? [] : [overlayOf(tables, network, sandboxes, mtuOf(network), objections)];
+          return network === undefined ? [] : [overlayOf(tables, network, attachments, mtuOf(network), objections)];
         });
   const desiredSandboxes = sandboxes.map((sandbox): DesiredSandbox => {
     const overlayLegs = sandbox.legs.flatMap((leg) => {
@@ -117,7 +119,7 @@ function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredG
 function overlayOf(
   tables: TablesForPlan,
   network: Network,
-  sandboxes: readonly StoredSandbox[],
+  { sandboxes, softwareChecksums = false }: Attachments,
   mtu: number,
   objections: string[],
 ): DesiredOverlay {
@@ -164,6 +166,7 @@ function overlayOf(
     vtep: must(parseIp(tables.vtep)),
     port: tables.port,
     mtu,
+    softwareChecksums,
     remotes,
   };
 }

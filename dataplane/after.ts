@@ -42,6 +42,11 @@ export function applyToModel(observed: Observed, step: Step): void {
     case 'quieten':
       weft.quiet = true;
       return;
+    case 'checksums-in-software': {
+      const tunnel = weft.tunnels.get(step.device);
+      if (tunnel) tunnel.softwareChecksums = true;
+      return;
+    }
     case 'ipv6-on': {
       const tunnel = weft.tunnels.get(step.device);
       if (tunnel) tunnel.ipv6 = true;
@@ -74,7 +79,7 @@ export function applyToModel(observed: Observed, step: Step): void {
     case 'vxlan-add': {
       const vxlan = { vni: step.vni, local: step.vtep, port: step.port, learning: false, proxy: true };
       weft.devices.set(step.name, { ...newDevice('vxlan', step.mtu), mac: step.mac, vxlan });
-      weft.tunnels.set(step.name, { ipv6: false, fdb: new Map(), neighbours: new Map() });
+      weft.tunnels.set(step.name, { ipv6: false, softwareChecksums: false, fdb: new Map(), neighbours: new Map() });
       return;
     }
     case 'veth-add': {

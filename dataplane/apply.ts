@@ -1,16 +1,17 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LinkChanger } from './apply-links.ts';
 import { elementBytes } from './elements.ts';
+import { describe, explain } from './explain.ts';
 import { OVERLAY_NETNS } from './names.ts';
-import { EEXIST, ENODEV, SystemError } from './rtnetlink/libc.ts';
+import { ENODEV, SystemError } from './rtnetlink/libc.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
 import { NftSocket } from './rtnetlink/nft-tables.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { CommandError, runIpNetns, runNft } from './run.ts';
+import { switchOffloadOff } from './selftest/offload.ts';
 import { ipLines, type Step, stepWhere, type Where } from './steps.ts';
 import { quietenOverlayNetns, switchForwardingOn, switchIpv6On, switchLocalnetOn } from './sysctl.ts';
 import { tableName } from './tables.ts';
-import { vxlanHolder } from './vxlan-holder.ts';
 
 /** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
 const SANDBOXES_AT_ONCE = 4;
@@ -18,7 +19,7 @@ const SANDBOXES_AT_ONCE = 4;
 const ENTRIES_AT_ONCE = 1024;
 
 /** What of the overlay namespace can be set up while sandboxes are. */
-const SET_UP: ReadonlySet<Step['kind']> = new Set(['ipv6-on', 'table-replace', 'elements']);
+const SET_UP: ReadonlySet<Step['kind']> = new Set(['ipv6-on', 'checksums-in-software', 'table-replace', 'elements']);
 
 /** What came of a list of steps. */
 export interface Outcome {
@@ -166,56 +167,6 @@ async function applyLinks(where: Where, steps: readonly Step[], outcome: Outcome
   }
 }
 
-async function explain(step: Step, error: unknown): Promise<Error> {
-  let words = messageOf(error);
-  if (step.kind === 'vxlan-add' && error instanceof SystemError && error.errno === EEXIST) {
-    const holder = await vxlanHolder(step.vni, step.port);
-    words += holder
-      ? `; VNI ${step.vni} on UDP port ${step.port} is held by ${holder}`
-      : `; VNI ${step.vni} on UDP port ${step.port} is held by a device in a namespace that has no name`;
-  }
-  return new Error(`${describe(step)}: ${words}`, { cause: error });
-}
-
-/** What the step does, on what, for an error message. */
-export function describe(step: Step): string {
-  switch (step.kind) {
-    case 'netns-add':
-      return `make namespace ${step.netns}`;
-    case 'netns-delete':
-      return `remove namespace ${step.netns}`;
-    case 'quieten':
-      return `switch IPv6 off in ${OVERLAY_NETNS}`;
-    case 'ipv6-on':
-      return `let ${step.device} hold IPv6 neighbours`;
-    case 'leg-ipv6':
-      return `switch IPv6 ${step.ipv6 === 'off' ? 'off' : 'on'} on ${step.name} in ${step.where}`;
-    case 'forwarding-on':
-      return 'switch ip_forward on';
-    case 'localnet-on':
-      return `let ${step.device} carry 127.0.0.0/8`;
-    case 'table-replace':
-      return `replace nft table ${tableName(step.table)}`;
-    case 'table-delete':
-      return `delete nft table ${tableName(step.table)}`;
-    case 'elements':
-      return `${step.op} elements of ${step.set} in nft table ${tableName(step.table)}`;
-    case 'entry':
-      return `${step.write.op} ${'mac' in step.write ? step.write.mac : step.write.ip} on ${step.device}`;
-    case 'default-route':
-      return `route default via ${step.via} in ${step.where}`;
-    case 'link-route':
-      return `route ${step.destination} dev ${step.name} in ${step.where}`;
-    case 'address-add':
-    case 'address-delete':
-      return `${step.kind} ${step.address} on ${step.name} in ${step.where ?? 'the host'}`;
-    case 'veth-add':
-      return `veth-add ${step.name} to ${step.peerName} in ${step.peerNetns}`;
-    default:
-      return `${step.kind} ${step.name}`;
-  }
-}
-
 async function applySingle(step: Step, runDir: string, outcome: Outcome): Promise<void> {
   try {
     switch (step.kind) {
@@ -230,6 +181,9 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
         break;
       case 'ipv6-on':
         switchIpv6On(step.device);
+        break;
+      case 'checksums-in-software':
+        switchOffloadOff(step.device);
         break;
       case 'forwarding-on':
         switchForwardingOn(runDir);

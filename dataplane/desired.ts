@@ -33,6 +33,8 @@ export interface DesiredOverlay {
   readonly port: number;
   /** Bytes; underlay MTU less the VXLAN overhead (50 over IPv4, 70 over IPv6). */
   readonly mtu: number;
+  /** Checksums are made before packets leave the overlay, and not left to a network card that spoils those inside VXLAN. */
+  readonly softwareChecksums: boolean;
   /** Every endpoint of this network on another host: one FDB and one neighbour entry each. */
   readonly remotes: readonly RemoteEndpoint[];
 }

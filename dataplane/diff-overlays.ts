@@ -27,7 +27,7 @@ class Counter {
 
 // Where the guard cannot be put up, a VXLAN device does not come up.
 const NETNS_NEED = [OVERLAY_NETNS_OBJECT, GUARD_OBJECT] as const;
-const NOTHING: ObservedTunnel = { ipv6: false, fdb: new Map(), neighbours: new Map() };
+const NOTHING: ObservedTunnel = { ipv6: false, softwareChecksums: false, fdb: new Map(), neighbours: new Map() };
 
 function diffBridge(draft: Draft, { vni, mtu }: DesiredOverlay): void {
   const name = bridgeName(vni);
@@ -84,6 +84,11 @@ function diffVxlan(draft: Draft, overlay: DesiredOverlay): ObservedTunnel {
   if (!tunnel.ipv6) {
     const text = `${name} cannot hold IPv6 neighbours`;
     draft.step('entries', object, text, { kind: 'ipv6-on', device: name }, NETNS_NEED);
+  }
+  // Never switched back: an operator may have a reason of their own.
+  if (overlay.softwareChecksums && !tunnel.softwareChecksums) {
+    const text = `${name} leaves checksums to the network card`;
+    draft.step('entries', object, text, { kind: 'checksums-in-software', device: name }, NETNS_NEED);
   }
   return tunnel;
 }

@@ -149,10 +149,11 @@ class Comparison extends Filling {
     );
     if (this.#differs || !same) return false;
     const { tunnels } = this.#weft;
-    for (const [name, { ipv6 }] of tunnels) {
+    for (const [name, { ipv6, softwareChecksums }] of tunnels) {
       const tunnel = this.#before.get(name);
       if (!tunnel) continue;
       tunnel.ipv6 = ipv6;
+      tunnel.softwareChecksums = softwareChecksums;
       tunnels.set(name, tunnel);
     }
     return true;

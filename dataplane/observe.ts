@@ -29,6 +29,7 @@ import {
 } from './rtnetlink/routes.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
 import { AF_INET, AF_INET6 } from './rtnetlink/wire.ts';
+import { devicesThatOffload } from './selftest/offload.ts';
 import type { Where } from './steps.ts';
 import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from './sysctl.ts';
 import { digestOfComments, OUR_TABLES, tableName } from './tables.ts';
@@ -150,11 +151,16 @@ async function observeOverlays(observed: Observed, before: ReadonlyMap<string, O
   const links = await listLinks(socket);
   for (const link of links.values()) {
     weft.devices.set(link.name, toDevice(link, links));
-    if (link.kind === 'vxlan') weft.tunnels.set(link.name, { ipv6: false, fdb: new Map(), neighbours: new Map() });
+    if (link.kind === 'vxlan')
+      weft.tunnels.set(link.name, { ipv6: false, softwareChecksums: true, fdb: new Map(), neighbours: new Map() });
   }
   for (const name of devicesWithIpv6(weft.tunnels.keys())) {
     const tunnel = weft.tunnels.get(name);
     if (tunnel) tunnel.ipv6 = true;
+  }
+  for (const name of devicesThatOffload(weft.tunnels.keys())) {
+    const tunnel = weft.tunnels.get(name);
+    if (tunnel) tunnel.softwareChecksums = false;
   }
   await observeEntries(socket, weft, links, before);
   return links;

@@ -49,6 +49,8 @@ export interface ObservedOverlayNetns {
 export interface ObservedTunnel {
   /** It can hold IPv6 neighbours. */
   ipv6: boolean;
+  /** It makes checksums itself. */
+  softwareChecksums: boolean;
   /** Inner MAC to VTEP; permanent entries only. */
   readonly fdb: Map<string, string>;
   /** Inner IP to inner MAC. */

@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import type { Socket } from 'raw-socket';
 import type { Log } from './log.ts';
 import { ipHeaderBytes, type ProbeTarget, type ProbeWay } from './path/way.ts';
-
-type Raw = typeof import('raw-socket');
+import { type Family, loadRaw, openRaw, type Raw, type RawSocket } from './raw.ts';
+import type { NetnsPath } from './values.ts';
 
 // Echoes of one probe: a lost one shall not make a host look dead.
 const echoes = 3;
@@ -14,7 +13,6 @@ const nonceBytes = 16;
 const headerBytes = 8;
 /** Types of request and reply (RFC 792, RFC 4443). */
 const types = { 4: { request: 8, reply: 0 }, 6: { request: 128, reply: 129 } } as const;
-type Family = keyof typeof types;
 
 /**
  * Packets leave whole or not at all, whatever the kernel believes of the path (ip(7), ipv6(7): IP_MTU_DISCOVER and
@@ -67,17 +65,20 @@ export function parseEchoReply(family: Family, packet: Buffer): { id: number; no
 export class HostProbe implements ProbeWay {
   readonly name = 'icmp';
   readonly #log: Log;
+  readonly #netns: NetnsPath | null;
   // Tells our replies from those to other programs cheaply; the nonce tells them for certain.
   readonly #id = randomBytes(2).readUInt16BE();
   readonly #probes = new Map<string, Probe>();
-  readonly #sockets = new Map<Family, { socket: Socket; users: number }>();
+  readonly #sockets = new Map<Family, { socket: RawSocket; users: number }>();
   #raw: Promise<Raw | null> | null = null;
   /** The same, once it is loaded. */
   #loaded: Raw | null = null;
   #sequence = 0;
 
-  constructor(log: Log) {
+  /** @param netns where it asks from; null is our own namespace */
+  constructor(log: Log, netns: NetnsPath | null = null) {
     this.#log = log;
+    this.#netns = netns;
   }
 
   /** @returns whether the address answered within `timeoutMs`; null when it cannot be asked (no right, no addon) */
@@ -133,7 +134,7 @@ export class HostProbe implements ProbeWay {
 
   #send(
     raw: Raw,
-    socket: Socket,
+    socket: RawSocket,
     family: Family,
     address: string,
     nonce: Buffer,
@@ -148,17 +149,14 @@ export class HostProbe implements ProbeWay {
     socket.send(message, 0, message.length, address, after);
   }
 
-  #open(raw: Raw, family: Family): Socket | null {
+  #open(raw: Raw, family: Family): RawSocket | null {
     const known = this.#sockets.get(family);
     if (known !== undefined) {
       known.users += 1;
       return known.socket;
     }
     try {
-      const socket = raw.createSocket({
-        protocol: family === 4 ? raw.Protocol.ICMP : raw.Protocol.ICMPv6,
-        addressFamily: family === 4 ? raw.AddressFamily.IPv4 : raw.AddressFamily.IPv6,
-      });
+      const socket = openRaw(raw, family === 4 ? 'ICMP' : 'ICMPv6', family, this.#netns);
       for (const [level, option, value] of dontFragment[family]) socket.setOption(level, option, value);
       socket.on('message', (packet) => this.#read(family, packet));
       socket.on('error', (error) => this.#log.debug({ err: error }, 'ICMP socket'));
@@ -187,8 +185,7 @@ export class HostProbe implements ProbeWay {
 
   async #load(): Promise<Raw | null> {
     try {
-      const module = (await import('raw-socket')) as Raw & { default?: Raw };
-      this.#loaded = module.default ?? module;
+      this.#loaded = await loadRaw();
       return this.#loaded;
     } catch (error) {
       this.#cannot(error);

@@ -1,4 +1,4 @@
-// What dataplane/probe.ts uses of a package that comes without types.
+// What dataplane/raw.ts uses of a package that comes without types.
 declare module 'raw-socket' {
   import type { EventEmitter } from 'node:events';
 
@@ -16,7 +16,7 @@ declare module 'raw-socket' {
   }
 
   export const AddressFamily: { readonly IPv4: number; readonly IPv6: number };
-  export const Protocol: { readonly ICMP: number; readonly ICMPv6: number };
+  export const Protocol: { readonly ICMP: number; readonly ICMPv6: number; readonly TCP: number };
   export function createSocket(options: { protocol: number; addressFamily: number }): Socket;
   export function createChecksum(buffer: Buffer): number;
   export function writeChecksum(buffer: Buffer, offset: number, checksum: number): Buffer;

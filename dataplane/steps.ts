@@ -24,7 +24,7 @@ export type Step = Base & Action;
 export type Action =
   | { readonly kind: 'netns-add' | 'netns-delete'; readonly netns: NetnsPath }
   | { readonly kind: 'quieten' }
-  | { readonly kind: 'ipv6-on'; readonly device: IfName }
+  | { readonly kind: 'ipv6-on' | 'checksums-in-software'; readonly device: IfName }
   | {
       readonly kind: 'leg-ipv6';
       readonly where: NetnsPath;
@@ -194,6 +194,8 @@ export function commands(step: Step): string[] {
       return Object.entries(QUIET_DEFAULTS).map(
         ([name, value]) => `nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.default.${name}=${value}`,
       );
+    case 'checksums-in-software':
+      return [`${inside(OVERLAY_NETNS)}ethtool -K ${step.device} tx off`];
     case 'ipv6-on':
       return [`nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.${step.device}.disable_ipv6=0`];
     case 'leg-ipv6':

@@ -73,6 +73,12 @@ export const routes = {
     schema.DriftReply,
   ),
   driftFix: route('driftFix', 'Repair the kernel of this host now', Empty, schema.DriftReply),
+  selfTest: route(
+    'selfTest',
+    'Send packets through VXLAN to other nodes and back',
+    schema.SelfTestRequest,
+    schema.SelfTestReply,
+  ),
   wait: route(
     'wait',
     'Wait until all live nodes have the same tables and kernels',

@@ -14,6 +14,7 @@ import { addMeshKey } from './commands/mesh-key.ts';
 import { addNetwork } from './commands/network.ts';
 import { addNode } from './commands/node.ts';
 import { addSandbox } from './commands/sandbox.ts';
+import { addSelfTest } from './commands/self-test.ts';
 import { addStatus } from './commands/status.ts';
 import { addToken } from './commands/token.ts';
 import { addVersion } from './commands/version.ts';
@@ -74,6 +75,7 @@ export function buildProgram(session: Session): Command {
   addAgent(program, session);
   addStatus(program, session);
   addDrift(program, session);
+  addSelfTest(program, session);
   addWait(program, session);
   addCleanup(program, session);
   program.commandsGroup('Other:');

@@ -24,6 +24,7 @@ import { deviceWith } from '../../dataplane/interfaces.ts';
 import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
+import { largestMtu } from '../mtu.ts';
 import { version } from '../version.ts';
 import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
 import { nameHeld, prefixesInUse } from './any-network.ts';
@@ -38,6 +39,7 @@ import { NetworkMtus } from './network-mtus.ts';
 import { Planner } from './planner.ts';
 import { fileRoots, SandboxFiles } from './sandbox-files.ts';
 import { ingressSandboxName, isKeptLocally, Sandboxes } from './sandboxes.ts';
+import { SelfTests } from './self-tests.ts';
 
 const joinPortDefault = 2377;
 // Ethernet's; used until the device that carries the VTEP is known.
@@ -65,6 +67,7 @@ export class Agent {
   readonly #planner: Planner;
   readonly #hostProbe: HostProbe;
   readonly mtus: NetworkMtus;
+  readonly selfTests: SelfTests;
   readonly #hostResolver: HostResolverFollower;
   readonly #log: Logger;
   readonly #store: Store;
@@ -94,6 +97,13 @@ export class Agent {
       intervalMs: init.config.mtuProbeMs,
       changed: () => this.#planner.wake(),
     });
+    this.selfTests = new SelfTests({
+      log: init.log,
+      sandboxes: () => this.sandboxes.present(),
+      mtuOf: ({ id }) =>
+        this.mtus.mtus().get(id) ?? largestMtu(this.#underlayMtu, this.membership.cluster.identity.vtep),
+      changed: () => this.#planner.wake(),
+    });
     this.files = new SandboxFiles({
       roots: fileRoots(init.config.runDir),
       defaults: init.config.resolver,
@@ -118,6 +128,7 @@ export class Agent {
         localNetworks: this.localNetworks.list(),
         underlayMtu: this.#underlayMtu,
         mtus: this.mtus.mtus(),
+        softwareChecksums: this.selfTests.softwareChecksums,
       }),
     });
     this.localNetworks = new LocalNetworks({
@@ -176,7 +187,13 @@ export class Agent {
   warnings(): string[] {
     const { problem } = this.#hostResolver;
     const ofFiles = problem === '' ? this.files.warnings() : [problem, ...this.files.warnings()];
-    return [...this.#warnings.values(), ...this.#planner.objections, ...ofFiles, ...this.mtus.warnings()];
+    return [
+      ...this.#warnings.values(),
+      ...this.#planner.objections,
+      ...ofFiles,
+      ...this.mtus.warnings(),
+      ...this.selfTests.warnings(),
+    ];
   }
 
   /** Goes on where the last run stopped; the kernel is adopted, not made again. */
@@ -202,6 +219,7 @@ export class Agent {
     this.#background.stop();
     this.#hostResolver[Symbol.dispose]();
     this.mtus.stop();
+    this.selfTests.stop();
     // A join that is under way has a mesh that nobody else would end.
     await this.#becoming;
     await this.#membership?.stop();
@@ -321,6 +339,7 @@ export class Agent {
     await this.gateway.choose();
     await this.#lookAtHost();
     await this.mtus.start(membership.cluster);
+    this.selfTests.start(membership.cluster);
     const { view } = membership.cluster;
     view.watch(({ networks }) => {
       this.#planner.wake();
@@ -338,6 +357,7 @@ export class Agent {
   async #deactivate(): Promise<void> {
     this.#membership = null;
     this.mtus.stop();
+    this.selfTests.stop();
     this.#warnings.clear();
     await this.sandboxes.leaveCluster();
     await this.gateway.forget();

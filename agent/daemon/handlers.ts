@@ -4,7 +4,7 @@ import { notFound, RequestError } from './api-error.ts';
 import type { Handlers } from './call.ts';
 import { networkHandlers } from './network-handlers.ts';
 import { findNetwork } from './network-replies.ts';
-import { driftReply, findNode, nodeReply, statusReply, versionReply } from './replies.ts';
+import { driftReply, findNode, nodeReply, selfTestReply, statusReply, versionReply } from './replies.ts';
 import { caReply, meshKeyReply, rotateCa, rotateMeshKey } from './rotations.ts';
 import { sandboxHandlers } from './sandbox-handlers.ts';
 
@@ -106,6 +106,7 @@ export function makeHandlers(agent: Agent): Handlers {
     ...sandboxHandlers(agent),
     drift: ({ signal }) => driftReply(agent, signal, 0),
     driftFix: async ({ signal }) => driftReply(agent, signal, await agent.dataPlane.repair(signal)),
+    selfTest: ({ body }) => selfTestReply(agent, cluster(), body.Nodes),
     wait: ({ body, signal }) => wait(agent, body, signal),
   };
 }

@@ -2,7 +2,7 @@ import { arch, platform, release } from 'node:os';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
-import type { DriftReply, Node, Peer, Status, Version } from '../api/schema.ts';
+import type { DriftReply, Node, Peer, SelfTestReply, Status, Version } from '../api/schema.ts';
 import { driftItemsMax } from '../api/schema.ts';
 import { gatewayBridgeName } from '../plan-host.ts';
 import { version } from '../version.ts';
@@ -220,4 +220,14 @@ renewed: ${lastError}; a manager must be reachable, or leave and join again`);
   }
   if (!cluster.keys.roots.state.done) warnings.push('the CA is being changed: `weft ca` shows how far it is');
   return warnings;
+}
+
+export async function selfTestReply(agent: Agent, cluster: Cluster, refs: readonly string[]): Promise<SelfTestReply> {
+  const nodes = refs.length === 0 ? null : refs.map((ref) => findNode(cluster, ref));
+  const results = await agent.selfTests.run(cluster, nodes);
+  const replies = results.map(({ nodeId, hostname, vtep, address, state, fault, message, rttMs, bytes }) => ({
+    ...{ ID: nodeId, Hostname: hostname, DataPathAddr: vtep, Address: address, State: state, Fault: fault ?? '' },
+    ...{ Message: message, RTTMilliseconds: rttMs, Bytes: bytes },
+  })) satisfies SelfTestReply['Results'];
+  return { Results: replies, SoftwareChecksums: agent.selfTests.softwareChecksums };
 }

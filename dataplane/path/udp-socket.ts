@@ -1,7 +1,8 @@
 import { closeSync } from 'node:fs';
 import koffi from 'koffi';
-import { ipBytes } from '../rtnetlink/address-bytes.ts';
 import { SystemError } from '../rtnetlink/libc.ts';
+import { AF_INET, AF_INET6 } from '../rtnetlink/wire.ts';
+import { sockaddr } from '../sockaddr.ts';
 import { type Ip, isIpv6 } from '../values.ts';
 
 const libc = koffi.load(null);
@@ -9,8 +10,6 @@ const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
 const cSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)');
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const SOCK_DGRAM_CLOEXEC_NONBLOCK = 2 | 0o2000000 | 0o4000;
 const IPPROTO_IP = 0;
 const IPPROTO_IPV6 = 41;
@@ -46,14 +45,4 @@ export function openUnfragmented(address: Ip, port: number): number {
   const errno = koffi.errno();
   closeSync(fd);
   throw new SystemError(`bind UDP ${address} port ${port}`, errno);
-}
-
-/** struct sockaddr_in of ip(7), sockaddr_in6 of ipv6(7). */
-function sockaddr(address: Ip, port: number): Buffer {
-  const ipv6 = isIpv6(address);
-  const bytes = Buffer.alloc(ipv6 ? 28 : 16);
-  bytes.writeUInt16LE(ipv6 ? AF_INET6 : AF_INET);
-  bytes.writeUInt16BE(port, 2);
-  bytes.set(ipBytes(address), ipv6 ? 8 : 4);
-  return bytes;
 }

@@ -31,6 +31,7 @@ export const EAGAIN = 11;
 export const ENODEV = 19;
 export const ENETUNREACH = 101;
 export const ENOBUFS = 105;
+export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const EHOSTUNREACH = 113;
 export const EEXIST = 17;
@@ -49,6 +50,7 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   28: 'No space left on device',
   93: 'Protocol not supported',
   95: 'Operation not supported',
+  [EADDRINUSE]: 'Address already in use',
   [EADDRNOTAVAIL]: 'Cannot assign requested address',
   97: 'Address family not supported by protocol',
   [ENETUNREACH]: 'Network is unreachable',

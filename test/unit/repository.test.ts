@@ -46,9 +46,11 @@ test('one file opens netlink sockets, one raw sockets, one runs ip and nft, one 
     'agent/daemon/libc.ts',
     'dataplane/path/udp-socket.ts',
     'dataplane/rtnetlink/libc.ts',
+    'dataplane/selftest/offload.ts',
+    'dataplane/selftest/tcp.ts',
   ]);
   assert.deepEqual(importersOf(/^execa$/), ['dataplane/run.ts']);
-  assert.deepEqual(importersOf(/^raw-socket$/), ['dataplane/probe.ts']);
+  assert.deepEqual(importersOf(/^raw-socket$/), ['dataplane/raw.ts']);
   assert.deepEqual(importersOf(/^lmdb$/), ['controlplane/store.ts']);
 });
 

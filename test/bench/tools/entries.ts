@@ -125,7 +125,14 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
       vtep: must(parseIp(vtep(index))),
     }),
   );
-  const overlay = { vni: must(parseVni(4097)), vtep: must(parseIp('127.0.0.1')), port: 4789, mtu: 1450, remotes };
+  const overlay = {
+    vni: must(parseVni(4097)),
+    vtep: must(parseIp('127.0.0.1')),
+    port: 4789,
+    mtu: 1450,
+    softwareChecksums: false,
+    remotes,
+  };
   const desired: Desired = { overlays: [overlay], sandboxes: [], bridges: [], guard: null };
   await watched(() => plane.settled(plane.set(desired, { prune: true })));
   for (const [object, status] of plane.status()) {

@@ -251,12 +251,25 @@ test('what is someone else’s is left alone and named', async (t) => {
       }),
     );
     await host.whenApplied(endpointId(4097, 2));
-    await assert.rejects(host.whenApplied(endpointId(4099, 9)), /held by vx1 in \/run\/netns\/swarm/);
+    await assert.rejects(host.whenApplied(endpointId(4099, 9)), /held by VXLAN device vx1 in \/run\/netns\/swarm/);
     const status = await host.status();
     assert.equal(status['overlay/4099']?.state, 'failed');
     assert.equal(status[`endpoint/${endpointId(4099, 9)}`]?.state, 'pending');
     await host.run('ip', '-n', 'swarm', 'link', 'del', 'vx1');
     await allOk(host);
     assert.equal(await stepsOfSweep(host), 0);
+  });
+  await t.test('a UDP port that a process has', async () => {
+    const script = "require('node:dgram').createSocket('udp4').bind(4799, () => process.send('bound'))";
+    const pid = await host.start(script);
+    const [first] = wanted({ overlays: [overlay(4100, 'a')] }).overlays;
+    assert.ok(first);
+    await host.set(wanted({ overlays: [{ ...first, port: 4799 }], sandboxes: [sandbox('ten', 10, [4100])] }));
+    await assert.rejects(
+      host.whenApplied(endpointId(4100, 10)),
+      new RegExp(`UDP port 4799 is held by node.* \\(pid ${pid}\\); stop that, or .*--data-path-port`),
+    );
+    await host.end(pid);
+    await allOk(host);
   });
 });

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { execa } from 'execa';
 import { cleanUp } from '../../../dataplane/cleanup.ts';
@@ -36,6 +37,8 @@ const write = (_fields: unknown, message: string): void => {
 };
 const log: Log = { debug: write, info: write, warn: write, error: write };
 
+/** What `start` has started; they end with the host. */
+const children = new Map<number, ChildProcess>();
 let plane: DataPlane | null = null;
 
 async function start(sweepMs: number, drift: DriftMode = 'repair'): Promise<DataPlane> {
@@ -91,6 +94,20 @@ const methods = {
   execBlocked: ([file = '', ...args]: readonly string[]) => {
     const { status, stderr } = spawnSync(file, args, { encoding: 'utf8' });
     if (status !== 0) throw new Error(`${file} ${args.join(' ')}: ${stderr}`);
+  },
+  /** Starts a program for Node on this host; its first message says that it is ready. */
+  start: async (script: string) => {
+    // It ends with this process.
+    const whole = `process.on('disconnect', () => process.exit()); ${script}`;
+    const child = spawn(process.execPath, ['-e', whole], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    children.set(child.pid ?? 0, child);
+    await once(child, 'message');
+    return child.pid ?? 0;
+  },
+  end: async (pid: number) => {
+    const child = children.get(pid);
+    child?.kill('SIGKILL');
+    if (child) await once(child, 'exit');
   },
   hostRoutes: () => hostRoutes(),
   defaultAddress: () => defaultAddress(),

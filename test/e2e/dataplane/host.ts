@@ -121,6 +121,15 @@ export class Host implements AsyncDisposable {
     await this.#call('cleanUp');
   }
 
+  /** Starts a program for Node; resolves to its pid when it has sent a message. */
+  async start(script: string): Promise<number> {
+    return (await this.#call('start', script)) as number;
+  }
+
+  async end(pid: number): Promise<void> {
+    await this.#call('end', pid);
+  }
+
   async hostRoutes(): Promise<string[]> {
     return (await this.#call('hostRoutes')) as string[];
   }

@@ -55,7 +55,7 @@ export function remote6(vni: number, n: number, vtep: 'a' | 'b'): RemoteEndpoint
 }
 
 export function overlay(vni: number, on: 'a' | 'b', remotes: readonly RemoteEndpoint[] = []): DesiredOverlay {
-  return { vni: must(parseVni(vni)), vtep: vteps[on], port: PORT, mtu: MTU, remotes };
+  return { vni: must(parseVni(vni)), vtep: vteps[on], port: PORT, mtu: MTU, softwareChecksums: false, remotes };
 }
 
 /** The other of the two hosts is the only member. */

@@ -17,11 +17,30 @@ import {
   RTM_NEWNSID,
   RTM_NEWROUTE,
 } from '../../../dataplane/rtnetlink/wire.ts';
+import { answersSyn, synSegment } from '../../../dataplane/selftest/syn.ts';
+import { must, parseIp } from '../../../dataplane/values.ts';
 import type { Fate, Target } from '../engine.ts';
 import { bytesOf, takenIf } from '../inputs.ts';
 
 /** What the kernel hands up: messages of other hosts, and its own answers. */
-export const kernelTargets = (): Target[] => [echoTarget(), netlinkTarget()];
+export const kernelTargets = (): Target[] => [echoTarget(), netlinkTarget(), synTarget()];
+
+/** TCP segments that a raw socket of the self-test gets. */
+function synTarget(): Target {
+  const to = must(parseIp('10.0.0.3'));
+  const segment = synSegment(to, to, 9, 40_000, 0);
+  // RST and ACK of sequence number 7.
+  segment[13] = 0x14;
+  segment.writeUInt32BE(8, 8);
+  const answer = Buffer.concat([Buffer.from('4500002800004000400600000a0000030a000002', 'hex'), segment]);
+  return {
+    name: 'answers to a SYN',
+    weight: 2,
+    valid: [answer],
+    make: (random) => bytesOf(random, [answer]),
+    take: (packet: Uint8Array) => takenIf(answersSyn(Buffer.from(packet), to, 40_000, 9, 7)),
+  };
+}
 
 function echoTarget(): Target {
   const nonce = Buffer.alloc(16, 7);

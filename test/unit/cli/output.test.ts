@@ -142,6 +142,13 @@ foreign/br0                     foreign: a bridge device that is not ours   2 ho
 `,
   ],
   ['drift --fix', 'Repaired with 2 steps.\nNo drift.\n'],
+  [
+    'self-test',
+    `NODE    DATA PATH    RTT       RESULT
+beta    192.0.2.11   0.31 ms   ok (up to 1450 bytes)
+gamma   192.0.2.12   -         untested: it is suspended
+`,
+  ],
   ['wait --converged', 'Converged after 120 ms on 2 nodes.\n'],
   [
     'version',
@@ -190,6 +197,7 @@ const documents: [typed: string, document: unknown][] = [
   ['endpoint ls', replies.endpointList],
   ['drift', replies.drift],
   ['drift --fix', replies.driftFix],
+  ['self-test', replies.selfTest],
   ['wait --converged', replies.wait],
 ];
 

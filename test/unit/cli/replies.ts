@@ -275,6 +275,19 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
     Repaired: 0,
   },
   driftFix: { Mode: 'repair', Items: [], More: 0, Repaired: 2 },
+  selfTest: {
+    Results: [
+      {
+        ...{ ID: ids.beta, Hostname: 'beta', DataPathAddr: '192.0.2.11', Address: '10.0.0.3', State: 'ok', Fault: '' },
+        ...{ Message: '', RTTMilliseconds: 0.312, Bytes: 1450 },
+      },
+      {
+        ...{ ID: ids.alpha, Hostname: 'gamma', DataPathAddr: '192.0.2.12', Address: '', State: 'untested', Fault: '' },
+        ...{ Message: 'it is suspended', RTTMilliseconds: null, Bytes: 0 },
+      },
+    ],
+    SoftwareChecksums: false,
+  },
   wait: {
     Converged: true,
     ElapsedMs: 120.4,
