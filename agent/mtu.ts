@@ -97,7 +97,7 @@ export function mtuWarning(
 is lost, or sent in fragments`
       : null;
   }
-  const takes = `takes ${lowered.mtu + overheadOf(vtep)} bytes`;
+  const takes = `takes ${lowered.mtu + overheadOf(vtep)} bytes${lowered.mtu === leastMtu ? ' or less' : ''}`;
   const why =
     lowered.peer === null
       ? `the underlay device of ${nameOf(lowered.by)} ${takes}`
