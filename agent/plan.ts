@@ -1,5 +1,6 @@
 import { offsetIn } from '../controlplane/addresses.ts';
 import type { NetworkId, NodeId } from '../controlplane/ids.ts';
+import { parseHostPort } from '../controlplane/mesh/address.ts';
 import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
 import { addressesOf, type NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
@@ -28,6 +29,13 @@ import { chosenMtu, largestMtu } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
 
+<<<<<<< HEAD
+=======
+/** Two, in most clusters. */
+const agentPortsMax = 32;
+export const gatewayBridgeName = 'docker_gwbridge';
+
+>>>>>>> 6f05d18 (wip2)
 /** What the tables say, as far as the kernel is concerned. */
 export interface TablesForPlan {
   readonly self: NodeId;
@@ -88,6 +96,7 @@ export function plan(tables: TablesForPlan | null, attachments: Attachments): Pl
     return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, ...host.legsOf(sandbox) };
   });
   const guard = tables === null ? null : guardOf(tables);
+<<<<<<< HEAD
   return { desired: { overlays, sandboxes: desiredSandboxes, ...host.parts, guard }, objections };
 }
 
@@ -103,6 +112,10 @@ function strangersIn({ vtep, nodes }: TablesForPlan): string[] {
       `node ${node.hostname} has the VTEP ${node.vtep} (${family(node.vtep)}), and this one has ${vtep} (${family(vtep)}): \
 nothing goes between their endpoints; set data-path-addr in the configuration of the agent that is the odd one, and restart it`,
   );
+=======
+  const agentPorts = tables === null ? [] : agentPortsOf(tables);
+  return { desired: { overlays, sandboxes: desiredSandboxes, bridges, guard, agentPorts }, objections };
+>>>>>>> 6f05d18 (wip2)
 }
 
 /** Members are known by their records: what one sends before its record is here, is dropped as its endpoints are unknown. */
@@ -114,6 +127,22 @@ function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredG
   }
   const vnis = [...networks.values()].map((network) => must(parseVni(network.vni)));
   return { port, vteps: [...vteps], vnis };
+}
+
+/** Those that most nodes have, lest one that names many leaves no room for them; by value, so that the same are the same. */
+function agentPortsOf({ nodes }: TablesForPlan): number[] {
+  const users = new Map<number, number>();
+  for (const { gossip, join } of nodes.values()) {
+    for (const address of join === undefined ? gossip : [...gossip, join]) {
+      const port = parseHostPort(address)?.port;
+      if (port !== undefined) users.set(port, (users.get(port) ?? 0) + 1);
+    }
+  }
+  const mostUsed = [...users].sort(([a, usersOfA], [b, usersOfB]) => usersOfB - usersOfA || a - b);
+  return mostUsed
+    .slice(0, agentPortsMax)
+    .map(([port]) => port)
+    .sort((a, b) => a - b);
 }
 
 function overlayOf(

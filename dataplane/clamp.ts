@@ -1,6 +1,6 @@
 import type { DesiredOverlay } from './desired.ts';
 import { vxlanName } from './names.ts';
-import { type Chain, CLAMP_TABLE, type DesiredTable, tableOf } from './tables.ts';
+import { AGENTS_TABLE, type Chain, CLAMP_TABLE, type DesiredTable, tableOf } from './tables.ts';
 import { isIpv6 } from './values.ts';
 
 /** IP and TCP header without options: RFC 9293, section 3.7.1; RFC 8200, section 8.3. */
@@ -34,6 +34,26 @@ export function clampFor(overlays: readonly DesiredOverlay[]): DesiredTable | nu
     rules: ['meta l4proto != tcp return', 'tcp flags & (fin | syn | rst) != syn return', ...rules],
   };
   return tableOf(CLAMP_TABLE, [chain]);
+}
+
+/** What IPv6 asks of every link (RFC 8200), less the headers: what gets that far gets everywhere. */
+const agentsMss = 1280 - headerBytes.ip6;
+
+/**
+ * The table that makes connections between agents start with segments that nearly every path takes: where a path loses
+ * larger packets without a word (a black hole), that is found by probes, and it is over these connections that others hear
+ * of it. Waiting for a connection to die and dial again took half a minute, and a join would have failed. They carry little.
+ * At both ends, so of SYNs to these ports and of the answers from them. Null without ports.
+ */
+export function agentsClampFor(ports: readonly number[]): DesiredTable | null {
+  if (ports.length === 0) return null;
+  const set = `{ ${ports.join(', ')} }`;
+  const rules = [
+    'meta l4proto != tcp return',
+    'tcp flags & (fin | syn | rst) != syn return',
+    ...['dport', 'sport'].map((end) => `tcp ${end} ${set} tcp option maxseg size set ${agentsMss}`),
+  ];
+  return tableOf(AGENTS_TABLE, [{ name: 'output', type: 'filter', hook: 'output', priority: 'filter', rules }]);
 }
 
 const isSmall = ({ mtu, vtep }: DesiredOverlay): boolean => mtu < ethernetMtu - overheadBytes[isIpv6(vtep) ? 6 : 4];

@@ -13,6 +13,8 @@ export interface Desired {
   readonly bridges: readonly DesiredBridge[];
   /** Who may send frames to this host's overlays; null before init or join. */
   readonly guard: DesiredGuard | null;
+  /** TCP ports at which the agents of the cluster reach each other; none before init or join. */
+  readonly agentPorts: readonly number[];
 }
 
 export interface DesiredGuard {

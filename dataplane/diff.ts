@@ -1,4 +1,4 @@
-import { clampFor } from './clamp.ts';
+import { agentsClampFor, clampFor } from './clamp.ts';
 import type { Desired, DesiredSandbox, RemoteEndpoint } from './desired.ts';
 import { diffHost } from './diff-host.ts';
 import { diffLegs } from './diff-legs.ts';
@@ -17,6 +17,7 @@ import {
   vxlanName,
 } from './names.ts';
 import {
+  AGENTS_OBJECT,
   CLAMP_OBJECT,
   GUARD_OBJECT,
   leftoverObject,
@@ -28,7 +29,7 @@ import type { Observed } from './observed.ts';
 import { portsFor } from './ports.ts';
 import { atOnce } from './slices.ts';
 import type { Action, Step } from './steps.ts';
-import { BRIDGES_TABLE, CLAMP_TABLE, GUARD_TABLE, type OurTable, PORTS_TABLE } from './tables.ts';
+import { AGENTS_TABLE, BRIDGES_TABLE, CLAMP_TABLE, GUARD_TABLE, type OurTable, PORTS_TABLE } from './tables.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from './values.ts';
 
 export interface DiffOptions {
@@ -114,6 +115,8 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   if (desired.overlays.length > 0) overlayNetns(draft);
   for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
   if (desired.guard) diffTable(draft, 'namespaces', GUARD_OBJECT, guardFor(desired.guard));
+  const agents = agentsClampFor(desired.agentPorts);
+  if (agents !== null) diffTable(draft, 'namespaces', AGENTS_OBJECT, agents);
   const clamp = clampFor(desired.overlays);
   if (clamp !== null) diffTable(draft, 'namespaces', CLAMP_OBJECT, clamp, [OVERLAY_NETNS_OBJECT]);
   const hasRules = diffHost(draft, desired);
@@ -168,6 +171,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
   if (desired.guard) tables.add(GUARD_TABLE);
   if (desired.overlays.length > 0) tables.add(PORTS_TABLE);
   if (clampFor(desired.overlays) !== null) tables.add(CLAMP_TABLE);
+  if (desired.agentPorts.length > 0) tables.add(AGENTS_TABLE);
   removeUnusedTables(draft, tables);
   const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));
   for (const path of ownedNetns) {

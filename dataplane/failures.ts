@@ -1,6 +1,7 @@
 import { clampFor } from './clamp.ts';
 import type { Desired } from './desired.ts';
 import {
+  AGENTS_OBJECT,
   bridgeObject,
   CLAMP_OBJECT,
   endpointObject,
@@ -101,6 +102,7 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   if (desired.bridges.length > 0) objects.set(RULES_OBJECT, []);
   for (const { name } of desired.bridges) objects.set(bridgeObject(name), [RULES_OBJECT]);
   if (desired.overlays.length > 0) objects.set(PORTS_OBJECT, [OVERLAY_NETNS_OBJECT]);
+  if (desired.agentPorts.length > 0) objects.set(AGENTS_OBJECT, []);
   if (clampFor(desired.overlays) !== null) objects.set(CLAMP_OBJECT, [OVERLAY_NETNS_OBJECT]);
   for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT, GUARD_OBJECT]);
   for (const sandbox of desired.sandboxes) {

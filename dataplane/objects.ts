@@ -10,6 +10,7 @@ export const GUARD_OBJECT = 'guard';
 export const OVERLAY_NETNS_OBJECT = 'netns/weft';
 export const PORTS_OBJECT = 'ports';
 export const CLAMP_OBJECT = 'mss';
+export const AGENTS_OBJECT = 'agents';
 export const overlayObject = (vni: number | Vni): string => `overlay/${vni}`;
 export const sandboxObject = (id: string): string => `sandbox/${id}`;
 export const endpointObject = (endpointId: string): string => `endpoint/${endpointId}`;

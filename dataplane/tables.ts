@@ -33,7 +33,9 @@ export const CLAMP_TABLE: OurTable = {
   name: `${OUR_ALIAS}_mss`,
   sets: {},
 };
-export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE, CLAMP_TABLE];
+/** The same of the connections between agents (clamp.ts). */
+export const AGENTS_TABLE: OurTable = { where: null, family: 'inet', name: `${OUR_ALIAS}_agents`, sets: {} };
+export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE, CLAMP_TABLE, AGENTS_TABLE];
 
 /** `inet weft`: its name for people, and its key where tables are kept. */
 export const tableName = ({ family, name }: NftTable): string => `${family} ${name}`;

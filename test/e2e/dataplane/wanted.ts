@@ -131,5 +131,5 @@ export function withIpv6(box: DesiredSandbox, alone = false): DesiredSandbox {
 }
 
 export function wanted(parts: Partial<Desired>): Desired {
-  return { overlays: [], sandboxes: [], bridges: [], guard: null, ...parts };
+  return { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [], ...parts };
 }
