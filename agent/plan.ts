@@ -29,13 +29,9 @@ import { chosenMtu, largestMtu } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
 
-<<<<<<< HEAD
-=======
 /** Two, in most clusters. */
 const agentPortsMax = 32;
-export const gatewayBridgeName = 'docker_gwbridge';
 
->>>>>>> 6f05d18 (wip2)
 /** What the tables say, as far as the kernel is concerned. */
 export interface TablesForPlan {
   readonly self: NodeId;
@@ -96,8 +92,8 @@ export function plan(tables: TablesForPlan | null, attachments: Attachments): Pl
     return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, ...host.legsOf(sandbox) };
   });
   const guard = tables === null ? null : guardOf(tables);
-<<<<<<< HEAD
-  return { desired: { overlays, sandboxes: desiredSandboxes, ...host.parts, guard }, objections };
+  const agentPorts = tables === null ? [] : agentPortsOf(tables);
+  return { desired: { overlays, sandboxes: desiredSandboxes, ...host.parts, guard, agentPorts }, objections };
 }
 
 const isOtherFamily = (node: Pick<NodeValue, 'vtep'>, { vtep }: Pick<TablesForPlan, 'vtep'>): boolean =>
@@ -112,10 +108,6 @@ function strangersIn({ vtep, nodes }: TablesForPlan): string[] {
       `node ${node.hostname} has the VTEP ${node.vtep} (${family(node.vtep)}), and this one has ${vtep} (${family(vtep)}): \
 nothing goes between their endpoints; set data-path-addr in the configuration of the agent that is the odd one, and restart it`,
   );
-=======
-  const agentPorts = tables === null ? [] : agentPortsOf(tables);
-  return { desired: { overlays, sandboxes: desiredSandboxes, bridges, guard, agentPorts }, objections };
->>>>>>> 6f05d18 (wip2)
 }
 
 /** Members are known by their records: what one sends before its record is here, is dropped as its endpoints are unknown. */

@@ -10,11 +10,7 @@ import type { Observed } from './observed.ts';
 import { commands, type Step } from './steps.ts';
 import { readForwarding, restoreForwarding } from './sysctl.ts';
 
-<<<<<<< HEAD
-export const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null };
-=======
-const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [] };
->>>>>>> 6f05d18 (wip2)
+export const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [] };
 
 /** Steps that remove all that is ours, by name alone, but what is to be kept. Pure. */
 export function cleanUpSteps(observed: Observed, keep: Desired = NOTHING): Step[] {

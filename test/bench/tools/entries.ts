@@ -125,7 +125,6 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
       vtep: must(parseIp(vtep(index))),
     }),
   );
-<<<<<<< HEAD
   const overlay = {
     vni: must(parseVni(4097)),
     vtep: must(parseIp('127.0.0.1')),
@@ -134,11 +133,7 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
     softwareChecksums: false,
     remotes,
   };
-  const desired: Desired = { overlays: [overlay], sandboxes: [], bridges: [], guard: null };
-=======
-  const overlay = { vni: must(parseVni(4097)), vtep: must(parseIp('127.0.0.1')), port: 4789, mtu: 1450, remotes };
   const desired: Desired = { overlays: [overlay], sandboxes: [], bridges: [], guard: null, agentPorts: [] };
->>>>>>> 6f05d18 (wip2)
   await watched(() => plane.settled(plane.set(desired, { prune: true })));
   for (const [object, status] of plane.status()) {
     if (status.state !== 'ok') throw new Error(`${object}: ${JSON.stringify(status)}`);

@@ -97,13 +97,8 @@ const attached: Attachments = {
 };
 
 test('outside a cluster nothing is wanted', () => {
-<<<<<<< HEAD
   const { desired } = plan(null, { sandboxes: [], gateway: null, localNetworks: [], underlayMtu: 1500 });
-  assert.deepEqual(desired, { overlays: [], sandboxes: [], bridges: [], guard: null });
-=======
-  const { desired } = plan(null, { sandboxes: [], gateway: null, underlayMtu: 1500 });
   assert.deepEqual(desired, { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [] });
->>>>>>> 6f05d18 (wip2)
 });
 
 test('a network without an endpoint here needs no device here', () => {
