@@ -43,7 +43,7 @@ const agentsMss = 1280 - headerBytes.ip6;
  * The table that makes connections between agents start with segments that nearly every path takes: where a path loses
  * larger packets without a word (a black hole), that is found by probes, and it is over these connections that others hear
  * of it. Waiting for a connection to die and dial again took half a minute, and a join would have failed. They carry little.
- * At both ends, so of SYNs to these ports and of the answers from them. Null without ports.
+ * Of what goes out and of what comes in, so that one end suffices: who joins has no such table yet. Null without ports.
  */
 export function agentsClampFor(ports: readonly number[]): DesiredTable | null {
   if (ports.length === 0) return null;
@@ -53,7 +53,10 @@ export function agentsClampFor(ports: readonly number[]): DesiredTable | null {
     'tcp flags & (fin | syn | rst) != syn return',
     ...['dport', 'sport'].map((end) => `tcp ${end} ${set} tcp option maxseg size set ${agentsMss}`),
   ];
-  return tableOf(AGENTS_TABLE, [{ name: 'output', type: 'filter', hook: 'output', priority: 'filter', rules }]);
+  const chains = (['input', 'output'] as const).map(
+    (hook): Chain => ({ name: hook, type: 'filter', hook, priority: 'filter', rules }),
+  );
+  return tableOf(AGENTS_TABLE, chains);
 }
 
 const isSmall = ({ mtu, vtep }: DesiredOverlay): boolean => mtu < ethernetMtu - overheadBytes[isIpv6(vtep) ? 6 : 4];

@@ -41,6 +41,8 @@ export class NetworkMtus {
   #udpProblem = '';
   /** Of the networks that this node is on. */
   #current: ReadonlyMap<NetworkId, NetworkMtu> = new Map();
+  /** What all have said of the networks that this node is on. */
+  #said: ReadonlyMap<NetworkId, ReadonlyMap<NodeId, OnValue>> = new Map();
   /** Addresses of members, who may ask. */
   #addresses: ReadonlySet<string> = new Set();
 
@@ -81,6 +83,7 @@ export class NetworkMtus {
     this.#run?.udp[Symbol.dispose]();
     this.#run = null;
     this.#current = new Map();
+    this.#said = new Map();
   }
 
   /** The device that carries the VTEP, each time that it was looked at. */
@@ -197,6 +200,7 @@ large as the devices at both ends take`,
       if (mtu !== undefined && peer !== undefined) earlier.set(peer, mtu + overheadOf(run.cluster.identity.vtep));
     }
     run.prober.set(targetsOf(run.cluster, mine), (id) => earlier.get(id) ?? null);
+    this.#followHints(run, mine);
     // Changes the tables where this node has something else to say, and with them the view.
     interests.refresh();
     const { mtu: deviceMtu } = this.#device;
@@ -214,6 +218,18 @@ large as the devices at both ends take`,
       else this.#init.log.info({ network: network.name, mtu, was }, `network ${network.name}: MTU ${mtu}`);
     }
     if (changed) this.#init.changed();
+  }
+
+  /** Where another node comes to say something else, the path from here to it has most likely changed, too. */
+  #followHints({ cluster: { view, self }, prober }: Run, mine: readonly Network[]): void {
+    const said = new Map(mine.map(({ id }) => [id, new Map(view.sayingOn(id))]));
+    for (const [id, all] of said) {
+      const before = this.#said.get(id);
+      for (const [node, { mtu }] of all) {
+        if (node !== self && before?.has(node) && before.get(node)?.mtu !== mtu) prober.hint(node);
+      }
+    }
+    this.#said = said;
   }
 
   #needOf(run: Run, deviceMtu: number, network: NetworkId): OnValue & { mtu: number } {

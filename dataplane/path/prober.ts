@@ -1,25 +1,19 @@
 import type { Log } from '../log.ts';
+import { attempt } from './attempt.ts';
 import { type Ask, decide, findPathMtu, type Tried } from './search.ts';
 import { learned, type PathState, unknownPath } from './state.ts';
 import type { ProbeTarget, ProbeWay } from './way.ts';
 
 /** Least of paths: RFC 791 lets every host take 576, RFC 8200 every link 1280. */
 const floors = { 4: 576, 6: 1280 } as const;
-/** So small that every path takes it, and still as large as a request has to be. */
-const controlBytes = 128;
-/** Until an answer is late, when nothing is known of the round trip. */
-const firstWaitMs = 1_000;
-/** A round trip on a network that is well is a hundredth of it; what is later is sent again. */
-const leastWaitMs = 100;
-const roundTrips = 4;
 /** Paths looked at at a time, so that a node that starts among a thousand takes seconds, and not all of its link. */
 const looksAtOnce = 4;
 /** After a change, so that it is confirmed while it is news. */
 const confirmMs = 1_000;
 /** Nobody answered: their agent may be starting. Doubles up to the interval at rest. */
 const silentMinMs = 2_000;
-/** At rest one look in so long, of all peers together: 150 B/s, however many peers there are. */
-const restSpacingMs = 10_000;
+/** Peers looked at within an interval at rest: one in ten seconds, or 150 B/s, however many peers there are. */
+const restPeers = 3;
 /** How many times longer the interval is while the host sends nothing to speak of. */
 const restFactor = 10;
 /** A look is this small a part of what the host sends, or the host counts as at rest. */
@@ -134,6 +128,14 @@ export class PathProber implements Disposable {
     this.#schedule();
   }
 
+  /** Sooner than it is due, unless it was just done: something has changed there. */
+  hint(id: string): void {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
+    peer.dueMs = Math.min(peer.dueMs, peer.lookedAtMs + this.#init.intervalMs);
+    this.#schedule();
+  }
+
   path(id: string): Path | null {
     const peer = this.#peers.get(id);
     if (peer === undefined) return null;
@@ -220,7 +222,7 @@ export class PathProber implements Disposable {
   }
 
   #restMs(): number {
-    return Math.max(this.#init.intervalMs * restFactor, this.#peers.size * restSpacingMs);
+    return this.#init.intervalMs * Math.max(restFactor, this.#peers.size / restPeers);
   }
 
   #jittered(ms: number): number {
@@ -234,7 +236,7 @@ export class PathProber implements Disposable {
     if (peer.silentMs > 0 && !(await this.#isThere(peer))) return null;
     if (mtu !== null && peer.silentMs === 0) {
       const next = mtu < ceiling ? [mtu, mtu + 1] : [mtu];
-      const { answered } = await this.#try(peer, next, false);
+      const { answered } = await this.#try(peer, next, true);
       // Nothing has changed, for all that one packet each can say: one that is too large is lost as ever.
       if (answered.has(mtu) && !answered.has(mtu + 1)) return mtu;
       if (!answered.has(mtu + 1)) {
@@ -248,76 +250,21 @@ export class PathProber implements Disposable {
   }
 
   async #isThere(peer: Peer): Promise<boolean> {
-    const { answered, controls } = await this.#try(peer, [], true);
+    const { answered, controls } = await this.#try(peer, []);
     return controls > 0 || answered.size > 0;
   }
 
   #ask(peer: Peer): Ask {
-    return (sizes) => this.#try(peer, sizes, true);
+    return (sizes) => this.#try(peer, sizes);
   }
 
-  /**
-   * Sends each size once, between two small probes, or (`controlled` false) alone. By all ways at once, since a filter may
-   * pass small ones of one kind and no large ones; alone by the one that answered last and costs least.
-   */
-  async #try(peer: Peer, sizes: readonly number[], controlled: boolean): Promise<Tried> {
-    const answered = new Set<number>();
-    const refused = new Set<number>();
-    const controls = new Set<number>();
-    const heard = new Set<ProbeWay['name']>();
-    const ways = this.#ways(peer, controlled);
-    const ends: (() => void)[] = [];
-    const startMs = this.#now();
-    await new Promise<void>((resolve) => {
-      let timer: NodeJS.Timeout | null = null;
-      // What is waiting to be read when a busy process comes to this at last was no late answer.
-      const timeUp = (): void => void setImmediate(() => setImmediate(resolve));
-      const wait = (ms: number): void => {
-        if (timer !== null) clearTimeout(timer);
-        timer = setTimeout(timeUp, ms);
-        ends.push(() => timer !== null && clearTimeout(timer));
-      };
-      const isDone = (): boolean =>
-        sizes.every((size) => answered.has(size) || refused.has(size)) && (!controlled || controls.size === 2);
-      const heardOf = (way: ProbeWay, note: () => void) => {
-        note();
-        heard.add(way.name);
-        // UDP is waited for besides: from then on it alone does, and its answers are short.
-        if (isDone() && (heard.has('udp') || ways.length === 1)) return resolve();
-        // The others are not far behind the first one.
-        wait(Math.max(leastWaitMs, (this.#now() - startMs) * roundTrips));
-      };
-      wait(firstWaitMs);
-      const control = (which: number): void => {
-        for (const way of ways) {
-          ends.push(way.send(peer.target, controlBytes, () => heardOf(way, () => controls.add(which))));
-        }
-      };
-      if (controlled) control(1);
-      for (const size of sizes) {
-        for (const way of ways) {
-          ends.push(
-            way.send(peer.target, size, (what) => {
-              if (what === 'answer') heardOf(way, () => answered.add(size));
-              else {
-                refused.add(size);
-                if (isDone()) resolve();
-              }
-            }),
-          );
-        }
-      }
-      if (controlled) control(2);
-    });
-    for (const end of ends) end();
-    if (heard.size > 0) peer.way = heard.has('udp') ? 'udp' : 'icmp';
-    return { answered, refused, controls: controls.size };
-  }
-
-  #ways(peer: Peer, all: boolean): readonly ProbeWay[] {
+  /** @param alone each size by the way alone that answered last and costs least, and nothing besides */
+  async #try(peer: Peer, sizes: readonly number[], alone = false): Promise<Tried> {
     const { ways } = this.#init;
-    if (all) return ways;
-    const last = ways.filter(({ name }) => name === peer.way);
-    return last.length > 0 ? last : ways;
+    const way = alone && peer.way !== '' ? peer.way : null;
+    const tried = await attempt({ target: peer.target, sizes, ways, alone: way, now: this.#now });
+    const { heard } = tried;
+    if (heard.size > 0) peer.way = heard.has('udp') ? 'udp' : 'icmp';
+    return tried;
   }
 }

@@ -119,6 +119,7 @@ const changes: readonly [what: string, command: string[], named: RegExp][] = [
     inWeft('nft', 'flush', 'set', 'bridge', 'weft_ports', 'arps'),
     /10\.0\.0\.1 .* in set arps .* missing/,
   ],
+  ['clamp of agents', ['nft', 'delete table inet weft_agents'], /nft table inet weft_agents missing/],
   ['clamp', inWeft('nft', 'delete table bridge weft_mss'), /nft table bridge weft_mss missing/],
   ['rules of the clamp', inWeft('nft', 'flush chain bridge weft_mss forward'), /nft table bridge weft_mss was altered/],
   ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
@@ -140,6 +141,7 @@ test('a change by someone else is heard, repaired and named', async (t) => {
     overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')]), { ...overlay(4098, 'a'), mtu: 1350 }],
     sandboxes: [bridged(widened(withIpv6(sandbox('one', 1, [4097], true))), 1, published)],
     bridges: [GATEWAY, BRIDGE],
+    agentPorts: [2377, 7946],
     guard: guard('a', [4097]),
   });
   await a.set(onA);

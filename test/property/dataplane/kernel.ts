@@ -54,11 +54,12 @@ export const desiredState: fc.Arbitrary<Desired> = fc
     ),
     gateway: fc.boolean(),
     members: fc.option(fc.subarray(MEMBERS)),
+    agentPorts: fc.constantFrom([], [2377, 7946]),
     bridge: fc.constantFrom(null, BRIDGE, { ...BRIDGE, icc: false }, { ...BRIDGE, internal: true }),
     on: fc.constantFrom('a' as const, 'b' as const),
     families: fc.constantFrom('4', '6', '46'),
   })
-  .map(({ vnis, small, remotes, boxes, gateway, bridge, members, on, families }) => {
+  .map(({ vnis, small, remotes, boxes, gateway, bridge, members, agentPorts, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
       overlays: vnis.map((vni) => ({
@@ -81,6 +82,7 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         return bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
       }),
       bridges: [...(gateway ? [GATEWAY] : []), ...(bridge === null ? [] : [bridge])],
+      agentPorts,
       guard: members === null ? null : { port: PORT, vteps: members, vnis: vnis.map((vni) => must(parseVni(vni))) },
     });
   });

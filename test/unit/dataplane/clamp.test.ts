@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clampFor } from '../../../dataplane/clamp.ts';
+import { agentsClampFor, clampFor } from '../../../dataplane/clamp.ts';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { overlay } from '../../e2e/dataplane/wanted.ts';
 
@@ -33,4 +33,14 @@ test('there is no such table where every network takes what Ethernet leaves', ()
   assert.equal(clampFor([]), null);
   assert.equal(clampFor([overlay(4097, 'a'), { ...small, mtu: 8950 }, { ...small, vtep, mtu: 1430 }]), null);
   assert.notEqual(clampFor([{ ...small, vtep, mtu: 1429 }]), null);
+});
+
+test('connections between agents begin with segments that any link takes, whichever end has the table', () => {
+  const { script } = agentsClampFor([2377, 7946]) ?? assert.fail();
+  for (const hook of ['input', 'output']) assert.match(script, new RegExp(`type filter hook ${hook} priority filter`));
+  for (const end of ['dport', 'sport']) {
+    const rule = `tcp ${end} { 2377, 7946 } tcp option maxseg size set 1220 `;
+    assert.equal(script.split(rule).length, 3, script);
+  }
+  assert.equal(agentsClampFor([]), null);
 });
