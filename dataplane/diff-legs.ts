@@ -31,14 +31,15 @@ interface Place {
 // and unknown unicast reaches no neighbour.
 const OVERLAY_FLAGS = { learning: false, flood: false, isolated: false } as const;
 
-/** Both ends of every leg, their addresses, and each sandbox's default route. */
-export function diffLegs(draft: Draft, desired: Desired): void {
+/** Both ends of every leg, their addresses, and each sandbox's default route. Yields after each leg. */
+export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {
   const overlays = new Set<number>(desired.overlays.map((overlay) => overlay.vni));
   const places = desired.sandboxes.flatMap((sandbox) => placesOf(draft, desired, sandbox, overlays));
   // First all that is in the wrong place, so that legs may trade names.
   for (const place of places) removeMisplaced(draft, place);
   const lit = new Set<string>();
   for (const place of places) {
+    yield;
     if (!diffLeg(draft, place)) continue;
     if (lit.has(place.sandbox.netns)) continue;
     lit.add(place.sandbox.netns);

@@ -107,7 +107,7 @@ export class Draft {
 export const diff = (desired: Desired, observed: Observed, options: DiffOptions): Difference =>
   atOnce(diffInParts(desired, observed, options));
 
-/** The same, which yields now and then: 100,000 remotes take longer than the event loop can be kept. */
+/** The same, which yields now and then: 100,000 remotes, or 1,000 sandboxes, take longer than the event loop can be kept. */
 export function* diffInParts(desired: Desired, observed: Observed, options: DiffOptions): Generator<void, Difference> {
   const draft = new Draft(observed, options);
   const wanted = wantedNames(desired);
@@ -124,7 +124,7 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   if (desired.overlays.length > 0) {
     diffTable(draft, 'entries', PORTS_OBJECT, portsFor(desired), [OVERLAY_NETNS_OBJECT]);
   }
-  diffLegs(draft, desired);
+  yield* diffLegs(draft, desired);
   if (options.prune) removeUnused(draft, desired, wanted, hasRules);
   return draft.finish();
 }

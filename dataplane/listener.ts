@@ -7,6 +7,7 @@ import type { Log } from './log.ts';
 import { NETNS_DIR, OVERLAY_NETNS } from './names.ts';
 import type { Observed } from './observed.ts';
 import { Watch } from './rtnetlink/watch.ts';
+import { SLICE_MS } from './slices.ts';
 import type { Where } from './steps.ts';
 import type { NetnsPath } from './values.ts';
 
@@ -68,12 +69,22 @@ export class Listener implements Disposable {
     const wanted = new Set<Where>([null, OVERLAY_NETNS, ...sandboxes]);
     for (const netns of this.#watch.followed()) if (!wanted.has(netns)) this.#forget(netns);
     this.#followFolders(wanted);
-    for (const netns of wanted) if (!this.#watch.has(netns)) await this.#open(netns);
+    let sliceStart = performance.now();
+    for (const netns of wanted) {
+      if (this.#watch.has(netns)) continue;
+      await this.#open(netns);
+      if (performance.now() - sliceStart <= SLICE_MS) continue;
+      await nextTurn();
+      sliceStart = performance.now();
+    }
   }
 
-  /** Lets go of namespaces that were deleted or replaced: a socket in one keeps it, and its devices, alive. */
-  dropReplaced(): void {
-    for (const netns of this.#watch.closeReplaced()) {
+  /**
+   * Lets go of namespaces that were deleted or replaced: a socket in one keeps it, and its devices, alive.
+   * @param path the only one that may have been
+   */
+  dropReplaced(path?: string): void {
+    for (const netns of this.#watch.closeReplaced(path)) {
       this.#decoders.delete(netns);
       this.#doubt(`namespace ${netns} was removed`);
     }
@@ -135,7 +146,9 @@ export class Listener implements Disposable {
 
   #followFolder(folder: string): void {
     try {
-      const watcher = watch(folder, { persistent: false }, () => this.dropReplaced());
+      const watcher = watch(folder, { persistent: false }, (_, name) =>
+        this.dropReplaced(name === null ? undefined : `${folder}/${name}`),
+      );
       const end = (): void => {
         watcher.close();
         this.#folders.delete(folder);

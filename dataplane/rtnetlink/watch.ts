@@ -118,11 +118,16 @@ export class Watch implements Disposable {
     this.#ears = null;
   }
 
-  /** Closes the sockets in namespaces whose file has gone, or stands for another by now; returns these. */
-  closeReplaced(): NetnsPath[] {
+  /** Closes the sockets in namespaces whose file has gone, or stands for another by now; returns these. @param path looks at that one only */
+  closeReplaced(path?: string): NetnsPath[] {
     const closed: NetnsPath[] = [];
     for (const [netns, { inode }] of this.#followed) {
-      if (netns === null || statSync(netns, { throwIfNoEntry: false })?.ino === inode) continue;
+      if (
+        netns === null ||
+        (path !== undefined && netns !== path) ||
+        statSync(netns, { throwIfNoEntry: false })?.ino === inode
+      )
+        continue;
       this.close(netns);
       closed.push(netns);
     }
