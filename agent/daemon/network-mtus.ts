@@ -201,9 +201,14 @@ large as the devices at both ends take`,
     }
     run.prober.set(targetsOf(run.cluster, mine), (id) => earlier.get(id) ?? null);
     this.#followHints(run, mine);
-    // Changes the tables where this node has something else to say, and with them the view.
-    interests.refresh();
     const { mtu: deviceMtu } = this.#device;
+    const hasNews = mine.some(({ id }) => {
+      const said = view.sayingOn(id).get(self);
+      const { mtu, peer } = this.#needOf(run, deviceMtu, id);
+      return said?.mtu !== mtu || said.peer !== peer;
+    });
+    // Changes the tables, and with them the view.
+    if (hasNews) interests.refresh();
     const next = new Map(mine.map((network) => [network.id, this.#mtuOf(run, deviceMtu, network)]));
     const before = this.#current;
     this.#current = next;

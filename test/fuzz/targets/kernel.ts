@@ -1,3 +1,4 @@
+import { decodeDatagram, encodeReply, encodeRequest } from '../../../dataplane/path/datagram.ts';
 import { echoRequest, parseEchoReply } from '../../../dataplane/probe.ts';
 import { decodeLink } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbour, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
@@ -23,7 +24,7 @@ import type { Fate, Target } from '../engine.ts';
 import { bytesOf, takenIf } from '../inputs.ts';
 
 /** What the kernel hands up: messages of other hosts, and its own answers. */
-export const kernelTargets = (): Target[] => [echoTarget(), netlinkTarget(), synTarget()];
+export const kernelTargets = (): Target[] => [echoTarget(), netlinkTarget(), synTarget(), pathTarget()];
 
 /** TCP segments that a raw socket of the self-test gets. */
 function synTarget(): Target {
@@ -39,6 +40,19 @@ function synTarget(): Target {
     valid: [answer],
     make: (random) => bytesOf(random, [answer]),
     take: (packet: Uint8Array) => takenIf(answersSyn(Buffer.from(packet), to, 40_000, 9, 7)),
+  };
+}
+
+/** What comes to the UDP port at which paths are measured. */
+function pathTarget(): Target {
+  const nonce = Buffer.alloc(16, 7);
+  const valid = [encodeRequest(nonce, 22), encodeRequest(nonce, 1472), encodeReply(nonce)];
+  return {
+    name: 'datagrams that measure a path',
+    weight: 2,
+    valid,
+    make: (random) => bytesOf(random, valid),
+    take: (bytes: Uint8Array) => takenIf(decodeDatagram(bytes) !== null),
   };
 }
 

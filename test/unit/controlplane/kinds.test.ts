@@ -74,6 +74,23 @@ test('each kind has its topic, its writers and its shape', () => {
   }
 });
 
+test('what a node says of itself on a network is nothing, as older ones do, or an MTU that others can live with', () => {
+  const key = `on/${'n'.repeat(25)}`;
+  for (const value of [{}, { mtu: 1450 }, { mtu: 1280, peer: owner }, { mtu: 65_535 }, { since: 'a newer version' }]) {
+    assert.equal(objection(clusterTopic, key, value, 'worker'), null, JSON.stringify(value));
+  }
+  for (const value of [
+    { mtu: 1279 },
+    { mtu: 0 },
+    { mtu: 65_536 },
+    { mtu: 1400.5 },
+    { mtu: '1400' },
+    { peer: 'nobody' },
+  ]) {
+    assert.equal(objection(clusterTopic, key, value, 'worker'), 'malformed on record', JSON.stringify(value));
+  }
+});
+
 test('keys that are none are refused', () => {
   const keys = [
     'node/x',
