@@ -1,10 +1,13 @@
 import { OVERLAY_NETNS } from './names.ts';
-import { EADDRINUSE, EEXIST, SystemError } from './rtnetlink/libc.ts';
+import { EADDRINUSE, EEXIST, EXFULL, SystemError } from './rtnetlink/libc.ts';
 import { NetlinkSocket } from './rtnetlink/socket.ts';
 import type { Step } from './steps.ts';
 import { tableName } from './tables.ts';
 import { udpHolder } from './udp-holder.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
+
+/** net/bridge/br_private.h: BR_MAX_PORTS, and number 0 is none. */
+const BRIDGE_PORTS_MAX = 1023;
 
 /** What went wrong with a step, and who is in its way where that can be seen. */
 export async function explain(step: Step, error: unknown): Promise<Error> {
@@ -18,6 +21,9 @@ async function inTheWay(step: Step, errno: number): Promise<string | null> {
   if (step.kind === 'vxlan-add' && errno === EEXIST) {
     const holder = (await vxlanHolder(step.port, step.vni)) ?? 'a device in a namespace that has no name';
     return `VNI ${step.vni} on UDP port ${step.port} is held by ${holder}`;
+  }
+  if (step.kind === 'device-set' && step.set.master !== undefined && errno === EXFULL) {
+    return `${step.set.master} has the ${BRIDGE_PORTS_MAX} ports that a bridge can have, one for each endpoint of its network on this host`;
   }
   if (step.kind === 'device-set' && errno === EADDRINUSE) {
     // The device opens its UDP socket, in the host's namespace, when it comes up.

@@ -29,6 +29,7 @@ export class SystemError extends Error {
 export const ENOENT = 2;
 export const EAGAIN = 11;
 export const ENODEV = 19;
+export const EXFULL = 54;
 export const ENETUNREACH = 101;
 export const ENOBUFS = 105;
 export const EADDRINUSE = 98;
@@ -53,6 +54,7 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   [EADDRINUSE]: 'Address already in use',
   [EADDRNOTAVAIL]: 'Cannot assign requested address',
   97: 'Address family not supported by protocol',
+  [EXFULL]: 'Exchange full',
   [ENETUNREACH]: 'Network is unreachable',
   [ENOBUFS]: 'No buffer space available',
   [EHOSTUNREACH]: 'No route to host',
