@@ -235,7 +235,7 @@ export class Agent {
       dataPathPort: request.DataPathPort ?? defaultDataPathPort,
       certExpiryMs: request.NodeCertExpiryMs ?? defaultCertExpiryMs,
     };
-    return this.#become(() => initCluster(this.#membershipInit(), addressing, settings));
+    return this.#become(() => initCluster(this.#membershipInit(), addressing, settings), request);
   }
 
   async join(request: JoinRequest): Promise<Membership> {
@@ -248,10 +248,12 @@ export class Agent {
     // Checked before anything is asked of a manager; without one, the address that reached the manager is ours.
     const given = this.#given(request);
     if (given.AdvertiseAddr !== undefined) addressingAt(given, '', gossipPort);
-    return this.#become(() =>
-      joinCluster(this.#membershipInit(), managers, request.JoinToken, (local) =>
-        addressingFrom(given, local, gossipPort),
-      ),
+    return this.#become(
+      () =>
+        joinCluster(this.#membershipInit(), managers, request.JoinToken, (local) =>
+          addressingFrom(given, local, gossipPort),
+        ),
+      request,
     );
   }
 
@@ -304,7 +306,10 @@ export class Agent {
     await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
   }
 
-  async #become(make: () => Promise<Membership>): Promise<Membership> {
+  async #become(
+    make: () => Promise<Membership>,
+    { GatewaySubnet = null }: { readonly GatewaySubnet?: string | null | undefined },
+  ): Promise<Membership> {
     if (this.#state !== 'inactive') {
       throw conflict(
         'already_member',
@@ -317,7 +322,7 @@ export class Agent {
     this.#becoming = promise;
     try {
       this.#avoid = await hostRoutes();
-      await this.gateway.choose();
+      await this.gateway.choose(GatewaySubnet);
       const membership = await make();
       await this.#activate(membership);
       await this.#ensureIngress();

@@ -3,7 +3,7 @@ import type { Store } from '../../controlplane/store.ts';
 import { chooseGatewaySubnet, gatewayAddressIn, overlaps } from '../../dataplane/gateway-subnet.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { bridgeAddress } from '../../dataplane/interfaces.ts';
-import { must, parseCidr, parseIfName } from '../../dataplane/values.ts';
+import { must, parseCidr, parseIfName, prefixOf } from '../../dataplane/values.ts';
 import { gatewayBridgeName } from '../plan-host.ts';
 import { conflict } from './api-error.ts';
 
@@ -33,13 +33,21 @@ export class Gateway {
 
   /**
    * Adopts the bridge that is there, or chooses a subnet that collides with no route of the host.
-   * @throws RequestError when every candidate, or the configured one, collides
+   * @param given that one and no other; null: the configured one, or any
+   * @throws RequestError when every candidate collides, or the one that was asked for does
    */
-  async choose(): Promise<void> {
+  async choose(given: string | null = null): Promise<void> {
     if (this.#address !== null) return;
     const name = must(parseIfName(gatewayBridgeName));
     const existing = await bridgeAddress(name);
-    this.#address = existing ?? (await this.#free());
+    if (existing !== null && given !== null && prefixOf(existing) !== prefixOf(must(parseCidr(given)))) {
+      throw conflict(
+        'gateway_exists',
+        `${gatewayBridgeName} is there already, with ${existing}, and not in ${given}`,
+        'leave --gwbridge-subnet out to adopt it, or remove it',
+      );
+    }
+    this.#address = existing ?? (await this.#free(given));
     await this.#store.commit([{ key, value: this.#address }]);
   }
 
@@ -65,18 +73,19 @@ export class Gateway {
     throw conflict('gateway_exhausted', `${gatewayBridgeName} (${this.#address}) has no free address`);
   }
 
-  async #free(): Promise<string> {
+  async #free(given: string | null): Promise<string> {
     const inUse = await hostRoutes();
-    if (this.#configured !== null) {
-      const subnet = must(parseCidr(this.#configured));
+    const wanted = given ?? this.#configured;
+    if (wanted !== null) {
+      const subnet = must(parseCidr(wanted));
       const collides = inUse.find(
         (prefix) => !prefix.includes(':') && !prefix.endsWith('/0') && overlaps(subnet, prefix),
       );
       if (collides === undefined) return gatewayAddressIn(subnet);
       throw conflict(
         'gateway_collides',
-        `gateway-subnet ${subnet} collides with ${collides}, which this host uses`,
-        'choose another in the config file',
+        `${given === null ? 'gateway-subnet' : '--gwbridge-subnet'} ${subnet} collides with ${collides}, which this host uses`,
+        given === null ? 'choose another in the config file' : 'choose another, or leave it out',
       );
     }
     const subnet = chooseGatewaySubnet(inUse);
@@ -84,7 +93,7 @@ export class Gateway {
     throw conflict(
       'gateway_collides',
       'every subnet tried for docker_gwbridge collides with a route of this host',
-      'set gateway-subnet in the config file',
+      'give one with --gwbridge-subnet, or set gateway-subnet in the config file',
     );
   }
 }

@@ -6,6 +6,8 @@ const addressing = {
   AdvertiseAddr: z.string().max(64).optional(),
   /** VTEP: underlay address for VXLAN; the advertise address when absent. */
   DataPathAddr: ipText.optional(),
+  /** Subnet of docker_gwbridge on this host; the configuration's, or the first that collides with no route, when absent. */
+  GatewaySubnet: z.cidrv4('want an IPv4 prefix such as 172.30.0.0/16').optional(),
 };
 
 export const InitRequest = z.strictObject({
