@@ -33,13 +33,15 @@ export class HostPlan {
     return exclusiveOf(sandbox, this.#networks) === 'host';
   }
 
-  get parts(): Pick<Desired, 'bridges'> {
+  get parts(): Pick<Desired, 'bridges' | 'parents'> {
     const parts = [...this.#networks.values()].map((network) => localDriver(network.driver)?.plan(network) ?? {});
     const own = this.#gateway === null ? [] : [gatewayBridge(this.#gateway)];
-    return { bridges: [...own, ...parts.flatMap(({ bridges }) => bridges ?? [])] };
+    // Two networks may hang on one VLAN.
+    const parents = new Map(parts.flatMap((part) => part.parents ?? []).map((parent) => [parent.name, parent]));
+    return { bridges: [...own, ...parts.flatMap(({ bridges }) => bridges ?? [])], parents: [...parents.values()] };
   }
 
-  legsOf(sandbox: StoredSandbox): Pick<DesiredSandbox, 'bridgeLegs'> {
+  legsOf(sandbox: StoredSandbox): Pick<DesiredSandbox, 'bridgeLegs' | 'directLegs'> {
     const out = wayOut(sandbox, this.#networks);
     const published = sandbox.published.map(toPublished);
     const complete = (leg: Omit<BridgeLeg, 'isDefault' | 'published'>): BridgeLeg => {
@@ -51,7 +53,10 @@ export class HostPlan {
       return place === null ? [] : [place.driver.planLeg(place.network, leg)];
     });
     const bridgeLegs = [...this.#gatewayLegOf(sandbox), ...parts.flatMap(({ bridgeLeg }) => bridgeLeg ?? [])];
-    return { bridgeLegs: bridgeLegs.map(complete) };
+    const directLegs = parts
+      .flatMap(({ directLeg }) => directLeg ?? [])
+      .map((leg) => (leg.endpointId === out ? leg : { ...leg, defaultVia: null }));
+    return { bridgeLegs: bridgeLegs.map(complete), directLegs };
   }
 
   #gatewayLegOf({ gateway }: StoredSandbox): Omit<BridgeLeg, 'isDefault' | 'published'>[] {

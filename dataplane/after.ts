@@ -76,6 +76,19 @@ export function applyToModel(observed: Observed, step: Step): void {
     case 'bridge-add':
       devicesOf(observed, step.where).set(step.name, { ...newDevice('bridge', step.mtu ?? 1500), mac: step.mac });
       return;
+    case 'macvlan-add': {
+      const { name, parent, mode, mac, netns } = step;
+      const mtu = step.mtu ?? host.devices.get(parent)?.mtu ?? 1500;
+      const device = { ...newInner('macvlan', mtu), mac: mac ?? RANDOM_MAC, macvlan: { mode, parent } };
+      sandboxes.get(netns)?.devices.set(name, device);
+      return;
+    }
+    case 'parent-add':
+      host.devices.set(step.name, newDevice(step.vlan ? 'vlan' : 'dummy', 1500));
+      return;
+    case 'device-move':
+      moveDevice(observed, step);
+      return;
     case 'vxlan-add': {
       const vxlan = { vni: step.vni, local: step.vtep, port: step.port, learning: false, proxy: true };
       weft.devices.set(step.name, { ...newDevice('vxlan', step.mtu), mac: step.mac, vxlan });
@@ -84,14 +97,7 @@ export function applyToModel(observed: Observed, step: Step): void {
     }
     case 'veth-add': {
       devicesOf(observed, step.where).set(step.name, newDevice('veth', step.mtu));
-      const inner = {
-        ...newDevice('veth', step.mtu),
-        mac: step.peerMac,
-        addresses: new Set<string>(),
-        onLink: new Set<string>(),
-        ipv6: 'on' as const,
-        peer: step.name,
-      };
+      const inner = { ...newInner('veth', step.mtu), mac: step.peerMac, peer: step.name };
       sandboxes.get(step.peerNetns)?.devices.set(step.peerName, inner);
       return;
     }
@@ -148,12 +154,36 @@ function newDevice(kind: string, mtu: number): ObservedDevice {
   return { kind, mtu, mac: RANDOM_MAC, up: false, alias: '', master: null, vxlan: null, port: null };
 }
 
+function newInner(kind: string, mtu: number): ObservedSandboxDevice {
+  const nothing = { addresses: new Set<string>(), onLink: new Set<string>(), peer: null };
+  return { ...newDevice(kind, mtu), ...nothing, ipv6: 'on' };
+}
+
+/** A device that changes its namespace goes down, and its addresses and routes stay behind. */
+function moveDevice(observed: Observed, { where, name, to }: Step & { kind: 'device-move' }): void {
+  const { host, sandboxes } = observed;
+  const from = where === null ? host.devices : sandboxes.get(where)?.devices;
+  const device = from?.get(name);
+  if (!device) return;
+  from?.delete(name);
+  const sandbox = where === null ? undefined : sandboxes.get(where);
+  if (sandbox?.defaultRoute?.device === name) sandbox.defaultRoute = null;
+  const { kind, mtu, mac } = device;
+  if (to.netns === null) host.devices.set(to.name, { ...newDevice(kind, mtu), mac, alias: to.alias });
+  else sandboxes.get(to.netns)?.devices.set(to.name, { ...newInner(kind, mtu), mac, alias: to.alias });
+}
+
 function devicesOf(observed: Observed, where: Where): Map<string, ObservedDevice> {
   return where === null ? observed.host.devices : observed.weft.devices;
 }
 
 function removeDevice(observed: Observed, where: Where, name: string): void {
-  if (where !== null && where !== OVERLAY_NETNS) return;
+  if (where !== null && where !== OVERLAY_NETNS) {
+    const sandbox = observed.sandboxes.get(where);
+    sandbox?.devices.delete(name);
+    if (sandbox?.defaultRoute?.device === name) sandbox.defaultRoute = null;
+    return;
+  }
   const devices = devicesOf(observed, where);
   if (where === null) {
     observed.host.addresses.delete(name);

@@ -6,7 +6,10 @@ import {
   encodeDefaultRoute,
   encodeLinkChange,
   encodeLinkDelete,
+  encodeLinkMove,
   encodeLinkRoute,
+  encodeMacvlanAdd,
+  encodeParentAdd,
   encodePortChange,
   encodeVethAdd,
   encodeVxlanAdd,
@@ -17,6 +20,9 @@ import { NetlinkSocket } from './rtnetlink/socket.ts';
 import type { MessageWriter } from './rtnetlink/wire.ts';
 import type { DeviceChange, Step, Where } from './steps.ts';
 import { setLegIpv6 } from './sysctl.ts';
+
+/** The host's namespace, by a name: that of this process. */
+const OWN_NETNS = '/proc/self/ns/net';
 
 /** Steps on links, addresses and routes in one namespace, through one rtnetlink socket in it. */
 export class LinkChanger implements Disposable {
@@ -56,6 +62,29 @@ export class LinkChanger implements Disposable {
             const inner = { name: peerName, mtu, mac: peerMac, netnsFd: peerNetnsFd };
             return this.#change(step.kind, (writer, seq) => encodeVethAdd(writer, seq, outer, inner));
           }),
+        );
+      }
+      case 'macvlan-add': {
+        const { name, mtu, mac, mode } = step;
+        const parentIndex = this.#indexOf(step.parent);
+        return this.#inNetns(step.netns, (netnsFd) =>
+          this.#change(step.kind, (writer, seq) =>
+            encodeMacvlanAdd(writer, seq, { name, mtu, mac, netnsFd }, { parentIndex, mode }),
+          ),
+        );
+      }
+      case 'parent-add': {
+        const { name, vlan } = step;
+        const device = { name, mtu: null, mac: null, netnsFd: null };
+        const made = vlan === null ? null : { parentIndex: this.#indexOf(vlan.parent), id: vlan.id };
+        return this.#change(step.kind, (writer, seq) => encodeParentAdd(writer, seq, device, made));
+      }
+      case 'device-move': {
+        const { name, to } = step;
+        const ifindex = this.#indexOf(name);
+        this.#indexes.delete(name);
+        return this.#inNetns(to.netns ?? OWN_NETNS, (netnsFd) =>
+          this.#change(step.kind, (writer, seq) => encodeLinkMove(writer, seq, ifindex, { ...to, netnsFd })),
         );
       }
       case 'device-delete':
@@ -118,7 +147,7 @@ export class LinkChanger implements Disposable {
   }
 
   /** Holds the namespace open while `work` names it to the kernel; null is the socket's own. */
-  async #inNetns(netns: Where, work: (fd: number | null) => Promise<void>): Promise<void> {
+  async #inNetns(netns: Where | typeof OWN_NETNS, work: (fd: number | null) => Promise<void>): Promise<void> {
     if (netns === null) return work(null);
     const fd = openSync(netns, 'r');
     try {

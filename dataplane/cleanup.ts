@@ -10,7 +10,7 @@ import type { Observed } from './observed.ts';
 import { commands, type Step } from './steps.ts';
 import { readForwarding, restoreForwarding } from './sysctl.ts';
 
-export const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [] };
+export const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], parents: [], guard: null, agentPorts: [] };
 
 /** Steps that remove all that is ours, by name alone, but what is to be kept. Pure. */
 export function cleanUpSteps(observed: Observed, keep: Desired = NOTHING): Step[] {

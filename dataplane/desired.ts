@@ -11,6 +11,8 @@ export interface Desired {
   readonly sandboxes: readonly DesiredSandbox[];
   /** In the host's netns: docker_gwbridge from init or join on, and one for each bridge network of this host. */
   readonly bridges: readonly DesiredBridge[];
+  /** Devices of the host that legs hang on, where nobody else has made them. */
+  readonly parents: readonly DesiredParent[];
   /** Who may send frames to this host's overlays; null before init or join. */
   readonly guard: DesiredGuard | null;
   /** TCP ports at which the agents of the cluster reach each other; none before init or join. */
@@ -56,6 +58,7 @@ export interface DesiredSandbox {
   readonly owned: boolean;
   readonly overlayLegs: readonly OverlayLeg[];
   readonly bridgeLegs: readonly BridgeLeg[];
+  readonly directLegs: readonly DirectLeg[];
 }
 
 interface Leg {
@@ -82,6 +85,36 @@ export interface BridgeLeg extends Leg {
   readonly isDefault: boolean;
   readonly published: readonly PublishedPort[];
 }
+
+/** A device in the sandbox that has no other end on the host. */
+export interface DirectLeg {
+  readonly endpointId: string;
+  readonly ifName: IfName;
+  /** null: the one that it comes with. */
+  readonly mac: Mac | null;
+  /** Bytes; null: what it comes with. */
+  readonly mtu: number | null;
+  readonly addresses: readonly Cidr[];
+  /** Prefixes besides its own that are reached through it without a gateway. */
+  readonly onLink: readonly Cidr[];
+  /** Where the sandbox's default route goes, through this leg; null: nowhere. Of one leg of a sandbox at most. */
+  readonly defaultVia: Ip | null;
+  readonly source: DirectSource;
+}
+
+export const MACVLAN_MODES = ['bridge', 'private', 'vepa', 'passthru'] as const;
+export type MacvlanMode = (typeof MACVLAN_MODES)[number];
+
+export type DirectSource =
+  | { readonly kind: 'macvlan'; readonly parent: IfName; readonly mode: MacvlanMode }
+  /** A device of the host that somebody else made for it: moved in, and moved back when the leg is no longer wanted. */
+  | { readonly kind: 'moved'; readonly name: IfName };
+
+/** Made under that name unless there is a device of it, whoever made that. */
+export type DesiredParent =
+  | { readonly kind: 'vlan'; readonly name: IfName; readonly parent: IfName; readonly id: number }
+  /** Leads nowhere: for a network that is to be this host's alone. */
+  | { readonly kind: 'dummy'; readonly name: IfName };
 
 export const PROTOCOLS = ['tcp', 'udp', 'sctp'] as const;
 export type Protocol = (typeof PROTOCOLS)[number];

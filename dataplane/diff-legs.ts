@@ -1,5 +1,7 @@
 import type { BridgeLeg, Desired, DesiredSandbox, OverlayLeg } from './desired.ts';
 import type { Draft } from './diff.ts';
+import { diffDirectLeg } from './diff-direct.ts';
+import { defaultRoute, diffInner, loopback, sandboxOf } from './diff-inner.ts';
 import { bridgeName, hostPortName, OVERLAY_NETNS, overlayPortName } from './names.ts';
 import {
   bridgeObject,
@@ -9,10 +11,10 @@ import {
   RULES_OBJECT,
   sandboxObject,
 } from './objects.ts';
-import type { ObservedDevice, ObservedSandbox } from './observed.ts';
-import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
+import type { ObservedDevice } from './observed.ts';
+import type { BridgePortAttributes } from './rtnetlink/links.ts';
 import type { DeviceChange, Where } from './steps.ts';
-import { addressOf, type Cidr, type IfName, must, parseCidr, prefixLengthOf, prefixOf } from './values.ts';
+import { addressOf, type Cidr, type IfName } from './values.ts';
 
 /** A leg with everything that its side of the host decides. */
 interface Place {
@@ -44,6 +46,13 @@ export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {
     if (lit.has(place.sandbox.netns)) continue;
     lit.add(place.sandbox.netns);
     loopback(draft, place.sandbox);
+  }
+  for (const sandbox of desired.sandboxes) {
+    for (const leg of sandbox.directLegs) {
+      if (!diffDirectLeg(draft, desired, sandbox, leg) || lit.has(sandbox.netns)) continue;
+      lit.add(sandbox.netns);
+      loopback(draft, sandbox);
+    }
   }
   // A namespace of ours without any leg has its loopback, too.
   for (const sandbox of desired.sandboxes) if (sandbox.owned && !lit.has(sandbox.netns)) loopback(draft, sandbox);
@@ -95,9 +104,6 @@ function placesOf(draft: Draft, desired: Desired, sandbox: DesiredSandbox, overl
   return places;
 }
 
-const sandboxOf = (draft: Draft, sandbox: DesiredSandbox): ObservedSandbox | undefined =>
-  draft.observed.sandboxes.get(sandbox.netns);
-
 function outerOf(draft: Draft, { where, port }: Place): ObservedDevice | undefined {
   const { host, weft } = draft.observed;
   return (where === null ? host : weft).devices.get(port);
@@ -119,7 +125,7 @@ function diffLeg(draft: Draft, place: Place): boolean {
   const { sandbox, leg, object, needs, where, port } = place;
   let inner = sandboxOf(draft, sandbox)?.devices.get(leg.ifName);
   if (inner && (inner.peer === null || draft.removedPorts.has(inner.peer))) {
-    if (inner.peer === null) {
+    if (inner.peer === null && !draft.removedInner.has(`${sandbox.netns} ${leg.ifName}`)) {
       draft.conflict(object, `${leg.ifName} in ${sandbox.netns} is a ${inner.kind || 'plain'} device that is not ours`);
       return false;
     }
@@ -148,70 +154,8 @@ function diffLeg(draft: Draft, place: Place): boolean {
   }
   diffOuter(draft, place, fresh ? undefined : outerOf(draft, place));
 
-  const set: { mtu?: number; mac?: OverlayLeg['mac']; up?: true } = {};
-  const why: string[] = [];
-  if (inner && inner.mac !== leg.mac) {
-    set.mac = leg.mac;
-    why.push(`differs in MAC (${inner.mac}, not ${leg.mac})`);
-  }
-  if (inner && inner.mtu !== leg.mtu) {
-    set.mtu = leg.mtu;
-    why.push(`differs in MTU (${inner.mtu}, not ${leg.mtu})`);
-  }
-  if (!inner?.up) {
-    set.up = true;
-    why.push(inner ? 'is down' : 'missing');
-  }
-  const name = leg.ifName;
-  const addresses = inner?.addresses ?? new Set<string>();
-  legIpv6(draft, place, inner?.ipv6);
-  for (const address of leg.addresses) {
-    if (addresses.has(address)) continue;
-    const action = { kind: 'address-add', where: sandbox.netns, name, address } as const;
-    draft.step('sandboxes', object, `address ${address} is missing`, action, needs);
-  }
-  if (draft.options.prune) {
-    for (const other of addresses) {
-      if (leg.addresses.some((address) => address === other)) continue;
-      const action = { kind: 'address-delete', where: sandbox.netns, name, address: must(parseCidr(other)) } as const;
-      draft.step('sandboxes', object, `address ${other} is extra`, action, needs);
-    }
-  }
-  if (why.length > 0) {
-    const text = `${name}: ${why.join(', ')}`;
-    draft.step('sandboxes', object, text, { kind: 'device-set', where: sandbox.netns, name, set }, needs);
-  }
-  // Behind the step that sets it up: a device that is down takes no route.
-  // The kernel itself adds the first of them, when the device comes up or gets its address.
-  const kept = inner?.up ? leg.addresses.flatMap((address) => (addresses.has(address) ? ownPrefix(address) : [])) : [];
-  for (const destination of [...kept, ...('onLink' in leg ? leg.onLink : [])]) {
-    if (inner?.up && inner.onLink.has(destination)) continue;
-    const action = { kind: 'link-route', where: sandbox.netns, name, destination } as const;
-    draft.step('sandboxes', object, `route to ${destination} is missing`, action, needs);
-  }
+  diffInner(draft, place, inner);
   return true;
-}
-
-/**
- * IPv6 is off on a leg without such an address, as Docker has it: else sandboxes of one host would reach each other by
- * link-local addresses, which those of other hosts cannot. Where it is on, router advertisements are not heeded: any
- * container of the network could send one, and addresses and routes are ours to give.
- */
-function legIpv6(draft: Draft, { sandbox, leg, object, needs }: Place, there: Ipv6State | undefined): void {
-  const ipv6 = hasIpv6(leg) ? 'quiet' : 'off';
-  if (there === ipv6) return;
-  const what = there === undefined ? 'setting is missing' : there === 'off' ? 'is off' : 'is on';
-  const why = ipv6 === 'quiet' && there === 'on' ? 'router advertisements are heeded' : `IPv6 ${what}`;
-  const action = { kind: 'leg-ipv6', where: sandbox.netns, name: leg.ifName, ipv6 } as const;
-  draft.step('sandboxes', object, `${leg.ifName}: ${why}`, action, needs);
-}
-
-const hasIpv6 = ({ addresses }: Pick<OverlayLeg, 'addresses'>): boolean =>
-  addresses.some((address) => address.includes(':'));
-
-/** The prefix that the kernel routes to the leg by itself, where it does. */
-function ownPrefix(address: Cidr): Cidr[] {
-  return prefixLengthOf(address) === (address.includes(':') ? 128 : 32) ? [] : [prefixOf(address)];
 }
 
 function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined): void {
@@ -256,38 +200,4 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
     const write = { op: 'static-delete', mac } as const;
     draft.step('entries', object, `static FDB ${mac} is extra`, { kind: 'entry', device: port, write }, needs);
   }
-}
-
-function loopback(draft: Draft, sandbox: DesiredSandbox): void {
-  const there = sandboxOf(draft, sandbox)?.devices.get('lo');
-  const name = 'lo' as IfName;
-  const object = sandboxObject(sandbox.id);
-  // What a sandbox sends to an address of its own comes in by lo. Docker switches IPv6 off there in containers without it.
-  if (there?.ipv6 === 'off' && [...sandbox.overlayLegs, ...sandbox.bridgeLegs].some(hasIpv6)) {
-    const action = { kind: 'leg-ipv6', where: sandbox.netns, name, ipv6: 'quiet' } as const;
-    draft.step('sandboxes', object, 'IPv6 is off on lo', action);
-  }
-  if (there?.up) return;
-  draft.step('sandboxes', object, 'lo is down', { kind: 'device-set', where: sandbox.netns, name, set: { up: true } });
-}
-
-function defaultRoute(
-  draft: Draft,
-  sandbox: DesiredSandbox,
-  name: IfName,
-  via: ReturnType<typeof addressOf>,
-  object: string,
-  needs: readonly string[],
-): void {
-  const observed = sandboxOf(draft, sandbox);
-  const route = observed?.defaultRoute ?? null;
-  const through = route?.device ? observed?.devices.get(route.device) : undefined;
-  if (route && route.via === via && route.device === name && !draft.removedPorts.has(through?.peer ?? '')) return;
-  if (route && !through?.peer) {
-    const holder = `${route.via ? `via ${route.via} ` : ''}dev ${route.device ?? 'unknown'}`;
-    draft.conflict(object, `the default route in ${sandbox.netns} (${holder}) is not ours`);
-    return;
-  }
-  const why = route ? `default route via ${route.via ?? 'nothing'} dev ${route.device}` : 'default route is missing';
-  draft.step('sandboxes', object, why, { kind: 'default-route', where: sandbox.netns, via, name }, needs);
 }

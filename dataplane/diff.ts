@@ -1,5 +1,6 @@
 import { agentsClampFor, clampFor } from './clamp.ts';
 import type { Desired, DesiredSandbox, RemoteEndpoint } from './desired.ts';
+import { diffParents, isOurParent, removeUnusedDirectLegs } from './diff-direct.ts';
 import { diffHost } from './diff-host.ts';
 import { diffLegs } from './diff-legs.ts';
 import { diffOverlays } from './diff-overlays.ts';
@@ -77,6 +78,8 @@ export class Draft {
   readonly options: DiffOptions;
   /** Ports that this difference removes, so that what they hold is free afterwards. */
   readonly removedPorts = new Set<string>();
+  /** The same of devices in sandboxes, `NETNS NAME`. */
+  readonly removedInner = new Set<string>();
   /** Devices that this difference removes and makes again: what hangs on them hangs on nothing then. */
   readonly replacedBridges = new Set<string>();
 
@@ -112,6 +115,7 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   const draft = new Draft(observed, options);
   const wanted = wantedNames(desired);
   if (options.prune) removeUnusedLegs(draft, wanted);
+  if (options.prune) removeUnusedDirectLegs(draft, desired);
   if (desired.overlays.length > 0) overlayNetns(draft);
   for (const sandbox of desired.sandboxes) sandboxNetns(draft, sandbox);
   if (desired.guard) diffTable(draft, 'namespaces', GUARD_OBJECT, guardFor(desired.guard));
@@ -120,6 +124,7 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
   const clamp = clampFor(desired.overlays);
   if (clamp !== null) diffTable(draft, 'namespaces', CLAMP_OBJECT, clamp, [OVERLAY_NETNS_OBJECT]);
   const hasRules = diffHost(draft, desired);
+  diffParents(draft, desired.parents);
   yield* diffOverlays(draft, desired.overlays);
   if (desired.overlays.length > 0) {
     diffTable(draft, 'entries', PORTS_OBJECT, portsFor(desired), [OVERLAY_NETNS_OBJECT]);
@@ -136,7 +141,7 @@ function wantedNames(desired: Desired): Set<string> {
     for (const leg of sandbox.overlayLegs) wanted.add(overlayPortName(leg.endpointId));
     for (const leg of sandbox.bridgeLegs) wanted.add(hostPortName(leg.endpointId));
   }
-  for (const { name } of desired.bridges) wanted.add(name);
+  for (const { name } of [...desired.bridges, ...desired.parents]) wanted.add(name);
   return wanted;
 }
 
@@ -163,7 +168,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
     }
   }
   for (const [name, device] of host.devices) {
-    if (wanted.has(name) || !isOurHostBridge(name, device)) continue;
+    if (wanted.has(name) || !(isOurHostBridge(name, device) || isOurParent(name, device))) continue;
     draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: null, name });
   }
   const tables = new Set<OurTable>();

@@ -1,3 +1,4 @@
+import { isLeg } from './diff-inner.ts';
 import { isOurHostBridge, isOurHostDevice, OVERLAY_NETNS, parseOurName } from './names.ts';
 import type { Observed, ObservedDevice } from './observed.ts';
 import type { BridgePortAttributes, VxlanAttributes } from './rtnetlink/links.ts';
@@ -126,7 +127,7 @@ function ofDevice(known: Observed, where: Where, name: string, device: ObservedD
   if (inSandbox) {
     const leg = known.sandboxes.get(where)?.devices.get(name);
     // The rest of what is in there is its owner's.
-    if (!leg || (leg.peer === null && name !== 'lo')) return null;
+    if (!leg || (!isLeg(leg) && name !== 'lo')) return null;
     if (name === 'lo') return device && leg.up !== device.up ? 'lo' : null;
   }
   if (device === null) return there ? `${name} has gone` : null;

@@ -78,6 +78,10 @@ export function describe(step: Step): string {
     case 'address-add':
     case 'address-delete':
       return `${step.kind} ${step.address} on ${step.name} in ${step.where ?? 'the host'}`;
+    case 'macvlan-add':
+      return `macvlan-add ${step.name} on ${step.parent} in ${step.netns}`;
+    case 'device-move':
+      return `device-move ${step.name} in ${step.where ?? 'the host'} to ${step.to.name} in ${step.to.netns ?? 'the host'}`;
     case 'veth-add':
       return `veth-add ${step.name} to ${step.peerName} in ${step.peerNetns}`;
     default:

@@ -9,6 +9,7 @@ import {
   OVERLAY_NETNS_OBJECT,
   overlayObject,
   PORTS_OBJECT,
+  parentObject,
   RULES_OBJECT,
   sandboxObject,
 } from './objects.ts';
@@ -104,12 +105,17 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   if (desired.overlays.length > 0) objects.set(PORTS_OBJECT, [OVERLAY_NETNS_OBJECT]);
   if (desired.agentPorts.length > 0) objects.set(AGENTS_OBJECT, []);
   if (clampFor(desired.overlays) !== null) objects.set(CLAMP_OBJECT, [OVERLAY_NETNS_OBJECT]);
+  for (const { name } of desired.parents) objects.set(parentObject(name), []);
   for (const { vni } of desired.overlays) objects.set(overlayObject(vni), [OVERLAY_NETNS_OBJECT, GUARD_OBJECT]);
   for (const sandbox of desired.sandboxes) {
     const ofSandbox = sandboxObject(sandbox.id);
     objects.set(ofSandbox, []);
     for (const { endpointId, vni } of sandbox.overlayLegs) {
       objects.set(endpointObject(endpointId), [OVERLAY_NETNS_OBJECT, overlayObject(vni), ofSandbox]);
+    }
+    for (const { endpointId, source } of sandbox.directLegs) {
+      const made = source.kind === 'macvlan' && desired.parents.some(({ name }) => name === source.parent);
+      objects.set(endpointObject(endpointId), made ? [ofSandbox, parentObject(source.parent)] : [ofSandbox]);
     }
     for (const { endpointId, bridge } of sandbox.bridgeLegs) {
       objects.set(endpointObject(endpointId), [ofSandbox, bridgeObject(bridge), RULES_OBJECT]);

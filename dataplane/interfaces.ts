@@ -41,3 +41,10 @@ export async function deviceWith(address: string): Promise<{ device: IfName; mtu
   const link = (await linksOf(socket)).find(({ ifindex }) => ifindex === found?.ifindex);
   return link === undefined ? null : { device: must(parseIfName(link.name)), mtu: link.mtu };
 }
+
+/** A device of the host; null when there is none of that name. */
+export async function deviceNamed(name: IfName): Promise<{ readonly mtu: number } | null> {
+  using socket = NetlinkSocket.open(null);
+  const link = (await linksOf(socket)).find((each) => each.name === name);
+  return link === undefined ? null : { mtu: link.mtu };
+}

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { applyToModel } from './after.ts';
 import type { DeviceIndexes } from './apply.ts';
 import type { Desired } from './desired.ts';
+import { namesOnHost } from './host-names.ts';
 import type { Ear, Kernel } from './kernel.ts';
 import { isOurHostDevice } from './names.ts';
 import type { Observed } from './observed.ts';
@@ -21,8 +22,8 @@ export class Model {
   readonly indexes: DeviceIndexes = new Map();
   readonly #init: ModelInit;
   #known: Observed | null = null;
-  /** Bridges that the last listing was for. */
-  #listedBridges: ReadonlySet<string> = new Set();
+  /** Devices of the host that the last listing was for. */
+  #listedNames: ReadonlySet<string> = new Set();
   #nextSweepAtMs = 0;
   #listings = 0;
   #lastListMs = 0;
@@ -64,10 +65,10 @@ export class Model {
     const { kernel, sweepMs, now } = this.#init;
     const startMs = now();
     const netns = desired.sandboxes.map((sandbox) => sandbox.netns);
-    const bridges = desired.bridges.map(({ name }) => name);
-    // A bridge of somebody else may have the name already, and only those that were asked for were listed; our own always are.
-    const bridgesAreListed = bridges.every((name) => this.#listedBridges.has(name) || isOurHostDevice(name));
-    if (this.#known && bridgesAreListed && startMs < this.#nextSweepAtMs) {
+    const names = [...namesOnHost(desired)];
+    // A device of somebody else may have the name, and only those that were asked for were listed; our own always are.
+    const areListed = names.every((name) => this.#listedNames.has(name) || isOurHostDevice(name));
+    if (this.#known && areListed && startMs < this.#nextSweepAtMs) {
       const wanted = new Set<string>(netns);
       for (const path of this.#known.sandboxes.keys()) if (!wanted.has(path)) this.#known.sandboxes.delete(path);
       await listener.follow(netns);
@@ -80,7 +81,7 @@ export class Model {
     listing();
     // They are handed over and may come back: nobody else has them meanwhile.
     this.#known = await kernel.observe(desired, this.#known?.weft.tunnels);
-    this.#listedBridges = new Set(bridges);
+    this.#listedNames = new Set(names);
     this.#nextSweepAtMs = now() + sweepMs;
     this.#listings++;
     this.#lastListMs = now() - startMs;

@@ -54,11 +54,28 @@ function portName(prefix: 'wv' | 'wg', endpointId: string): IfName {
   return must(parseIfName(`${prefix}${head}`));
 }
 
+/** Device of the host that endpoints of a macvlan network without one of the host's own hang on. */
+export function hostParentName(networkId: string): IfName {
+  return must(parseIfName(`wd${networkId.slice(0, NETWORK_DIGITS)}`));
+}
+
+/** `alias` of a device that was moved into a sandbox: our mark, and the name that it goes back by. */
+export const movedAlias = (name: IfName): string => `${OUR_ALIAS} ${name}`;
+
+/** The name in such an alias; null when it is none. */
+export function nameInAlias(alias: string): IfName | null {
+  const parsed = alias.startsWith(`${OUR_ALIAS} `) ? parseIfName(alias.slice(OUR_ALIAS.length + 1)) : null;
+  return parsed?.ok ? parsed.value : null;
+}
+
+/** True of a device that has our mark. */
+export const isMarked = (alias: string): boolean => alias === OUR_ALIAS || nameInAlias(alias) !== null;
+
 /** What a device name of ours stands for. */
 export type OurName =
   | { readonly kind: 'bridge' | 'vxlan'; readonly vni: number }
   | { readonly kind: 'overlayPort' | 'hostPort'; readonly endpointHead: string }
-  | { readonly kind: 'hostBridge'; readonly networkHead: string };
+  | { readonly kind: 'hostBridge' | 'hostParent'; readonly networkHead: string };
 
 /** Reads a device name back; null when the name cannot be one of ours. */
 export function parseOurName(name: string): OurName | null {
@@ -69,8 +86,8 @@ export function parseOurName(name: string): OurName | null {
   }
   const port = /^w([vg])([0-9a-f]{12})$/.exec(name);
   if (port?.[2]) return { kind: port[1] === 'v' ? 'overlayPort' : 'hostPort', endpointHead: port[2] };
-  const hostBridge = /^wn([0-9a-z]{12})$/.exec(name);
-  if (hostBridge?.[1]) return { kind: 'hostBridge', networkHead: hostBridge[1] };
+  const host = /^w([nd])([0-9a-z]{12})$/.exec(name);
+  if (host?.[2]) return { kind: host[1] === 'n' ? 'hostBridge' : 'hostParent', networkHead: host[2] };
   return null;
 }
 
@@ -82,7 +99,7 @@ export function isOwnedNetns(path: string): boolean {
 /** True when a device of the host has a name that only we give. */
 export function isOurHostDevice(name: string): boolean {
   const kind = parseOurName(name)?.kind;
-  return kind === 'hostPort' || kind === 'hostBridge';
+  return kind === 'hostPort' || kind === 'hostBridge' || kind === 'hostParent';
 }
 
 /** MAC of a bridge of the host. The same every time: one that is made again must answer to what containers have in their ARP caches. */
@@ -99,5 +116,8 @@ export function isOurHostBridge(
   name: string,
   { kind, alias, mac }: { kind: string; alias: string; mac: string },
 ): boolean {
-  return kind === 'bridge' && (alias === OUR_ALIAS || isOurHostDevice(name) || mac === hostBridgeMac(name));
+  return (
+    kind === 'bridge' &&
+    (alias === OUR_ALIAS || parseOurName(name)?.kind === 'hostBridge' || mac === hostBridgeMac(name))
+  );
 }

@@ -6,6 +6,8 @@ import type { Vni } from './values.ts';
 export const RULES_OBJECT = 'rules';
 /** A bridge in the host's namespace. */
 export const bridgeObject = (name: string): string => `bridge/${name}`;
+/** A device of the host that legs hang on. */
+export const parentObject = (name: string): string => `parent/${name}`;
 export const GUARD_OBJECT = 'guard';
 export const OVERLAY_NETNS_OBJECT = 'netns/weft';
 export const PORTS_OBJECT = 'ports';

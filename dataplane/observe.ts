@@ -1,7 +1,9 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Desired } from './desired.ts';
+import { isOurParent } from './diff-direct.ts';
 import { elementText } from './elements.ts';
+import { namesOnHost } from './host-names.ts';
 import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from './names.ts';
 import { observeEntries } from './observe-entries.ts';
 import {
@@ -91,9 +93,9 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   using socket = NetlinkSocket.open(null);
   await observeTables(observed, null);
   const links = await listLinks(socket);
-  const wanted = new Set<string>(desired.bridges.map(({ name }) => name));
+  const wanted = namesOnHost(desired);
   for (const link of links.values()) {
-    const ours = isOurHostDevice(link.name) || isOurHostBridge(link.name, link);
+    const ours = isOurHostDevice(link.name) || isOurHostBridge(link.name, link) || isOurParent(link.name, link);
     if (ours || wanted.has(link.name)) host.devices.set(link.name, toDevice(link, links));
   }
   const bridges = [...host.devices].filter(([, { kind }]) => kind === 'bridge').map(([name]) => name);
@@ -232,6 +234,10 @@ async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<
     const name = there?.get(link.peerIndex)?.name;
     return name !== undefined && parseOurName(name)?.kind === kind ? name : null;
   };
+  const parentOf = ({ peerIndex, peerNetnsId }: Link): string | null =>
+    peerIndex === null || peerNetnsId === null || peerNetnsId !== homeId
+      ? null
+      : (around.host.get(peerIndex)?.name ?? null);
   const addresses = new Map<number, Set<string>>();
   for (const { ifindex, ip, prefixLength } of await listAddresses(socket)) {
     const known = addresses.get(ifindex) ?? new Set<string>();
@@ -252,6 +258,7 @@ async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<
       onLink: new Set(onLink.map(({ destination, prefixLength }) => `${destination}/${prefixLength}`)),
       ipv6: link.ipv6,
       peer: peerOf(link),
+      macvlan: link.macvlanMode === null ? undefined : { mode: link.macvlanMode, parent: parentOf(link) },
     };
     sandbox.devices.set(link.name, device);
   }

@@ -83,6 +83,8 @@ export interface ObservedSandboxDevice extends ObservedDevice {
   readonly ipv6: Ipv6State;
   /** Name of the other end, when that is one of our ports. */
   readonly peer: string | null;
+  /** Of a macvlan device: its mode, and the device of the host that it hangs on, where it does on one. */
+  readonly macvlan?: { readonly mode: string; readonly parent: string | null } | undefined;
 }
 
 /** What a bridge does with a port until told otherwise. */

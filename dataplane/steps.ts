@@ -1,3 +1,4 @@
+import type { MacvlanMode } from './desired.ts';
 import { elementInScript } from './elements.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
@@ -57,6 +58,23 @@ export type Action =
       readonly peerNetns: NetnsPath;
       readonly peerName: IfName;
       readonly peerMac: Mac;
+    }
+  | {
+      readonly kind: 'macvlan-add';
+      readonly netns: NetnsPath;
+      readonly name: IfName;
+      readonly parent: IfName;
+      readonly mode: MacvlanMode;
+      readonly mac: Mac | null;
+      readonly mtu: number | null;
+    }
+  /** null: a device that leads nowhere. */
+  | { readonly kind: 'parent-add'; readonly name: IfName; readonly vlan: { parent: IfName; id: number } | null }
+  | {
+      readonly kind: 'device-move';
+      readonly where: Where;
+      readonly name: IfName;
+      readonly to: { readonly netns: Where; readonly name: IfName; readonly alias: string };
     }
   | { readonly kind: 'device-delete'; readonly where: Where; readonly name: string }
   | { readonly kind: 'device-set'; readonly where: Where; readonly name: IfName; readonly set: DeviceChange }
@@ -119,6 +137,24 @@ export function ipLines(step: Action): string[] | null {
           `peer name ${step.peerName} netns ${step.peerNetns} address ${step.peerMac} mtu ${step.mtu}`,
       ];
     }
+    case 'macvlan-add': {
+      const mac = step.mac === null ? '' : ` address ${step.mac}`;
+      const mtu = step.mtu === null ? '' : ` mtu ${step.mtu}`;
+      return [
+        `link add link ${step.parent} name ${step.name} netns ${step.netns}${mac}${mtu} type macvlan mode ${step.mode}`,
+      ];
+    }
+    case 'parent-add':
+      return step.vlan === null
+        ? [`link add name ${step.name} type dummy`]
+        : [`link add link ${step.vlan.parent} name ${step.name} type vlan id ${step.vlan.id}`];
+    case 'device-move': {
+      const { netns, name, alias } = step.to;
+      return [
+        `link set dev ${step.name} alias "${alias}"`,
+        `link set dev ${step.name} netns ${netns ?? '1'} name ${name}`,
+      ];
+    }
     case 'device-delete':
       return [`link del dev ${step.name}`];
     case 'device-set':
@@ -163,6 +199,7 @@ function deviceSetLines(name: IfName, set: DeviceChange): string[] {
  */
 export function stepWhere(step: Action): Where {
   switch (step.kind) {
+    case 'device-move':
     case 'device-delete':
     case 'device-set':
     case 'address-add':

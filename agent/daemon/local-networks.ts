@@ -77,15 +77,17 @@ export class LocalNetworks {
       options,
       labels,
     };
-    const ipam = driver.addressed ? await this.#ipamFor({ ...bare, ipam: null }, request) : null;
+    const ipam = driver.addressed ? await this.#ipamFor({ ...bare, ipam: null }, request, driver) : null;
     const network: LocalNetwork = { ...bare, ipam };
+    const refusal = (await driver.refusal?.(network, this.list())) ?? null;
+    if (refusal !== null) throw conflict('network_refused', refusal);
     await this.#init.store.commit([{ key: ['network', network.id], value: network }]);
     this.#networks.set(network.id, network);
     this.#init.changed();
     return network;
   }
 
-  async #ipamFor(network: LocalNetwork, { IPAM }: NetworkCreateRequest): Promise<LocalIpam> {
+  async #ipamFor(network: LocalNetwork, { IPAM }: NetworkCreateRequest, driver: LocalDriver): Promise<LocalIpam> {
     const given = IPAM?.Config[0];
     const inUse = await this.#init.inUse(network);
     const subnet = given?.Subnet ?? freeSubnet(inUse);
@@ -104,7 +106,7 @@ export class LocalNetworks {
       aux: given?.AuxiliaryAddresses,
       family: 4,
     });
-    const other = inUse.find((prefix) => shareAddress(space.text, prefix));
+    const other = driver.routed ? inUse.find((prefix) => shareAddress(space.text, prefix)) : undefined;
     if (other !== undefined) {
       throw conflict(
         'subnet_in_use',

@@ -215,6 +215,12 @@ export class Sandboxes {
       throw conflict('sandbox_predefined', `${ingressSandboxName} is this node's own leg on the ingress network`);
     }
     await this.#exclusively(sandbox, async () => {
+      // What is in the namespace and nowhere else is taken out while it is known that it is ours; it may not be ours to remove.
+      if (sandbox.local.length > 0) {
+        await this.#save({ ...sandbox, local: [] });
+        this.#init.changed();
+        await this.#kernelFollows(this.#init.settled);
+      }
       await this.#drop(sandbox);
       await this.#kernelFollows(this.#init.settled);
     });

@@ -30,6 +30,7 @@ export const bridge: LocalDriver = {
   scope: 'local',
   predefined: false,
   addressed: true,
+  routed: true,
   exclusive: null,
   publishes: true,
   options: {

@@ -1,15 +1,18 @@
-import type { BridgeLeg, DesiredBridge } from '../../dataplane/desired.ts';
+import type { BridgeLeg, DesiredBridge, DesiredParent, DirectLeg } from '../../dataplane/desired.ts';
 import type { StoredLocalLeg } from '../sandbox-state.ts';
 import type { LocalNetwork } from './local-network.ts';
 
 /** What a driver asks of the wanted kernel state for one of its networks, as far as anything is on it. */
 export interface NetworkPart {
   readonly bridges?: readonly DesiredBridge[];
+  readonly parents?: readonly DesiredParent[];
 }
 
 /** The same for one endpoint. Without any, it has no interface. */
 export interface LegPart {
   readonly bridgeLeg?: Omit<BridgeLeg, 'isDefault' | 'published'>;
+  /** Its default route counts only where it is the sandbox's way out. */
+  readonly directLeg?: DirectLeg;
 }
 
 /** What every driver of networks says of itself. */
@@ -32,8 +35,12 @@ export interface LocalDriver extends Driver {
   readonly predefined: boolean;
   /** Its endpoints have addresses, from a subnet of their own. */
   readonly addressed: boolean;
+  /** The host routes that subnet to it, so that nothing else may have a route to any of it. */
+  readonly routed: boolean;
   /** What a sandbox on it shares or does without: then it can be on no other network, and stays on this one. */
   readonly exclusive: 'host' | 'none' | null;
+  /** Why a network cannot be, with those that there are already; null when it can. */
+  refusal?(network: LocalNetwork, others: readonly LocalNetwork[]): Promise<string | null>;
   /** A sandbox's default route may lead through it. */
   leadsOut(network: LocalNetwork): boolean;
   /** Ports of the host can lead to an endpoint on it. */

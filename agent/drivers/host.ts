@@ -6,6 +6,7 @@ export const host: LocalDriver = {
   scope: 'local',
   predefined: true,
   addressed: false,
+  routed: false,
   exclusive: 'host',
   publishes: false,
   options: {},

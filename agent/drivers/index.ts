@@ -2,10 +2,11 @@ import { bridge } from './bridge.ts';
 import type { Driver, LocalDriver } from './driver.ts';
 import { host } from './host.ts';
 import { predefined } from './local-network.ts';
+import { macvlan } from './macvlan.ts';
 import { none } from './none.ts';
 import { overlay } from './overlay.ts';
 
-const localDrivers: readonly LocalDriver[] = [bridge, host, none];
+const localDrivers: readonly LocalDriver[] = [bridge, host, macvlan, none];
 export const drivers: readonly Driver[] = [overlay, ...localDrivers];
 
 const localByName = new Map(localDrivers.map((driver) => [driver.name, driver]));

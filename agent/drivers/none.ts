@@ -6,6 +6,7 @@ export const none: LocalDriver = {
   scope: 'local',
   predefined: true,
   addressed: false,
+  routed: false,
   exclusive: 'none',
   publishes: false,
   options: {},

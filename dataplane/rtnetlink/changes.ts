@@ -1,3 +1,4 @@
+import type { MacvlanMode } from '../desired.ts';
 import { ipBytes, macBytes } from './address-bytes.ts';
 import type { BridgePortAttributes } from './links.ts';
 import {
@@ -21,6 +22,7 @@ import {
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
@@ -30,6 +32,8 @@ const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
 const IFLA_BR_MCAST_SNOOPING = 23;
+const IFLA_MACVLAN_MODE = 1;
+const IFLA_VLAN_ID = 1;
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_LOCAL = 4;
 const IFLA_VXLAN_LEARNING = 7;
@@ -42,6 +46,8 @@ const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
 const VETH_INFO_PEER = 1;
+/** linux/if_link.h: MACVLAN_MODE_*. */
+const MACVLAN_MODE_BITS: { readonly [M in MacvlanMode]: number } = { private: 1, vepa: 2, bridge: 4, passthru: 8 };
 const IFF_UP = 1;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
@@ -110,6 +116,53 @@ export function encodeVethAdd(writer: MessageWriter, seq: number, device: NewDev
       describeDevice(writer, peer);
     }),
   );
+  writer.end();
+}
+
+export interface NewMacvlan {
+  /** In the namespace of the netlink socket. */
+  readonly parentIndex: number;
+  readonly mode: MacvlanMode;
+}
+
+export function encodeMacvlanAdd(writer: MessageWriter, seq: number, device: NewDevice, macvlan: NewMacvlan): void {
+  beginDevice(writer, seq, device);
+  writer.attributeU32(IFLA_LINK, macvlan.parentIndex);
+  linkInfo(writer, 'macvlan', () => writer.attributeU32(IFLA_MACVLAN_MODE, MACVLAN_MODE_BITS[macvlan.mode]));
+  writer.end();
+}
+
+/** @param vlan null: a dummy device */
+export function encodeParentAdd(
+  writer: MessageWriter,
+  seq: number,
+  device: NewDevice,
+  vlan: { readonly parentIndex: number; readonly id: number } | null,
+): void {
+  beginDevice(writer, seq, device);
+  if (vlan !== null) writer.attributeU32(IFLA_LINK, vlan.parentIndex);
+  linkInfo(writer, vlan === null ? 'dummy' : 'vlan', () => {
+    if (vlan === null) return;
+    const id = Buffer.alloc(2);
+    id.writeUInt16LE(vlan.id);
+    writer.attribute(IFLA_VLAN_ID, id);
+  });
+  writer.end();
+}
+
+/** Moves a device to another namespace, under another name and with another alias ('' for none). */
+export function encodeLinkMove(
+  writer: MessageWriter,
+  seq: number,
+  ifindex: number,
+  to: { readonly name: string; readonly alias: string; readonly netnsFd: number | null },
+): void {
+  writer.begin(RTM_NEWLINK, CHANGE, seq);
+  // Down, since one that is up cannot be named anew on older kernels.
+  ifinfomsg(writer, ifindex, 0, IFF_UP);
+  if (to.netnsFd !== null) writer.attributeU32(IFLA_NET_NS_FD, to.netnsFd);
+  writer.attributeText(IFLA_IFNAME, to.name);
+  writer.attribute(IFLA_IFALIAS, Buffer.from(to.alias));
   writer.end();
 }
 

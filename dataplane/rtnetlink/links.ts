@@ -27,6 +27,9 @@ const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
+const IFLA_MACVLAN_MODE = 1;
+/** linux/if_link.h: MACVLAN_MODE_*. */
+const MACVLAN_MODES: { readonly [bits: number]: string } = { 1: 'private', 2: 'vepa', 4: 'bridge', 8: 'passthru' };
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_LOCAL = 4;
 const IFLA_VXLAN_LEARNING = 7;
@@ -82,6 +85,8 @@ export interface Link {
   readonly peerNetnsId: number | null;
   readonly vxlan: VxlanAttributes | null;
   readonly bridgePort: BridgePortAttributes | null;
+  /** Of a macvlan device; its parent is `peerIndex`. */
+  readonly macvlanMode: string | null;
   readonly ipv6: Ipv6State;
 }
 
@@ -113,6 +118,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
   let peerNetnsId: number | null = null;
   let vxlan: VxlanAttributes | null = null;
   let bridgePort: BridgePortAttributes | null = null;
+  let macvlanMode: string | null = null;
   let ipv6: Ipv6State = 'off';
   eachAttribute(buffer, start + IFINFOMSG_LENGTH, end, (type, from, to) => {
     if (type === IFLA_IFNAME) name = textAt(buffer, from, to);
@@ -128,7 +134,9 @@ export function decodeLink({ buffer, start, end }: Message): Link {
       eachAttribute(buffer, from, to, (infoType, infoFrom, infoTo) => {
         if (infoType === IFLA_INFO_KIND) kind = textAt(buffer, infoFrom, infoTo);
         else if (infoType === IFLA_INFO_SLAVE_KIND) slaveKind = textAt(buffer, infoFrom, infoTo);
-        else if (infoType === IFLA_INFO_DATA && kind === 'vxlan') vxlan = decodeVxlan(buffer, infoFrom, infoTo);
+        else if (infoType === IFLA_INFO_DATA && kind === 'macvlan') {
+          macvlanMode = decodeMacvlanMode(buffer, infoFrom, infoTo);
+        } else if (infoType === IFLA_INFO_DATA && kind === 'vxlan') vxlan = decodeVxlan(buffer, infoFrom, infoTo);
         else if (infoType === IFLA_INFO_SLAVE_DATA && slaveKind === 'bridge') {
           bridgePort = decodeBridgePort(buffer, infoFrom, infoTo);
         }
@@ -148,6 +156,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
     peerNetnsId,
     vxlan,
     bridgePort,
+    macvlanMode,
     ipv6,
   };
 }
@@ -163,6 +172,14 @@ export function decodeBridgePortLink({
     if (type === IFLA_PROTINFO) port = decodeBridgePort(buffer, from, to);
   });
   return port && { ifindex: buffer.readInt32LE(start + 4), port };
+}
+
+function decodeMacvlanMode(buffer: Buffer, start: number, end: number): string {
+  let mode = 'unknown';
+  eachAttribute(buffer, start, end, (type, from, to) => {
+    if (type === IFLA_MACVLAN_MODE && to - from >= 4) mode = MACVLAN_MODES[buffer.readUInt32LE(from)] ?? mode;
+  });
+  return mode;
 }
 
 function decodeVxlan(buffer: Buffer, start: number, end: number): VxlanAttributes {

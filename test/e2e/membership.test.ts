@@ -76,7 +76,7 @@ describe('a node that is promoted', () => {
     assert.deepEqual(await roles(two), ['host2 worker', 'host3 manager reachable']);
     for (const host of [two, three]) {
       const networks = (await host.api.call('networkList')).map(({ Name }) => Name);
-      assert.deepEqual(networks.sort(), ['ingress', 'mine'], host.name);
+      assert.deepEqual(networks.sort(), ['host', 'ingress', 'mine', 'none'], host.name);
     }
     // Also after a restart, and what it was is what it can become again.
     await two.stopAgent();

@@ -32,7 +32,7 @@ describe('overlay networks', () => {
     await settled(stage.lab);
     for (const host of stage.lab.hosts) {
       const names = (await host.weftJson<Network[]>('network', 'ls')).map((network) => network.Name).sort();
-      assert.deepEqual(names, ['backend', 'frontend', 'ingress']);
+      assert.deepEqual(names, ['backend', 'frontend', 'host', 'ingress', 'none']);
     }
   });
 

@@ -39,11 +39,13 @@ function addCreate(parent: Command, session: Session): void {
   const create = define(parent, 'create', {
     summary: 'Create a network; prints its id',
     details: `An overlay network is on all nodes, any other on this host alone. Every host has the networks host and none.
-Options of driver bridge, as Docker's: com.docker.network.bridge.name (a bridge that is there), .enable_icc,
-.enable_ip_masquerade, .host_binding_ipv4.`,
+Options, as Docker's: of driver bridge com.docker.network.bridge.name (a bridge that is there), .enable_icc,
+.enable_ip_masquerade, .host_binding_ipv4; of driver macvlan parent (such as eth0, or eth0.20 for its VLAN 20) and
+macvlan_mode (bridge, private, vepa, passthru).`,
     examples: [
       'weft network create frontend',
       'weft network create -d bridge -o com.docker.network.bridge.enable_icc=false lan',
+      'weft network create -d macvlan -o parent=eth0 --subnet 192.0.2.0/24 --ip-range 192.0.2.192/27 wire',
       'weft network create --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal backend',
       'weft network create -o mtu=1400 --label team=shop frontend',
       'weft network create --ipv6 --subnet 10.9.1.0/24 --subnet fd00:10:9:1::/64 dual',
@@ -52,7 +54,7 @@ Options of driver bridge, as Docker's: com.docker.network.bridge.name (a bridge 
   });
   takeSwitchValues(create)
     .argument('<name>', 'name of the network')
-    .option('-d, --driver <driver>', 'overlay or bridge (default: overlay)', once)
+    .option('-d, --driver <driver>', 'overlay, bridge or macvlan (default: overlay)', once)
     .option('--subnet <cidr>', 'subnet, of each family one (default: the next of the pool, a /64 of fd00::/8)', collect)
     .option('--gateway <ip>', 'gateway in the subnet of its family', collect)
     .option('--ip-range <cidr>', 'part of the subnet of its family that addresses are taken from', collect)

@@ -133,7 +133,14 @@ async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
     softwareChecksums: false,
     remotes,
   };
-  const desired: Desired = { overlays: [overlay], sandboxes: [], bridges: [], guard: null, agentPorts: [] };
+  const desired: Desired = {
+    overlays: [overlay],
+    sandboxes: [],
+    bridges: [],
+    parents: [],
+    guard: null,
+    agentPorts: [],
+  };
   await watched(() => plane.settled(plane.set(desired, { prune: true })));
   for (const [object, status] of plane.status()) {
     if (status.state !== 'ok') throw new Error(`${object}: ${JSON.stringify(status)}`);

@@ -4,11 +4,14 @@ import type {
   DesiredBridge,
   DesiredGuard,
   DesiredOverlay,
+  DesiredParent,
   DesiredSandbox,
+  DirectLeg,
+  MacvlanMode,
   PublishedPort,
   RemoteEndpoint,
 } from '../../../dataplane/desired.ts';
-import { hostBridgeName } from '../../../dataplane/names.ts';
+import { hostBridgeName, hostParentName } from '../../../dataplane/names.ts';
 import {
   must,
   parseCidr,
@@ -78,6 +81,7 @@ export function sandbox(name: string, n: number, vnis: readonly number[], gatewa
       addresses: [must(parseCidr(`10.0.${n >> 8}.${n & 0xff}/16`))],
       onLink: [],
     })),
+    directLegs: [],
     bridgeLegs: gateway
       ? [
           {
@@ -110,6 +114,25 @@ export function bridged(box: DesiredSandbox, n: number, published: readonly Publ
   return { ...box, bridgeLegs: [...box.bridgeLegs, leg] };
 }
 
+/** A device that macvlan legs hang on where the host has none for them. */
+export const PARENT: DesiredParent = { kind: 'dummy', name: hostParentName('abcdefghijklmnopqrstuvwxy') };
+
+/** The same, as number n of a macvlan network besides. */
+export function hung(box: DesiredSandbox, n: number, mode: MacvlanMode, parent = PARENT.name): DesiredSandbox {
+  const others = box.overlayLegs.length + box.bridgeLegs.length;
+  const leg: DirectLeg = {
+    endpointId: endpointId(2, n),
+    ifName: must(parseIfName(`eth${others}`)),
+    mac: macOf(2, n),
+    mtu: null,
+    addresses: [must(parseCidr(`172.29.0.${n + 1}/24`))],
+    onLink: [],
+    defaultVia: box.bridgeLegs.length === 0 ? must(parseIp('172.29.0.1')) : null,
+    source: { kind: 'macvlan', parent, mode },
+  };
+  return { ...box, directLegs: [leg] };
+}
+
 /** The same, whose networks have one more subnet each. */
 export function widened(box: DesiredSandbox): DesiredSandbox {
   const overlayLegs = box.overlayLegs.map((leg, i) => {
@@ -131,5 +154,5 @@ export function withIpv6(box: DesiredSandbox, alone = false): DesiredSandbox {
 }
 
 export function wanted(parts: Partial<Desired>): Desired {
-  return { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [], ...parts };
+  return { overlays: [], sandboxes: [], bridges: [], parents: [], guard: null, agentPorts: [], ...parts };
 }

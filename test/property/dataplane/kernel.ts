@@ -10,8 +10,10 @@ import {
   BRIDGE,
   bridged,
   GATEWAY,
+  hung,
   MTU,
   overlay,
+  PARENT,
   PORT,
   remote,
   remote6,
@@ -46,6 +48,7 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         gateway: fc.boolean(),
         bridge: fc.boolean(),
         published: fc.boolean(),
+        hung: fc.constantFrom(null, 'bridge' as const, 'private' as const),
       }),
       {
         selector: ({ n }) => n,
@@ -54,12 +57,13 @@ export const desiredState: fc.Arbitrary<Desired> = fc
     ),
     gateway: fc.boolean(),
     members: fc.option(fc.subarray(MEMBERS)),
+    parent: fc.boolean(),
     agentPorts: fc.constantFrom([], [2377, 7946]),
     bridge: fc.constantFrom(null, BRIDGE, { ...BRIDGE, icc: false }, { ...BRIDGE, internal: true }),
     on: fc.constantFrom('a' as const, 'b' as const),
     families: fc.constantFrom('4', '6', '46'),
   })
-  .map(({ vnis, small, remotes, boxes, gateway, bridge, members, agentPorts, on, families }) => {
+  .map(({ vnis, small, remotes, boxes, gateway, parent, bridge, members, agentPorts, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
       overlays: vnis.map((vni) => ({
@@ -79,8 +83,10 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         const dual = families === '4' ? plain : withIpv6(plain, families === '6');
         const wide = box.gateway ? widened(dual) : dual;
         const port = { protocol: 'tcp', hostIp: null, hostPort: 8000 + box.n, port: 80 } as const;
-        return bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
+        const all = bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
+        return parent && box.hung !== null ? hung(all, box.n, box.hung) : all;
       }),
+      parents: parent ? [PARENT] : [],
       bridges: [...(gateway ? [GATEWAY] : []), ...(bridge === null ? [] : [bridge])],
       agentPorts,
       guard: members === null ? null : { port: PORT, vteps: members, vnis: vnis.map((vni) => must(parseVni(vni))) },

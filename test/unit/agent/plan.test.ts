@@ -98,7 +98,7 @@ const attached: Attachments = {
 
 test('outside a cluster nothing is wanted', () => {
   const { desired } = plan(null, { sandboxes: [], gateway: null, localNetworks: [], underlayMtu: 1500 });
-  assert.deepEqual(desired, { overlays: [], sandboxes: [], bridges: [], guard: null, agentPorts: [] });
+  assert.deepEqual(desired, { overlays: [], sandboxes: [], bridges: [], parents: [], guard: null, agentPorts: [] });
 });
 
 test('a network without an endpoint here needs no device here', () => {

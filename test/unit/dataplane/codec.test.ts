@@ -182,6 +182,7 @@ test('a VXLAN link that is a bridge port', () => {
     peerNetnsId: null,
     vxlan: { vni: 4097, local: '10.99.0.1', port: 4789, learning: false, proxy: true },
     bridgePort: { learning: false, flood: true, isolated: false, neighSuppress: false, hairpin: false },
+    macvlanMode: null,
   });
 });
 
