@@ -1,22 +1,14 @@
 import { offsetIn } from '../controlplane/addresses.ts';
-import type { NetworkId, NodeId } from '../controlplane/ids.ts';
+import type { NetworkId } from '../controlplane/ids.ts';
 import { parseHostPort } from '../controlplane/mesh/address.ts';
 import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
-import { addressesOf, type NodeValue } from '../controlplane/tables/kinds.ts';
-import type { Endpoint, Network } from '../controlplane/tables/view.ts';
-import type {
-  Desired,
-  DesiredGuard,
-  DesiredOverlay,
-  DesiredSandbox,
-  OverlayLeg,
-  RemoteEndpoint,
-} from '../dataplane/desired.ts';
+import { addressesOf } from '../controlplane/tables/kinds.ts';
+import type { Network } from '../controlplane/tables/view.ts';
+import type { Desired, DesiredGuard, DesiredOverlay, DesiredSandbox, OverlayLeg } from '../dataplane/desired.ts';
 import {
   type Cidr,
   type Ip,
   must,
-  type Parsed,
   parseCidr,
   parseIfName,
   parseIp,
@@ -27,19 +19,16 @@ import {
 import type { LocalNetwork } from './drivers/local-network.ts';
 import { chosenMtu, largestMtu } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
+import { type EndpointTables, isOtherFamily, type Remotes, remotesOf } from './remotes.ts';
 import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
 
 /** Two, in most clusters. */
 const agentPortsMax = 32;
 
 /** What the tables say, as far as the kernel is concerned. */
-export interface TablesForPlan {
-  readonly self: NodeId;
-  readonly vtep: string;
+export interface TablesForPlan extends EndpointTables {
   readonly port: number;
-  readonly nodes: ReadonlyMap<NodeId, NodeValue>;
   readonly networks: ReadonlyMap<NetworkId, Network>;
-  readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>>;
 }
 
 /** What is attached on this host. */
@@ -63,26 +52,44 @@ export interface Plan {
   readonly objections: readonly string[];
 }
 
+/** What of a plan follows from all records of a kind, and may have been kept since the last one. */
+export interface PlanParts {
+  /** @param own addresses and MACs of this host's endpoints on the network */
+  remotesOn(network: Network, own: ReadonlySet<string>): Remotes;
+  guard(): DesiredGuard;
+}
+
+/** All of it from nothing. Pure. */
+export const wholeParts = (tables: TablesForPlan): PlanParts => ({
+  remotesOn: (network, own) => remotesOf(tables, network, own),
+  guard: () => guardOf(tables),
+});
+
 /**
  * The whole kernel state that the tables and the attachments ask for. Pure. What comes from other nodes passes the data
  * plane's parsers here; a record that does not is left out and named, never half used.
  */
-export function plan(tables: TablesForPlan | null, attachments: Attachments): Plan {
-  const { underlayMtu, mtus } = attachments;
+export function plan(
+  tables: TablesForPlan | null,
+  attachments: Attachments,
+  parts: PlanParts | null = tables && wholeParts(tables),
+): Plan {
+  const { underlayMtu, mtus, softwareChecksums = false } = attachments;
   const objections = tables === null ? [] : strangersIn(tables);
   const host = new HostPlan(attachments);
   // Of those that share the host's namespace nothing is to be made.
   const sandboxes = attachments.sandboxes.filter((sandbox) => !host.isShared(sandbox));
   const mtuOf = (network: Network): number =>
     mtus?.get(network.id) ?? chosenMtu(network) ?? largestMtu(underlayMtu, tables?.vtep ?? '');
-  const needed = new Set(sandboxes.flatMap(({ legs }) => legs.map(({ networkId }) => networkId)));
-  const overlays =
-    tables === null
-      ? []
-      : [...needed].flatMap((id) => {
-          const network = tables.networks.get(id);
-          return network === undefined ? [] : [overlayOf(tables, network, attachments, mtuOf(network), objections)];
-        });
+  const overlays: DesiredOverlay[] = [];
+  for (const [id, own] of tables === null ? [] : ownAddresses(sandboxes)) {
+    const network = tables?.networks.get(id);
+    if (!tables || !parts || !network) continue;
+    const { remotes, objections: ofNetwork } = parts.remotesOn(network, own);
+    objections.push(...ofNetwork);
+    const device = { vni: must(parseVni(network.vni)), vtep: must(parseIp(tables.vtep)), port: tables.port };
+    overlays.push({ ...device, mtu: mtuOf(network), softwareChecksums, remotes });
+  }
   const desiredSandboxes = sandboxes.map((sandbox): DesiredSandbox => {
     const overlayLegs = sandbox.legs.flatMap((leg) => {
       const network = tables?.networks.get(leg.networkId);
@@ -91,13 +98,23 @@ export function plan(tables: TablesForPlan | null, attachments: Attachments): Pl
     const netns = must(parseNetnsPath(sandbox.netns));
     return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, ...host.legsOf(sandbox) };
   });
-  const guard = tables === null ? null : guardOf(tables);
+  const guard = parts?.guard() ?? null;
   const agentPorts = tables === null ? [] : agentPortsOf(tables);
   return { desired: { overlays, sandboxes: desiredSandboxes, ...host.parts, guard, agentPorts }, objections };
 }
 
-const isOtherFamily = (node: Pick<NodeValue, 'vtep'>, { vtep }: Pick<TablesForPlan, 'vtep'>): boolean =>
-  node.vtep.includes(':') !== vtep.includes(':');
+/** Addresses and MACs that this host has on each network that it is on. */
+function ownAddresses(sandboxes: readonly StoredSandbox[]): Map<NetworkId, Set<string>> {
+  const own = new Map<NetworkId, Set<string>>();
+  for (const { legs } of sandboxes) {
+    for (const leg of legs) {
+      const known = own.get(leg.networkId) ?? new Set<string>();
+      for (const address of [...addressesOf(leg), leg.mac]) known.add(address);
+      own.set(leg.networkId, known);
+    }
+  }
+  return own;
+}
 
 /** Nodes whose VTEP this host's VXLAN devices cannot send to: a join is refused, but an address may change later. */
 function strangersIn({ vtep, nodes }: TablesForPlan): string[] {
@@ -111,7 +128,7 @@ nothing goes between their endpoints; set data-path-addr in the configuration of
 }
 
 /** Members are known by their records: what one sends before its record is here, is dropped as its endpoints are unknown. */
-function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredGuard {
+export function guardOf({ self, vtep, port, nodes, networks }: TablesForPlan): DesiredGuard {
   const vteps = new Set<Ip>();
   for (const [id, node] of nodes) {
     const parsed = id === self || isOtherFamily(node, { vtep }) ? null : parseIp(node.vtep);
@@ -135,94 +152,6 @@ function agentPortsOf({ nodes }: TablesForPlan): number[] {
     .slice(0, agentPortsMax)
     .map(([port]) => port)
     .sort((a, b) => a - b);
-}
-
-function overlayOf(
-  tables: TablesForPlan,
-  network: Network,
-  { sandboxes, softwareChecksums = false }: Attachments,
-  mtu: number,
-  objections: string[],
-): DesiredOverlay {
-  const taken = new Map<string, string>();
-  for (const { legs } of sandboxes) {
-    for (const leg of legs) {
-      if (leg.networkId !== network.id) continue;
-      for (const address of [...addressesOf(leg), leg.mac]) taken.set(address, 'this host');
-    }
-  }
-  const remotes: RemoteEndpoint[] = [];
-  for (const endpoint of olderFirst(tables.endpoints.get(network.id)?.values() ?? [])) {
-    if (endpoint.owner === tables.self) continue;
-    const node = tables.nodes.get(endpoint.owner);
-    // The endpoint's node record may still be on its way; its arrival plans again.
-    if (node === undefined) continue;
-    if (isOtherFamily(node, tables)) continue;
-    if (node.vtep === tables.vtep) {
-      objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${node.vtep} is this host's VTEP`);
-      continue;
-    }
-    const parsed = remotesOf(endpoint, node);
-    if (!parsed.ok) {
-      objections.push(`endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${parsed.reason}`);
-      continue;
-    }
-    const { value: both } = parsed;
-    const held = both.find(({ ip, mac }) => taken.has(ip) || taken.has(mac));
-    if (held !== undefined) {
-      const { ip, mac } = held;
-      const holder = taken.get(ip) ?? taken.get(mac);
-      objections.push(
-        `endpoint ${endpoint.id.slice(0, 12)} of ${node.hostname}: ${ip} (${mac}) on ${network.name} is held by ${holder}`,
-      );
-      continue;
-    }
-    for (const remote of both) {
-      taken.set(remote.ip, node.hostname).set(remote.mac, node.hostname);
-      remotes.push(remote);
-    }
-  }
-  return {
-    vni: must(parseVni(network.vni)),
-    vtep: must(parseIp(tables.vtep)),
-    port: tables.port,
-    mtu,
-    softwareChecksums,
-    remotes,
-  };
-}
-
-/** All nodes must agree on who keeps an address that two claim: the older claim, then the smaller owner and id. */
-function olderFirst(endpoints: Iterable<Endpoint>): Endpoint[] {
-  return [...endpoints].sort((a, b) => a.createdMs - b.createdMs || order(a.owner, b.owner) || order(a.id, b.id));
-}
-
-const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
-
-// A plan looks at all endpoints for each one that changes; the view keeps those that do not as they are.
-const parsedLast = new WeakMap<Endpoint, { readonly node: NodeValue; readonly remotes: Parsed<RemoteEndpoint[]> }>();
-
-/** One for each address of the endpoint, with one MAC. */
-function remotesOf(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint[]> {
-  const last = parsedLast.get(endpoint);
-  if (last?.node === node) return last.remotes;
-  const remotes = parseRemotes(endpoint, node);
-  parsedLast.set(endpoint, { node, remotes });
-  return remotes;
-}
-
-function parseRemotes(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoint[]> {
-  const mac = parseMac(endpoint.mac);
-  if (!mac.ok) return mac;
-  const vtep = parseIp(node.vtep);
-  if (!vtep.ok) return vtep;
-  const remotes: RemoteEndpoint[] = [];
-  for (const address of addressesOf(endpoint)) {
-    const ip = parseIp(address);
-    if (!ip.ok) return ip;
-    remotes.push({ ip: ip.value, mac: mac.value, vtep: vtep.value });
-  }
-  return { ok: true, value: remotes };
 }
 
 function overlayLegOf(leg: StoredLeg, network: Network, mtu: number): OverlayLeg {

@@ -138,7 +138,7 @@ export class Cluster {
     const everything = {
       nodes: true,
       networks: true,
-      endpoints: new Set<NetworkId>(),
+      endpoints: new Map<NetworkId, ReadonlySet<string>>(),
       rings: new Set(view.ownership.rings),
       fences: new Set(view.removedNodes()),
       on: new Set<NetworkId>(),
@@ -250,7 +250,7 @@ export class Cluster {
     if (roles || removed.length > 0) this.roles.follow();
     this.interests.follow(touched);
     if (nodes || on.size > 0 || removed.length > 0) this.transport.wake();
-    this.networks.follow(touched.endpoints);
+    this.networks.follow(touched.endpoints.keys());
     this.inheritance.follow(touched);
   }
 

@@ -83,7 +83,7 @@ export class Interests {
       this.refresh();
       return;
     }
-    const touched = new Set<NetworkId>([...endpoints, ...on]);
+    const touched = new Set<NetworkId>([...endpoints.keys(), ...on]);
     for (const ring of rings) {
       const network = networkOfRing(ring);
       if (network !== null) touched.add(network);

@@ -271,7 +271,7 @@ export class Networks {
   }
 
   /** Says once in the log that a network will be full soon. */
-  follow(networks: ReadonlySet<NetworkId>): void {
+  follow(networks: Iterable<NetworkId>): void {
     for (const id of networks) {
       const network = this.#init.view.networks.get(id);
       this.#warnOnce(id, { network: id }, network === undefined ? null : nearlyFull(network, this.#init.view));

@@ -346,9 +346,9 @@ export class Agent {
     await this.mtus.start(membership.cluster);
     this.selfTests.start(membership.cluster);
     const { view } = membership.cluster;
-    view.watch(({ networks }) => {
-      this.#planner.wake();
-      if (networks) this.#background.later(0, () => this.#reconcile());
+    view.watch((touched) => {
+      this.#planner.heard(touched);
+      if (touched.networks) this.#background.later(0, () => this.#reconcile());
     });
     this.#planner.planNow();
     await this.#reconcile();

@@ -3,7 +3,8 @@ import { defaultDataPathPort } from '../../controlplane/membership.ts';
 import { NOTHING as nothing } from '../../dataplane/cleanup.ts';
 import type { DataPlane } from '../../dataplane/dataplane.ts';
 import type { Desired } from '../../dataplane/desired.ts';
-import { type Attachments, plan } from '../plan.ts';
+import { IncrementalPlan, type TouchedForPlan, TouchedSince } from '../incremental-plan.ts';
+import type { Attachments } from '../plan.ts';
 import type { Logger } from './log.ts';
 
 export interface PlannerInit {
@@ -22,6 +23,10 @@ export class Planner {
   #settled = true;
   #objections: readonly string[] = [];
   #desired: Desired = nothing;
+  readonly #plan = new IncrementalPlan();
+  /** Since the last plan. */
+  #touched = new TouchedSince();
+  #plannedFor: Cluster | null = null;
 
   constructor(init: PlannerInit) {
     this.#init = init;
@@ -35,6 +40,12 @@ export class Planner {
   /** What the last plan asked for. */
   get desired(): Desired {
     return this.#desired;
+  }
+
+  /** Tables have changed: plans soon. */
+  heard(touched: TouchedForPlan): void {
+    this.#touched.add(touched);
+    this.wake();
   }
 
   /** Plans soon; many changes of one moment make one plan. */
@@ -64,7 +75,10 @@ export class Planner {
             networks: cluster.view.networks,
             endpoints: cluster.view.endpoints,
           };
-    const { desired, objections } = plan(tables, this.#init.attachments());
+    const touched = cluster === this.#plannedFor ? this.#touched : null;
+    this.#plannedFor = cluster;
+    this.#touched = new TouchedSince();
+    const { desired, objections } = this.#plan.next(tables, this.#init.attachments(), touched);
     for (const line of objections) if (!this.#objections.includes(line)) log.warn({}, line);
     this.#objections = objections;
     this.#desired = desired;

@@ -51,6 +51,7 @@ export class Claims<E extends Claimed> {
   /** Shown claims whose address seems to have passed to another node, and since when. */
   readonly #doubted = new Map<string, number>();
   #subnets: readonly NetworkSubnet[] | null = null;
+  #touched = new Set<string>();
 
   constructor(init: ClaimsInit) {
     this.#init = init;
@@ -74,12 +75,28 @@ export class Claims<E extends Claimed> {
     return null;
   }
 
+  /** Names whose endpoint was shown, hidden or replaced since this was asked last. */
+  takeTouched(): ReadonlySet<string> {
+    const touched = this.#touched;
+    this.#touched = new Set();
+    return touched;
+  }
+
+  #show(name: string, endpoint: E): void {
+    this.shown.set(name, endpoint);
+    this.#touched.add(name);
+  }
+
+  #hide(name: string): void {
+    if (this.shown.delete(name)) this.#touched.add(name);
+  }
+
   /** @param endpoint null takes the claim back @returns whether readers see a difference */
   set(name: string, endpoint: E | null): boolean {
     const before = this.shown.get(name);
     const known = before ?? this.hidden.get(name)?.endpoint;
     if (known !== undefined) {
-      this.shown.delete(name);
+      this.#hide(name);
       this.hidden.delete(name);
       this.#doubted.delete(name);
       for (const { ring, number } of this.#places(known)) this.#unplace(ring, number, name);
@@ -104,6 +121,7 @@ export class Claims<E extends Claimed> {
     const all = [...this.shown, ...[...this.hidden].map(([name, { endpoint }]) => [name, endpoint] as const)];
     const doubted = new Map(this.#doubted);
     const before = this.shown.size;
+    for (const name of this.shown.keys()) this.#touched.add(name);
     this.shown.clear();
     this.#doubted.clear();
     this.#rings.clear();
@@ -120,7 +138,7 @@ export class Claims<E extends Claimed> {
     const places = this.#places(endpoint);
     if (places.some(({ ring, number }) => this.holder(ring, number) !== null)) return;
     this.hidden.delete(name);
-    this.shown.set(name, endpoint);
+    this.#show(name, endpoint);
     this.#doubted.set(name, sinceMs);
     for (const { ring, number } of places) this.#indexOf(ring).taken.add(number);
   }
@@ -145,7 +163,7 @@ export class Claims<E extends Claimed> {
           continue;
         }
         this.#doubted.delete(name);
-        this.shown.delete(name);
+        this.#hide(name);
         const shows = this.#judge(name, endpoint, places);
         changed ||= shows !== (shown !== undefined);
       }
@@ -160,7 +178,7 @@ export class Claims<E extends Claimed> {
       const endpoint = this.shown.get(name);
       if (sinceMs > beforeMs || endpoint === undefined) continue;
       this.#doubted.delete(name);
-      this.shown.delete(name);
+      this.#hide(name);
       if (!this.#judge(name, endpoint, this.#places(endpoint))) changed = true;
     }
     return changed;
@@ -172,7 +190,7 @@ export class Claims<E extends Claimed> {
     if (why === null) {
       for (const { ring, number } of places) this.#concede(ring, number);
       this.hidden.delete(name);
-      this.shown.set(name, endpoint);
+      this.#show(name, endpoint);
       for (const { ring, number } of places) this.#indexOf(ring).taken.add(number);
       return true;
     }
@@ -189,7 +207,7 @@ export class Claims<E extends Claimed> {
     for (const name of namesAt(this.#rings.get(ring), number)) {
       const endpoint = this.shown.get(name);
       if (endpoint === undefined || !this.#doubted.delete(name)) continue;
-      this.shown.delete(name);
+      this.#hide(name);
       this.hidden.set(name, { endpoint, why: notOwned, sinceMs: this.#init.monotonicMs() });
     }
   }

@@ -103,9 +103,10 @@ export class Ownership<E extends Claimed> {
     return changed;
   }
 
-  /** What has changed since this was asked last. */
-  changes(): { rings: ReadonlySet<RingId>; networks: ReadonlySet<NetworkId> } {
-    const changes = { rings: this.#rings, networks: this.#networks };
+  /** What has changed since this was asked last: rings, and by network the names of endpoints. */
+  changes(): { rings: ReadonlySet<RingId>; endpoints: ReadonlyMap<NetworkId, ReadonlySet<string>> } {
+    const endpoints = [...this.#networks].map((id) => [id, this.#claimsOf(id).takeTouched()] as const);
+    const changes = { rings: this.#rings, endpoints: new Map(endpoints) };
     this.#rings = new Set();
     this.#networks = new Set();
     return changes;

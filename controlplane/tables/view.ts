@@ -40,7 +40,8 @@ const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 're
 export interface Touched {
   readonly nodes: boolean;
   readonly networks: boolean;
-  readonly endpoints: ReadonlySet<NetworkId>;
+  /** By network, the names (`OWNER ID`) of endpoints that came, changed, went, or are shown or hidden by now. */
+  readonly endpoints: ReadonlyMap<NetworkId, ReadonlySet<string>>;
   readonly rings: ReadonlySet<RingId>;
   /** Networks that a node came to be on, is on no more, or says another MTU of. */
   readonly on: ReadonlySet<NetworkId>;
@@ -308,7 +309,7 @@ export class View {
   }
 
   #tell(touched: Omit<Touched, 'endpoints' | 'rings'>): void {
-    const { rings, networks: endpoints } = this.ownership.changes();
+    const { rings, endpoints } = this.ownership.changes();
     for (const watcher of this.#watchers) watcher({ ...touched, rings, endpoints });
   }
 

@@ -205,7 +205,7 @@ export class Oracle {
     // But whom an address belongs to may: no kernel is brought in line between two records of one answer.
     cluster.view.watch(({ endpoints }) => {
       if (endpoints.size > 0 && changed.size === 0) this.#later(look);
-      for (const network of endpoints) changed.add(network);
+      for (const network of endpoints.keys()) changed.add(network);
     });
   }
 

@@ -1,0 +1,68 @@
+import type { NetworkId } from '../controlplane/ids.ts';
+import type { Touched } from '../controlplane/tables/view.ts';
+import type { DesiredGuard } from '../dataplane/desired.ts';
+import { type Attachments, guardOf, type Plan, plan, type TablesForPlan } from './plan.ts';
+import { RemoteList } from './remote-list.ts';
+
+/** What the view says was touched, as far as a plan is concerned. */
+export type TouchedForPlan = Pick<Touched, 'nodes' | 'networks' | 'endpoints'>;
+
+/** What was touched by several changes together. Holds names of endpoints, and each once. */
+export class TouchedSince {
+  nodes = false;
+  networks = false;
+  readonly endpoints = new Map<NetworkId, Set<string>>();
+
+  add({ nodes, networks, endpoints }: TouchedForPlan): void {
+    this.nodes ||= nodes;
+    this.networks ||= networks;
+    for (const [id, names] of endpoints) {
+      const known = this.endpoints.get(id) ?? new Set<string>();
+      for (const name of names) known.add(name);
+      this.endpoints.set(id, known);
+    }
+  }
+}
+
+const nobody: ReadonlySet<string> = new Set();
+
+/** Plans again and again; each plan equals the whole one, and costs what has changed. */
+export class IncrementalPlan {
+  readonly #lists = new Map<NetworkId, RemoteList>();
+  #of: Pick<TablesForPlan, 'self' | 'vtep'> = { self: '' as TablesForPlan['self'], vtep: '' };
+  #port = 0;
+  #guard: DesiredGuard | null = null;
+
+  /** @param touched since the last plan; null: anything may have been */
+  next(tables: TablesForPlan | null, attachments: Attachments, touched: TouchedForPlan | null): Plan {
+    if (tables === null) {
+      this.#lists.clear();
+      this.#guard = null;
+      return plan(null, attachments);
+    }
+    const { self, vtep, port } = tables;
+    const same = touched !== null && this.#of.self === self && this.#of.vtep === vtep && this.#port === port;
+    if (!same) this.#lists.clear();
+    if (!same || touched.nodes || touched.networks) this.#guard = null;
+    this.#of = { self, vtep };
+    this.#port = port;
+    const used = new Set<NetworkId>();
+    const next = plan(tables, attachments, {
+      remotesOn: (network, own) => {
+        const { id } = network;
+        used.add(id);
+        const known = this.#lists.get(id);
+        const list = known ?? new RemoteList(network);
+        this.#lists.set(id, list);
+        const names = known && same ? (touched.endpoints.get(id) ?? nobody) : null;
+        return list.update(tables, own, names, !same || touched.nodes);
+      },
+      guard: () => {
+        this.#guard ??= guardOf(tables);
+        return this.#guard;
+      },
+    });
+    for (const id of this.#lists.keys()) if (!used.has(id)) this.#lists.delete(id);
+    return next;
+  }
+}
