@@ -115,7 +115,11 @@ async function segment(hosts: readonly Host[]): Promise<void> {
 
 /** Drops, without a word, what is larger than so many bytes on its way to or from a host; null ends it. */
 async function blackHole(underlay: Host['holder'], host: Host, bytes: number | null): Promise<void> {
-  const rules = ['iifname', 'oifname'].map((side) => `${side} "${host.port}" ether type ip ip length > ${bytes} drop`);
+  // That of IPv6 does not count its header.
+  const large = bytes === null ? [] : [`ip ip length > ${bytes}`, `ip6 ip6 length > ${bytes - 40}`];
+  const rules = ['iifname', 'oifname'].flatMap((side) =>
+    large.map((match) => `${side} "${host.port}" ether type ${match} drop`),
+  );
   const chain = ['chain large {', 'type filter hook forward priority 0; policy accept;', ...rules, '}'];
   const table = bytes === null ? [] : ['table bridge hole {', ...chain, '}'];
   const input = `${['table bridge hole', 'delete table bridge hole', ...table].join('\n')}\n`;
@@ -307,3 +311,48 @@ for (const [mtu, lowered] of [
     });
   });
 }
+
+describe('MTU of an IPv6 underlay', () => {
+  const stage = useLab({ hosts: 2, families: ['IPv6'], cluster: { agent } });
+
+  it('leaves 20 bytes less, and a black hole and filters are followed as over IPv4', async () => {
+    const hosts = [stage.lab.host(1), stage.lab.host(2)] as const;
+    const [one, two] = hosts;
+    await segment(hosts);
+    await one.api.call('networkCreate', { body: { Name: 'frontend' } });
+    await settled(stage.lab);
+    const from = await one.createSandbox({ Name: 'from', Networks: ['frontend'] });
+    const to = await two.createSandbox({ Name: 'to', Networks: ['frontend'] });
+    await pathIs(one, two, 1500, /udp/);
+    await has(hosts, 'frontend', 1430, [from, to]);
+    await carries(from, to, 'frontend', 1430);
+    await blackHole(stage.lab.underlay, two, 1400);
+    await pathIs(one, two, 1400, /udp/);
+    await has(hosts, 'frontend', 1330, [from, to]);
+    await carries(from, to, 'frontend', 1330);
+    await warned(one, /^network frontend: MTU 1330 and not 1430: path from host\d to host\d takes 1400 bytes$/);
+    await filter(two, 'udp dport 7946 drop');
+    await blackHole(stage.lab.underlay, two, null);
+    await pathIs(one, two, 1500, /icmp/);
+    await has(hosts, 'frontend', 1430, [from, to]);
+    await carries(from, to, 'frontend', 1430);
+  });
+});
+
+describe('MTU of a path with a black hole from the start', () => {
+  const stage = useLab({ hosts: 2, cluster: false });
+
+  it('keeps nobody from joining, and networks have what it takes from the start', async () => {
+    const hosts = [stage.lab.host(1), stage.lab.host(2)] as const;
+    const [one, two] = hosts;
+    await segment(hosts);
+    await blackHole(stage.lab.underlay, two, 1330);
+    await stage.lab.cluster({ agent });
+    await one.api.call('networkCreate', { body: { Name: 'frontend' } });
+    await settled(stage.lab);
+    const from = await one.createSandbox({ Name: 'from', Networks: ['frontend'] });
+    const to = await two.createSandbox({ Name: 'to', Networks: ['frontend'] });
+    await has(hosts, 'frontend', 1280, [from, to]);
+    await carries(from, to, 'frontend', 1280);
+  });
+});
