@@ -1,6 +1,6 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../controlplane/ids.ts';
-import { networkTopic } from '../../controlplane/tables/kinds.ts';
+import { addressesOf, networkTopic } from '../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
 import { ringPools } from '../../controlplane/tables/subnets.ts';
 import type { Host } from './host.ts';
@@ -18,7 +18,8 @@ export class Violation extends Error {
 export interface KnownEndpoint {
   readonly id: EndpointId;
   readonly network: NetworkId;
-  readonly ip: string;
+  /** One of each family that its network has. */
+  readonly ips: readonly string[];
   readonly owner: NodeId;
   readonly allocatedMs: number;
   /** When it was asked to go; of one that was never detached null. */
@@ -76,8 +77,9 @@ export class Oracle {
     this.#holders.set(key, by.nodeId);
   }
 
-  freed(network: NetworkId, ip: string, by: Host): void {
-    if (this.#holders.get(`${network} ${ip}`) === by.nodeId) this.#holders.delete(`${network} ${ip}`);
+  freed(network: NetworkId, ips: readonly string[], by: Host): void {
+    for (const ip of ips)
+      if (this.#holders.get(`${network} ${ip}`) === by.nodeId) this.#holders.delete(`${network} ${ip}`);
   }
 
   created(id: NetworkId, name: string, vni: number, by: NodeId): void {
@@ -137,7 +139,7 @@ export class Oracle {
       if (endpoint.owner !== host.nodeId) continue;
       const present = cluster.tables.own(networkTopic(endpoint.network), `ep/${endpoint.id}`) !== null;
       if (this.#isLost(endpoint)) {
-        if (!present) this.freed(endpoint.network, endpoint.ip, host);
+        if (!present) this.freed(endpoint.network, endpoint.ips, host);
         continue;
       }
       if (endpoint.state === 'live' && !present)
@@ -146,7 +148,7 @@ export class Oracle {
         this.#fail(`${host.name} found its dead endpoint ${short(endpoint.id)} again`);
       if (endpoint.state === 'announcing' || endpoint.state === 'withdrawing') {
         endpoint.state = present ? 'live' : 'gone';
-        if (!present) this.freed(endpoint.network, endpoint.ip, host);
+        if (!present) this.freed(endpoint.network, endpoint.ips, host);
       }
     }
   }
@@ -250,8 +252,8 @@ export class Oracle {
 
   #twiceIn(view: Cluster['view']): string | null {
     for (const id of view.networks.keys()) {
-      const byIp = new Map([...view.endpointsOf(id).values()].map((endpoint) => [endpoint.ip, endpoint]));
-      if (byIp.size < view.endpointsOf(id).size && !this.#forked.has(id))
+      const ips = [...view.endpointsOf(id).values()].flatMap(addressesOf);
+      if (new Set(ips).size < ips.length && !this.#forked.has(id))
         return `an address of ${this.#nameOf(id)} is used twice`;
     }
     return null;

@@ -12,8 +12,10 @@ export const quarantine: Invariant = {
     // Whoever reclaims what it knows nothing of does not know what was freed.
     if (world.oracle.removedBlindly) return null;
     const last = new Map<string, KnownEndpoint>();
-    for (const endpoint of world.oracle.endpoints.values()) {
-      const address = `${endpoint.ip} of ${endpoint.network}`;
+    const held = [...world.oracle.endpoints.values()].flatMap((endpoint) =>
+      endpoint.ips.map((ip) => [endpoint, `${ip} of ${endpoint.network}`] as const),
+    );
+    for (const [endpoint, address] of held) {
       const before = last.get(address);
       last.set(address, endpoint);
       if (before?.state !== 'gone' || before.freedMs === null) continue;

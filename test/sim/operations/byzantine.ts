@@ -118,9 +118,10 @@ async function hijack(world: World, liar: Host, id: NetworkId): Promise<void> {
   const taken = [...world.oracle.endpoints.values()].filter(
     (each) => each.network === id && each.state === 'live' && each.owner !== liar.nodeId,
   );
-  const ip = world.prng.pick(taken)?.ip ?? network.gateway;
+  const [ip = network.gateway ?? network.ipv6?.gateway ?? ''] = world.prng.pick(taken)?.ips ?? [];
+  const claimed = ip.includes(':') ? { ip6: ip } : { ip };
   const endpoint = newEndpointId();
-  const value = { name: 'box', sandbox: endpoint, aliases: [], mac: '02:00:00:00:00:01', createdMs: 0, ip };
+  const value = { name: 'box', sandbox: endpoint, aliases: [], mac: '02:00:00:00:00:01', createdMs: 0, ...claimed };
   await cluster.tables.put(topic, `ep/${endpoint}`, value);
   const grant = theft(world, liar, ring);
   if (grant === null || !cluster.view.networks.has(id)) return;

@@ -1,6 +1,7 @@
 import { addressAt } from '../../../controlplane/addresses.ts';
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import { type NetworkId, newEndpointId } from '../../../controlplane/ids.ts';
+import type { Address } from '../../../controlplane/networks.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import type { Network } from '../../../controlplane/tables/view.ts';
 import type { Host } from '../host.ts';
@@ -26,26 +27,53 @@ function attach(world: World, host: Host, id: NetworkId): Promise<void> {
 async function allocateAndAnnounce(world: World, host: Host, cluster: Cluster, network: Network): Promise<void> {
   const { oracle } = world;
   const { id } = network;
-  const { ring, number, ip } = await cluster.networks.allocateAddress(network, wantedAddress(world, network));
-  // Its agent has ended meanwhile: nobody will use the address.
+  const addresses = await allocate(world, cluster, network);
+  const release = (used: boolean): void => {
+    for (const { ring, number } of addresses) cluster.allocator.release(ring, number, used);
+  };
+  const ips = addresses.map(({ ip }) => ip);
+  // Its agent has ended meanwhile: nobody will use the addresses.
   if (host.cluster !== cluster) return;
-  oracle.allocated(id, ip, host);
+  for (const ip of ips) oracle.allocated(id, ip, host);
   if (!cluster.view.networks.has(id)) {
-    cluster.allocator.release(ring, number, false);
-    oracle.freed(id, ip, host);
+    release(false);
+    oracle.freed(id, ips, host);
     return;
   }
   const known: KnownEndpoint = {
-    ...{ id: newEndpointId(), network: id, ip, owner: host.nodeId },
+    ...{ id: newEndpointId(), network: id, ips, owner: host.nodeId },
     ...{ allocatedMs: host.nowMs, freedMs: null, state: 'announcing' },
   };
   oracle.endpoints.set(known.id, known);
   const mac = '02:00:00:00:00:01';
-  const value = { name: 'box', sandbox: known.id, ip, mac, aliases: [], createdMs: world.network.time.now() };
+  const ip = ips.find((each) => !each.includes(':'));
+  const ip6 = ips.find((each) => each.includes(':'));
+  const value = {
+    ...{ name: 'box', sandbox: known.id, mac, aliases: [], createdMs: world.network.time.now() },
+    ...(ip === undefined ? {} : { ip }),
+    ...(ip6 === undefined ? {} : { ip6 }),
+  };
   await cluster.tables.put(networkTopic(id), `ep/${known.id}`, value, true);
-  cluster.allocator.release(ring, number, true);
+  release(true);
   known.state = 'live';
-  say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ip} to ${network.name}`);
+  say(world, `${host.name} attached ${known.id.slice(0, 8)} ${ips.join(' ')} to ${network.name}`);
+}
+
+/** One address of each family of the network, or none. */
+async function allocate(world: World, cluster: Cluster, network: Network): Promise<Address[]> {
+  const wanted = wantedAddress(world, network);
+  const addresses: Address[] = [];
+  try {
+    for (const family of [4, 6] as const) {
+      if (!network.subnets.some(({ space }) => space.family === family)) continue;
+      const own = wanted !== null && wanted.includes(':') === (family === 6) ? wanted : null;
+      addresses.push(await cluster.networks.allocateAddress(network, own, family));
+    }
+    return addresses;
+  } catch (error) {
+    for (const { ring, number } of addresses) cluster.allocator.release(ring, number, false);
+    throw error;
+  }
 }
 
 /** Now and then a certain address, which may be anybody's. */
@@ -64,10 +92,10 @@ async function detach(world: World, host: Host): Promise<void> {
   if (endpoint === undefined || network === undefined || cluster === null) return;
   endpoint.state = 'withdrawing';
   endpoint.freedMs = host.nowMs;
-  cluster.networks.rest(network, endpoint.ip);
+  for (const ip of endpoint.ips) cluster.networks.rest(network, ip);
   await cluster.tables.remove(networkTopic(network.id), `ep/${endpoint.id}`);
   endpoint.state = 'gone';
-  oracle.freed(network.id, endpoint.ip, host);
+  oracle.freed(network.id, endpoint.ips, host);
   say(world, `${host.name} detached ${endpoint.id.slice(0, 8)} from ${network.name}`);
 }
 

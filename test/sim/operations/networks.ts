@@ -13,11 +13,19 @@ export function createNetwork(world: World, host: Host, name: string): Promise<v
   return tolerating(world, `${host.name} creates ${name}`, async () => {
     const ingress = name === ingressName;
     const rest = { internal: false, attachable: true, options: {}, labels: {} };
-    const network = await host.cluster?.networks.create({ name, ingress, ...rest });
+    const families = familiesOf(world.oracle.networks.size);
+    const network = await host.cluster?.networks.create({ name, ingress, ...rest, ...families });
     if (network === undefined) return;
-    say(world, `${host.name} created ${name} ${network.subnet} vni ${network.vni}`);
+    const subnets = [network.subnet, network.ipv6?.subnet].flatMap((subnet) => subnet ?? []);
+    say(world, `${host.name} created ${name} ${subnets.join(' ')} vni ${network.vni}`);
     world.oracle.created(network.id, name, network.vni, host.nodeId);
   });
+}
+
+/** IPv4 first, then both, then IPv6 alone with as many addresses as the others have of IPv4, and so on. */
+function familiesOf(count: number) {
+  if (count % 3 === 0) return {};
+  return count % 3 === 1 ? { ipv6: {} } : { ipv4: false, ipv6: { subnet: `fd00:${count.toString(16)}::/120` } };
 }
 
 function removeNetwork(world: World, host: Host, id: NetworkId): Promise<void> {
@@ -36,7 +44,8 @@ function removeNetwork(world: World, host: Host, id: NetworkId): Promise<void> {
 
 function addSubnet(world: World, host: Host, id: NetworkId): Promise<void> {
   const network = host.cluster?.view.networks.get(id);
-  if (network === undefined || network.subnets.length > 1) return Promise.resolve();
+  const isFull = (network?.subnets.filter(({ space }) => space.family === 4).length ?? 0) > 1;
+  if (network?.subnet === undefined || isFull) return Promise.resolve();
   return tolerating(world, `${host.name} adds a subnet to ${network.name}`, async () => {
     const subnet = await host.cluster?.networks.addSubnet(network, {});
     say(world, `${host.name} added ${subnet} to ${network.name}`);
