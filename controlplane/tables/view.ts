@@ -250,6 +250,9 @@ export class View {
     const on = new Set<NetworkId>();
     const removed: NodeId[] = [];
     let roles = false;
+    // Behind the grants of the same batch: an address whose grant is not known here would be shown for a moment, for as
+    // long as it seems to be of whoever had it before.
+    const endpoints: { networkId: NetworkId; id: EndpointId; owner: NodeId; value: EndpointValue | null }[] = [];
     for (const change of changes) {
       const { topic, owner, key } = change;
       const value = change.current?.record.value ?? null;
@@ -261,9 +264,7 @@ export class View {
         const byManager = this.#roleOf(owner) === 'manager';
         this.ownership.setGrant(ring, `${owner} ${key}`, grant === null ? null : { ...grant, by: owner, byManager });
       } else if (networkId !== null) {
-        const id = first as EndpointId;
-        const endpoint = value === null ? null : endpointOf(value as EndpointValue, { id, owner, networkId });
-        this.ownership.setEndpoint(networkId, `${owner} ${id}`, endpoint);
+        endpoints.push({ networkId, id: first as EndpointId, owner, value: value as EndpointValue | null });
       } else if (prefix === 'node') {
         if (value === null) this.nodes.delete(owner);
         else this.nodes.set(owner, value as NodeValue);
@@ -297,6 +298,10 @@ export class View {
         if (prefix === 'cluster') this.#mergePools();
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
       }
+    }
+    for (const { networkId, id, owner, value } of endpoints) {
+      const endpoint = value === null ? null : endpointOf(value, { id, owner, networkId });
+      this.ownership.setEndpoint(networkId, `${owner} ${id}`, endpoint);
     }
     this.#tell({ nodes, networks, removed, fences, on, roles, keys, certificates });
   }

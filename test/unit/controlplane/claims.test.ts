@@ -6,6 +6,7 @@ import { Standing } from '../../../controlplane/standing.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { ringOf } from '../../../controlplane/tables/subnets.ts';
+import { View } from '../../../controlplane/tables/view.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { makeCluster, memoryStore, quietLog, Writer } from './helpers.ts';
 import { makeNode, type Node } from './nodes.ts';
@@ -43,8 +44,9 @@ async function scene() {
   const say = (by: keyof typeof writers, inTopic: string, at: string, value: unknown): void => {
     assert.equal(node.tables.ingest(writers[by].write(inTopic, at, value)).result, 'applied');
   };
-  for (const by of ['manager', 'honest', 'thief'] as const) say(by, topic, '', 1);
+  // As after a start: the cluster's records come before those of networks.
   say('manager', clusterTopic, '', 1);
+  for (const by of ['manager', 'honest', 'thief'] as const) say(by, topic, '', 1);
   const give = (by: keyof typeof writers, start: number, end: number, to: NodeId, generation: number): void =>
     say(by, topic, grantKey(start, end, generation), { start, end, to, generation });
   return { node, say, give };
@@ -314,4 +316,22 @@ test('hid_what_was_in_doubt: a network that is said again, or gets a subnet, doe
     [thief.key.nodeId],
   );
   assert.deepEqual(hidden(node), ['endpoint with an address of another node']);
+});
+
+test('showed_for_a_moment: what is loaded is judged by all grants that are there, in whatever order it lies', async () => {
+  const { node, say, give } = await opened();
+  say('manager', topic, key(1), endpoint('10.0.1.100'));
+  // The grant back is not here, and was not when this node stopped.
+  give('manager', 64, 128, honest.key.nodeId, 2);
+  const again = new View(
+    node.tables,
+    node.clock,
+    (each) => node.members.roleOf(each),
+    () => 0,
+  );
+  again.start();
+  assert.equal(again.endpointsOf(id).size, 0);
+  give('honest', 100, 101, manager.key.nodeId, 3);
+  assert.equal(again.endpointsOf(id).size, 1);
+  again.close();
 });
