@@ -97,6 +97,22 @@ describe('an underlay of IPv6', () => {
     }
   });
 
+  it('a host that is cut off is told from one whose agent is down, by ICMPv6 too', async () => {
+    const [one, two, three] = hosts();
+    const seen = async (): Promise<string> => {
+      const { Peers: peers } = await one.api.call('status');
+      return peers.find(({ Hostname: name }) => name === three.name)?.StatusMessage ?? '';
+    };
+    await three.killAgent();
+    await eventually('the agent to be missed', async () => /agent/.test(await seen()));
+    await three.startAgent();
+    await settled(stage.lab);
+    await three.linkDown();
+    await eventually('the host to be missed', async () => /host|reach/.test(await seen()));
+    await three.linkUp();
+    await settled(stage.lab, [one, two, three]);
+  });
+
   it('a node whose VXLAN address is of IPv4 since its restart is left out, and named on all', async () => {
     const [one, two, three] = hosts();
     await three.stopAgent();

@@ -50,6 +50,8 @@ test('a sandbox whose row cannot be read is said to be so, before the kernel is 
     { ...sandbox, legs: null },
     { ...sandbox, netns: '../web' },
     { ...sandbox, legs: [{ ...leg, mac: 'none' }] },
+    { ...sandbox, legs: [{ ...leg, ip: null }] },
+    { ...sandbox, legs: [{ ...leg, ip6: 'fd00::x' }] },
     { ...sandbox, gateway: {} },
     { ...sandbox, published: [{ protocol: 'icmp', hostIp: null, hostPort: 8080, port: 80 }] },
     { ...sandbox, hostname: 'a b' },
@@ -57,6 +59,15 @@ test('a sandbox whose row cannot be read is said to be so, before the kernel is 
   ]) {
     await assert.rejects(sandboxesFrom(damaged), { code: 'damaged_state' });
   }
+});
+
+test('rows of before there was IPv6, and of endpoints with IPv6 alone', async () => {
+  const [leg] = sandbox.legs;
+  assert.ok(leg);
+  const { ip6: _, ...older } = leg;
+  assert.deepEqual((await sandboxesFrom({ ...sandbox, legs: [older] })).list(), [sandbox]);
+  const alone = { ...sandbox, legs: [{ ...leg, ip: null, ip6: 'fd00:10::9' }] };
+  assert.deepEqual((await sandboxesFrom(alone)).list(), [alone]);
 });
 
 test('an address of docker_gwbridge that cannot be read is chosen again', async () => {
