@@ -67,10 +67,10 @@ export const legSettings = (ipv6: 'off' | 'quiet'): readonly (readonly [name: st
         ['disable_ipv6', '0'],
       ];
 
-/** Throws ENOENT of node:fs when the device, the namespace or, with `quiet`, the kernel's IPv6 is not there. */
+/** On a device without IPv6, which is what one with an MTU below 1280 is (RFC 8200), there is nothing to switch off. Throws errors of node:fs. */
 export function setLegIpv6(netns: NetnsPath, device: IfName, ipv6: 'off' | 'quiet'): void {
   inNetns(netns, () => {
-    if (ipv6 === 'off' && !existsSync('/proc/sys/net/ipv6')) return;
+    if (ipv6 === 'off' && !existsSync(ipv6Setting(device, 'disable_ipv6'))) return;
     for (const [name, value] of legSettings(ipv6)) writeFileSync(ipv6Setting(device, name), value);
   });
 }

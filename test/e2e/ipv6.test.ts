@@ -176,6 +176,9 @@ describe('IPv6 inside networks', () => {
     assert.equal(plain.info.Networks[0]?.IPv6Address, '');
     for (const name of ['eth0', 'eth1'])
       assert.equal((await plain.exec('ip', ['-6', 'address', 'show', 'dev', name])).stdout, '', name);
+    // A device with a smaller MTU than IPv6 needs has no setting for it.
+    await one.weftJson('network', 'create', '-o', 'mtu=1000', 'narrow');
+    assert.equal((await make(1, 'narrow', ['narrow'])).info.Networks[0]?.Status, 'ok');
     const refused = await one.weft('network', 'create', '--subnet', 'fd00:1::/64', 'nothing');
     assert.equal(refused.exitCode, 1);
     assert.match(refused.stderr, /--ipv6/);
