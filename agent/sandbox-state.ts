@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type EndpointId, isEndpointId, isNetworkId, type NetworkId } from '../controlplane/ids.ts';
 import { PROTOCOLS, type Protocol } from '../dataplane/desired.ts';
-import { type Parsed, parseIfName, parseIp, parseMac, parseNetnsPath } from '../dataplane/values.ts';
+import { type Parsed, parseCidr, parseIfName, parseIp, parseMac, parseNetnsPath } from '../dataplane/values.ts';
 import { isLocalNetworkId } from './drivers/local-network.ts';
 import {
   emptyResolver,
@@ -44,6 +44,20 @@ export interface StoredLocalLeg {
   readonly ip: string | null;
   readonly aliases: readonly string[];
   readonly createdMs: number;
+  /** The interface, where somebody else made it; null where we do. */
+  readonly device: StoredDevice | null;
+}
+
+/** A device of the host that a plugin made for an endpoint, and what it said of it. */
+export interface StoredDevice {
+  /** Its name on the host, where it goes back. */
+  readonly source: string;
+  readonly mac: string | null;
+  readonly gateway: string | null;
+  /** Prefixes that are reached through it without a gateway. */
+  readonly onLink: readonly string[];
+  /** It sees to the way out by itself, also without a gateway. */
+  readonly ownWay: boolean;
 }
 
 /** A sandbox of this host: what the store keeps, so that a restart knows what its kernel is for. */
@@ -84,6 +98,10 @@ const endpointId = z.custom<EndpointId>((id) => typeof id === 'string' && isEndp
 const leg = { ifName: textOf(parseIfName), mac: textOf(parseMac), endpointId };
 const ip = textOf(parseIp);
 const port = z.int().min(1).max(65_535);
+const device = z.object({
+  ...{ source: leg.ifName, mac: leg.mac.nullable(), gateway: ip.nullable() },
+  ...{ onLink: z.array(textOf(parseCidr)), ownWay: z.boolean() },
+});
 const Stored = z.object({
   ...{ id: z.string(), name: z.string(), createdMs: z.number(), netns: textOf(parseNetnsPath) },
   ...{ adopted: z.boolean(), inode: z.number().nullable(), labels: z.record(z.string(), z.string()) },
@@ -106,6 +124,8 @@ const Stored = z.object({
       z.object({
         ...{ networkId: z.string().refine(isLocalNetworkId), endpointId, ifName: leg.ifName.nullable() },
         ...{ mac: leg.mac.nullable(), ip: ip.nullable(), aliases: z.array(z.string()), createdMs: z.number() },
+        // Rows of before there were plugins have none.
+        device: device.nullable().default(null),
       }),
     )
     .default([]),
@@ -124,8 +144,9 @@ export function parseSandbox(value: unknown): StoredSandbox | null {
 export function nextIfName(
   sandbox: Pick<StoredSandbox, 'legs' | 'gateway' | 'local'>,
   taken: readonly string[],
+  prefix = 'eth',
 ): string {
   const used = new Set<string | null>([...taken, ...[...sandbox.legs, ...sandbox.local].map(({ ifName }) => ifName)]);
   if (sandbox.gateway !== null) used.add(sandbox.gateway.ifName);
-  for (let number = 0; ; number += 1) if (!used.has(`eth${number}`)) return `eth${number}`;
+  for (let number = 0; ; number += 1) if (!used.has(`${prefix}${number}`)) return `${prefix}${number}`;
 }

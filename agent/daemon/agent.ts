@@ -33,12 +33,13 @@ import { Background } from './background.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
+import { isKeptLocally } from './local-legs.ts';
 import { LocalNetworks } from './local-networks.ts';
 import type { Logger } from './log.ts';
 import { NetworkMtus } from './network-mtus.ts';
 import { Planner } from './planner.ts';
 import { fileRoots, SandboxFiles } from './sandbox-files.ts';
-import { ingressSandboxName, isKeptLocally, Sandboxes } from './sandboxes.ts';
+import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
 import { SelfTests } from './self-tests.ts';
 
 const joinPortDefault = 2377;

@@ -4,7 +4,7 @@ import { checked } from '../../controlplane/subnet-spec.ts';
 import type { NetworkCreateRequest } from '../api/schema.ts';
 import { freeAddress, freeSubnet, isHost, shareAddress } from '../drivers/addresses.ts';
 import type { LocalDriver } from '../drivers/driver.ts';
-import { predefinedNetworks } from '../drivers/index.ts';
+import { localDriver, predefinedNetworks } from '../drivers/index.ts';
 import type { NetworksById } from '../drivers/legs.ts';
 import { type LocalIpam, type LocalNetwork, newLocalNetworkId, parseLocalNetwork } from '../drivers/local-network.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
@@ -81,7 +81,13 @@ export class LocalNetworks {
     const network: LocalNetwork = { ...bare, ipam };
     const refusal = (await driver.refusal?.(network, this.list())) ?? null;
     if (refusal !== null) throw conflict('network_refused', refusal);
-    await this.#init.store.commit([{ key: ['network', network.id], value: network }]);
+    await driver.create?.(network);
+    try {
+      await this.#init.store.commit([{ key: ['network', network.id], value: network }]);
+    } catch (error) {
+      await driver.remove?.(network);
+      throw error;
+    }
     this.#networks.set(network.id, network);
     this.#init.changed();
     return network;
@@ -130,6 +136,7 @@ export class LocalNetworks {
         'take the sandboxes off it first: `weft network disconnect`',
       );
     }
+    await localDriver(network.driver)?.remove?.(network);
     await this.#init.store.commit([{ key: ['network', id], value: null }]);
     this.#networks.delete(id);
     this.#last.delete(id);

@@ -8,10 +8,7 @@ import type { Store } from '../../controlplane/store.ts';
 import { addressesOf } from '../../controlplane/tables/kinds.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
-import { hostBindingOption } from '../drivers/bridge.ts';
-import { localDriver } from '../drivers/index.ts';
-import { exclusiveOf, localWayOut, placeOf } from '../drivers/legs.ts';
-import type { LocalNetwork } from '../drivers/local-network.ts';
+import { localWayOut } from '../drivers/legs.ts';
 import { nextIfName, parseSandbox, type StoredLeg, type StoredLocalLeg, type StoredSandbox } from '../sandbox-state.ts';
 import { Announcements } from './announcements.ts';
 import type { AnyNetwork } from './any-network.ts';
@@ -20,8 +17,9 @@ import { type Attachment, attachmentOf } from './attachment.ts';
 import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
 import { HostPorts, portsAsked } from './host-ports.ts';
+import { exclusiveAmong, hostBindingOf, isKeptLocally, LocalLegs, takenIn } from './local-legs.ts';
 import type { LocalNetworks } from './local-networks.ts';
-import { hostNamespace, inodeOf, interfacesOf, namespaceFor } from './netns.ts';
+import { hostNamespace, inodeOf, namespaceFor } from './netns.ts';
 import { OverlayClaims } from './overlay-claims.ts';
 import type { SandboxFiles } from './sandbox-files.ts';
 
@@ -58,10 +56,12 @@ export class Sandboxes {
 
   readonly #announcements: Announcements;
   readonly #ports = new HostPorts();
+  readonly #local: LocalLegs;
 
   constructor(init: SandboxesInit) {
     this.#init = init;
     this.#announcements = new Announcements(init.cluster);
+    this.#local = new LocalLegs(init.localNetworks, init.log);
     for (const [, value] of init.store.entries(['sandbox'])) {
       const sandbox = parseSandbox(value);
       if (sandbox === null) throw damagedState('sandbox');
@@ -149,7 +149,7 @@ export class Sandboxes {
     if ([...sandbox.legs, ...sandbox.local].some(({ networkId }) => networkId === id)) {
       throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${name}`);
     }
-    this.#refuseExclusive(sandbox, to);
+    this.#local.refuseExclusive(sandbox, to);
     return this.#exclusively(sandbox, () =>
       this.#attach(sandbox, [to], attachment, async (changed) => {
         // Gone meanwhile, when the node left its cluster.
@@ -166,24 +166,12 @@ export class Sandboxes {
     if (leg === undefined && local === undefined) {
       throw conflict('not_connected', `sandbox ${sandbox.name} is not on that network`);
     }
-    this.#refuseExclusive(sandbox, from);
+    this.#local.refuseExclusive(sandbox, from);
     await this.#exclusively(sandbox, async () => {
       await this.#detach(sandbox, leg ?? local);
       await this.#kernelFollows(this.#init.settled);
+      if (local !== undefined) await this.#local.detach([local]);
     });
-  }
-
-  /** As Docker does: what is on network host or none is on no other, and stays there. */
-  #refuseExclusive(sandbox: StoredSandbox, { network }: AnyNetwork): void {
-    const exclusive = exclusiveOf(sandbox, this.#init.localNetworks.byId) ?? exclusiveIn(network);
-    if (exclusive === null) return;
-    throw conflict(
-      'network_exclusive',
-      exclusive === 'host'
-        ? `sandbox ${sandbox.name} cannot be connected to network ${network.name} or taken off it: one that shares the host's namespace does from its start, and is on no other network`
-        : `sandbox ${sandbox.name} cannot be connected to network ${network.name} or taken off it: one on network none is on no other`,
-      'make another sandbox',
-    );
   }
 
   async #detach(sandbox: StoredSandbox, leg: StoredLeg | StoredLocalLeg | undefined): Promise<StoredSandbox> {
@@ -192,18 +180,20 @@ export class Sandboxes {
     const less = this.#withGateway({ ...sandbox, legs, local }, await takenIn(sandbox));
     await this.#save(less);
     await this.#announcements.withdraw(sandbox.legs.filter((each) => each === leg));
+    await this.#local.publish(sandbox, less);
     this.#init.changed();
     return less;
   }
 
   /**
-   * With a port on docker_gwbridge if one of its networks asks for it: if one of the cluster's leads out, and nothing of this
-   * host alone does.
+   * With a port on docker_gwbridge if one of its networks asks for it, as those of the cluster that lead out do, and none of
+   * this host alone leads out.
    */
   #withGateway(sandbox: StoredSandbox, taken: readonly string[]): StoredSandbox {
     const networks = sandbox.legs.length === 0 ? null : this.#init.cluster().view.networks;
     const external = sandbox.legs.some(({ networkId }) => networks?.get(networkId)?.internal === false);
-    if (!external) return { ...sandbox, gateway: null };
+    if (!external && !(this.#init.gateway.address !== null && this.#local.wantGateway(sandbox)))
+      return { ...sandbox, gateway: null };
     if (sandbox.gateway !== null || localWayOut(sandbox, this.#init.localNetworks.byId) !== null) return sandbox;
     const ip = this.#init.gateway.allocate(this.list().flatMap((each) => each.gateway?.ip ?? []));
     const ifName = nextIfName(sandbox, taken);
@@ -220,8 +210,9 @@ export class Sandboxes {
         await this.#save({ ...sandbox, local: [] });
         this.#init.changed();
         await this.#kernelFollows(this.#init.settled);
+        await this.#local.detach(sandbox.local);
       }
-      await this.#drop(sandbox);
+      await this.#drop({ ...sandbox, local: [] });
       await this.#kernelFollows(this.#init.settled);
     });
   }
@@ -313,9 +304,10 @@ export class Sandboxes {
         await claims.take(ofCluster, attachment.wanted);
         next = claims.attach(next, taken, attachment.aliases);
       }
-      for (const network of ofHost) next = this.#onLocal(next, network, taken, attachment);
+      for (const network of ofHost) next = await this.#local.attach(next, network, taken, attachment, this.list());
       next = this.#withGateway(next, taken);
-      this.#mustLeadOut(next);
+      this.#local.mustLeadOut(next);
+      await this.#local.publish(sandbox, next);
       const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
       saved = true;
       this.#unready.delete(next.id);
@@ -343,47 +335,13 @@ export class Sandboxes {
         );
       }
       this.#init.changed();
+      await this.#local.detach(next.local.filter((leg) => !sandbox.local.includes(leg)));
       throw error;
     } finally {
       this.#unready.delete(sandbox.id);
       claims?.release(saved);
-      for (const { networkId, ip } of next.local) this.#init.localNetworks.release(networkId, ip);
+      this.#local.release(next);
     }
-  }
-
-  #onLocal(
-    sandbox: StoredSandbox,
-    network: LocalNetwork,
-    taken: readonly string[],
-    { aliases, wanted }: Attachment,
-  ): StoredSandbox {
-    const used = this.list().flatMap(({ local }) =>
-      local.flatMap(({ networkId, ip }) => (networkId === network.id && ip !== null ? [ip] : [])),
-    );
-    if (wanted[6] !== null) throw invalid(`network ${network.name} has no IPv6`, 'leave --ip6 out');
-    const ip = this.#init.localNetworks.allocate(network, wanted[4], used);
-    const face = ip === null ? { ifName: null, mac: null } : { ifName: nextIfName(sandbox, taken), mac: randomMac() };
-    const leg = { networkId: network.id, endpointId: newEndpointId(), ip, ...face, aliases, createdMs: Date.now() };
-    return { ...sandbox, local: [...sandbox.local, leg] };
-  }
-
-  /** @throws RequestError where ports are to be published and nothing of the sandbox could lead to them */
-  #mustLeadOut(sandbox: StoredSandbox): void {
-    if (sandbox.published.length === 0 || sandbox.gateway !== null) return;
-    const { byId } = this.#init.localNetworks;
-    const leg = localWayOut(sandbox, byId);
-    if (leg === null) {
-      throw invalid(
-        `no port of sandbox ${sandbox.name} can be published: none of its networks leads out`,
-        'give it one that is not internal',
-      );
-    }
-    const place = placeOf(leg, byId);
-    if (place?.driver.publishes) return;
-    throw invalid(
-      `no port of sandbox ${sandbox.name} can be published: network ${place?.network.name} carries its default route, and its driver (${place?.driver.name}) publishes none`,
-      'leave --publish out, or use a bridge network',
-    );
   }
 
   async #kernelFollows(work: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
@@ -427,27 +385,4 @@ export class Sandboxes {
 function kernelError(error: unknown): RequestError {
   const message = error instanceof Error ? error.message : String(error);
   return new RequestError(500, 'kernel_refused', message, '`weft status` lists what fails in the kernel');
-}
-
-/** A network of this host would be without it: the cluster has no say in that. */
-export const isKeptLocally = ({ local }: StoredSandbox): boolean => local.length > 0;
-
-/** Names of the interfaces that somebody else may have made in its namespace. */
-const takenIn = async (sandbox: StoredSandbox): Promise<string[]> =>
-  sandbox.adopted ? await interfacesOf(sandbox) : [];
-
-const exclusiveIn = (network: AnyNetwork['network']): 'host' | 'none' | null =>
-  'driver' in network ? (localDriver(network.driver)?.exclusive ?? null) : null;
-
-/** @throws RequestError for host or none among others */
-function exclusiveAmong(networks: readonly AnyNetwork[]): 'host' | 'none' | null {
-  const [first = null] = networks.flatMap(({ network }) => exclusiveIn(network) ?? []);
-  if (first === null || networks.length === 1) return first;
-  throw invalid(`network ${first} can only be the one network of a sandbox, and ${networks.length} are named`);
-}
-
-/** Where ports are published that name no address: as the one bridge network that says so has it. */
-function hostBindingOf(networks: readonly AnyNetwork[]): string | null {
-  const [found = null] = networks.flatMap(({ network }) => network.options[hostBindingOption] ?? []);
-  return found === '0.0.0.0' ? null : found;
 }

@@ -1,5 +1,5 @@
 import type { BridgeLeg, DesiredBridge, DesiredParent, DirectLeg } from '../../dataplane/desired.ts';
-import type { StoredLocalLeg } from '../sandbox-state.ts';
+import type { StoredDevice, StoredLocalLeg, StoredPort } from '../sandbox-state.ts';
 import type { LocalNetwork } from './local-network.ts';
 
 /** What a driver asks of the wanted kernel state for one of its networks, as far as anything is on it. */
@@ -42,11 +42,25 @@ export interface LocalDriver extends Driver {
   /** Why a network cannot be, with those that there are already; null when it can. */
   refusal?(network: LocalNetwork, others: readonly LocalNetwork[]): Promise<string | null>;
   /** A sandbox's default route may lead through it. */
-  leadsOut(network: LocalNetwork): boolean;
+  leadsOut(network: LocalNetwork, leg: StoredLocalLeg): boolean;
+  /** Without a way out of its own, it gets one by docker_gwbridge, as an overlay does. @default never */
+  wantsGateway?(network: LocalNetwork, leg: StoredLocalLeg): boolean;
   /** Ports of the host can lead to an endpoint on it. */
   readonly publishes: boolean;
   /** Bytes; null where it makes no interfaces. */
   mtuOf(network: LocalNetwork): number | null;
+  /** What somebody else has to do for a network or an endpoint, in this order. @throws RequestError */
+  create?(network: LocalNetwork): Promise<void>;
+  attach?(
+    network: LocalNetwork,
+    leg: StoredLocalLeg,
+    netns: string,
+    published: readonly StoredPort[],
+  ): Promise<{ readonly device: StoredDevice; readonly prefix: string } | null>;
+  /** The endpoint is the sandbox's way out, and these ports are to lead to it. */
+  publish?(network: LocalNetwork, leg: StoredLocalLeg, published: readonly StoredPort[]): Promise<void>;
+  detach?(network: LocalNetwork, leg: StoredLocalLeg): Promise<void>;
+  remove?(network: LocalNetwork): Promise<void>;
   plan(network: LocalNetwork): NetworkPart;
   planLeg(network: LocalNetwork, leg: StoredLocalLeg): LegPart;
 }

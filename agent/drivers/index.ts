@@ -5,13 +5,14 @@ import { predefined } from './local-network.ts';
 import { macvlan } from './macvlan.ts';
 import { none } from './none.ts';
 import { overlay } from './overlay.ts';
+import { remote } from './remote.ts';
 
 const localDrivers: readonly LocalDriver[] = [bridge, host, macvlan, none];
 export const drivers: readonly Driver[] = [overlay, ...localDrivers];
 
 const localByName = new Map(localDrivers.map((driver) => [driver.name, driver]));
-/** @returns undefined where a newer version made the network */
-export const localDriver = (name: string): LocalDriver | undefined => localByName.get(name);
+/** One of ours, or else somebody's plugin. @returns undefined for what can be no driver's name */
+export const localDriver = (name: string): LocalDriver | undefined => localByName.get(name) ?? remote(name);
 
 /** Docker calls its own overlay so, and what is behind it here may be asked for by our name. */
 export const overlayNames: readonly string[] = [overlay.name, 'weft'];

@@ -20,7 +20,7 @@ export function localWayOut(sandbox: Pick<StoredSandbox, 'local'>, networks: Net
   return (
     sandbox.local.find((leg) => {
       const place = placeOf(leg, networks);
-      return place?.driver.leadsOut(place.network) ?? false;
+      return place?.driver.leadsOut(place.network, leg) ?? false;
     }) ?? null
   );
 }

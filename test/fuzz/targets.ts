@@ -5,6 +5,7 @@ import { gossipTargets } from './targets/gossip.ts';
 import { handshakeTargets } from './targets/handshake.ts';
 import { joinTargets } from './targets/join.ts';
 import { kernelTargets } from './targets/kernel.ts';
+import { pluginTargets } from './targets/plugins.ts';
 import { portTargets } from './targets/ports.ts';
 import { recordTargets } from './targets/records.ts';
 import { replyTargets } from './targets/replies.ts';
@@ -23,6 +24,7 @@ const subjects: readonly (() => Target[] | Promise<Target[]>)[] = [
   kernelTargets,
   fileTargets,
   portTargets,
+  pluginTargets,
 ];
 
 /** All decoders of bytes that others wrote: members, strangers, the disk, local users, the kernel, the host's own files. */

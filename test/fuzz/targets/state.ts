@@ -113,7 +113,18 @@ async function filledStore(): Promise<MemoryStore> {
     ...{ hostname: 'web.example', resolver: { servers: ['192.0.2.53'], search: ['.'], options: ['ndots:2'] } },
     ...{ labels: { a: 'b' }, legs: [{ ...leg, networkId, endpointId, aliases: ['www'], createdMs: 1 }] },
     gateway: { endpointId, ...device, ifName: 'eth1', ip: '172.18.0.2' },
-    local: [{ ...device, ip: '10.0.1.9', networkId: lan.id, endpointId, ifName: 'eth2', aliases: [], createdMs: 1 }],
+    local: [
+      {
+        ...device,
+        ip: '10.0.1.9',
+        networkId: lan.id,
+        endpointId,
+        ifName: 'eth2',
+        aliases: [],
+        createdMs: 1,
+        device: null,
+      },
+    ],
     published: [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }],
   };
   await store.commit([

@@ -9,7 +9,8 @@ test('every driver has a name of its own, and is found by it', () => {
   assert.equal(new Set(drivers.map(({ name }) => name)).size, drivers.length);
   for (const driver of drivers) assert.equal(driverFor(driver.name), driver);
   assert.equal(driverFor('weft')?.name, 'overlay');
-  assert.equal(driverFor('constructor'), null);
+  assert.equal(driverFor('mesh')?.scope, 'local', "somebody's plugin");
+  assert.equal(driverFor('../mesh'), null);
   assert.deepEqual(
     predefinedNetworks.map(({ name }) => name),
     ['host', 'none'],
