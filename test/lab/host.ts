@@ -240,10 +240,14 @@ export class BackgroundPing {
    */
   async stopAndCount(): Promise<{ readonly received: number; readonly missing: readonly number[] }> {
     await this.stop();
-    const answered = new Set(
-      [...this.#inside.text.matchAll(/ bytes from .* icmp_seq=(\d+) /g)].map(([, at]) => Number(at)),
-    );
-    const last = Math.max(...answered);
+    const answered = new Set<number>();
+    let last = 0;
+    for (const [, at] of this.#inside.text.matchAll(/ bytes from .* icmp_seq=(\d+) /g)) {
+      // ICMP counts in 16 bits: the number that is nearest to the last.
+      const number = last + (((Number(at) - last) << 16) >> 16);
+      answered.add(number);
+      last = Math.max(last, number);
+    }
     const missing = Array.from({ length: last }, (_, at) => at + 1).filter((number) => !answered.has(number));
     return { received: answered.size, missing };
   }
