@@ -12,6 +12,8 @@ export const mtuOption = 'com.docker.network.driver.mtu';
 /** The same for those who type it. */
 export const mtuOptionShort = 'mtu';
 
+const namedMax = 5;
+
 export const overheadOf = (vtep: string): number => (vtep.includes(':') ? overheadBytes.ipv6 : overheadBytes.ipv4);
 
 /** What the host's own device leaves; the MTU of a network on which nobody needs less. */
@@ -83,17 +85,17 @@ export function networkMtu(
 }
 
 /**
- * What a person should know of it; null when there is nothing.
+ * What a person should know of it; null when there is nothing. Without the name of the network, since many tend to have
+ * the same reason.
  * @param largest that this host's device leaves
  */
 export function mtuWarning(
-  name: string,
   { mtu, chosen, lowered }: NetworkMtu,
   { largest, vtep, nameOf }: { largest: number; vtep: string; nameOf: (node: NodeId) => string },
 ): string | null {
   if (lowered === null) {
     return chosen && mtu > largest
-      ? `network ${name}: MTU ${mtu} by its option, more than the ${largest} that this host's device leaves: what is larger \
+      ? `MTU ${mtu} by its option, more than the ${largest} that this host's device leaves: what is larger \
 is lost, or sent in fragments`
       : null;
   }
@@ -102,8 +104,19 @@ is lost, or sent in fragments`
     lowered.peer === null
       ? `the underlay device of ${nameOf(lowered.by)} ${takes}`
       : `path from ${nameOf(lowered.by)} to ${nameOf(lowered.peer)} ${takes}`;
-  if (!chosen) return `network ${name}: MTU ${mtu} and not ${largest}: ${why}`;
+  if (!chosen) return `MTU ${mtu} and not ${largest}: ${why}`;
   if (mtu <= lowered.mtu) return null;
-  return `network ${name}: MTU ${mtu} by its option, but ${why} and leaves ${lowered.mtu}: what is larger is lost, or sent in \
+  return `MTU ${mtu} by its option, but ${why} and leaves ${lowered.mtu}: what is larger is lost, or sent in \
 fragments`;
+}
+
+/** The same of several networks, those with one reason in one line. */
+export function mtuWarnings(reasons: ReadonlyMap<string, string>): string[] {
+  const networks = new Map<string, string[]>();
+  for (const [name, why] of reasons) networks.set(why, [...(networks.get(why) ?? []), name]);
+  return [...networks].map(([why, names]) => {
+    const shown = names.sort().slice(0, namedMax).join(', ');
+    const more = names.length > namedMax ? ` and ${names.length - namedMax} more` : '';
+    return `network${names.length > 1 ? 's' : ''} ${shown}${more}: ${why}`;
+  });
 }

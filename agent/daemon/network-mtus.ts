@@ -9,7 +9,7 @@ import type { ProbeTarget } from '../../dataplane/path/way.ts';
 import type { HostProbe } from '../../dataplane/probe.ts';
 import { sentBytes } from '../../dataplane/sent-bytes.ts';
 import { must, parseIp } from '../../dataplane/values.ts';
-import { largestMtu, mtuWarning, type NetworkMtu, needOf, networkMtu, overheadOf } from '../mtu.ts';
+import { largestMtu, mtuWarning, mtuWarnings, type NetworkMtu, needOf, networkMtu, overheadOf } from '../mtu.ts';
 import type { Logger } from './log.ts';
 
 export interface NetworkMtusInit {
@@ -122,17 +122,20 @@ export class NetworkMtus {
     if (cluster === undefined || found === null || this.#device === null) return '';
     const { vtep } = cluster.identity;
     const nameOf = (node: NodeId): string => cluster.view.nodes.get(node)?.hostname ?? node;
-    return mtuWarning(network.name, found, { largest: largestMtu(this.#device.mtu, vtep), vtep, nameOf }) ?? '';
+    return mtuWarning(found, { largest: largestMtu(this.#device.mtu, vtep), vtep, nameOf }) ?? '';
   }
 
   warnings(): string[] {
     const run = this.#run;
     if (run === null) return [];
     const { view, liveness, identity } = run.cluster;
-    const lines = [...this.#current.keys()].flatMap((id) => {
+    const reasons = new Map<string, string>();
+    for (const id of this.#current.keys()) {
       const network = view.networks.get(id);
-      return network === undefined ? [] : this.why(network);
-    });
+      const why = network === undefined ? '' : this.why(network);
+      if (network !== undefined && why !== '') reasons.set(network.name, why);
+    }
+    const lines = mtuWarnings(reasons);
     const unmeasured: string[] = [];
     for (const [id, { hostname }] of view.nodes) {
       const path = run.prober.path(id);
@@ -219,8 +222,9 @@ large as the devices at both ends take`,
       if (mtu === was) continue;
       changed = true;
       const why = this.why(network);
-      if (why !== '') this.#init.log.warn({ network: network.name, mtu, was }, why);
-      else this.#init.log.info({ network: network.name, mtu, was }, `network ${network.name}: MTU ${mtu}`);
+      const write = why === '' ? this.#init.log.info : this.#init.log.warn;
+      const text = `network ${network.name}: ${why === '' ? `MTU ${mtu}` : why}`;
+      write.call(this.#init.log, { network: network.name, mtu, was }, text);
     }
     if (changed) this.#init.changed();
   }

@@ -19,6 +19,8 @@ const restFactor = 10;
 /** A look is this small a part of what the host sends, or the host counts as at rest. */
 const busyShare = 0.01;
 const packetBytes = 1_500;
+/** Of an IP packet: its length has 16 bits. */
+const packetMaxBytes = 65_535;
 
 export interface Path {
   /** Largest IP packet that the path is known to take, bytes; null while nothing is known. */
@@ -108,7 +110,9 @@ export class PathProber implements Disposable {
   }
 
   /** MTU of the device that carries the VTEP: no path takes more. */
-  setDeviceMtu(mtu: number): void {
+  setDeviceMtu(deviceMtu: number): void {
+    // As a loopback device has more.
+    const mtu = Math.min(deviceMtu, packetMaxBytes);
     if (mtu === this.#deviceMtu) return;
     this.#deviceMtu = mtu;
     for (const peer of this.#peers.values()) {

@@ -165,7 +165,10 @@ describe('MTU', () => {
     await pathIs(one, three, 1400);
     await has(hosts(), 'frontend', 1350, sandboxes);
     await carries(...ends(), 'frontend', 1350);
-    await warned(one, /^network frontend: MTU 1350 and not 1450: path from host\d to host\d takes 1400 bytes$/);
+    await warned(
+      one,
+      /^networks frontend, ingress: MTU 1350 and not 1450: path from host\d to host\d takes 1400 bytes$/,
+    );
     await blackHole(stage.lab.underlay, three, null);
     await has(hosts(), 'frontend', 1450, sandboxes);
     await carries(...ends(), 'frontend', 1450);
@@ -176,8 +179,14 @@ describe('MTU', () => {
     await setMtu(two, 1400);
     await has(hosts(), 'frontend', 1350, sandboxes);
     await carries(...ends(), 'frontend', 1350);
-    await warned(one, /^network frontend: MTU 1350 and not 1450: the underlay device of host2 takes 1400 bytes$/);
-    await warned(three, /^network frontend: MTU 1350 and not 1450: the underlay device of host2 takes 1400 bytes$/);
+    await warned(
+      one,
+      /^networks frontend, ingress: MTU 1350 and not 1450: the underlay device of host2 takes 1400 bytes$/,
+    );
+    await warned(
+      three,
+      /^networks frontend, ingress: MTU 1350 and not 1450: the underlay device of host2 takes 1400 bytes$/,
+    );
     await setMtu(two, 1500);
     await has(hosts(), 'frontend', 1450, sandboxes);
   });
@@ -303,7 +312,7 @@ for (const [mtu, lowered] of [
       await carries(from, to, 'frontend', 1300);
       await warned(
         one,
-        new RegExp(`^network frontend: MTU 1300 and not ${lowered}: the underlay device of host2 takes 1350`),
+        new RegExp(`^networks frontend, ingress: MTU 1300 and not ${lowered}: the underlay device of host2 takes 1350`),
       );
       await setMtu(two, mtu);
       await has(hosts, 'frontend', lowered, [from, to]);
@@ -330,7 +339,10 @@ describe('MTU of an IPv6 underlay', () => {
     await pathIs(one, two, 1400, /udp/);
     await has(hosts, 'frontend', 1330, [from, to]);
     await carries(from, to, 'frontend', 1330);
-    await warned(one, /^network frontend: MTU 1330 and not 1430: path from host\d to host\d takes 1400 bytes$/);
+    await warned(
+      one,
+      /^networks frontend, ingress: MTU 1330 and not 1430: path from host\d to host\d takes 1400 bytes$/,
+    );
     await filter(two, 'udp dport 7946 drop');
     await blackHole(stage.lab.underlay, two, null);
     await pathIs(one, two, 1500, /icmp/);

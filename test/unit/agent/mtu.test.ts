@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { chosenMtu, largestMtu, mtuWarning, needOf, networkMtu } from '../../../agent/mtu.ts';
+import { chosenMtu, largestMtu, mtuWarning, mtuWarnings, needOf, networkMtu } from '../../../agent/mtu.ts';
 import type { NodeId } from '../../../controlplane/ids.ts';
 import type { OnValue } from '../../../controlplane/tables/kinds.ts';
 
@@ -12,7 +12,7 @@ const here = { vtep, deviceMtu: 1500, pathMtu: (node: NodeId) => (node === b ? 1
 const warningOf = (said: ReadonlyMap<NodeId, OnValue>, option?: string): string | null => {
   const network = option === undefined ? plain : { options: { 'com.docker.network.driver.mtu': option } };
   const found = networkMtu(network, a, needOf([], here), said, 1450);
-  return mtuWarning('web', found, { largest: 1450, vtep, nameOf: (node) => `host-${node}` });
+  return mtuWarning(found, { largest: 1450, vtep, nameOf: (node) => `host-${node}` });
 };
 
 test('what a node needs is what its device leaves, or its worst path to a member, and never less than IPv6 asks for', () => {
@@ -65,22 +65,35 @@ test('the warning names the path or the device that lowers it, and says what an 
   assert.equal(warningOf(new Map([[b, {}]])), null);
   assert.equal(
     warningOf(new Map([[b, { mtu: 1350, peer: c }]])),
-    'network web: MTU 1350 and not 1450: path from host-b to host-c takes 1400 bytes',
+    'MTU 1350 and not 1450: path from host-b to host-c takes 1400 bytes',
   );
   // The path to a device that takes less follows from it.
   const both = new Map<NodeId, OnValue>([
     [b, { mtu: 1350, peer: c }],
     [c, { mtu: 1350 }],
   ]);
-  assert.equal(warningOf(both), 'network web: MTU 1350 and not 1450: the underlay device of host-c takes 1400 bytes');
+  assert.equal(warningOf(both), 'MTU 1350 and not 1450: the underlay device of host-c takes 1400 bytes');
   assert.match(warningOf(new Map([[c, { mtu: 1280 }]])) ?? '', /host-c takes 1330 bytes or less$/);
   assert.equal(warningOf(both, '1300'), null);
   assert.match(
     warningOf(both, '1400') ?? '',
-    /^network web: MTU 1400 by its option, but the underlay device of host-c takes 1400 bytes and leaves 1350: /,
+    /^MTU 1400 by its option, but the underlay device of host-c takes 1400 bytes and leaves 1350: /,
   );
-  assert.match(
-    warningOf(new Map(), '1500') ?? '',
-    /^network web: MTU 1500 by its option, more than the 1450 that this/,
+  assert.match(warningOf(new Map(), '1500') ?? '', /^MTU 1500 by its option, more than the 1450 that this/);
+});
+
+test('networks with one reason are one line, and many are counted', () => {
+  assert.deepEqual(mtuWarnings(new Map()), []);
+  assert.deepEqual(
+    mtuWarnings(
+      new Map([
+        ['web', 'x'],
+        ['db', 'y'],
+        ['app', 'x'],
+      ]),
+    ),
+    ['networks app, web: x', 'network db: y'],
   );
+  const many = new Map(Array.from({ length: 9 }, (_, i) => [`n${i}`, 'x']));
+  assert.deepEqual(mtuWarnings(many), ['networks n0, n1, n2, n3, n4 and 4 more: x']);
 });
