@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 // Address arithmetic: rings count in offsets from the start of a subnet. BigInt stays inside this file.
@@ -84,10 +85,17 @@ export function spaceAround(text: string): AddressSpace | null {
 
 /** @returns null unless the text is an IPv6 address as RFC 5952 writes it */
 function ipv6ToBigint(text: string): bigint | null {
-  if (text.includes('%') || !ipaddr.IPv6.isValid(text)) return null;
-  const parsed = ipaddr.IPv6.parse(text);
-  if (parsed.toRFC5952String() !== text) return null;
-  return BigInt(`0x${Buffer.from(parsed.toByteArray()).toString('hex')}`);
+  // The host of a URL is written as RFC 5952 has it, by native code: every endpoint that comes or is loaded asks.
+  if (text.includes('%') || !isIPv6(text) || new URL(`http://[${text}]`).hostname.slice(1, -1) !== text) return null;
+  const [head = '', tail = ''] = text.split('::');
+  const hex = (part: string): string =>
+    part === ''
+      ? ''
+      : part
+          .split(':')
+          .map((group) => group.padStart(4, '0'))
+          .join('');
+  return BigInt(`0x${hex(head)}${hex(tail).padStart(32 - hex(head).length, '0')}`);
 }
 
 export function addressAt({ family, base }: AddressSpace, offset: number): string {

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 // Everything that reaches a netlink message, an `ip -batch` line or an nft script is one of these types, and the only
@@ -36,10 +37,12 @@ export function must<T>(parsed: Parsed<T>): T {
 
 export function parseIp(text: string): Parsed<Ip> {
   const want = 'want an IPv4 address such as 10.0.1.2 or an IPv6 address without a zone';
-  if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
+  if (text.includes(':')) {
+    // The host of a URL is written as RFC 5952 has it, by native code: a plan of 10,000 endpoints parses as many.
+    if (!text.includes('%') && isIPv6(text)) return ok(new URL(`http://[${text}]`).hostname.slice(1, -1) as Ip);
+  } else if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
     return ok(text.split('.').map(Number).join('.') as Ip);
   }
-  if (!text.includes('%') && ipaddr.IPv6.isValid(text)) return ok(ipaddr.IPv6.parse(text).toRFC5952String() as Ip);
   return bad('an IP address', text, want);
 }
 

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import ipaddr from 'ipaddr.js';
 import {
+  addressAt,
   contains,
   formatSubnet,
   ipv4ToNumber,
   isIpv4,
   numberToIpv4,
+  offsetIn,
+  parseSpace,
   parseSubnet,
   type Subnet,
   SubnetPool,
@@ -45,6 +49,24 @@ test('an IPv4 address has one spelling', () => {
   for (const text of ['1.2.3.4.', '1.2.3', '1.2.3.04', '1.2.3.4\n', '256.0.0.1'])
     assert.equal(isIpv4(text), false, text);
   assert.ok(isIpv4('0.0.0.0') && isIpv4('255.255.255.255'));
+});
+
+test('an IPv6 address has one spelling, and its place in a subnet', () => {
+  const bytes = fc.uint8Array({ minLength: 16, maxLength: 16 });
+  fc.assert(
+    fc.property(bytes, fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.boolean(), (all, offset, sparse) => {
+      // Runs of zeros are what spellings differ in.
+      const base = all.map((byte, at) => (at >= 8 || (sparse && byte % 3 > 0) ? 0 : byte));
+      const space = parseSpace(`${new ipaddr.IPv6([...base]).toRFC5952String()}/64`);
+      assert.ok(space);
+      assert.equal(space.base, BigInt(`0x${Buffer.from(base).toString('hex')}`));
+      const address = addressAt(space, offset);
+      assert.equal(offsetIn(space, address), offset);
+      const upper = address.toUpperCase();
+      assert.equal(offsetIn(space, upper), upper === address ? offset : null);
+      assert.equal(offsetIn(space, new ipaddr.IPv6([...base]).toNormalizedString()), null);
+    }),
+  );
 });
 
 test('text that is no subnet is null, never an exception', () => {

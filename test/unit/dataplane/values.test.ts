@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import ipaddr from 'ipaddr.js';
 import {
   must,
   parseCidr,
@@ -74,4 +75,22 @@ test('the prefix that the kernel routes for an address', () => {
     ['fd00::1:2/112', 'fd00::1:0/112'],
   ] as const)
     assert.equal(prefixOf(must(parseCidr(address))), prefix);
+});
+
+test('IPv6 has one spelling, that of RFC 5952', () => {
+  const texts = fc.oneof(
+    fc.ipV6().filter((text) => !text.includes('.')),
+    fc
+      .array(fc.constantFrom('0', '1', 'FF', 'abcd', ':', '::', '0001'), { maxLength: 14 })
+      .map((parts) => parts.join('')),
+  );
+  fc.assert(
+    fc.property(texts, (text) => {
+      const parsed = parseIp(text);
+      const valid = ipaddr.IPv6.isValid(text);
+      assert.equal(parsed.ok, valid, text);
+      if (parsed.ok) assert.equal(parsed.value, ipaddr.IPv6.parse(text).toRFC5952String());
+    }),
+    { numRuns: 5000 },
+  );
 });
