@@ -12,8 +12,9 @@ import { addressOf, isIpv6, must, parseCidr } from './values.ts';
  */
 export function diffHost(draft: Draft, desired: Desired): boolean {
   const usable = desired.bridges.filter((bridge) => !isInTheWay(draft, bridge));
-  const hasRules = diffRules(draft, desired, usable);
-  for (const bridge of usable) diffBridge(draft, bridge, isPublished(desired, bridge));
+  const published = publishedOn(desired);
+  const hasRules = diffRules(draft, usable, published);
+  for (const bridge of usable) diffBridge(draft, bridge, published.has(bridge.name));
   return hasRules;
 }
 
@@ -43,13 +44,17 @@ function isInTheWay(draft: Draft, bridge: DesiredBridge): boolean {
 }
 
 /** Before any bridge is up: nothing may pass one that is not guarded yet. */
-function diffRules(draft: Draft, desired: Desired, bridges: readonly DesiredBridge[]): boolean {
+function diffRules(
+  draft: Draft,
+  bridges: readonly DesiredBridge[],
+  published: ReadonlyMap<string, readonly PublishedTo[]>,
+): boolean {
   const { forwarding } = draft.observed.host;
   const guarded = bridges.map(
     (bridge): GuardedBridge => ({
       ...bridge,
       isOurs: isOurs(draft, bridge),
-      published: publishedOn(desired, bridge),
+      published: published.get(bridge.name) ?? [],
     }),
   );
   const rules = rulesFor({ bridges: guarded, guardForwarding: forwarding.byUs || !forwarding.on });
@@ -60,18 +65,19 @@ function diffRules(draft: Draft, desired: Desired, bridges: readonly DesiredBrid
   return rules !== null;
 }
 
-function publishedOn({ sandboxes }: Desired, { name }: DesiredBridge): PublishedTo[] {
-  const legs = sandboxes.flatMap(({ bridgeLegs }) => bridgeLegs.filter(({ bridge }) => bridge === name));
-  return legs.flatMap(({ published, addresses }) => {
-    const ip = addresses.map(addressOf).find((each) => !isIpv6(each));
-    return ip === undefined ? [] : published.map((port) => ({ ...port, ip }));
-  });
+/** By bridge. */
+function publishedOn({ sandboxes }: Desired): ReadonlyMap<string, readonly PublishedTo[]> {
+  const all = new Map<string, PublishedTo[]>();
+  for (const { bridgeLegs } of sandboxes) {
+    for (const { bridge, published, addresses } of bridgeLegs) {
+      const ip = published.length === 0 ? undefined : addresses.map(addressOf).find((each) => !isIpv6(each));
+      if (ip === undefined) continue;
+      const ports = published.map((port) => ({ ...port, ip }));
+      all.set(bridge, [...(all.get(bridge) ?? []), ...ports]);
+    }
+  }
+  return all;
 }
-
-const isPublished = ({ sandboxes }: Desired, { name }: DesiredBridge): boolean =>
-  sandboxes.some(({ bridgeLegs }) =>
-    bridgeLegs.some(({ bridge, published }) => bridge === name && published.length > 0),
-  );
 
 function diffBridge(draft: Draft, bridge: DesiredBridge, published: boolean): void {
   const { name, address } = bridge;

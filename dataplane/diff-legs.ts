@@ -1,4 +1,4 @@
-import type { BridgeLeg, Desired, DesiredSandbox, OverlayLeg } from './desired.ts';
+import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, OverlayLeg } from './desired.ts';
 import type { Draft } from './diff.ts';
 import { diffDirectLeg } from './diff-direct.ts';
 import { defaultRoute, diffInner, loopback, sandboxOf } from './diff-inner.ts';
@@ -14,7 +14,7 @@ import {
 import type { ObservedDevice } from './observed.ts';
 import type { BridgePortAttributes } from './rtnetlink/links.ts';
 import type { DeviceChange, Where } from './steps.ts';
-import { addressOf, type Cidr, type IfName } from './values.ts';
+import { addressOf, type IfName } from './values.ts';
 
 /** A leg with everything that its side of the host decides. */
 interface Place {
@@ -36,7 +36,8 @@ const OVERLAY_FLAGS = { learning: false, flood: false, isolated: false } as cons
 /** Both ends of every leg, their addresses, and each sandbox's default route. Yields after each leg. */
 export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {
   const overlays = new Set<number>(desired.overlays.map((overlay) => overlay.vni));
-  const places = desired.sandboxes.flatMap((sandbox) => placesOf(draft, desired, sandbox, overlays));
+  const bridges = new Map<string, DesiredBridge>(desired.bridges.map((bridge) => [bridge.name, bridge]));
+  const places = desired.sandboxes.flatMap((sandbox) => placesOf(draft, bridges, sandbox, overlays));
   // First all that is in the wrong place, so that legs may trade names.
   for (const place of places) removeMisplaced(draft, place);
   const lit = new Set<string>();
@@ -56,14 +57,18 @@ export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {
   }
   // A namespace of ours without any leg has its loopback, too.
   for (const sandbox of desired.sandboxes) if (sandbox.owned && !lit.has(sandbox.netns)) loopback(draft, sandbox);
-  const gateways = new Map<string, Cidr>(desired.bridges.map(({ name, address }) => [name, address]));
   for (const { sandbox, leg, object, needs } of places) {
-    const gateway = 'bridge' in leg && leg.isDefault ? gateways.get(leg.bridge) : undefined;
+    const gateway = 'bridge' in leg && leg.isDefault ? bridges.get(leg.bridge)?.address : undefined;
     if (gateway !== undefined) defaultRoute(draft, sandbox, leg.ifName, addressOf(gateway), object, needs);
   }
 }
 
-function placesOf(draft: Draft, desired: Desired, sandbox: DesiredSandbox, overlays: ReadonlySet<number>): Place[] {
+function placesOf(
+  draft: Draft,
+  bridges: ReadonlyMap<string, DesiredBridge>,
+  sandbox: DesiredSandbox,
+  overlays: ReadonlySet<number>,
+): Place[] {
   const places: Place[] = [];
   for (const leg of sandbox.overlayLegs) {
     const object = endpointObject(leg.endpointId);
@@ -84,7 +89,7 @@ function placesOf(draft: Draft, desired: Desired, sandbox: DesiredSandbox, overl
   }
   for (const leg of sandbox.bridgeLegs) {
     const object = endpointObject(leg.endpointId);
-    const bridge = desired.bridges.find(({ name }) => name === leg.bridge);
+    const bridge = bridges.get(leg.bridge);
     if (bridge === undefined) {
       draft.conflict(object, `there is no bridge ${leg.bridge} on this host yet`);
       continue;

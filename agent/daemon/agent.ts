@@ -19,6 +19,7 @@ import type { Store } from '../../controlplane/store.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
+import { droppingChains } from '../../dataplane/forwarding.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
 import { HostProbe } from '../../dataplane/probe.ts';
@@ -211,6 +212,8 @@ export class Agent {
       await this.#activate(membership);
       this.#background.later(0, () => this.#ensureIngress());
     }
+    // Now that it is known which bridges are wanted.
+    await this.#lookAtForwarding();
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#lookAtHost());
   }
@@ -401,6 +404,7 @@ export class Agent {
 
   /** What the host itself may change under us: the MTU of the underlay, and the prefixes it routes. */
   async #lookAtHost(): Promise<void> {
+    await this.#lookAtForwarding();
     this.#avoid = await hostRoutes();
     const vtep = this.#membership?.cluster.identity.vtep;
     if (vtep === undefined) return;
@@ -421,6 +425,22 @@ export class Agent {
       this.#underlayMtu = device.mtu;
       this.#planner.wake();
     }
+  }
+
+  async #lookAtForwarding(): Promise<void> {
+    const bridges = this.#planner.desired.bridges.map(({ name }) => name);
+    const chains = bridges.length === 0 ? [] : await droppingChains();
+    if (chains.length === 0) {
+      this.#warnings.delete('forwarding');
+      return;
+    }
+    const shown = bridges.length > 3 ? `${bridges.slice(0, 3).join(', ')} and others` : bridges.join(', ');
+    this.#warnings.set(
+      'forwarding',
+      `nftables chain ${chains.join(', ')} drops what it does not accept of all that this host forwards: sandboxes reach the \
+outside by ${shown}, and published ports lead there, only as far as it accepts that (with Docker: iptables -I DOCKER-USER \
+-i ${bridges[0]} -j ACCEPT, and the same with -o)`,
+    );
   }
 
   #membershipInit(): MembershipInit {

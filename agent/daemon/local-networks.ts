@@ -129,10 +129,13 @@ export class LocalNetworks {
     if (predefinedNetworks.some((each) => each.id === id)) {
       throw conflict('network_predefined', `${name} is a pre-defined network and cannot be removed`);
     }
-    if (endpoints > 0) {
+    const coming = [...this.#reserved].some((each) => each.startsWith(`${id} `));
+    if (endpoints > 0 || coming) {
       throw conflict(
         'network_in_use',
-        `network ${name} has ${endpoints} active endpoints`,
+        endpoints > 0
+          ? `network ${name} has ${endpoints} active endpoints`
+          : `network ${name} is about to have an endpoint`,
         'take the sandboxes off it first: `weft network disconnect`',
       );
     }

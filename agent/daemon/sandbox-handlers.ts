@@ -2,9 +2,9 @@ import type { Agent } from './agent.ts';
 import { findAnyNetwork } from './any-network.ts';
 import { conflict, type RequestError } from './api-error.ts';
 import type { Handlers } from './call.ts';
-import { findNetwork, mustKnow } from './network-replies.ts';
+import { mustKnow } from './network-replies.ts';
 import { findNode } from './replies.ts';
-import { endpointReply, sandboxReplies, sandboxReply } from './sandbox-replies.ts';
+import { endpointReply, localEndpointReply, sandboxReplies, sandboxReply } from './sandbox-replies.ts';
 import { ingressSandboxName } from './sandboxes.ts';
 
 type SandboxHandlers = Pick<
@@ -39,7 +39,16 @@ export function sandboxHandlers(agent: Agent): SandboxHandlers {
     endpointList: async ({ query }) => {
       const wanted = query.get('network');
       const node = query.get('node');
-      const network = wanted === undefined ? null : findNetwork(cluster(), wanted).id;
+      const found = wanted === undefined ? null : findAnyNetwork(agent, wanted);
+      if (found?.scope === 'local') {
+        const { network } = found;
+        return agent.sandboxes
+          .list()
+          .flatMap((sandbox) => sandbox.local.map((leg) => ({ sandbox, leg })))
+          .filter(({ leg }) => leg.networkId === network.id)
+          .map(({ sandbox, leg }) => localEndpointReply(agent, network, sandbox, leg));
+      }
+      const network = found?.network.id ?? null;
       const owner = node === undefined ? null : findNode(cluster(), node);
       const { networks } = cluster().view;
       // Its own endpoints a node always knows.

@@ -100,11 +100,26 @@ describe('bridge networks, on a host in no cluster', () => {
     await one().exec('nft', ['delete', 'table', 'inet', 'weft']);
     await one().exec('ip', ['link', 'del', `wn${(await lan(one())).Id.slice(0, 12)}`]);
     await eventually('the port to be published again', async () =>
-      (await ask(two(), address, 8080)).startsWith('web '),
+      (await ask(two(), address, 8080)).startsWith('web ') ? true : undefined,
     );
     await answering.end('SIGKILL');
     assert.equal((await one().weft('sandbox', 'rm', 'web')).exitCode, 0);
     assert.doesNotMatch((await one().exec('nft', ['list', 'ruleset'])).stdout, /dnat/);
+  });
+
+  it('are named in the status of a host that drops what is forwarded, until it accepts it', async () => {
+    assert.deepEqual((await one().api.call('status')).Warnings, []);
+    const chain = 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }';
+    await one().exec('nft', ['-f', '-'], { input: `add table ip filter\n${chain}\n` });
+    // The host is looked at every ten seconds, and at the start of an agent.
+    assert.equal(await one().stopAgent(), 0);
+    await one().startAgent();
+    const warning = await eventually('the warning', async () => {
+      const { Warnings: warnings } = await one().api.call('status');
+      return warnings.find((line) => line.includes('ip filter FORWARD'));
+    });
+    assert.match(warning, /sandboxes reach the outside by wn[0-9a-f]{12}/);
+    await one().exec('nft', ['delete', 'table', 'ip', 'filter']);
   });
 
   it('can keep their sandboxes apart, and from the outside', async () => {

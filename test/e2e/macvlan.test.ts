@@ -51,7 +51,7 @@ describe('macvlan networks', () => {
       await a.exec('ip', change);
       await eventually(`the repair of ip ${change.join(' ')}`, async () => {
         const { Items: drift } = await one().weftJson<{ Items: unknown[] }>('drift');
-        return drift.length === 0 && (await reaches(a, OUTSIDE.address));
+        return (drift.length === 0 && (await reaches(a, OUTSIDE.address))) || undefined;
       });
     }
   });

@@ -2,6 +2,7 @@ import { decodeDatagram, encodeReply, encodeRequest } from '../../../dataplane/p
 import { echoRequest, parseEchoReply } from '../../../dataplane/probe.ts';
 import { decodeLink } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbour, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
+import { decodeForwardChain } from '../../../dataplane/rtnetlink/nft-chains.ts';
 import { decodeAddress, decodeNetnsId, decodeRoute } from '../../../dataplane/rtnetlink/routes.ts';
 import {
   AF_INET,
@@ -82,6 +83,8 @@ function echoTarget(): Target {
   };
 }
 
+/** NFT_MSG_NEWCHAIN of nfnetlink's subsystem nf_tables. */
+const NEWCHAIN = (10 << 8) | 3;
 const decoders: { readonly [type: number]: (message: Message) => unknown } = {
   [NLMSG_ERROR]: decodeError,
   [RTM_NEWLINK]: decodeLink,
@@ -89,6 +92,7 @@ const decoders: { readonly [type: number]: (message: Message) => unknown } = {
   [RTM_NEWROUTE]: decodeRoute,
   [RTM_NEWNEIGH]: decodeNeighbour,
   [RTM_NEWNSID]: decodeNetnsId,
+  [NEWCHAIN]: decodeForwardChain,
 };
 
 /** The kernel is not lying, but another one may say more than this code knows: an Error ends the listing, nothing else. */
@@ -163,6 +167,13 @@ function netlinkReplies(): Buffer[] {
   message(RTM_NEWNSID, 0, (writer) => {
     header(writer, 0);
     writer.attributeU32(1, 5);
+  });
+  message(NEWCHAIN, 0, (writer) => {
+    header(writer, 2);
+    writer.attributeText(1, 'filter');
+    writer.attributeText(3, 'FORWARD');
+    writer.nest(4, () => writer.attribute(1, Buffer.of(0, 0, 0, 2)));
+    writer.attribute(5, Buffer.alloc(4));
   });
   message(NLMSG_ERROR, NLM_F_ACK_TLVS | NLM_F_CAPPED, (writer) => {
     header(writer, -17, 36, RTM_NEWNEIGH, 1, 0);
