@@ -18,7 +18,7 @@ import { checked, placeOf, type SubnetSpec } from './subnet-spec.ts';
 import type { HybridClock } from './tables/clock.ts';
 import { firstVni, type NetworkValue, type Pool, type SubnetValue, vniCount } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
-import { type NetworkSubnet, networkOfRing, type RingId, ringPools } from './tables/subnets.ts';
+import { type NetworkSubnet, networkOfRing, type RingId, ringPools, subnetsOf } from './tables/subnets.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
 import { uniqueLocal } from './ula.ts';
@@ -80,7 +80,16 @@ export class Networks {
   }
 
   /** @throws ControlPlaneError `not_manager`, `network_exists`, `invalid_subnet`, `invalid_gateway`, `exhausted` */
-  async create(spec: NetworkSpec): Promise<Network> {
+  create(spec: NetworkSpec): Promise<Network> {
+    return this.#named(spec, true);
+  }
+
+  /** What `create` would make; the numbers that it would take are free again. Throws as that does. */
+  preview(spec: NetworkSpec): Promise<Network> {
+    return this.#named(spec, false);
+  }
+
+  async #named(spec: NetworkSpec, write: boolean): Promise<Network> {
     this.#needManager('create a network');
     const { view } = this.#init;
     if (view.networkByName(spec.name) !== null || this.#creating.has(spec.name)) {
@@ -92,13 +101,13 @@ export class Networks {
     }
     this.#creating.add(spec.name);
     try {
-      return await this.#create(spec);
+      return await this.#create(spec, write);
     } finally {
       this.#creating.delete(spec.name);
     }
   }
 
-  async #create(spec: NetworkSpec): Promise<Network> {
+  async #create(spec: NetworkSpec, write: boolean): Promise<Network> {
     const { tables, allocator, clock } = this.#init;
     const { ipv4 = true, ipv6 } = spec;
     // What is wrong is said before any number is taken for it.
@@ -131,6 +140,11 @@ export class Networks {
         createdMs: this.#init.now(),
         root: tables.self,
       };
+      if (!write) {
+        // The numbers were nobody's, and need no rest.
+        made = true;
+        return { ...value, id, subnets: subnetsOf(id, value, []) };
+      }
       await tables.put(clusterTopic, `network/${id}`, value);
       made = true;
       for (const pool of ringPools) this.#warnOnce(pool, { pool }, this.#poolWarning(pool));
@@ -286,6 +300,19 @@ export class Networks {
 
   /** @throws ControlPlaneError `not_manager`, `network_in_use`, `network_predefined` */
   async remove(network: Network): Promise<void> {
+    this.mustBeRemovable(network);
+    const { id, subnets, ...value } = network;
+    await this.#init.tables.put(clusterTopic, `network/${id}`, {
+      ...value,
+      removed: true,
+      stamp: [...this.#init.clock.next(network.stamp)],
+    });
+    for (const index of pooledIn(poolOf(this.#init.view), subnets)) this.#init.allocator.rest('subnet', index);
+    this.#init.allocator.rest('vni', network.vni - firstVni);
+  }
+
+  /** @throws ControlPlaneError `not_manager`, `network_predefined`, `network_in_use` */
+  mustBeRemovable(network: Network): void {
     this.#needManager('remove a network');
     if (network.ingress) {
       throw new ControlPlaneError(
@@ -305,14 +332,6 @@ export class Networks {
         `disconnect them first: \`weft endpoint ls --network ${network.name}\` lists them`,
       );
     }
-    const { id, subnets, ...value } = network;
-    await this.#init.tables.put(clusterTopic, `network/${id}`, {
-      ...value,
-      removed: true,
-      stamp: [...this.#init.clock.next(network.stamp)],
-    });
-    for (const index of pooledIn(poolOf(this.#init.view), subnets)) this.#init.allocator.rest('subnet', index);
-    this.#init.allocator.rest('vni', network.vni - firstVni);
   }
 
   /** What the allocator has to know of a ring. */

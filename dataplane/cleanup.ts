@@ -23,8 +23,9 @@ export function cleanUpSteps(observed: Observed, keep: Desired = NOTHING): Step[
 }
 
 /** What `cleanUp` would do, as commands that a person with a root shell could run. */
-export async function cleanUpCommands(runDir: string): Promise<string[]> {
-  return commandsOf(cleanUpSteps(await observe(NOTHING, runDir)), readForwarding(runDir).byUs);
+export async function cleanUpCommands(runDir: string, keep: Desired = NOTHING): Promise<string[]> {
+  const restores = keep.bridges.length === 0 && readForwarding(runDir).byUs;
+  return commandsOf(cleanUpSteps(await observe(keep, runDir), keep), restores);
 }
 
 const commandsOf = (steps: readonly Step[], restoresForwarding: boolean): string[] => [

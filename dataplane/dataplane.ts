@@ -13,6 +13,7 @@ import { randomMac } from './mac.ts';
 import { Model } from './model.ts';
 import { vxlanName } from './names.ts';
 import { endpointObject } from './objects.ts';
+import { type Preview, previewOf } from './preview.ts';
 import { inSlices } from './slices.ts';
 import type { ObjectStatus } from './status.ts';
 import type { Vni } from './values.ts';
@@ -102,6 +103,14 @@ export class DataPlane implements AsyncDisposable {
     return this.#drift.mode;
   }
 
+  /** What was only observed is repaired now, or from now on what drifts is left. */
+  set driftMode(mode: DriftMode) {
+    if (this.#drift.mode === mode) return;
+    this.#drift.mode = mode;
+    this.#model.sweepNow();
+    this.#wakeUp();
+  }
+
   /** Starts the loop; it ends with the signal. Throws when started twice. */
   start(signal: AbortSignal): void {
     if (this.#loop) throw new Error('the data plane is already started');
@@ -148,6 +157,24 @@ export class DataPlane implements AsyncDisposable {
       const observed = await this.#kernel.observe(wanted.desired);
       const difference = await inSlices(diffInParts(wanted.desired, observed, { prune: wanted.prune, randomMac }));
       return this.#drift.update(difference, observed).all;
+    });
+  }
+
+  /**
+   * What would be done if this were wanted, beyond what is to be done anyway. Changes nothing.
+   * @returns commands that a person with a root shell could run, and what would be in the way, one line each
+   */
+  async preview(desired: Desired, signal?: AbortSignal): Promise<Preview> {
+    await this.settled(undefined, signal);
+    return this.#exclusively(async () => previewOf(await this.#kernel.observe(desired), this.#applied, desired));
+  }
+
+  /** The same of what is wanted now: what is only observed, or could not be done. */
+  async pending(signal?: AbortSignal): Promise<Preview> {
+    await this.settled(undefined, signal);
+    return this.#exclusively(async () => {
+      const desired = this.#applied?.desired;
+      return desired ? previewOf(await this.#kernel.observe(desired), null, desired) : { commands: [], conflicts: [] };
     });
   }
 

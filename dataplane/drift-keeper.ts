@@ -17,7 +17,7 @@ const NOT_REPAIRED = 'drift that is only observed (`weft drift --fix` repairs it
 
 /** Tells drift from what is wanted anew, logs it, and says what is left as somebody else made it. */
 export class DriftKeeper {
-  readonly mode: DriftMode;
+  mode: DriftMode;
   readonly #log: Log;
   readonly #failures: Failures;
   readonly #book = new DriftBook();

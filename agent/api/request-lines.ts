@@ -35,6 +35,8 @@ export const requestLines = {
   endpointList: 'GET /v1/endpoints',
   drift: 'GET /v1/drift',
   driftFix: 'POST /v1/drift/fix',
+  dryRun: 'POST /v1/dry-run',
+  reload: 'POST /v1/reload',
   selfTest: 'POST /v1/self-test',
   wait: 'POST /v1/wait',
 } as const;

@@ -73,6 +73,8 @@ export const routes = {
     schema.DriftReply,
   ),
   driftFix: route('driftFix', 'Repair the kernel of this host now', Empty, schema.DriftReply),
+  dryRun: route('dryRun', 'What a call would change on this host', schema.DryRunRequest, schema.DryRunReply),
+  reload: route('reload', 'Read the configuration again', schema.ReloadRequest, schema.ReloadReply),
   selfTest: route(
     'selfTest',
     'Send packets through VXLAN to other nodes and back',

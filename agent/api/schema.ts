@@ -6,6 +6,7 @@
 import { z } from 'zod';
 
 export * from './schema/drift.ts';
+export * from './schema/dry-run.ts';
 export { Role } from './schema/fields.ts';
 export * from './schema/keys.ts';
 export * from './schema/membership.ts';

@@ -13,6 +13,7 @@ import { addLeave } from './commands/leave.ts';
 import { addMeshKey } from './commands/mesh-key.ts';
 import { addNetwork } from './commands/network.ts';
 import { addNode } from './commands/node.ts';
+import { addReload } from './commands/reload.ts';
 import { addSandbox } from './commands/sandbox.ts';
 import { addSelfTest } from './commands/self-test.ts';
 import { addStatus } from './commands/status.ts';
@@ -76,6 +77,7 @@ export function buildProgram(session: Session): Command {
   addStatus(program, session);
   addDrift(program, session);
   addSelfTest(program, session);
+  addReload(program, session);
   addWait(program, session);
   addCleanup(program, session);
   program.commandsGroup('Other:');

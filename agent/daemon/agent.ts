@@ -19,6 +19,7 @@ import type { Store } from '../../controlplane/store.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
+import type { Desired } from '../../dataplane/desired.ts';
 import { droppingChains } from '../../dataplane/forwarding.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { deviceWith } from '../../dataplane/interfaces.ts';
@@ -26,6 +27,7 @@ import { HostProbe } from '../../dataplane/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { largestMtu } from '../mtu.ts';
+import type { StoredSandbox } from '../sandbox-state.ts';
 import { version } from '../version.ts';
 import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
 import { nameHeld, prefixesInUse } from './any-network.ts';
@@ -38,7 +40,7 @@ import { isKeptLocally } from './local-legs.ts';
 import { LocalNetworks } from './local-networks.ts';
 import type { Logger } from './log.ts';
 import { NetworkMtus } from './network-mtus.ts';
-import { Planner } from './planner.ts';
+import { type PlanChange, Planner } from './planner.ts';
 import { fileRoots, SandboxFiles } from './sandbox-files.ts';
 import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
 import { SelfTests } from './self-tests.ts';
@@ -59,7 +61,8 @@ export type AgentState = 'inactive' | 'joining' | 'active' | 'leaving';
  * wakes the planner, which hands the data plane the whole wanted state.
  */
 export class Agent {
-  readonly config: AgentConfig;
+  readonly readConfig: () => AgentConfig;
+  #config: AgentConfig;
   readonly startedMs = Date.now();
   readonly sandboxes: Sandboxes;
   readonly files: SandboxFiles;
@@ -84,8 +87,9 @@ export class Agent {
   /** Why the node is not in the state its operator wants, for `weft status`. */
   readonly #warnings = new Map<string, string>();
 
-  constructor(init: { config: AgentConfig; log: Logger; store: Store; vault: Vault }) {
-    this.config = init.config;
+  constructor(init: { config: AgentConfig; readConfig: () => AgentConfig; log: Logger; store: Store; vault: Vault }) {
+    this.#config = init.config;
+    this.readConfig = init.readConfig;
     this.#log = init.log;
     this.#store = init.store;
     this.#vault = init.vault;
@@ -156,6 +160,19 @@ export class Agent {
         await this.dataPlane.settled(undefined, signal);
       },
     });
+  }
+
+  get config(): AgentConfig {
+    return this.#config;
+  }
+
+  /** Goes on with what of another configuration does not need a start. */
+  takeOver({ resolver, drift, logLevel }: AgentConfig): void {
+    this.#config = { ...this.#config, resolver, drift, logLevel };
+    this.#log.level = logLevel;
+    this.dataPlane.driftMode = drift;
+    this.files.defaults = resolver;
+    this.#background.later(0, () => this.sandboxes.putFiles());
   }
 
   get state(): AgentState {
@@ -274,8 +291,14 @@ export class Agent {
     };
   }
 
-  async leave(force: boolean): Promise<void> {
-    const { membership } = this;
+  /** What would be wanted of the kernel if tables and attachments were others. */
+  previewOf(change: PlanChange): Desired {
+    return this.#planner.preview(change);
+  }
+
+  /** @throws RequestError `not_active`, `sandboxes_attached` */
+  mustBeLeavable(force: boolean): void {
+    if (this.membership === null) return;
     // Those on networks of this host alone lose nothing by it.
     const attached = this.sandboxes
       .list()
@@ -287,6 +310,11 @@ export class Agent {
         'remove them first (`weft sandbox rm`), or use --force',
       );
     }
+  }
+
+  async leave(force: boolean): Promise<void> {
+    this.mustBeLeavable(force);
+    const { membership } = this;
     this.#state = 'leaving';
     try {
       await leaveCluster(membership, this.#store, force);
@@ -303,9 +331,13 @@ export class Agent {
   }
 
   /** @throws RequestError `network_in_use`, `network_predefined` */
+  /** Those on a network of this host. */
+  sandboxesOn({ id }: LocalNetwork): StoredSandbox[] {
+    return this.sandboxes.list().filter(({ local }) => local.some(({ networkId }) => networkId === id));
+  }
+
   async removeLocalNetwork(network: LocalNetwork): Promise<void> {
-    const on = this.sandboxes.list().filter(({ local }) => local.some(({ networkId }) => networkId === network.id));
-    await this.localNetworks.remove(network, on.length);
+    await this.localNetworks.remove(network, this.sandboxesOn(network).length);
     this.#planner.planIfDue();
     await this.dataPlane.settled(undefined, AbortSignal.timeout(farewellMs));
   }

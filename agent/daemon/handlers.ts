@@ -2,8 +2,10 @@ import type { WaitReply, WaitRequest } from '../api/schema.ts';
 import type { Agent } from './agent.ts';
 import { notFound, RequestError } from './api-error.ts';
 import type { Handlers } from './call.ts';
+import { dryRun } from './dry-run.ts';
 import { networkHandlers } from './network-handlers.ts';
 import { findNetwork } from './network-replies.ts';
+import { reload } from './reload.ts';
 import { driftReply, findNode, nodeReply, selfTestReply, statusReply, versionReply } from './replies.ts';
 import { caReply, meshKeyReply, rotateCa, rotateMeshKey } from './rotations.ts';
 import { sandboxHandlers } from './sandbox-handlers.ts';
@@ -106,6 +108,8 @@ export function makeHandlers(agent: Agent): Handlers {
     ...sandboxHandlers(agent),
     drift: ({ signal }) => driftReply(agent, signal, 0),
     driftFix: async ({ signal }) => driftReply(agent, signal, await agent.dataPlane.repair(signal)),
+    dryRun: ({ body, signal }) => dryRun(agent, body, signal),
+    reload: ({ body, signal }) => reload(agent, body.DryRun, signal),
     selfTest: ({ body }) => selfTestReply(agent, cluster(), body.Nodes),
     wait: ({ body, signal }) => wait(agent, body, signal),
   };

@@ -51,13 +51,13 @@ export class LocalNetworks {
   }
 
   /** @throws RequestError `network_exists`, `subnet_in_use`, `exhausted`, `too_many_networks`, `invalid` */
-  create(request: NetworkCreateRequest, driver: LocalDriver): Promise<LocalNetwork> {
-    const made = this.#turn.then(() => this.#create(request, driver));
+  create(request: NetworkCreateRequest, driver: LocalDriver, write = true): Promise<LocalNetwork> {
+    const made = this.#turn.then(() => this.#create(request, driver, write));
     this.#turn = made.catch(() => undefined);
     return made;
   }
 
-  async #create(request: NetworkCreateRequest, driver: LocalDriver): Promise<LocalNetwork> {
+  async #create(request: NetworkCreateRequest, driver: LocalDriver, write: boolean): Promise<LocalNetwork> {
     const { Name: name, Internal: internal = false, Options: options = {}, Labels: labels = {} } = request;
     if (driver.predefined) {
       throw invalid(`there is one network ${driver.name} on each host, and no other of its driver`, 'use that one');
@@ -81,6 +81,7 @@ export class LocalNetworks {
     const network: LocalNetwork = { ...bare, ipam };
     const refusal = (await driver.refusal?.(network, this.list())) ?? null;
     if (refusal !== null) throw conflict('network_refused', refusal);
+    if (!write) return network;
     await driver.create?.(network);
     try {
       await this.#init.store.commit([{ key: ['network', network.id], value: network }]);
@@ -125,7 +126,17 @@ export class LocalNetworks {
 
   /** @param endpoints how many are on it @throws RequestError `network_in_use`, `network_predefined` */
   async remove(network: LocalNetwork, endpoints: number): Promise<void> {
-    const { id, name } = network;
+    this.mustBeRemovable(network, endpoints);
+    const { id } = network;
+    await localDriver(network.driver)?.remove?.(network);
+    await this.#init.store.commit([{ key: ['network', id], value: null }]);
+    this.#networks.delete(id);
+    this.#last.delete(id);
+    this.#init.changed();
+  }
+
+  /** @throws RequestError `network_predefined`, `network_in_use` */
+  mustBeRemovable({ id, name }: LocalNetwork, endpoints: number): void {
     if (predefinedNetworks.some((each) => each.id === id)) {
       throw conflict('network_predefined', `${name} is a pre-defined network and cannot be removed`);
     }
@@ -139,11 +150,6 @@ export class LocalNetworks {
         'take the sandboxes off it first: `weft network disconnect`',
       );
     }
-    await localDriver(network.driver)?.remove?.(network);
-    await this.#init.store.commit([{ key: ['network', id], value: null }]);
-    this.#networks.delete(id);
-    this.#last.delete(id);
-    this.#init.changed();
   }
 
   /**

@@ -12,8 +12,12 @@ import { keepHeapSmall } from './heap.ts';
 import { releaseMapped, tryLock } from './libc.ts';
 import { makeLog } from './log.ts';
 import { ServiceNotifier } from './notify.ts';
+import { reload } from './reload.ts';
 import { endWhenUncaught } from './uncaught.ts';
 import { unlockKey } from './unlock-key.ts';
+
+/** For a listing of the kernel, which is a fraction of a second. */
+const reloadMs = 30_000;
 
 /** Exit codes of `weft agent`: 0 stopped as asked, 1 failed, 2 the configuration cannot be used. */
 export async function runAgent(flags: AgentFlags): Promise<number> {
@@ -49,13 +53,20 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
   const store = openStore(join(config.stateDir, 'store'), releaseMapped);
   try {
     const vault = new Vault(unlockKey(config.unlockKeyFile, process.env));
-    const agent = new Agent({ config, log, store, vault });
+    const readConfig = (): AgentConfig => loadConfig(flags, process.env);
+    const agent = new Agent({ config, readConfig, log, store, vault });
     try {
       await agent.start();
       const group = groupId(config.socketGroup);
       if (group === null) log.info({ group: config.socketGroup }, 'no such group: only root may use the socket');
       const server = await serve(makeApp(makeHandlers(agent), log), config.socket, group);
       log.info({ version, socket: config.socket, state: agent.state }, 'the agent is ready');
+      process.on('SIGHUP', () => {
+        reload(agent, false, AbortSignal.timeout(reloadMs)).then(
+          ({ Changed }) => log.info({ changed: Changed }, 'the configuration was read again'),
+          (error: unknown) => log.error({ err: error }, 'the configuration cannot be used; all stays as it is'),
+        );
+      });
       notifier.ready(agent.state);
       // Loaded late because it costs start-up time, but not only when it is needed: an installation of another version
       // may have replaced the files by then.

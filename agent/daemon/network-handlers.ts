@@ -37,30 +37,12 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
       return networkReply(agent, found);
     },
     networkCreate: async ({ body }) => {
-      const name = body.Driver ?? overlay.name;
-      const driver = driverFor(name);
-      if (driver === null) {
-        throw invalid(
-          `network driver ${name} is not there`,
-          `the drivers are ${drivers.map((each) => each.name).join(', ')}`,
-        );
-      }
-      const options = parseOptions(driver, body.Options ?? {});
-      if (!options.ok) throw invalid(options.reason);
-      const request = { ...body, Options: { ...options.value } };
-      if (isLocal(driver) && (body.EnableIPv6 || body.EnableIPv4 === false)) {
-        throw invalid(`networks of driver ${name} have IPv4 alone`, 'leave --ipv6 and --ipv4=false out');
-      }
-      if (isLocal(driver)) return { Id: (await agent.localNetworks.create(request, driver)).id, Warning: '' };
-      const held = nameHeld(agent, body.Name);
-      if (held === 'one of this host') {
-        throw conflict(
-          'network_exists',
-          `network with name ${body.Name} already exists: ${held}`,
-          'choose another name',
-        );
-      }
-      return { Id: (await cluster().networks.create(specOf(request))).id, Warning: '' };
+      const asked = creationOf(agent, body);
+      const network =
+        asked.scope === 'local'
+          ? await agent.localNetworks.create(asked.request, asked.driver)
+          : await cluster().networks.create(asked.spec);
+      return { Id: network.id, Warning: '' };
     },
     networkUpdate: async ({ ref, body }) => {
       const found = findAnyNetwork(agent, ref);
@@ -102,6 +84,36 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
     },
   };
 }
+
+/** What kind of network is asked for. @throws RequestError */
+export function creationOf(agent: Agent, body: NetworkCreateRequest): Creation {
+  const name = body.Driver ?? overlay.name;
+  const driver = driverFor(name);
+  if (driver === null) {
+    throw invalid(
+      `network driver ${name} is not there`,
+      `the drivers are ${drivers.map((each) => each.name).join(', ')}`,
+    );
+  }
+  const options = parseOptions(driver, body.Options ?? {});
+  if (!options.ok) throw invalid(options.reason);
+  const request = { ...body, Options: { ...options.value } };
+  if (isLocal(driver)) {
+    if (body.EnableIPv6 || body.EnableIPv4 === false) {
+      throw invalid(`networks of driver ${name} have IPv4 alone`, 'leave --ipv6 and --ipv4=false out');
+    }
+    return { scope: 'local', request, driver };
+  }
+  const held = nameHeld(agent, body.Name);
+  if (held === 'one of this host') {
+    throw conflict('network_exists', `network with name ${body.Name} already exists: ${held}`, 'choose another name');
+  }
+  return { scope: 'cluster', spec: specOf(request) };
+}
+
+type Creation =
+  | { readonly scope: 'local'; readonly request: NetworkCreateRequest; readonly driver: LocalDriver }
+  | { readonly scope: 'cluster'; readonly spec: NetworkSpec };
 
 const isLocal = (driver: Driver | LocalDriver): driver is LocalDriver => driver.scope === 'local';
 

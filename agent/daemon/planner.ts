@@ -4,8 +4,15 @@ import { NOTHING as nothing } from '../../dataplane/cleanup.ts';
 import type { DataPlane } from '../../dataplane/dataplane.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { IncrementalPlan, type TouchedForPlan, TouchedSince } from '../incremental-plan.ts';
-import type { Attachments } from '../plan.ts';
+import { type Attachments, plan, type TablesForPlan } from '../plan.ts';
 import type { Logger } from './log.ts';
+
+/** What a plan is made of, and how it would differ. */
+export interface PlanInputs {
+  readonly tables: TablesForPlan | null;
+  readonly attachments: Attachments;
+}
+export type PlanChange = (now: PlanInputs) => PlanInputs;
 
 export interface PlannerInit {
   readonly dataPlane: DataPlane;
@@ -60,21 +67,27 @@ export class Planner {
     if (this.#scheduled) this.planNow();
   }
 
+  /** What would be wanted if tables and attachments were others. */
+  preview(change: PlanChange): Desired {
+    const { tables, attachments } = change({ tables: this.#tables(), attachments: this.#init.attachments() });
+    return plan(tables, attachments).desired;
+  }
+
+  #tables(): TablesForPlan | null {
+    const cluster = this.#init.cluster();
+    if (cluster === null) return null;
+    const { self, identity, view } = cluster;
+    return {
+      ...{ self, vtep: identity.vtep, port: view.cluster?.dataPathPort ?? defaultDataPathPort },
+      ...{ nodes: view.nodes, networks: view.networks, endpoints: view.endpoints },
+    };
+  }
+
   planNow(): void {
     this.#scheduled = false;
     const { dataPlane, log } = this.#init;
     const cluster = this.#init.cluster();
-    const tables =
-      cluster === null
-        ? null
-        : {
-            self: cluster.self,
-            vtep: cluster.identity.vtep,
-            port: cluster.view.cluster?.dataPathPort ?? defaultDataPathPort,
-            nodes: cluster.view.nodes,
-            networks: cluster.view.networks,
-            endpoints: cluster.view.endpoints,
-          };
+    const tables = this.#tables();
     const touched = cluster === this.#plannedFor ? this.#touched : null;
     this.#plannedFor = cluster;
     this.#touched = new TouchedSince();

@@ -26,7 +26,7 @@ export const fileRoots = (runDir: string): FileRoots => ({
 
 export interface SandboxFilesInit {
   readonly roots: FileRoots;
-  /** Of the configuration; they come before what the host says. */
+  /** Of the configuration, at first. */
   readonly defaults: Resolver;
   readonly log: Log;
 }
@@ -42,13 +42,29 @@ export class SandboxFiles {
   /** What the host's own resolv.conf says, for sandboxes that say nothing of their own. */
   host: HostResolver = { resolver: emptyResolver, unusable: [] };
 
+  /** Of the configuration; they come before what the host says. */
+  defaults: Resolver;
+
   constructor(init: SandboxFilesInit) {
     this.#init = init;
+    this.defaults = init.defaults;
+  }
+
+  /** Files that would say something else with other defaults. */
+  changesWith(sandboxes: readonly StoredSandbox[], defaults: Resolver): { path: string; text: string }[] {
+    return sandboxes.flatMap((sandbox) => {
+      const [now, then] = [this.defaults, defaults].map((each) =>
+        render(sandbox, firstOf(sandbox.resolver, each, this.host.resolver)),
+      );
+      return fileNames.flatMap((name) =>
+        now && then && now[name] !== then[name] ? [{ path: this.pathOf(sandbox, name), text: then[name] }] : [],
+      );
+    });
   }
 
   /** What `weft status` has to say of files. */
   warnings(): string[] {
-    const ofHost = complaint(this.host, this.#init.defaults);
+    const ofHost = complaint(this.host, this.defaults);
     return ofHost === null ? [...this.#problems.values()] : [ofHost, ...this.#problems.values()];
   }
 
@@ -89,6 +105,11 @@ export class SandboxFiles {
     this.#remove(directoryOf(sandbox, this.#init.roots));
   }
 
+  /** Directories of ours that would be removed if these sandboxes were all. */
+  directoriesBesides(sandboxes: readonly StoredSandbox[]): string[] {
+    return this.leftovers(sandboxes).filter(isOurs);
+  }
+
   /** Removes what is ours of no such sandbox: left behind by a crash, or by an agent that is no more. */
   sweep(sandboxes: readonly StoredSandbox[]): void {
     for (const directory of this.leftovers(sandboxes)) this.#remove(directory);
@@ -115,7 +136,8 @@ export class SandboxFiles {
   }
 
   #write(sandbox: StoredSandbox): void {
-    const { roots, defaults } = this.#init;
+    const { defaults } = this;
+    const { roots } = this.#init;
     const directory = directoryOf(sandbox, roots);
     makeDirectory(dirname(directory));
     makeDirectory(directory);

@@ -144,12 +144,27 @@ export class Sandboxes {
     return this.#exclusively(empty, () => this.#attach(empty, networks, attachment, (made) => this.#drop(made)));
   }
 
-  async connect(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
+  /** The sandbox as `connect` would make it. Takes addresses and gives them back. Throws as that does. */
+  async preview(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
+    this.#mustBeConnectable(sandbox, to);
+    return this.#exclusively(sandbox, async () => {
+      const { next, release } = await this.#prepare(sandbox, [to], attachment);
+      // They were nobody's, and need no rest.
+      release(true);
+      return next;
+    });
+  }
+
+  #mustBeConnectable(sandbox: StoredSandbox, to: AnyNetwork): void {
     const { id, name } = to.network;
     if ([...sandbox.legs, ...sandbox.local].some(({ networkId }) => networkId === id)) {
       throw conflict('already_connected', `sandbox ${sandbox.name} is already on network ${name}`);
     }
     this.#local.refuseExclusive(sandbox, to);
+  }
+
+  async connect(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
+    this.#mustBeConnectable(sandbox, to);
     return this.#exclusively(sandbox, () =>
       this.#attach(sandbox, [to], attachment, async (changed) => {
         // Gone meanwhile, when the node left its cluster.
@@ -292,21 +307,11 @@ export class Sandboxes {
     attachment: Attachment,
     takeBack: (changed: StoredSandbox) => Promise<void>,
   ): Promise<StoredSandbox> {
-    const ofCluster = networks.flatMap((each) => (each.scope === 'cluster' ? [each.network] : []));
-    const ofHost = networks.flatMap((each) => (each.scope === 'local' ? [each.network] : []));
-    let next = sandbox;
     let saved = false;
-    let claims: OverlayClaims | null = null;
+    let next = sandbox;
+    let release: (kept: boolean) => void = () => undefined;
     try {
-      const taken = await takenIn(sandbox);
-      if (ofCluster.length > 0) {
-        claims = new OverlayClaims(this.#init.cluster());
-        await claims.take(ofCluster, attachment.wanted);
-        next = claims.attach(next, taken, attachment.aliases);
-      }
-      for (const network of ofHost) next = await this.#local.attach(next, network, taken, attachment, this.list());
-      next = this.#withGateway(next, taken);
-      this.#local.mustLeadOut(next);
+      ({ next, release } = await this.#prepare(sandbox, networks, attachment));
       await this.#local.publish(sandbox, next);
       const legs = next.legs.filter((leg) => !sandbox.legs.includes(leg));
       saved = true;
@@ -339,8 +344,42 @@ export class Sandboxes {
       throw error;
     } finally {
       this.#unready.delete(sandbox.id);
-      claims?.release(saved);
+      release(saved);
+    }
+  }
+
+  /**
+   * The sandbox as it is to be on these networks too, with addresses that are reserved until `release` says whether they
+   * are kept.
+   */
+  async #prepare(
+    sandbox: StoredSandbox,
+    networks: readonly AnyNetwork[],
+    attachment: Attachment,
+  ): Promise<{ next: StoredSandbox; release: (kept: boolean) => void }> {
+    const ofCluster = networks.flatMap((each) => (each.scope === 'cluster' ? [each.network] : []));
+    const ofHost = networks.flatMap((each) => (each.scope === 'local' ? [each.network] : []));
+    let next = sandbox;
+    const claims = ofCluster.length > 0 ? new OverlayClaims(this.#init.cluster()) : null;
+    const release = (kept: boolean): void => {
+      claims?.release(kept);
       this.#local.release(next);
+    };
+    try {
+      const taken = await takenIn(sandbox);
+      if (claims) {
+        await claims.take(ofCluster, attachment.wanted);
+        next = claims.attach(next, taken, attachment.aliases);
+      }
+      for (const network of ofHost) next = await this.#local.attach(next, network, taken, attachment, this.list());
+      next = this.#withGateway(next, taken);
+      this.#local.mustLeadOut(next);
+      return { next, release };
+    } catch (error) {
+      // What somebody else has made for it already.
+      await this.#local.detach(next.local.filter((leg) => !sandbox.local.includes(leg)));
+      release(false);
+      throw error;
     }
   }
 

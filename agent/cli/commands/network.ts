@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { define, takeSwitchValues } from '../define.ts';
+import { dryRunWords, printDryRun } from '../dry-run.ts';
 import { usage } from '../failure.ts';
 import { collect, keyValue, label, once } from '../parse.ts';
 import { each, type Session, writeJson } from '../session.ts';
@@ -33,6 +34,7 @@ interface CreateFlags {
   readonly ipv6?: boolean;
   readonly opt?: Record<string, string>;
   readonly label?: Record<string, string>;
+  readonly dryRun?: boolean;
 }
 
 function addCreate(parent: Command, session: Session): void {
@@ -66,21 +68,22 @@ macvlan_mode (bridge, private, vepa, passthru).`,
     .option('--ipv6', 'IPv6 addresses too')
     .option('-o, --opt <key=value>', 'option of the driver (repeatable)', keyValue)
     .option('--label <key=value>', 'label (repeatable)', label)
+    .option('--dry-run', dryRunWords)
     .action(
       session.action<CreateFlags>(async (context, flags, [name = '']) => {
-        const reply = await context.client.call('networkCreate', {
-          body: {
-            Name: name,
-            Driver: flags.driver,
-            Internal: flags.internal,
-            Attachable: flags.attachable,
-            EnableIPv4: flags.ipv4,
-            EnableIPv6: flags.ipv6,
-            IPAM: ipam(flags),
-            Options: flags.opt,
-            Labels: flags.label,
-          },
-        });
+        const body = {
+          Name: name,
+          Driver: flags.driver,
+          Internal: flags.internal,
+          Attachable: flags.attachable,
+          EnableIPv4: flags.ipv4,
+          EnableIPv6: flags.ipv6,
+          IPAM: ipam(flags),
+          Options: flags.opt,
+          Labels: flags.label,
+        };
+        if (flags.dryRun) return printDryRun(context, [{ Verb: 'networkCreate', Request: body }]);
+        const reply = await context.client.call('networkCreate', { body });
         context.document(reply);
         if (reply.Warning !== '' && !context.json) context.io.stderr.write(`weft: ${oneLine(reply.Warning)}\n`);
         context.print(`${reply.Id}\n`);
@@ -170,8 +173,15 @@ function addRemove(parent: Command, session: Session): void {
   })
     .alias('remove')
     .argument('<network...>', 'names, ids or starts of ids')
+    .option('--dry-run', dryRunWords)
     .action(
-      session.action(async (context, _flags, refs) => {
+      session.action<{ dryRun?: boolean }>(async (context, { dryRun }, refs) => {
+        if (dryRun) {
+          return printDryRun(
+            context,
+            refs.map((Network) => ({ Verb: 'networkRemove', Network })),
+          );
+        }
         const removed = await each(context, refs, async (ref) => {
           await context.client.call('networkRemove', { ref });
           context.print(`${ref}\n`);
@@ -187,6 +197,7 @@ function addConnect(parent: Command, session: Session): void {
     summary: 'Give a sandbox of this host an endpoint on a network',
     examples: [
       'weft network connect backend web',
+      'weft network connect --dry-run backend web',
       'weft network connect --alias db backend postgres',
       'weft network connect --ip 10.0.1.7 --ip6 fd00:10:9:1::7 backend postgres',
     ],
@@ -196,13 +207,15 @@ function addConnect(parent: Command, session: Session): void {
     .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
     .option('--ip <ip>', 'that IPv4 address and no other', once)
     .option('--ip6 <ip>', 'that IPv6 address and no other', once)
+    .option('--dry-run', dryRunWords)
     .action(
-      session.action<{ alias?: string[]; ip?: string; ip6?: string }>(
+      session.action<{ alias?: string[]; ip?: string; ip6?: string; dryRun?: boolean }>(
         async (context, flags, [network = '', sandbox = '']) => {
-          const endpoint = await context.client.call('networkConnect', {
-            ref: network,
-            body: { Sandbox: sandbox, Aliases: flags.alias, IPAddress: flags.ip, GlobalIPv6Address: flags.ip6 },
-          });
+          const body = { Sandbox: sandbox, Aliases: flags.alias, IPAddress: flags.ip, GlobalIPv6Address: flags.ip6 };
+          if (flags.dryRun) {
+            return printDryRun(context, [{ Verb: 'networkConnect', Network: network, Request: body }]);
+          }
+          const endpoint = await context.client.call('networkConnect', { ref: network, body });
           context.document(endpoint);
         },
       ),

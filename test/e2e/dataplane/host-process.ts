@@ -95,6 +95,7 @@ const methods = {
     const { status, stderr } = spawnSync(file, args, { encoding: 'utf8' });
     if (status !== 0) throw new Error(`${file} ${args.join(' ')}: ${stderr}`);
   },
+  preview: async (desired: Desired) => (await running()).preview(desired),
   /** Starts a program for Node on this host; its first message says that it is ready. */
   start: async (script: string) => {
     // It ends with this process.

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { DataPlaneStats } from '../../../dataplane/dataplane.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
 import type { Drift, DriftMode } from '../../../dataplane/drift.ts';
+import type { Preview } from '../../../dataplane/preview.ts';
 import type { ObjectStatus } from '../../../dataplane/status.ts';
 import { within } from '../../lab/process.ts';
 import type { Reply, Request } from './host-process.ts';
@@ -119,6 +120,10 @@ export class Host implements AsyncDisposable {
 
   async cleanUp(): Promise<void> {
     await this.#call('cleanUp');
+  }
+
+  async preview(desired: Desired): Promise<Preview> {
+    return (await this.#call('preview', desired)) as Preview;
   }
 
   /** Starts a program for Node; resolves to its pid when it has sent a message. */

@@ -29,7 +29,7 @@ test('commands, from the tree itself, without the hidden one', async () => {
 });
 
 test('options: of the command, not those used up, repeatable ones again', async () => {
-  assert.deepEqual(await complete('leave', '--'), ['--force', '--json', '--host', '--help']);
+  assert.deepEqual(await complete('leave', '--'), ['--force', '--dry-run', '--json', '--host', '--help']);
   assert.deepEqual(await complete('leave', '-f', '--f'), []);
   assert.deepEqual(await complete('sandbox', 'create', '--network', 'a', '--netw'), ['--network']);
 });

@@ -142,6 +142,25 @@ foreign/br0                     foreign: a bridge device that is not ours   2 ho
 `,
   ],
   ['drift --fix', 'Repaired with 2 steps.\nNo drift.\n'],
+  ...['network create n', 'network rm n', 'network connect n s', 'leave'].map((verb): [string, string] => [
+    `${verb} --dry-run`,
+    "ip link del dev wb4097\nnft -f - <<'END'\ntable inet weft {\n}\nEND\n",
+  ]),
+  [
+    'reload',
+    `KEY           FROM        TO         TAKES EFFECT
+drift         "observe"   "repair"   now
+gossip-port   7946        7947       at the next start
+`,
+  ],
+  [
+    'reload --dry-run',
+    `KEY           FROM        TO         TAKES EFFECT
+drift         "observe"   "repair"   now
+gossip-port   7946        7947       at the next start
+ip link set dev wb4097 up
+`,
+  ],
   [
     'self-test',
     `NODE    DATA PATH    RTT       RESULT
@@ -198,6 +217,8 @@ const documents: [typed: string, document: unknown][] = [
   ['drift', replies.drift],
   ['drift --fix', replies.driftFix],
   ['self-test', replies.selfTest],
+  ['reload', replies.reload],
+  ['leave --dry-run', { DryRun: true, ...replies.dryRun }],
   ['wait --converged', replies.wait],
 ];
 

@@ -275,6 +275,14 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
     Repaired: 0,
   },
   driftFix: { Mode: 'repair', Items: [], More: 0, Repaired: 2 },
+  dryRun: { Commands: ['ip link del dev wb4097', "nft -f - <<'END'\ntable inet weft {\n}\nEND"], Conflicts: [] },
+  reload: {
+    Changed: [
+      { Key: 'drift', From: '"observe"', To: '"repair"', Live: true },
+      { Key: 'gossip-port', From: '7946', To: '7947', Live: false },
+    ],
+    Commands: ['ip link set dev wb4097 up'],
+  },
   selfTest: {
     Results: [
       {

@@ -17,7 +17,7 @@ describe('weft.service', () => {
     try {
       const path = join(directory, 'weft.service');
       // The program is not installed where tests run.
-      writeFileSync(path, unit.replace(/^ExecStart=\S+/m, 'ExecStart=/bin/true'));
+      writeFileSync(path, unit.replace(/^(ExecStart|ExecReload)=\S+/gm, '$1=/bin/true'));
       // It exits with 0 on an unknown key, and tells of it on stderr.
       const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', path], { encoding: 'utf8' });
       assert.deepEqual([stderr, status], ['', 0]);

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { allOk } from './checks.ts';
+import { Host } from './host.ts';
+import { BRIDGE, GATEWAY, guard, overlay, remote, remote6, sandbox, wanted, widened, withIpv6 } from './wanted.ts';
+
+const full = wanted({
+  overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')]), overlay(4098, 'a')],
+  sandboxes: [widened(withIpv6(sandbox('one', 1, [4097, 4098], true))), sandbox('two', 3, [4098])],
+  bridges: [GATEWAY, BRIDGE],
+  guard: guard('a', [4097, 4098]),
+});
+const [first] = full.overlays;
+const [one] = full.sandboxes;
+assert.ok(first && one);
+const less = {
+  ...full,
+  overlays: [{ ...first, mtu: 1350, remotes: [remote(4097, 2, 'b'), remote(4097, 9, 'b')] }],
+  sandboxes: [{ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }],
+  bridges: [GATEWAY],
+};
+
+test('what a preview shows, run by hand, leaves nothing to do', async () => {
+  await using host = await Host.start();
+  await host.run('ip', 'address', 'add', '10.99.0.1/32', 'dev', 'lo');
+  // Who switches it on by hand is the owner of the host, and the rules differ with that.
+  await host.run('sysctl', '-w', 'net.ipv4.ip_forward=1');
+  let before = wanted({});
+  for (const desired of [full, less, full, wanted({})]) {
+    // What is done by hand would be undone at once.
+    await host.restart(null, 'observe');
+    await host.set(before);
+    const { commands, conflicts } = await host.preview(desired);
+    assert.deepEqual(conflicts, []);
+    assert.ok(commands.length > 0);
+    assert.equal((await host.preview(desired)).commands.length, commands.length, 'nothing was done');
+    for (const command of commands) await host.run('sh', '-ec', command);
+    await host.restart();
+    await host.set(desired);
+    assert.equal((await host.stats()).steps, 0, (await host.log()).join('\n'));
+    await allOk(host);
+    before = desired;
+  }
+});
