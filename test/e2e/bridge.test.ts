@@ -170,6 +170,12 @@ describe('bridge networks, on a host in no cluster', () => {
     const busy = await refused(one(), 'network', 'create', 'lan');
     assert.match(busy, /network with name lan already exists: one of this host/);
     for (const name of ['red', 'blue']) await one().weftJson('network', 'create', name);
+    for (const [port, holder] of [
+      ['4789:1/udp', /taken by a socket of this host/],
+      ['7946:1', /taken by node \(pid \d+\)/],
+    ] as const) {
+      assert.match(await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', port, 'x'), holder);
+    }
     const gateway = async (sandbox: LabSandbox): Promise<string> =>
       (await sandbox.exec('ip', ['route', 'show', 'default'])).stdout;
     const mixed = await create(one(), '--network', 'red', '-p', '8081:80', 'mixed');

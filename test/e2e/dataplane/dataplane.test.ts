@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { must, parseCidr, parseIp } from '../../../dataplane/values.ts';
+import type { DirectLeg } from '../../../dataplane/desired.ts';
+import { must, parseCidr, parseIfName, parseIp } from '../../../dataplane/values.ts';
 import { allOk, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
 import { endpointId, GATEWAY, macOf, overlay, remote, sandbox, wanted } from './wanted.ts';
@@ -271,5 +272,66 @@ test('what is someone else’s is left alone and named', async (t) => {
     );
     await host.end(pid);
     await allOk(host);
+  });
+});
+
+test('a device that somebody else made for a sandbox is moved in, kept right, and moved back', async (t) => {
+  await using host = await Host.start();
+  await host.run('ip', 'link', 'add', 'x0', 'type', 'veth', 'peer', 'name', 'x1');
+  await host.run('ip', 'address', 'add', '172.28.0.1/24', 'dev', 'x1');
+  await host.run('ip', 'link', 'set', 'x1', 'up');
+  const box = sandbox('one', 1, []);
+  const leg: DirectLeg = {
+    endpointId: endpointId(3, 1),
+    ifName: must(parseIfName('mesh0')),
+    mac: null,
+    mtu: null,
+    addresses: [must(parseCidr('172.28.0.2/24'))],
+    onLink: [must(parseCidr('10.123.0.0/24'))],
+    defaultVia: must(parseIp('172.28.0.1')),
+    source: { kind: 'moved', name: must(parseIfName('x0')) },
+  };
+  const desired = wanted({ sandboxes: [{ ...box, directLegs: [leg] }] });
+  const inOne = (...command: string[]): Promise<string> => host.run('ip', 'netns', 'exec', 'weft-one', ...command);
+
+  await t.test('in, with its address and routes, and known again by the next agent', async () => {
+    await host.set(desired);
+    await host.whenApplied(leg.endpointId);
+    assert.ok(await host.pings('weft-one', '172.28.0.1'));
+    assert.match(await inOne('ip', 'route'), /default via 172\.28\.0\.1 dev mesh0[\s\S]*10\.123\.0\.0\/24 dev mesh0/);
+    assert.equal(await stepsOfSweep(host), 0);
+    await host.restart();
+    await host.set(desired);
+    assert.equal((await host.stats()).steps, 0);
+  });
+  await t.test('what others change is undone', async () => {
+    for (const change of [
+      ['ip', 'link', 'set', 'mesh0', 'down'],
+      ['ip', 'address', 'flush', 'dev', 'mesh0'],
+      ['ip', 'route', 'del', '10.123.0.0/24'],
+    ]) {
+      await host.log();
+      await inOne(...change);
+      await host.line(/^repaired drift/);
+      await allOk(host);
+      assert.ok(await host.pings('weft-one', '172.28.0.1'));
+    }
+  });
+  await t.test('back under its own name when it is no longer wanted, and in again', async () => {
+    await host.set(wanted({ sandboxes: [box] }));
+    assert.match(await host.run('ip', 'link', 'show', 'x0'), /x0/);
+    assert.doesNotMatch(await inOne('ip', 'link'), /mesh0/);
+    await host.set(desired);
+    assert.ok(await host.pings('weft-one', '172.28.0.1'));
+  });
+  await t.test('one that is not there is waited for, by name', async () => {
+    await host.run('ip', 'link', 'del', 'x1');
+    await host.sweep();
+    await assert.rejects(host.whenApplied(leg.endpointId), /x0, which its driver was to make, is not on this host/);
+    await host.run('ip', 'link', 'add', 'x0', 'type', 'veth', 'peer', 'name', 'x1');
+    await host.run('ip', 'address', 'add', '172.28.0.1/24', 'dev', 'x1');
+    await host.run('ip', 'link', 'set', 'x1', 'up');
+    await allOk(host);
+    assert.ok(await host.pings('weft-one', '172.28.0.1'));
   });
 });

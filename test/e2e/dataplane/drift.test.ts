@@ -11,6 +11,7 @@ import {
   endpointId,
   GATEWAY,
   guard,
+  hung,
   macOf,
   overlay,
   PORT,
@@ -199,10 +200,15 @@ test('what we do ourselves is no reason to list', async () => {
   const remotes = [2, 3, 4].map((n) => remote(4097, n, 'b'));
   const full = wanted({
     overlays: [overlay(4097, 'a', remotes), overlay(4098, 'a')],
-    sandboxes: [widened(sandbox('one', 1, [4097, 4098], true)), sandbox('two', 8, [4097])],
-    bridges: [GATEWAY],
+    sandboxes: [
+      hung(bridged(widened(sandbox('one', 1, [4097, 4098], true)), 1, published), 1, 'bridge', 'p0' as never),
+      sandbox('two', 8, [4097]),
+    ],
+    bridges: [GATEWAY, BRIDGE],
     guard: guard('a', [4097, 4098]),
   });
+  await host.run('ip', 'link', 'add', 'p0', 'type', 'veth', 'peer', 'name', 'p1');
+  await host.run('ip', 'link', 'set', 'p0', 'up');
   const [first, second] = full.overlays;
   const [one, two] = full.sandboxes;
   assert.ok(first && second && one && two);
@@ -215,6 +221,10 @@ test('what we do ourselves is no reason to list', async () => {
     { ...full, overlays: [{ ...first, remotes: remotes.map((each) => ({ ...each, mac: macOf(1, 1) })) }, second] },
     { ...full, overlays: [first], sandboxes: [{ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }, two] },
     { ...full, sandboxes: [{ ...one, bridgeLegs: [] }] },
+    { ...full, sandboxes: [{ ...one, directLegs: [] }, two] },
+    { ...full, sandboxes: [hung({ ...one, directLegs: [] }, 1, 'private', 'p0' as never), two] },
+    { ...full, sandboxes: [{ ...one, bridgeLegs: one.bridgeLegs.map((leg) => ({ ...leg, published: [] })) }, two] },
+    { ...full, bridges: [GATEWAY, { ...BRIDGE, icc: false }] },
     { ...full, guard: { port: PORT, vteps: [], vnis: [] } },
     { ...full, sandboxes: [] },
   ];

@@ -9,8 +9,10 @@ import { must, parseMac } from '../../../dataplane/values.ts';
 import {
   endpointId,
   GATEWAY,
+  hung,
   macOf,
   overlay,
+  PARENT,
   remote,
   sandbox,
   wanted,
@@ -227,6 +229,34 @@ test('a gateway bridge that is not ours keeps its address, and its guard', () =>
 test('the rules are there before the bridge, and the guard before forwarding', () => {
   const kinds = diff(wanted({ bridges: [GATEWAY] }), emptyObserved(), options).steps.map(({ kind }) => kind);
   assert.deepEqual(kinds.slice(0, 3), ['table-replace', 'forwarding-on', 'bridge-add']);
+});
+
+test('legs without another end, as commands a person can run', () => {
+  const box = hung(sandbox('one', 1, []), 1, 'private');
+  const desired = wanted({ parents: [PARENT], sandboxes: [box] });
+  assert.deepEqual(lines(desired, emptyObserved()), [
+    'ip netns add weft-one',
+    'ip link add name wdabcdefghijkl type dummy',
+    'ip link set dev wdabcdefghijkl alias weft',
+    'ip link set dev wdabcdefghijkl up',
+    'ip link add link wdabcdefghijkl name eth0 netns /run/netns/weft-one address 02:42:00:02:00:01 type macvlan mode private',
+    'nsenter --net=/run/netns/weft-one ip link set dev eth0 alias weft',
+    'nsenter --net=/run/netns/weft-one sysctl -w net.ipv6.conf.eth0.disable_ipv6=1',
+    'nsenter --net=/run/netns/weft-one ip address replace 172.29.0.2/24 dev eth0',
+    'nsenter --net=/run/netns/weft-one ip link set dev eth0 up',
+    'nsenter --net=/run/netns/weft-one ip route replace default via 172.29.0.1 dev eth0',
+    'nsenter --net=/run/netns/weft-one ip link set dev lo up',
+  ]);
+  const kernel = kernelOf(desired);
+  assert.deepEqual(lines(desired, kernel), []);
+  // Another mode is another device; without the mark it is known by its MAC.
+  const other = wanted({ parents: [PARENT], sandboxes: [hung(sandbox('one', 1, []), 1, 'bridge')] });
+  assert.equal(lines(other, kernel)[0], 'nsenter --net=/run/netns/weft-one ip link del dev eth0');
+  const { devices } = kernel.sandboxes.get('/run/netns/weft-one') ?? assert.fail();
+  devices.set('eth0', { ...(devices.get('eth0') ?? assert.fail()), alias: '' });
+  assert.deepEqual(lines(desired, kernel), ['nsenter --net=/run/netns/weft-one ip link set dev eth0 alias weft']);
+  devices.set('eth0', { ...(devices.get('eth0') ?? assert.fail()), mac: '02:00:00:00:00:77' });
+  assert.match(diff(desired, kernel, options).conflicts[0]?.why ?? '', /eth0 .* is a macvlan device that is not ours/);
 });
 
 test('remotes that are known to be applied are not looked at again', () => {
