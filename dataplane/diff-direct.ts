@@ -22,8 +22,12 @@ export function diffParents(draft: Draft, parents: readonly DesiredParent[]): vo
       draft.step('host', object, 'missing', { kind: 'parent-add', name, vlan });
       const set = { alias: OUR_ALIAS, up: true } as const;
       draft.step('host', object, 'missing', { kind: 'device-set', where: null, name, set });
-    } else if (!there.up && isOurParent(name, there)) {
-      draft.step('host', object, 'is down', { kind: 'device-set', where: null, name, set: { up: true } });
+    } else if (isOurParent(name, there)) {
+      const marked = there.alias === OUR_ALIAS;
+      if (marked && there.up) continue;
+      const set = { ...(marked ? {} : { alias: OUR_ALIAS }), ...(there.up ? {} : { up: true as const }) };
+      const why = there.up ? 'has not our mark' : 'is down';
+      draft.step('host', object, why, { kind: 'device-set', where: null, name, set });
     }
   }
 }

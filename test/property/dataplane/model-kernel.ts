@@ -177,6 +177,10 @@ export function refusal(state: Observed, step: Step): number | null {
       return state.sandboxes.has(step.netns) ? EEXIST : null;
     case 'bridge-add':
       return fresh(step.where, step.name);
+    case 'parent-add':
+      return fresh(null, step.name);
+    case 'macvlan-add':
+      return devices(null)?.has(step.parent) ? fresh(step.netns, step.name) : ENODEV;
     case 'vxlan-add': {
       const same = [...state.weft.devices.values()].some(
         ({ vxlan }) => vxlan?.vni === step.vni && vxlan.port === step.port,

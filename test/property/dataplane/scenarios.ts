@@ -1,7 +1,22 @@
 import type { Desired } from '../../../dataplane/desired.ts';
 import type { Observed } from '../../../dataplane/observed.ts';
 import { must, parseIp, parseNetnsPath } from '../../../dataplane/values.ts';
-import { GATEWAY, guard, macOf, overlay, remote, sandbox, wanted, widened } from '../../e2e/dataplane/wanted.ts';
+import {
+  BRIDGE,
+  bridged,
+  GATEWAY,
+  guard,
+  hung,
+  macOf,
+  overlay,
+  PARENT,
+  remote,
+  remote6,
+  sandbox,
+  wanted,
+  widened,
+  withIpv6,
+} from '../../e2e/dataplane/wanted.ts';
 
 /** Wanted states, one after the other. */
 export type Scenario = readonly Desired[];
@@ -9,6 +24,8 @@ export type Scenario = readonly Desired[];
 const box = sandbox('one', 1, [4097]);
 const both = sandbox('one', 1, [4097, 4098]);
 const two = sandbox('two', 2, [4097], true);
+const alone = sandbox('one', 1, []);
+const published = [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }] as const;
 const far = [2, 3, 4].map((n) => remote(4097, n, 'b'));
 const moved = [remote(4097, 2, 'b'), remote(4097, 3, 'a'), remote(4097, 4, 'b')];
 const here = (remotes = far) => overlay(4097, 'a', remotes);
@@ -69,6 +86,22 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     wanted({ overlays: [other], guard: guard('a', [4098]) }),
     wanted({}),
   ],
+  'ports are published, and sandboxes move from a bridge to a wire': [
+    wanted({ sandboxes: [bridged(alone, 1, published)], bridges: [BRIDGE] }),
+    wanted({
+      sandboxes: [bridged(alone, 1), hung(sandbox('two', 2, []), 2, 'bridge')],
+      bridges: [BRIDGE],
+      parents: [PARENT],
+    }),
+    wanted({ sandboxes: [hung(alone, 1, 'private')], parents: [PARENT] }),
+    wanted({ sandboxes: [alone] }),
+  ],
+  'IPv6 comes and goes': [
+    base,
+    wanted({ overlays: [here([...far, remote6(4097, 2, 'b')])], sandboxes: [withIpv6(box)] }),
+    wanted({ overlays: [here([remote6(4097, 2, 'b'), remote6(4097, 3, 'b')])], sandboxes: [withIpv6(box, true)] }),
+    base,
+  ],
   'all goes, and comes back': [
     wanted({ overlays: [here(), other], sandboxes: [both, two], bridges: [GATEWAY] }),
     wanted({}),
@@ -103,7 +136,8 @@ function between(from: Desired = wanted({}), to: Desired): Desired[] {
   const gone = from.sandboxes.filter(({ id }) => !ids.has(id));
   // All else that is wanted of a host comes first.
   const bridges = new Map([...from.bridges, ...to.bridges].map((bridge) => [bridge.name, bridge]));
-  const rest = { ...to, bridges: [...bridges.values()] };
+  const parents = new Map([...from.parents, ...to.parents].map((parent) => [parent.name, parent]));
+  const rest = { ...to, bridges: [...bridges.values()], parents: [...parents.values()] };
   const known = new Map(from.overlays.map((each) => [each.vni, each]));
   const early = to.overlays.map((each) => ({ ...each, remotes: known.get(each.vni)?.remotes ?? [] }));
   const half = to.overlays.map((each) => ({ ...each, remotes: each.remotes.slice(each.remotes.length >> 1) }));
@@ -118,8 +152,8 @@ function between(from: Desired = wanted({}), to: Desired): Desired[] {
   ];
 }
 
-const legsOf = ({ overlayLegs, bridgeLegs }: Desired['sandboxes'][number]): string[] => [
-  ...[...overlayLegs, ...bridgeLegs].map(({ endpointId }) => endpointId),
+const legsOf = ({ overlayLegs, bridgeLegs, directLegs }: Desired['sandboxes'][number]): string[] => [
+  ...[...overlayLegs, ...bridgeLegs, ...directLegs].map(({ endpointId }) => endpointId),
 ];
 
 /**
