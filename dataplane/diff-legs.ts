@@ -30,8 +30,8 @@ interface Place {
 }
 
 // Overlay ports: where a MAC is, the tables say; nothing is learned, so no container can draw another's traffic to itself,
-// and unknown unicast reaches no neighbour.
-const OVERLAY_FLAGS = { learning: false, flood: false, isolated: false } as const;
+// and unknown unicast reaches no neighbour. ARP and neighbour discovery do.
+const OVERLAY_FLAGS = { learning: false, flood: false, isolated: false, broadcast: true, multicast: true } as const;
 
 /** Both ends of every leg, their addresses, and each sandbox's default route. Yields after each leg. */
 export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {

@@ -53,6 +53,9 @@ function diffBridge(draft: Draft, { vni, mtu }: DesiredOverlay): void {
   configure(draft, object, name, set, why);
 }
 
+/** What no port of this host has goes to the tunnel, and so does what it answers itself: ARP and neighbour discovery. */
+const TUNNEL_FLAGS = { learning: false, flood: true, broadcast: true, multicast: true } as const;
+
 /** Returns the entries that the device will have when it is there. */
 function diffVxlan(draft: Draft, overlay: DesiredOverlay): ObservedTunnel {
   const { vni, vtep, port, mtu } = overlay;
@@ -61,7 +64,7 @@ function diffVxlan(draft: Draft, overlay: DesiredOverlay): ObservedTunnel {
   const there = draft.observed.weft.devices.get(name);
   const bridge = bridgeName(vni);
   const wrong = there ? incompatible(there, overlay) : 'missing';
-  const set: { mtu?: number; up?: true; master?: IfName; port?: { learning: boolean } } = {};
+  const set: { mtu?: number; up?: true; master?: IfName; port?: typeof TUNNEL_FLAGS } = {};
   const why: string[] = [];
   if (wrong !== null) {
     if (there) removeInTheWay(draft, object, name, wrong);
@@ -73,11 +76,15 @@ function diffVxlan(draft: Draft, overlay: DesiredOverlay): ObservedTunnel {
   const master = wrong === null && !draft.replacedBridges.has(bridge) ? there?.master : null;
   if (master !== bridge) {
     set.master = bridge;
-    set.port = { learning: false };
+    set.port = TUNNEL_FLAGS;
     why.push('not a port of its bridge');
-  } else if (there?.port?.learning !== false) {
-    set.port = { learning: false };
-    why.push('learning is on');
+  } else {
+    const flags = Object.entries(TUNNEL_FLAGS) as [keyof typeof TUNNEL_FLAGS, boolean][];
+    const other = flags.filter(([flag, on]) => there?.port?.[flag] !== on);
+    if (other.length > 0) {
+      set.port = TUNNEL_FLAGS;
+      why.push(`differs in ${other.map(([flag]) => flag).join(', ')}`);
+    }
   }
   configure(draft, object, name, set, why);
   const tunnel = wrong === null ? (draft.observed.weft.tunnels.get(name) ?? NOTHING) : NOTHING;

@@ -1,6 +1,6 @@
 import { isLeg } from './diff-inner.ts';
 import { isOurHostBridge, isOurHostDevice, OVERLAY_NETNS, parseOurName } from './names.ts';
-import type { Observed, ObservedDevice } from './observed.ts';
+import { DEFAULT_PORT, type Observed, type ObservedDevice } from './observed.ts';
 import type { BridgePortAttributes, VxlanAttributes } from './rtnetlink/links.ts';
 import type { Where } from './steps.ts';
 
@@ -173,8 +173,4 @@ const vxlanDiffers = (left: VxlanAttributes, right: VxlanAttributes): boolean =>
   left.proxy !== right.proxy;
 
 const portDiffers = (left: BridgePortAttributes, right: BridgePortAttributes): boolean =>
-  left.learning !== right.learning ||
-  left.flood !== right.flood ||
-  left.isolated !== right.isolated ||
-  left.neighSuppress !== right.neighSuppress ||
-  left.hairpin !== right.hairpin;
+  (Object.keys(DEFAULT_PORT) as (keyof BridgePortAttributes)[]).some((flag) => left[flag] !== right[flag]);

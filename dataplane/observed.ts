@@ -94,6 +94,8 @@ export const DEFAULT_PORT: BridgePortAttributes = {
   isolated: false,
   neighSuppress: false,
   hairpin: false,
+  broadcast: true,
+  multicast: true,
 };
 
 export function emptyObserved(): Observed {

@@ -185,6 +185,8 @@ function deviceSetLines(name: IfName, set: DeviceChange): string[] {
     if (set.port.flood !== undefined) flags.push(`flood ${onOff(set.port.flood)}`);
     if (set.port.isolated !== undefined) flags.push(`isolated ${onOff(set.port.isolated)}`);
     if (set.port.neighSuppress !== undefined) flags.push(`neigh_suppress ${onOff(set.port.neighSuppress)}`);
+    if (set.port.broadcast !== undefined) flags.push(`bcast_flood ${onOff(set.port.broadcast)}`);
+    if (set.port.multicast !== undefined) flags.push(`mcast_flood ${onOff(set.port.multicast)}`);
     if (set.port.hairpin !== undefined) flags.push(`hairpin ${onOff(set.port.hairpin)}`);
     lines.push(`link set dev ${name} type bridge_slave ${flags.join(' ')}`);
   }

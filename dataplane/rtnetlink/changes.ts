@@ -43,6 +43,8 @@ const IFLA_VXLAN_LOCAL6 = 17;
 const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_MCAST_FLOOD = 27;
+const IFLA_BRPORT_BCAST_FLOOD = 30;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
 const VETH_INFO_PEER = 1;
@@ -188,7 +190,7 @@ export function encodePortChange(
   writer: MessageWriter,
   seq: number,
   ifindex: number,
-  { learning, flood, isolated, neighSuppress, hairpin }: Partial<BridgePortAttributes>,
+  { learning, flood, isolated, neighSuppress, hairpin, broadcast, multicast }: Partial<BridgePortAttributes>,
 ): void {
   writer.begin(RTM_NEWLINK, CHANGE, seq);
   ifinfomsg(writer, ifindex, 0, 0);
@@ -198,6 +200,8 @@ export function encodePortChange(
       if (learning !== undefined) writer.attributeU8(IFLA_BRPORT_LEARNING, Number(learning));
       if (flood !== undefined) writer.attributeU8(IFLA_BRPORT_UNICAST_FLOOD, Number(flood));
       if (isolated !== undefined) writer.attributeU8(IFLA_BRPORT_ISOLATED, Number(isolated));
+      if (multicast !== undefined) writer.attributeU8(IFLA_BRPORT_MCAST_FLOOD, Number(multicast));
+      if (broadcast !== undefined) writer.attributeU8(IFLA_BRPORT_BCAST_FLOOD, Number(broadcast));
       if (hairpin !== undefined) writer.attributeU8(IFLA_BRPORT_MODE, Number(hairpin));
       if (neighSuppress !== undefined) writer.attributeU8(IFLA_BRPORT_NEIGH_SUPPRESS, Number(neighSuppress));
     });

@@ -39,6 +39,8 @@ const IFLA_VXLAN_LOCAL6 = 17;
 const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_MCAST_FLOOD = 27;
+const IFLA_BRPORT_BCAST_FLOOD = 30;
 const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
 const IFLA_INET6_CONF = 2;
@@ -64,6 +66,10 @@ export interface BridgePortAttributes {
   readonly neighSuppress: boolean;
   /** Frames may leave by the port that they came by. */
   readonly hairpin: boolean;
+  /** Broadcast, which ARP is, goes to this port. */
+  readonly broadcast: boolean;
+  /** Multicast that nobody has asked for, which neighbour discovery is where the bridge does not snoop, goes to this port. */
+  readonly multicast: boolean;
 }
 
 /** What a device does with IPv6: nothing; all of it; or all but heeding router advertisements. */
@@ -209,7 +215,9 @@ function decodeIpv6(buffer: Buffer, start: number, end: number): Ipv6State {
 }
 
 function decodeBridgePort(buffer: Buffer, start: number, end: number): BridgePortAttributes {
-  const port = { learning: false, flood: false, isolated: false, neighSuppress: false, hairpin: false };
+  const off = { learning: false, flood: false, isolated: false, neighSuppress: false, hairpin: false };
+  // A kernel that does not say has no way to keep them from a port.
+  const port = { ...off, broadcast: true, multicast: true };
   eachAttribute(buffer, start, end, (type, from) => {
     const on = buffer[from] === 1;
     if (type === IFLA_BRPORT_LEARNING) port.learning = on;
@@ -217,6 +225,8 @@ function decodeBridgePort(buffer: Buffer, start: number, end: number): BridgePor
     else if (type === IFLA_BRPORT_ISOLATED) port.isolated = on;
     else if (type === IFLA_BRPORT_NEIGH_SUPPRESS) port.neighSuppress = on;
     else if (type === IFLA_BRPORT_MODE) port.hairpin = on;
+    else if (type === IFLA_BRPORT_BCAST_FLOOD) port.broadcast = on;
+    else if (type === IFLA_BRPORT_MCAST_FLOOD) port.multicast = on;
   });
   return port;
 }

@@ -151,6 +151,7 @@ test('a VXLAN link that is a bridge port', () => {
           data.attributeU8(8, 0); // IFLA_BRPORT_LEARNING
           data.attributeU8(9, 1); // IFLA_BRPORT_UNICAST_FLOOD
           data.attributeU8(33, 0); // IFLA_BRPORT_ISOLATED
+          data.attributeU8(27, 0); // IFLA_BRPORT_MCAST_FLOOD; of broadcast, nothing is said
         }),
       );
     }),
@@ -181,7 +182,10 @@ test('a VXLAN link that is a bridge port', () => {
     peerIndex: null,
     peerNetnsId: null,
     vxlan: { vni: 4097, local: '10.99.0.1', port: 4789, learning: false, proxy: true },
-    bridgePort: { learning: false, flood: true, isolated: false, neighSuppress: false, hairpin: false },
+    bridgePort: {
+      ...{ learning: false, flood: true, isolated: false, neighSuppress: false, hairpin: false },
+      ...{ broadcast: true, multicast: false },
+    },
     macvlanMode: null,
   });
 });

@@ -108,6 +108,7 @@ test('flags of a port, as its bridge tells them', () => {
         writer.attributeU8(flag, on);
     });
   });
-  const port = { learning: true, flood: false, isolated: true, neighSuppress: false, hairpin: false };
+  const flags = { learning: true, flood: false, isolated: true, neighSuppress: false, hairpin: false };
+  const port = { ...flags, broadcast: true, multicast: true };
   assert.deepEqual(decodeBridgePortLink(told), { ifindex: 9, port });
 });
