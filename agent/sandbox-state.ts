@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type EndpointId, isEndpointId, isNetworkId, type NetworkId } from '../controlplane/ids.ts';
+import { type EndpointId, isEndpointId, isNetworkId, type NetworkId, newEndpointId } from '../controlplane/ids.ts';
 import { PROTOCOLS, type Protocol } from '../dataplane/desired.ts';
 import { type Parsed, parseCidr, parseIfName, parseIp, parseMac, parseNetnsPath } from '../dataplane/values.ts';
 import { isLocalNetworkId } from './drivers/local-network.ts';
@@ -139,6 +139,23 @@ export function parseSandbox(value: unknown): StoredSandbox | null {
   const parsed = Stored.safeParse(value);
   return parsed.success ? parsed.data : null;
 }
+
+/**
+ * An id for a new endpoint. Names of host-side interfaces derive from its first twelve digits, so no other endpoint of this
+ * host begins with the same.
+ */
+export function unusedEndpointId(all: readonly StoredSandbox[]): EndpointId {
+  const used = new Set<string>();
+  for (const { legs, local, gateway } of all) {
+    for (const leg of [...legs, ...local, ...(gateway === null ? [] : [gateway])]) used.add(headOf(leg.endpointId));
+  }
+  for (;;) {
+    const id = newEndpointId();
+    if (!used.has(headOf(id))) return id;
+  }
+}
+
+const headOf = (id: EndpointId): string => id.slice(0, 12);
 
 /** The next interface name inside the sandbox: eth0, eth1, … in the order of attachment, as Docker names them. */
 export function nextIfName(

@@ -1,11 +1,10 @@
 import type { Log } from '../../controlplane/environment.ts';
-import { newEndpointId } from '../../controlplane/ids.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import { hostBindingOption } from '../drivers/bridge.ts';
 import { localDriver } from '../drivers/index.ts';
 import { exclusiveOf, localWayOut, placeOf, wayOut } from '../drivers/legs.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
-import { nextIfName, type StoredLocalLeg, type StoredSandbox } from '../sandbox-state.ts';
+import { nextIfName, type StoredLocalLeg, type StoredSandbox, unusedEndpointId } from '../sandbox-state.ts';
 import type { AnyNetwork } from './any-network.ts';
 import { conflict, invalid } from './api-error.ts';
 import type { Attachment } from './attachment.ts';
@@ -38,7 +37,13 @@ export class LocalLegs {
     );
     if (wanted[6] !== null) throw invalid(`network ${network.name} has no IPv6`, 'leave --ip6 out');
     const ip = this.#networks.allocate(network, wanted[4], used);
-    const bare = { networkId: network.id, endpointId: newEndpointId(), ip, aliases, createdMs: Date.now() };
+    const bare = {
+      networkId: network.id,
+      endpointId: unusedEndpointId([...all, sandbox]),
+      ip,
+      aliases,
+      createdMs: Date.now(),
+    };
     const nothing = { ifName: null, mac: null, device: null };
     const driver = localDriver(network.driver);
     let leg: StoredLocalLeg = { ...bare, ...nothing };

@@ -1,9 +1,8 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
-import { newEndpointId } from '../../controlplane/ids.ts';
 import type { Address } from '../../controlplane/networks.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
-import { nextIfName, type StoredLeg, type StoredSandbox } from '../sandbox-state.ts';
+import { nextIfName, type StoredLeg, type StoredSandbox, unusedEndpointId } from '../sandbox-state.ts';
 import { type Attachment, type Family, familiesOf } from './attachment.ts';
 
 /** Addresses on networks of the cluster for one sandbox: reserved from `take` to `release`. */
@@ -35,13 +34,28 @@ export class OverlayClaims {
     this.#networks = networks;
   }
 
-  /** The sandbox with a leg on each network. @param taken names of interfaces that its namespace has already */
-  attach(sandbox: StoredSandbox, taken: readonly string[], aliases: readonly string[]): StoredSandbox {
+  /**
+   * The sandbox with a leg on each network.
+   * @param taken names of interfaces that its namespace has already
+   * @param all those of this host
+   */
+  attach(
+    sandbox: StoredSandbox,
+    taken: readonly string[],
+    aliases: readonly string[],
+    all: readonly StoredSandbox[],
+  ): StoredSandbox {
     let next = sandbox;
     for (const network of this.#networks) {
       const ipOf = (family: Family): string | null =>
         this.#claimed.find((each) => each.network === network && each.family === family)?.address.ip ?? null;
-      const base = { networkId: network.id, endpointId: newEndpointId(), mac: randomMac(), ip: ipOf(4), ip6: ipOf(6) };
+      const base = {
+        networkId: network.id,
+        endpointId: unusedEndpointId([...all, next]),
+        mac: randomMac(),
+        ip: ipOf(4),
+        ip6: ipOf(6),
+      };
       const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
       next = { ...next, legs: [...next.legs, leg] };
     }

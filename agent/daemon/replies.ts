@@ -133,14 +133,19 @@ function peersReply(agent: Agent, cluster: Cluster): Peer[] {
   });
 }
 
+/** Objects of the kernel in one status; their number is told beside. */
+const listedMax = 100;
+
 export function statusReply(agent: Agent): Status {
   const membership = agent.active;
   const cluster = membership?.cluster ?? null;
   const kernel = [...agent.dataPlane.status()];
   const failed = kernel.flatMap(([object, status]) =>
-    status.state === 'failed' ? [{ Object: object, Why: status.why }] : [],
+    status.state === 'failed' ? [{ Object: object, Why: status.why, RetryAt: iso(status.retryAt) }] : [],
   );
-  const pending = kernel.filter(([, { state }]) => state === 'pending').length;
+  const waiting = kernel.flatMap(([object, status]) =>
+    status.state === 'pending' ? [{ Object: object, Why: status.why }] : [],
+  );
   const endpoints = [...(cluster?.view.endpoints.values() ?? [])].flatMap((all) => [...all.values()]);
   const local = endpoints.filter(({ owner }) => owner === cluster?.self).length;
   const nodes = [...(cluster?.view.nodes.keys() ?? [])];
@@ -166,8 +171,9 @@ export function statusReply(agent: Agent): Status {
     Peers: cluster === null ? [] : peersReply(agent, cluster),
     Kernel: {
       State: failed.length > 0 ? 'failed' : agent.pending() !== '' ? 'pending' : 'ok',
-      Pending: pending,
-      Failed: failed,
+      Pending: waiting.length,
+      Failed: failed.slice(0, listedMax),
+      Waiting: waiting.slice(0, listedMax),
       Repairs: agent.dataPlane.stats.repairs,
     },
     GatewayBridge: agent.gateway.address === null ? null : { Name: gatewayBridgeName, Subnet: agent.gateway.address },

@@ -3,13 +3,20 @@ import { setImmediate } from 'node:timers/promises';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { Log } from '../../controlplane/environment.ts';
 import { damagedState } from '../../controlplane/errors.ts';
-import { type NetworkId, newEndpointId } from '../../controlplane/ids.ts';
+import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Store } from '../../controlplane/store.ts';
 import { addressesOf } from '../../controlplane/tables/kinds.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../api/schema.ts';
 import { localWayOut } from '../drivers/legs.ts';
-import { nextIfName, parseSandbox, type StoredLeg, type StoredLocalLeg, type StoredSandbox } from '../sandbox-state.ts';
+import {
+  nextIfName,
+  parseSandbox,
+  type StoredLeg,
+  type StoredLocalLeg,
+  type StoredSandbox,
+  unusedEndpointId,
+} from '../sandbox-state.ts';
 import { Announcements } from './announcements.ts';
 import type { AnyNetwork } from './any-network.ts';
 import { conflict, invalid, notFound, RequestError } from './api-error.ts';
@@ -212,7 +219,10 @@ export class Sandboxes {
     if (sandbox.gateway !== null || localWayOut(sandbox, this.#init.localNetworks.byId) !== null) return sandbox;
     const ip = this.#init.gateway.allocate(this.list().flatMap((each) => each.gateway?.ip ?? []));
     const ifName = nextIfName(sandbox, taken);
-    return { ...sandbox, gateway: { endpointId: newEndpointId(), ifName, mac: randomMac(), ip } };
+    return {
+      ...sandbox,
+      gateway: { endpointId: unusedEndpointId([...this.list(), sandbox]), ifName, mac: randomMac(), ip },
+    };
   }
 
   async remove(sandbox: StoredSandbox): Promise<void> {
@@ -369,7 +379,7 @@ export class Sandboxes {
       const taken = await takenIn(sandbox);
       if (claims) {
         await claims.take(ofCluster, attachment.wanted);
-        next = claims.attach(next, taken, attachment.aliases);
+        next = claims.attach(next, taken, attachment.aliases, this.list());
       }
       for (const network of ofHost) next = await this.#local.attach(next, network, taken, attachment, this.list());
       next = this.#withGateway(next, taken);

@@ -70,7 +70,10 @@ export const Status = z.strictObject({
   Kernel: z.strictObject({
     State: z.enum(['ok', 'pending', 'failed']),
     Pending: z.int(),
-    Failed: z.array(z.strictObject({ Object: z.string(), Why: z.string() })),
+    /** What could not be done, the first hundred, and when it is tried next. */
+    Failed: z.array(z.strictObject({ Object: z.string(), Why: z.string(), RetryAt: isoTime })),
+    /** What waits for something else, or is only observed; the first hundred. */
+    Waiting: z.array(z.strictObject({ Object: z.string(), Why: z.string() })),
     Repairs: z.int(),
   }),
   GatewayBridge: z.strictObject({ Name: z.string(), Subnet: z.string() }).nullable(),

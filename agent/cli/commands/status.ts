@@ -22,10 +22,12 @@ function render(status: Status, nowMs: number): string {
   return [
     fields([...node(status, nowMs), ...(status.NodeID === '' ? [] : cluster(status, nowMs)), ...kernel(status)]),
     peers(status, nowMs),
-    section(
-      'Not in the kernel',
-      status.Kernel.Failed.map(({ Object: object, Why: why }) => `${object}: ${why}`),
-    ),
+    section('Not in the kernel', [
+      ...status.Kernel.Failed.map(
+        ({ Object: object, Why: why, RetryAt: at }) => `${object}: ${why} (again ${relative(at, nowMs)})`,
+      ),
+      ...status.Kernel.Waiting.map(({ Object: object, Why: why }) => `${object}: ${why}`),
+    ]),
     offenders(status, nowMs),
     section('Clocks', clocks(status)),
     section('Warnings', status.Warnings),

@@ -70,7 +70,8 @@ beta    alive                    2 minutes ago    outbound     About a minute   
 gamma   suspended (agent down)   10 seconds ago   waiting      10 seconds       192.0.2.12:7946                       in 4 seconds   connect ECONNREFUSED (3 seconds ago)
 
 Not in the kernel:
-  fdb 02:42:0a:00:01:03 on wf-4097: File exists; retrying in 400 ms
+  fdb 02:42:0a:00:01:03 on wf-4097: File exists (again in 4 seconds)
+  overlay/4097: waits for netns/weft
 
 OFFENDER   WHAT            COUNT   LAST
 beta       bad signature   3       About a minute ago
@@ -241,7 +242,7 @@ test('weft version --json', async () => {
 test('status of a node in no cluster says what to do', async () => {
   const inactive = { NodeID: '', ClusterID: '', Role: '', State: 'inactive', Peers: [], Warnings: [], Offenders: [] };
   const unmeasured = { Buckets: [], Count: 0, SumMs: 0, MaxMs: 0, Unmeasured: 0, Clocks: [] };
-  const kernel = { State: 'ok', Pending: 0, Failed: [], Repairs: 0 };
+  const kernel = { State: 'ok', Pending: 0, Failed: [], Waiting: [], Repairs: 0 };
   agent.answers.set('status', {
     status: 200,
     body: { ...status, ...inactive, Kernel: kernel, GatewayBridge: null, Propagation: unmeasured },

@@ -202,7 +202,8 @@ export const status: Status = {
   Kernel: {
     State: 'failed',
     Pending: 1,
-    Failed: [{ Object: 'fdb 02:42:0a:00:01:03 on wf-4097', Why: 'File exists; retrying in 400 ms' }],
+    Failed: [{ Object: 'fdb 02:42:0a:00:01:03 on wf-4097', Why: 'File exists', RetryAt: ago(-4) }],
+    Waiting: [{ Object: 'overlay/4097', Why: 'waits for netns/weft' }],
     Repairs: 2,
   },
   GatewayBridge: { Name: 'docker_gwbridge', Subnet: '172.18.0.0/16' },
