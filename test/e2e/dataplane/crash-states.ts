@@ -1,7 +1,7 @@
 import type { Desired, RemoteEndpoint } from '../../../dataplane/desired.ts';
 import { bridgeName, overlayPortName, vxlanName } from '../../../dataplane/names.ts';
 import { must, parseIfName } from '../../../dataplane/values.ts';
-import { GATEWAY, guard, overlay, remote, sandbox, wanted } from './wanted.ts';
+import { BRIDGE, bridged, GATEWAY, guard, overlay, remote, sandbox, wanted } from './wanted.ts';
 
 const VNIS = [4097, 4098, 4099, 4100];
 /** Of each network; half of them are wanted at a time. */
@@ -43,9 +43,11 @@ export function roundState(seed: number, round: number): Desired {
     // A name for each network, so that a network that goes takes no other's along.
     const overlayLegs = box.overlayLegs.map((leg) => ({ ...leg, ifName: must(parseIfName(`net${leg.vni}`)) }));
     const bridgeLegs = box.bridgeLegs.map((leg) => ({ ...leg, ifName: must(parseIfName('way')) }));
-    return { ...box, overlayLegs, bridgeLegs };
+    const bare = { ...box, overlayLegs, bridgeLegs };
+    return n === 2 ? bridged(bare, n, [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }]) : bare;
   });
-  return wanted({ overlays, sandboxes, bridges: [GATEWAY], guard: guard('a', VNIS) });
+  const bridges = boxes.includes(2) ? [GATEWAY, BRIDGE] : [GATEWAY];
+  return wanted({ overlays, sandboxes, bridges, guard: guard('a', VNIS) });
 }
 
 /** What must not go while this is wanted, as `ip monitor` names it: entries by MAC or IP, and devices. */
