@@ -145,7 +145,7 @@ const shown = (endpoint: Sandbox['Networks'][number]): string => {
 };
 
 const addressesOf = ({ IPv4Address: four, IPv6Address: six }: Sandbox['Networks'][number]): string =>
-  [four, six].filter((address) => address !== '').join('+');
+  [four, six].filter((address) => address !== '').join(' ');
 
 function state({ Networks: endpoints }: Sandbox): string {
   const late = endpoints.filter(({ Status: status }) => status !== 'ok');
