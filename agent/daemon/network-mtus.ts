@@ -272,10 +272,10 @@ function targetsOf({ view, self, identity }: Cluster, networks: readonly Network
 function addressesOf({ view }: Cluster): Set<string> {
   const addresses = new Set<string>();
   for (const { vtep, gossip } of view.nodes.values()) {
-    addresses.add(vtep);
-    for (const each of gossip) {
-      const host = parseHostPort(each)?.host;
-      if (host !== undefined) addresses.add(host);
+    for (const text of [vtep, ...gossip.map((each) => parseHostPort(each)?.host ?? '')]) {
+      // In the spelling in which a socket names who sent something.
+      const address = parseIp(text);
+      if (address.ok) addresses.add(address.value);
     }
   }
   return addresses;

@@ -19,6 +19,11 @@ export interface Attempt {
    * large ones, between small ones of each.
    */
   readonly alone: ProbeWay['name'] | null;
+  /**
+   * Before the small ones rather than between them. To be taken in turns: where a firewall answers so many a second and no
+   * more, what is sent first is answered, and the rest is not lost by chance.
+   */
+  readonly sizesFirst: boolean;
   /** Monotonic milliseconds. */
   readonly now: () => number;
 }
@@ -29,6 +34,7 @@ export async function attempt({
   sizes,
   ways,
   alone,
+  sizesFirst,
   now,
 }: Attempt): Promise<Tried & { readonly heard: ReadonlySet<ProbeWay['name']> }> {
   const answered = new Set<number>();
@@ -64,7 +70,7 @@ export async function attempt({
       for (const way of ways) send(way, controlBytes, () => controls.add(which));
     };
     wait(firstWaitMs);
-    if (alone === null) control(1);
+    if (alone === null && !sizesFirst) control(1);
     for (const way of ways) {
       if (alone !== null && way.name !== alone) {
         if (way.name === 'udp') send(way, controlBytes, () => {});
@@ -79,6 +85,7 @@ export async function attempt({
         );
       }
     }
+    if (alone === null && sizesFirst) control(1);
     if (alone === null) control(2);
   });
   clearTimeout(timer);

@@ -58,6 +58,7 @@ interface Peer {
   dueMs: number;
   silentMs: number;
   looking: boolean;
+  tries: number;
 }
 
 /**
@@ -103,6 +104,7 @@ export class PathProber implements Disposable {
         lookedAtMs: Number.NEGATIVE_INFINITY,
         silentMs: 0,
         looking: false,
+        tries: 0,
       } as const;
       this.#peers.set(id, { ...fresh, id, target, state, dueMs: 0 });
     }
@@ -266,7 +268,9 @@ export class PathProber implements Disposable {
   async #try(peer: Peer, sizes: readonly number[], alone = false): Promise<Tried> {
     const { ways } = this.#init;
     const way = alone && peer.way !== '' ? peer.way : null;
-    const tried = await attempt({ target: peer.target, sizes, ways, alone: way, now: this.#now });
+    peer.tries += 1;
+    const sizesFirst = peer.tries % 2 === 0;
+    const tried = await attempt({ target: peer.target, sizes, ways, alone: way, sizesFirst, now: this.#now });
     const { heard } = tried;
     if (heard.size > 0) peer.way = heard.has('udp') ? 'udp' : 'icmp';
     return tried;

@@ -89,16 +89,26 @@ test('ICMP echoes of any size come back from this host, and none of more than an
 });
 
 /** A path in memory: takes packets up to a size, both ways of asking, while its end lives. */
-function pathOf(state: { mtu: number; up?: boolean; icmp?: boolean; udp?: boolean }): {
+function pathOf(state: { mtu: number; up?: boolean; icmp?: boolean; udp?: boolean; perSecond?: number }): {
   ways: ProbeWay[];
   sent: number[];
 } {
   const sent: number[] = [];
+  let tokens = 3;
+  let filledAtMs = performance.now();
+  const mayAnswer = (perSecond: number): boolean => {
+    tokens = Math.min(3, tokens + ((performance.now() - filledAtMs) / 1000) * perSecond);
+    filledAtMs = performance.now();
+    if (tokens < 1) return false;
+    tokens -= 1;
+    return true;
+  };
   const way = (name: 'icmp' | 'udp'): ProbeWay => ({
     name,
     send(_, bytes, heard) {
       sent.push(bytes);
       if (state.up === false || state[name] === false || bytes > state.mtu) return () => {};
+      if (state.perSecond !== undefined && !mayAnswer(state.perSecond)) return () => {};
       const timer = setTimeout(() => heard('answer'), 1);
       return () => clearTimeout(timer);
     },
@@ -163,4 +173,38 @@ test('one way of asking is enough, and the device is the limit', async () => {
     prober.setDeviceMtu(9000);
     await until(9000);
   }
+});
+
+test('paths are looked at more often while the host sends, and a hint brings a look forward', async () => {
+  const counted = (sentBytes: () => number) => {
+    const { ways, sent } = pathOf({ mtu: 1500 });
+    const prober = new PathProber({ log, ways, intervalMs: 60, sentBytes, changed: () => {} });
+    prober.set(new Map([['peer', { address: '192.0.2.2', port: 7946 }]]));
+    return { prober, sent };
+  };
+  let bytes = 0;
+  const rest = counted(() => 0);
+  const busy = counted(() => {
+    bytes += 10_000_000;
+    return bytes;
+  });
+  const hinted = counted(() => 0);
+  const hint = setInterval(() => hinted.prober.hint('peer'), 10);
+  using _rest = rest.prober;
+  using _busy = busy.prober;
+  using _hinted = hinted.prober;
+  const least = 30;
+  await eventually('many looks', async () => (busy.sent.length > least && hinted.sent.length > least) || undefined, {
+    timeoutMs: 60_000,
+  });
+  clearInterval(hint);
+  assert.ok(rest.sent.length < least, `${rest.sent.length} at rest`);
+});
+
+test('where only so many are answered a second, and no more, the path is found all the same', async () => {
+  const state = { mtu: 1400, udp: false, perSecond: 9 };
+  const { prober, changes, until } = await following(state);
+  using _ = prober;
+  await until(1400);
+  assert.deepEqual(changes, [1400]);
 });
