@@ -137,4 +137,16 @@ describe('an underlay of IPv6', () => {
     assert.deepEqual((await one.api.call('status')).Warnings, []);
     assert.ok((await (await box(one)).ping((await box(three)).address('plain'))).received > 0);
   });
+
+  it('a node that gets another address is at that one from its next start', async () => {
+    const [one, two] = hosts();
+    await two.exec('ip', ['-6', 'address', 'flush', 'dev', 'eth0', 'scope', 'global']);
+    await two.exec('ip', ['address', 'add', 'fd99::52/64', 'dev', 'eth0', 'nodad']);
+    await two.stopAgent();
+    await two.startAgent();
+    await settled(stage.lab);
+    const status = await two.api.call('status');
+    assert.deepEqual([status.DataPathAddr, status.GossipAddrs], ['fd99::52', ['[fd99::52]:7946']]);
+    assert.ok((await (await box(one)).ping((await box(two)).address6('dual'))).received > 0);
+  });
 });
