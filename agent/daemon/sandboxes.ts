@@ -19,20 +19,22 @@ import {
 } from '../sandbox-state.ts';
 import { Announcements } from './announcements.ts';
 import type { AnyNetwork } from './any-network.ts';
-import { conflict, invalid, notFound, RequestError } from './api-error.ts';
+import { conflict, invalid } from './api-error.ts';
 import { type Attachment, attachmentOf } from './attachment.ts';
+import { Changes } from './changes.ts';
 import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
 import { HostPorts, portsAsked } from './host-ports.ts';
+import { kernelFollows } from './kernel-follows.ts';
 import { exclusiveAmong, hostBindingOf, isKeptLocally, LocalLegs, takenIn } from './local-legs.ts';
 import type { LocalNetworks } from './local-networks.ts';
 import { hostNamespace, inodeOf, namespaceFor } from './netns.ts';
 import { OverlayClaims } from './overlay-claims.ts';
 import type { SandboxFiles } from './sandbox-files.ts';
+import { findSandbox } from './sandbox-ref.ts';
 
 // The bridge port limit of the kernel (BR_MAX_PORTS, net/bridge/br_private.h) less the VXLAN device.
 const maxSandboxes = 1023;
-const applyTimeoutMs = 20_000;
 
 /** Sandbox of the node itself, its leg on the ingress network; named as Docker's. */
 export const ingressSandboxName = 'ingress-sbox';
@@ -56,8 +58,7 @@ export interface SandboxesInit {
 export class Sandboxes {
   readonly #init: SandboxesInit;
   readonly #sandboxes = new Map<string, StoredSandbox>();
-  /** Sandboxes with a change under way; a second one waits for no one, it is refused. */
-  readonly #busy = new Set<string>();
+  readonly #changes = new Changes();
   /** Sandboxes that are being made: name and namespace are taken, the kernel is to know nothing of them yet. */
   readonly #unready = new Set<string>();
 
@@ -96,13 +97,7 @@ export class Sandboxes {
 
   /** @param ref name, id or start of an id @throws RequestError */
   find(ref: string): StoredSandbox {
-    const all = [...this.#sandboxes.values()];
-    const named = all.find(({ id, name }) => id === ref || name === ref);
-    if (named !== undefined) return named;
-    const matches = all.filter(({ id }) => id.startsWith(ref));
-    if (matches.length > 1) throw invalid(`sandbox id ${ref} is ambiguous: ${matches.length} begin with it`);
-    if (matches[0] === undefined) throw notFound('sandbox', ref);
-    return matches[0];
+    return findSandbox([...this.#sandboxes.values()], ref);
   }
 
   /** Makes or adopts a sandbox with an endpoint on each network; all of it or nothing. */
@@ -148,13 +143,13 @@ export class Sandboxes {
     // Reserved before the first wait: two requests at once may want the same name or namespace.
     this.#sandboxes.set(id, empty);
     this.#unready.add(id);
-    return this.#exclusively(empty, () => this.#attach(empty, networks, attachment, (made) => this.#drop(made)));
+    return this.#changes.alone(empty, () => this.#attach(empty, networks, attachment, (made) => this.#drop(made)));
   }
 
   /** The sandbox as `connect` would make it. Takes addresses and gives them back. Throws as that does. */
   async preview(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
     this.#mustBeConnectable(sandbox, to);
-    return this.#exclusively(sandbox, async () => {
+    return this.#changes.alone(sandbox, async () => {
       const { next, release } = await this.#prepare(sandbox, [to], attachment);
       // They were nobody's, and need no rest.
       release(true);
@@ -172,7 +167,7 @@ export class Sandboxes {
 
   async connect(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
     this.#mustBeConnectable(sandbox, to);
-    return this.#exclusively(sandbox, () =>
+    return this.#changes.alone(sandbox, () =>
       this.#attach(sandbox, [to], attachment, async (changed) => {
         // Gone meanwhile, when the node left its cluster.
         if (!this.#sandboxes.has(sandbox.id)) return;
@@ -189,11 +184,19 @@ export class Sandboxes {
       throw conflict('not_connected', `sandbox ${sandbox.name} is not on that network`);
     }
     this.#local.refuseExclusive(sandbox, from);
-    await this.#exclusively(sandbox, async () => {
+    await this.#changes.alone(sandbox, async () => {
       await this.#detach(sandbox, leg ?? local);
-      await this.#kernelFollows(this.#init.settled);
-      if (local !== undefined) await this.#local.detach([local]);
+      await this.#afterKernel(local === undefined ? [] : [local]);
     });
+  }
+
+  /** Has drivers let go of legs that no sandbox has any more, also if the kernel does not follow: nothing names them later. */
+  async #afterKernel(legs: readonly StoredLocalLeg[]): Promise<void> {
+    try {
+      await kernelFollows(this.#init.settled);
+    } finally {
+      await this.#local.detach(legs);
+    }
   }
 
   async #detach(sandbox: StoredSandbox, leg: StoredLeg | StoredLocalLeg | undefined): Promise<StoredSandbox> {
@@ -229,16 +232,15 @@ export class Sandboxes {
     if (sandbox.name === ingressSandboxName) {
       throw conflict('sandbox_predefined', `${ingressSandboxName} is this node's own leg on the ingress network`);
     }
-    await this.#exclusively(sandbox, async () => {
+    await this.#changes.alone(sandbox, async () => {
       // What is in the namespace and nowhere else is taken out while it is known that it is ours; it may not be ours to remove.
       if (sandbox.local.length > 0) {
         await this.#save({ ...sandbox, local: [] });
         this.#init.changed();
-        await this.#kernelFollows(this.#init.settled);
-        await this.#local.detach(sandbox.local);
+        await this.#afterKernel(sandbox.local);
       }
       await this.#drop({ ...sandbox, local: [] });
-      await this.#kernelFollows(this.#init.settled);
+      await kernelFollows(this.#init.settled);
     });
   }
 
@@ -272,15 +274,15 @@ export class Sandboxes {
     let complete = true;
     for (const sandbox of this.list()) {
       try {
-        await this.#exclusively(sandbox, () => this.#reconcileOne(sandbox));
+        await this.#changes.alone(sandbox, () => this.#reconcileOne(sandbox));
       } catch (error) {
         complete = false;
         this.#init.log.debug({ err: error, sandbox: sandbox.name }, 'a sandbox could not be looked at; again soon');
       }
     }
     // None while any is being changed: a request that is under way may have announced it.
-    await this.#announcements.withdrawOrphans(() => (this.#busy.size > 0 ? null : this.list()));
-    return complete && this.#busy.size === 0;
+    await this.#announcements.withdrawOrphans(() => (this.#changes.count > 0 ? null : this.list()));
+    return complete && this.#changes.count === 0;
   }
 
   async #reconcileOne(sandbox: StoredSandbox): Promise<void> {
@@ -292,22 +294,6 @@ export class Sandboxes {
       } else {
         current = await this.#detach(current, leg);
       }
-    }
-  }
-
-  async #exclusively<T>(sandbox: StoredSandbox, work: () => Promise<T>): Promise<T> {
-    if (this.#busy.has(sandbox.id)) {
-      throw conflict(
-        'sandbox_busy',
-        `sandbox ${sandbox.name} is being changed by another request`,
-        'try again when it is done',
-      );
-    }
-    this.#busy.add(sandbox.id);
-    try {
-      return await work();
-    } finally {
-      this.#busy.delete(sandbox.id);
     }
   }
 
@@ -334,7 +320,7 @@ export class Sandboxes {
       const local = next.local.filter((leg) => !sandbox.local.includes(leg) && leg.ifName !== null);
       const own = next.gateway === sandbox.gateway || next.gateway === null ? [] : [next.gateway];
       const parts = [...legs, ...local, ...own];
-      await this.#kernelFollows(async (signal) => {
+      await kernelFollows(async (signal) => {
         await Promise.all(parts.map(({ endpointId }) => this.#init.applied(endpointId, signal)));
         // A sandbox without networks is its namespace only.
         if (parts.length === 0) await this.#init.settled(signal);
@@ -393,21 +379,6 @@ export class Sandboxes {
     }
   }
 
-  async #kernelFollows(work: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
-    const limit = AbortSignal.timeout(applyTimeoutMs);
-    try {
-      await work(limit);
-    } catch (error) {
-      if (!limit.aborted) throw kernelError(error);
-      throw new RequestError(
-        504,
-        'kernel_timeout',
-        `the kernel did not follow within ${applyTimeoutMs / 1000} s`,
-        '`weft status` says what is pending; the agent goes on trying',
-      );
-    }
-  }
-
   async #drop(sandbox: StoredSandbox): Promise<void> {
     this.#sandboxes.delete(sandbox.id);
     await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
@@ -428,10 +399,4 @@ export class Sandboxes {
     }
     this.#init.files.put(sandbox);
   }
-}
-
-/** What the kernel refused is for the operator to read, not a fault of the agent. */
-function kernelError(error: unknown): RequestError {
-  const message = error instanceof Error ? error.message : String(error);
-  return new RequestError(500, 'kernel_refused', message, '`weft status` lists what fails in the kernel');
 }
