@@ -107,7 +107,7 @@ export class Agent {
       log: init.log,
       sandboxes: () => this.sandboxes.present(),
       mtuOf: ({ id }) =>
-        this.mtus.mtus().get(id) ?? largestMtu(this.#underlayMtu, this.membership.cluster.identity.vtep),
+        this.mtus.mtus([id]).get(id) ?? largestMtu(this.#underlayMtu, this.membership.cluster.identity.vtep),
       changed: () => this.#planner.wake(),
     });
     this.files = new SandboxFiles({
@@ -133,7 +133,7 @@ export class Agent {
         gateway: this.gateway.address,
         localNetworks: this.localNetworks.list(),
         underlayMtu: this.#underlayMtu,
-        mtus: this.mtus.mtus(),
+        mtus: this.mtus.mtus(this.sandboxes.list().flatMap(({ legs }) => legs.map(({ networkId }) => networkId))),
         softwareChecksums: this.selfTests.softwareChecksums,
       }),
     });

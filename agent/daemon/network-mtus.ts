@@ -12,6 +12,9 @@ import { must, parseIp } from '../../dataplane/values.ts';
 import { largestMtu, mtuWarning, mtuWarnings, type NetworkMtu, needOf, networkMtu, overheadOf } from '../mtu.ts';
 import type { Logger } from './log.ts';
 
+// Records come in bursts; each look goes over all members of all networks that this node is on.
+const refreshMs = 20;
+
 export interface NetworkMtusInit {
   readonly hostProbe: HostProbe;
   readonly log: Logger;
@@ -37,12 +40,14 @@ export class NetworkMtus {
   readonly #init: NetworkMtusInit;
   #run: Run | null = null;
   #device: { readonly name: string; readonly mtu: number } | null = null;
-  #scheduled = false;
+  #timer: NodeJS.Timeout | null = null;
+  /** Networks of which somebody has said something since the last refresh. */
+  readonly #touched = new Set<NetworkId>();
   #udpProblem = '';
   /** Of the networks that this node is on. */
   #current: ReadonlyMap<NetworkId, NetworkMtu> = new Map();
-  /** What all have said of the networks that this node is on. */
-  #said: ReadonlyMap<NetworkId, ReadonlyMap<NodeId, OnValue>> = new Map();
+  /** What all had said of the networks that this node is on, by the last refresh. */
+  readonly #said = new Map<NetworkId, ReadonlyMap<NodeId, OnValue>>();
   /** Addresses of members, who may ask. */
   #addresses: ReadonlySet<string> = new Set();
 
@@ -65,6 +70,7 @@ export class NetworkMtus {
     });
     const unwatch = [
       cluster.view.watch(({ nodes, networks, on }) => {
+        for (const id of on) this.#touched.add(id);
         if (nodes || networks || on.size > 0) this.#schedule();
       }),
       cluster.liveness.watch((peer) => {
@@ -81,9 +87,12 @@ export class NetworkMtus {
     for (const end of this.#run?.unwatch ?? []) end();
     this.#run?.prober[Symbol.dispose]();
     this.#run?.udp[Symbol.dispose]();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
     this.#run = null;
     this.#current = new Map();
-    this.#said = new Map();
+    this.#said.clear();
+    this.#touched.clear();
   }
 
   /** The device that carries the VTEP, each time that it was looked at. */
@@ -100,9 +109,15 @@ export class NetworkMtus {
     return this.#run === null || this.#device === null ? null : this.#needOf(this.#run, this.#device.mtu, network);
   }
 
-  /** Of the networks that this node is on. */
-  mtus(): ReadonlyMap<NetworkId, number> {
-    return new Map([...this.#current].map(([id, { mtu }]) => [id, mtu]));
+  /** Of these networks, also of those that this node is only about to be on. */
+  mtus(ids: Iterable<NetworkId>): ReadonlyMap<NetworkId, number> {
+    const mtus = new Map<NetworkId, number>();
+    for (const id of ids) {
+      const network = this.#run?.cluster.view.networks.get(id);
+      const found = network === undefined ? null : this.of(network);
+      if (found !== null) mtus.set(id, found.mtu);
+    }
+    return mtus;
   }
 
   of(network: Network): NetworkMtu | null {
@@ -182,12 +197,10 @@ large as the devices at both ends take`,
   }
 
   #schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
       this.#refresh();
-    });
+    }, refreshMs);
   }
 
   /** Whom to measure, what to say, and what follows for each network. */
@@ -231,14 +244,18 @@ large as the devices at both ends take`,
 
   /** Where another node comes to say something else, the path from here to it has most likely changed, too. */
   #followHints({ cluster: { view, self }, prober }: Run, mine: readonly Network[]): void {
-    const said = new Map(mine.map(({ id }) => [id, new Map(view.sayingOn(id))]));
-    for (const [id, all] of said) {
+    const here = new Set(mine.map(({ id }) => id));
+    for (const id of this.#said.keys()) if (!here.has(id)) this.#said.delete(id);
+    for (const id of here) {
       const before = this.#said.get(id);
+      if (before !== undefined && !this.#touched.has(id)) continue;
+      const all = new Map(view.sayingOn(id));
       for (const [node, { mtu }] of all) {
         if (node !== self && before?.has(node) && before.get(node)?.mtu !== mtu) prober.hint(node);
       }
+      this.#said.set(id, all);
     }
-    this.#said = said;
+    this.#touched.clear();
   }
 
   #needOf(run: Run, deviceMtu: number, network: NetworkId): OnValue & { mtu: number } {
