@@ -198,7 +198,9 @@ function overlayNetns(draft: Draft): void {
     draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'missing', { kind: 'netns-add', netns: OVERLAY_NETNS });
   }
   if (weft.state !== 'there' || !weft.quiet) {
-    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'IPv6 is on by default', { kind: 'quieten' });
+    draft.step('namespaces', OVERLAY_NETNS_OBJECT, 'IPv6 is on by default, or a firewall sees bridged frames', {
+      kind: 'quieten',
+    });
   }
 }
 

@@ -1,7 +1,7 @@
 import type { DesiredGuard } from './desired.ts';
-import { type DesiredTable, GUARD_TABLE, tableOf } from './tables.ts';
+import { type Chain, type DesiredTable, GUARD_TABLE, tableOf } from './tables.ts';
 
-// Behind defragmentation and conntrack's look, before any filter: a drop there is final whatever other tables accept.
+// Behind defragmentation, before any filter: a drop there is final whatever other tables accept.
 const PRIORITY = 'mangle';
 
 /**
@@ -12,6 +12,10 @@ const PRIORITY = 'mangle';
  *   port of a member, unless it comes from one: a member may be a guest of this host;
  * - what processes of this host send there must be of root: the kernel's own frames belong to no process of the host.
  * Only networks of the cluster are guarded: others, such as Swarm, may use the same port for theirs.
+ *
+ * And connection tracking does not look at frames of ours: each connection inside has a port of its own outside (RFC 7348,
+ * section 5), which would fill the host's table with what nobody asks it about, and a tenth of the kernel's time for a small
+ * packet went there.
  */
 export function guardFor(guard: DesiredGuard): DesiredTable {
   const known = rendered.get(guard) ?? render(guard);
@@ -31,6 +35,12 @@ function render({ port, vteps, vnis }: DesiredGuard): DesiredTable {
   return tableOf(
     GUARD_TABLE,
     [
+      ...(['prerouting', 'output'] as const).map(
+        (hook): Chain => ({
+          ...{ name: `untracked_${hook}`, type: 'filter', hook, priority: 'raw' },
+          rules: [`${frame} notrack`],
+        }),
+      ),
       {
         ...{ name: 'input', type: 'filter', hook: 'input', priority: PRIORITY },
         rules: families.map(([family, members]) => `${frame} ${family} saddr != ${members} drop`),

@@ -3,7 +3,7 @@ import { elementInScript } from './elements.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
-import { legSettings, QUIET_DEFAULTS } from './sysctl.ts';
+import { legSettings, OVERLAY_SETTINGS } from './sysctl.ts';
 import { type DesiredTable, type OurTable, tableName } from './tables.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
@@ -230,8 +230,9 @@ export function commands(step: Step): string[] {
     case 'netns-delete':
       return [`ip netns del ${namespaceName(step.netns)}`];
     case 'quieten':
-      return Object.entries(QUIET_DEFAULTS).map(
-        ([name, value]) => `nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.default.${name}=${value}`,
+      // A kernel may lack some of them.
+      return Object.entries(OVERLAY_SETTINGS).map(
+        ([name, value]) => `nsenter --net=${OVERLAY_NETNS} sysctl -ew ${name}=${value}`,
       );
     case 'checksums-in-software':
       return [`${inside(OVERLAY_NETNS)}ethtool -K ${step.device} tx off`];

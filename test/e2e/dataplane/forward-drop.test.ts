@@ -6,6 +6,7 @@ import { guard, overlay, remote, sandbox, wanted } from './wanted.ts';
 const BRIDGED = ['arptables', 'iptables', 'ip6tables'].map((table) => `net.bridge.bridge-nf-call-${table}`);
 const DROP = `table inet theirs {
   chain forward { type filter hook forward priority 0; policy drop; }
+  chain input { type filter hook input priority 0; policy drop; ct state established accept; ct state new,untracked accept; }
 }
 `;
 
@@ -58,6 +59,11 @@ test('a host that forwards nothing, bridged frames included, carries overlays al
   assert.ok(await b.pings('weft-two', '10.0.0.3'), 'from there');
   assert.ok(await a.pings('weft-one', '10.0.0.3'), 'to another sandbox of this host');
   assert.ok(await a.pings('weft-one', '10.0.0.2', '-s', '1422', '-M', 'do'), 'a full packet');
+  // `theirs` asks for the state of connections, so there is a table of them.
+  await a.run('ping', '-c1', '-W1', '10.99.0.2');
+  const tracked = await a.run('cat', '/proc/net/nf_conntrack');
+  assert.match(tracked, /icmp .*dst=10\.99\.0\.2/);
+  assert.doesNotMatch(tracked, /dport=4789/, 'frames of ours fill it up');
   if (exitCode === 0) {
     // Where the overlays are, too: should its firewall be asked, it has no rule but ours.
     await a.run('ip', 'netns', 'exec', 'weft', 'sysctl', '-w', ...BRIDGED.map((name) => `${name}=1`));

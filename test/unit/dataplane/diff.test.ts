@@ -40,9 +40,12 @@ const one = wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])], san
 test('a first endpoint, as commands a person can run', () => {
   assert.deepEqual(lines(one, emptyObserved()), [
     'ip netns add weft',
-    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.default.addr_gen_mode=1',
-    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.default.accept_ra=0',
-    'nsenter --net=/run/netns/weft sysctl -w net.ipv6.conf.default.disable_ipv6=1',
+    'nsenter --net=/run/netns/weft sysctl -ew net.ipv6.conf.default.addr_gen_mode=1',
+    'nsenter --net=/run/netns/weft sysctl -ew net.ipv6.conf.default.accept_ra=0',
+    'nsenter --net=/run/netns/weft sysctl -ew net.ipv6.conf.default.disable_ipv6=1',
+    'nsenter --net=/run/netns/weft sysctl -ew net.bridge.bridge-nf-call-arptables=0',
+    'nsenter --net=/run/netns/weft sysctl -ew net.bridge.bridge-nf-call-iptables=0',
+    'nsenter --net=/run/netns/weft sysctl -ew net.bridge.bridge-nf-call-ip6tables=0',
     'ip netns add weft-one',
     'ip link add name wb4097 netns /run/netns/weft address 02:00:00:00:00:aa mtu 1450 type bridge mcast_snooping 0',
     'ip link add name wx4097 netns /run/netns/weft address 02:00:00:00:00:aa mtu 1450 type vxlan id 4097 dstport 4789 local 10.99.0.1 nolearning proxy',
