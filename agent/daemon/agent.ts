@@ -35,6 +35,7 @@ import { conflict, invalid, RequestError } from './api-error.ts';
 import { Background } from './background.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
+import { portsOfNode } from './host-ports.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import { isKeptLocally } from './local-legs.ts';
 import { LocalNetworks } from './local-networks.ts';
@@ -150,6 +151,8 @@ export class Agent {
       files: this.files,
       log: init.log,
       cluster: () => this.membership.cluster,
+      reservedPorts: () =>
+        portsOfNode(init.config, this.active?.cluster.view.cluster?.dataPathPort ?? defaultDataPathPort),
       changed: () => this.#planner.wake(),
       applied: async (endpointId, signal) => {
         this.#planner.planIfDue();
@@ -330,12 +333,12 @@ export class Agent {
     return this.#planner.pending();
   }
 
-  /** @throws RequestError `network_in_use`, `network_predefined` */
   /** Those on a network of this host. */
   sandboxesOn({ id }: LocalNetwork): StoredSandbox[] {
     return this.sandboxes.list().filter(({ local }) => local.some(({ networkId }) => networkId === id));
   }
 
+  /** @throws RequestError `network_in_use`, `network_predefined` */
   async removeLocalNetwork(network: LocalNetwork): Promise<void> {
     await this.localNetworks.remove(network, this.sandboxesOn(network).length);
     this.#planner.planIfDue();

@@ -18,9 +18,39 @@ export function portsAsked(words: readonly string[], hostIpDefault: string | nul
   return specs.map((spec) => ({ ...spec, hostIp: spec.hostIp ?? (hostIpDefault as PortSpec['hostIp']) }));
 }
 
+/** @param exclusive `host` or `none`, if that is its network @throws RequestError `invalid` */
+export function mustBePublishable(ports: readonly StoredPort[], exclusive: string | null): void {
+  if (ports.length === 0 || exclusive === null) return;
+  throw invalid(
+    `no port can be published of a sandbox on network ${exclusive}`,
+    exclusive === 'host' ? 'what it listens on is a port of the host already' : 'give it a network that leads out',
+  );
+}
+
+/** A port that is kept for something that listens only at times. */
+export interface ReservedPort extends Taken {
+  readonly use: string;
+}
+
+/** What this node has ports for as soon as it is in a cluster, whether or not it is now. */
+export const portsOfNode = (
+  { gossipPort, joinPort }: { readonly gossipPort: number; readonly joinPort: number },
+  dataPathPort: number,
+): ReservedPort[] => [
+  { protocol: 'udp', ip: null, port: dataPathPort, use: 'VXLAN' },
+  { protocol: 'udp', ip: null, port: gossipPort, use: 'gossip' },
+  { protocol: 'tcp', ip: null, port: gossipPort, use: 'gossip' },
+  { protocol: 'tcp', ip: null, port: joinPort, use: 'joins' },
+];
+
 /** Ports of the host for sandboxes, such that nobody else has them. */
 export class HostPorts {
   #next = 0;
+  readonly #reserved: () => readonly ReservedPort[];
+
+  constructor(reserved: () => readonly ReservedPort[]) {
+    this.#reserved = reserved;
+  }
 
   /**
    * @param others that may have published ports; the ports of what is still being made count
@@ -32,7 +62,7 @@ export class HostPorts {
       ports.map(({ protocol, hostIp, hostPort }) => ({ protocol, ip: hostIp, port: hostPort, sandbox: name })),
     );
     const listeners = listenersOfHost();
-    const chosen = choosePorts(specs, [...published, ...listeners], ephemeralPorts(), this.#next);
+    const chosen = choosePorts(specs, [...published, ...this.#reserved(), ...listeners], ephemeralPorts(), this.#next);
     if (chosen.ok) {
       this.#next = (chosen.ports.at(-1)?.hostPort ?? 0) + 1;
       return chosen.ports;
@@ -47,7 +77,8 @@ export class HostPorts {
   }
 }
 
-function named(holder: Taken & { readonly sandbox?: string; readonly inode?: number }): string {
+function named(holder: Taken & { readonly sandbox?: string; readonly use?: string; readonly inode?: number }): string {
   if (holder.sandbox !== undefined) return `sandbox ${holder.sandbox}`;
+  if (holder.use !== undefined) return `this node for ${holder.use}`;
   return (holder.inode === undefined ? null : processWith(holder.inode)) ?? 'a socket of this host';
 }

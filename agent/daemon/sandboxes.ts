@@ -24,7 +24,7 @@ import { type Attachment, attachmentOf } from './attachment.ts';
 import { Changes } from './changes.ts';
 import { filesAsked } from './files-asked.ts';
 import type { Gateway } from './gateway.ts';
-import { HostPorts, portsAsked } from './host-ports.ts';
+import { HostPorts, mustBePublishable, portsAsked, type ReservedPort } from './host-ports.ts';
 import { kernelFollows } from './kernel-follows.ts';
 import { exclusiveAmong, hostBindingOf, isKeptLocally, LocalLegs, takenIn } from './local-legs.ts';
 import type { LocalNetworks } from './local-networks.ts';
@@ -46,6 +46,7 @@ export interface SandboxesInit {
   readonly files: Pick<SandboxFiles, 'make' | 'put' | 'drop'>;
   readonly log: Log;
   readonly cluster: () => Cluster;
+  readonly reservedPorts: () => readonly ReservedPort[];
   /** The wanted state has changed. */
   readonly changed: () => void;
   /** Resolves when the kernel has the endpoint; rejects with why it has not. */
@@ -63,12 +64,13 @@ export class Sandboxes {
   readonly #unready = new Set<string>();
 
   readonly #announcements: Announcements;
-  readonly #ports = new HostPorts();
+  readonly #ports: HostPorts;
   readonly #local: LocalLegs;
 
   constructor(init: SandboxesInit) {
     this.#init = init;
     this.#announcements = new Announcements(init.cluster);
+    this.#ports = new HostPorts(init.reservedPorts);
     this.#local = new LocalLegs(init.localNetworks, init.log);
     for (const [, value] of init.store.entries(['sandbox'])) {
       const sandbox = parseSandbox(value);
@@ -132,12 +134,7 @@ export class Sandboxes {
       ...(exclusive === 'host' ? hostNamespace(request) : namespaceFor(request, id, this.list())),
     };
     const published = this.#ports.choose(portsAsked(request.Publish ?? [], hostBindingOf(networks)), this.list());
-    if (published.length > 0 && exclusive !== null) {
-      throw invalid(
-        `no port can be published of a sandbox on network ${exclusive}`,
-        exclusive === 'host' ? 'what it listens on is a port of the host already' : 'give it a network that leads out',
-      );
-    }
+    mustBePublishable(published, exclusive);
     const empty: StoredSandbox = { ...bare, legs: [], gateway: null, local: [], published };
     this.#init.files.make(empty);
     // Reserved before the first wait: two requests at once may want the same name or namespace.

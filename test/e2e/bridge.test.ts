@@ -90,6 +90,11 @@ describe('bridge networks, on a host in no cluster', () => {
       /port 9999\/tcp of this host is taken by node \(pid \d+\)/,
     );
     await secret.end('SIGKILL');
+    // Nothing listens there yet.
+    assert.match(
+      await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', '4789:1/udp', 'x'),
+      /port 4789\/udp of this host is taken by this node for VXLAN/,
+    );
 
     await one().killAgent();
     assert.equal(await ask(two(), address, 8080), `web ${two().address}`, 'without an agent');
@@ -171,8 +176,8 @@ describe('bridge networks, on a host in no cluster', () => {
     assert.match(busy, /network with name lan already exists: one of this host/);
     for (const name of ['red', 'blue']) await one().weftJson('network', 'create', name);
     for (const [port, holder] of [
-      ['4789:1/udp', /taken by a socket of this host/],
-      ['7946:1', /taken by node \(pid \d+\)/],
+      ['4789:1/udp', /taken by this node for VXLAN/],
+      ['7946:1', /taken by this node for gossip/],
     ] as const) {
       assert.match(await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', port, 'x'), holder);
     }
