@@ -1,5 +1,5 @@
 import type { DesiredGuard } from './desired.ts';
-import { type Chain, type DesiredTable, GUARD_TABLE, tableOf } from './tables.ts';
+import { type DesiredTable, GUARD_TABLE, tableOf } from './tables.ts';
 
 // Behind defragmentation, before any filter: a drop there is final whatever other tables accept.
 const PRIORITY = 'mangle';
@@ -28,32 +28,33 @@ const rendered = new WeakMap<DesiredGuard, DesiredTable>();
 
 function render({ port, vteps, vnis }: DesiredGuard): DesiredTable {
   const frame = `udp dport ${port} @th,96,24 @vnis`;
+  // Of all that passes here little is VXLAN, and of that each packet is looked up once.
+  const unlessFrame = ['meta l4proto != udp return', `udp dport != ${port} return`, '@th,96,24 != @vnis return'];
   const families = [
     ['ip', '@vteps4'],
     ['ip6', '@vteps6'],
   ] as const;
+  const strangers = families.map(([family, members]) => `${family} saddr != ${members} drop`);
   return tableOf(
     GUARD_TABLE,
     [
-      ...(['prerouting', 'output'] as const).map(
-        (hook): Chain => ({
-          ...{ name: `untracked_${hook}`, type: 'filter', hook, priority: 'raw' },
-          rules: [`${frame} notrack`],
-        }),
-      ),
+      {
+        ...{ name: 'prerouting', type: 'filter', hook: 'prerouting', priority: 'raw' },
+        rules: [`${frame} notrack`],
+      },
+      {
+        ...{ name: 'output', type: 'filter', hook: 'output', priority: 'raw' },
+        rules: [...unlessFrame, 'meta skuid != 0 drop', 'notrack'],
+      },
       {
         ...{ name: 'input', type: 'filter', hook: 'input', priority: PRIORITY },
-        rules: families.map(([family, members]) => `${frame} ${family} saddr != ${members} drop`),
+        rules: [...unlessFrame, ...strangers],
       },
       {
         ...{ name: 'forward', type: 'filter', hook: 'forward', priority: PRIORITY },
         rules: families.map(
           ([family, members]) => `${family} daddr ${members} ${frame} ${family} saddr != ${members} drop`,
         ),
-      },
-      {
-        ...{ name: 'output', type: 'filter', hook: 'output', priority: PRIORITY },
-        rules: [`${frame} meta skuid != 0 drop`],
       },
     ],
     new Map([

@@ -86,7 +86,8 @@ function dnatOf(published: readonly PublishedTo[]): string[] {
 function loopbackGuardOf(bridges: readonly GuardedBridge[]): Chain[] {
   const ours = bridges.filter(({ isOurs }) => isOurs);
   if (ours.length === 0) return [];
-  const rules = ['daddr', 'saddr'].map((end) => `iifname ${quoted(ours)} ip ${end} 127.0.0.0/8 drop`);
+  // The address first: it is in no packet of a sane network, and a set of names takes longer to look through.
+  const rules = ['daddr', 'saddr'].map((end) => `ip ${end} 127.0.0.0/8 iifname ${quoted(ours)} drop`);
   return [{ name: 'loopback', type: 'filter', hook: 'prerouting', priority: 'raw', rules }];
 }
 

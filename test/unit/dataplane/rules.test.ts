@@ -25,8 +25,8 @@ table inet weft {
   }
   chain loopback {
     type filter hook prerouting priority raw; policy accept;
-    iifname { "docker_gwbridge" } ip daddr 127.0.0.0/8 drop ${mark}
-    iifname { "docker_gwbridge" } ip saddr 127.0.0.0/8 drop ${mark}
+    ip daddr 127.0.0.0/8 iifname { "docker_gwbridge" } drop ${mark}
+    ip saddr 127.0.0.0/8 iifname { "docker_gwbridge" } drop ${mark}
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
@@ -107,7 +107,7 @@ test('members are elements of sets, so that the rules stay as they are when one 
   const guard = { port: 4789, vteps: [a, b], vnis: [must(parseVni(4097))] };
   const { digest, script } = guardFor(guard);
   assert.match(script, /set vteps4 \{\n {4}type ipv4_addr\n {4}elements = \{ 192\.0\.2\.1 \}\n {2}\}/);
-  assert.match(script, /udp dport 4789 @th,96,24 @vnis ip6 saddr != @vteps6 drop/);
+  assert.match(script, /@th,96,24 != @vnis return[^}]*ip6 saddr != @vteps6 drop/);
   assert.equal(guardFor({ ...guard, vteps: [], vnis: [] }).digest, digest);
   assert.notEqual(guardFor({ ...guard, port: 4790 }).digest, digest);
 });
