@@ -28,6 +28,22 @@ const defaultReaping: Reaping = { minTombstones: 300, minAgeMs: 60_000 };
 // Signed, or written to disk, before the event loop gets to do something else: a signature takes 40 µs.
 const recordsPerSlice = 200;
 
+/**
+ * Kinds of records that no writer takes back: their end is a record, too (kinds.ts). One of these that others do not have is
+ * none that came to an end, but one that they have not heard of.
+ */
+const kindsForGood: ReadonlySet<string> = new Set([
+  'network',
+  'subnet',
+  'removed',
+  'role',
+  'ca',
+  'mesh-key',
+  'cluster',
+  'token',
+]);
+const isForGood = (key: string): boolean => kindsForGood.has(key.split('/', 1)[0] ?? '');
+
 // With seconds above them they stay far below what a number holds exactly.
 const epochsPerSecond = 2 ** 16;
 
@@ -235,7 +251,8 @@ export class OwnStreams {
     }
     const theirs = new Map(held.map(({ record }) => [record.key, record.value]));
     for (const { record } of whole ? [...stream.live()] : []) {
-      if (!theirs.has(record.key) && !isNew(record.key)) this.#append(topic, record.key, null);
+      const { key } = record;
+      if (!theirs.has(key) && !isNew(key) && !isForGood(key)) this.#append(topic, key, null);
     }
     for (const [key, value] of theirs) {
       if (key === '' || isNew(key)) continue;

@@ -160,6 +160,27 @@ test('an older copy of the disk and a clock set back a year: what others hold of
   assert.deepEqual(liveIn(other), ['kept=1', 'later=1', 'now=1']);
 });
 
+test('lost_network_of_an_older_copy: one that was made before the second start, and before others were met, stays', async () => {
+  const store = memoryStore();
+  const nowMs = Date.UTC(2027, 0);
+  const back = { now: () => nowMs - yearSeconds * 1000 };
+  const first = await open(owner, store, { now: () => nowMs });
+  await first.put(topic, 'old', 1);
+  const older = store.disk.copy();
+  const other = await open(reader);
+  pull(other, await open(owner, store, { now: () => nowMs + yearSeconds * 1000 }));
+
+  const disk = memoryStore(older);
+  const third = await open(owner, disk, back);
+  await third.put(topic, 'network/n', 1);
+  await third.put(topic, 'ep/e', 1);
+  const fourth = await open(owner, disk, back);
+  const [held] = other.after(topic, owner.key.nodeId, fourth.position(topic, fourth.self));
+  await fourth.recover(topic, held?.records.map(({ payload, signature }) => [payload, signature]) ?? [], true);
+  // An endpoint is announced again by its sandbox; one that was taken back must not return.
+  assert.deepEqual(liveIn(fourth), ['network/n=1', 'old=1']);
+});
+
 test('records of an earlier format are not dropped in silence: the agent says so and ends', async () => {
   const store = memoryStore();
   const payload = encode([1, topic, owner.key.publicKey, 5, 1, '', 1]);
