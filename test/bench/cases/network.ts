@@ -17,8 +17,8 @@ export const benchmark: Benchmark = {
   run: async (context) => {
     const [networks = 200] = context.numbers('networks', [200]);
     const [sandboxes = 1000] = context.numbers('sandboxes', [1000]);
-    await measure(context, 'networks', networks, 1, { p50: GOALS.kernelMs });
-    await measure(context, 'sandboxes', sandboxes, 50, {});
+    await measure(context, 'networks', networks, 1, GOALS.kernelMs);
+    await measure(context, 'sandboxes', sandboxes, 50, null);
   },
 };
 
@@ -27,7 +27,7 @@ async function measure(
   what: 'networks' | 'sandboxes',
   count: number,
   atOnce: number,
-  kernelLimit: { readonly p50?: number },
+  goal: number | null,
 ): Promise<void> {
   const { addedMs, kernelMs, sweepMs, stallMs, descriptors } = await inNamespaces<HostsResult>(
     'hosts.ts',
@@ -37,8 +37,12 @@ async function measure(
   const each = (values: readonly number[]): number[] => values.map((value) => value / atOnce);
   const name = `${count} ${what}`;
   const of = (metric: string) => ({ case: name, metric, unit: 'ms' });
-  for (const figure of medianAndTail(of('one more, processor time in the kernel'), each(kernelMs), kernelLimit))
-    context.report(figure);
+  // The kernel tells processor time by its ticks: right in sum only.
+  const kernel = kernelMs.reduce((sum, value) => sum + value, 0) / count;
+  context.report({
+    ...{ ...of('one more, processor time in the kernel, mean'), value: kernel, samples: count },
+    ...(goal === null ? {} : { goal: { than: '<', limit: goal } }),
+  });
   for (const figure of medianAndTail(of('one more, wanted to in the kernel'), each(addedMs), {}))
     context.report(figure);
   context.report({ ...of('full pass, nothing to do, p50'), value: percentile(sweepMs, 0.5), samples: sweepMs.length });
