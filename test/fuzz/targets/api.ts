@@ -21,6 +21,9 @@ const bodies: { readonly [name in RouteName]?: object } = {
   networkConnect: { Sandbox: 'web', Aliases: ['www'] },
   networkDisconnect: { Sandbox: 'web' },
   sandboxCreate: { Name: 'web', Networks: ['blue'], Aliases: ['www'], Pid: 1, NetnsPath: '/run/netns/x', Dns: ['::1'] },
+  dryRun: { Verb: 'networkConnect', Network: 'blue', Request: { Sandbox: 'web', IPAddress: '10.0.1.7' } },
+  reload: { DryRun: true },
+  selfTest: { Nodes: ['host-2'] },
   wait: { TimeoutSeconds: 1, Network: 'blue' },
 };
 
