@@ -1,14 +1,14 @@
-import { apply } from './apply.ts';
+import { apply } from './apply/apply.ts';
+import { readForwarding, restoreForwarding } from './apply/sysctl.ts';
 import type { Desired } from './desired.ts';
-import { diff } from './diff.ts';
+import { diff } from './diff/diff.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import { leftoverObject } from './objects.ts';
-import { observe } from './observe.ts';
-import type { Observed } from './observed.ts';
+import { observe } from './observe/observe.ts';
+import type { Observed } from './observe/observed.ts';
 import { commands, type Step } from './steps.ts';
-import { readForwarding, restoreForwarding } from './sysctl.ts';
 
 export const NOTHING: Desired = { overlays: [], sandboxes: [], bridges: [], parents: [], guard: null, agentPorts: [] };
 

@@ -1,10 +1,10 @@
-import type { Outcome } from './apply.ts';
+import type { Outcome } from './apply/apply.ts';
 import { deferred } from './deferred.ts';
 import type { Desired, RemoteEndpoint } from './desired.ts';
-import { type Difference, diffInParts } from './diff.ts';
-import { Doubts } from './doubts.ts';
-import type { Drift, DriftMode } from './drift.ts';
-import { DriftKeeper } from './drift-keeper.ts';
+import { type Difference, diffInParts } from './diff/diff.ts';
+import { Doubts } from './drift/doubts.ts';
+import type { Drift, DriftMode } from './drift/drift.ts';
+import { DriftKeeper } from './drift/keeper.ts';
 import { Failures, objectsOf } from './failures.ts';
 import { Generations } from './generations.ts';
 import { type Ear, hostKernel, type Kernel } from './kernel.ts';

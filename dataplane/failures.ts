@@ -1,5 +1,5 @@
-import { clampFor } from './clamp.ts';
 import type { Desired } from './desired.ts';
+import { clampFor } from './nft/clamp.ts';
 import {
   AGENTS_OBJECT,
   bridgeObject,

@@ -1,8 +1,8 @@
-import { apply, type DeviceIndexes, type Outcome } from './apply.ts';
+import { apply, type DeviceIndexes, type Outcome } from './apply/apply.ts';
 import type { Desired } from './desired.ts';
-import { Listener, type ListenerInit } from './listener.ts';
-import { observe, observeNewSandboxes } from './observe.ts';
-import type { Observed } from './observed.ts';
+import { Listener, type ListenerInit } from './drift/listener.ts';
+import { observe, observeNewSandboxes } from './observe/observe.ts';
+import type { Observed } from './observe/observed.ts';
 import type { Step } from './steps.ts';
 
 /** All that the loop asks of the kernel and does to it. Documented where it is done: observe.ts, apply.ts, listener.ts. */

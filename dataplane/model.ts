@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { applyToModel } from './after.ts';
-import type { DeviceIndexes } from './apply.ts';
+import type { DeviceIndexes } from './apply/apply.ts';
 import type { Desired } from './desired.ts';
+import { applyToModel } from './diff/after.ts';
 import { namesOnHost } from './host-names.ts';
 import type { Ear, Kernel } from './kernel.ts';
 import { isOurHostDevice } from './names.ts';
-import type { Observed } from './observed.ts';
+import type { Observed } from './observe/observed.ts';
 import type { Step } from './steps.ts';
 
 /** Steps that one turn of the event loop may carry over into what is known of the kernel: well under 1 ms. */

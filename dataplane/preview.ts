@@ -1,7 +1,7 @@
 import type { Desired } from './desired.ts';
-import { type Difference, diffInParts } from './diff.ts';
+import { type Difference, diffInParts } from './diff/diff.ts';
 import { randomMac } from './mac.ts';
-import type { Observed } from './observed.ts';
+import type { Observed } from './observe/observed.ts';
 import { inSlices } from './slices.ts';
 import { commands, type Step } from './steps.ts';
 import type { Wanted } from './wanted.ts';

@@ -1,10 +1,10 @@
+import { legSettings, OVERLAY_SETTINGS } from './apply/sysctl.ts';
 import type { MacvlanMode } from './desired.ts';
-import { elementInScript } from './elements.ts';
 import { OVERLAY_NETNS } from './names.ts';
+import { elementInScript } from './nft/elements.ts';
+import { type DesiredTable, type OurTable, tableName } from './nft/tables.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
-import { legSettings, OVERLAY_SETTINGS } from './sysctl.ts';
-import { type DesiredTable, type OurTable, tableName } from './tables.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */

@@ -7,7 +7,7 @@ import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { toReply } from '../daemon/api-error.ts';
-import type { Handlers } from '../daemon/call.ts';
+import type { Handlers } from '../daemon/calls/call.ts';
 import type { Logger } from '../daemon/log.ts';
 import { openApiDocument } from './openapi.ts';
 import type { RouteName } from './request-lines.ts';

@@ -20,10 +20,7 @@ import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
-import { droppingChains } from '../../dataplane/forwarding.ts';
-import { hostRoutes } from '../../dataplane/host.ts';
-import { deviceWith } from '../../dataplane/interfaces.ts';
-import { HostProbe } from '../../dataplane/probe.ts';
+import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { largestMtu } from '../mtu.ts';
@@ -37,19 +34,18 @@ import type { AgentConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import { portsOfNode } from './host-ports.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
-import { isKeptLocally } from './local-legs.ts';
+import { HostWatch } from './host-watch.ts';
+import { IngressLeg } from './ingress-leg.ts';
 import { LocalNetworks } from './local-networks.ts';
 import type { Logger } from './log.ts';
 import { NetworkMtus } from './network-mtus.ts';
 import { type PlanChange, Planner } from './planner.ts';
-import { fileRoots, SandboxFiles } from './sandbox-files.ts';
-import { ingressSandboxName, Sandboxes } from './sandboxes.ts';
+import { isKeptLocally } from './sandboxes/local-legs.ts';
+import { fileRoots, SandboxFiles } from './sandboxes/sandbox-files.ts';
+import { ingressSandboxName, Sandboxes } from './sandboxes/sandboxes.ts';
 import { SelfTests } from './self-tests.ts';
 
 const joinPortDefault = 2377;
-// Ethernet's; used until the device that carries the VTEP is known.
-const defaultUnderlayMtu = 1500;
-const ingressRetryMs = 2_000;
 const watchHostMs = 10_000;
 const reconcileAgainMs = 1_000;
 // Of leaving: the node is out of the cluster by then, and what the kernel refuses is said in its log.
@@ -80,11 +76,11 @@ export class Agent {
   readonly #vault: Vault;
   readonly #stop = new AbortController();
   readonly #background: Background;
+  readonly #host: HostWatch;
+  readonly #ingressLeg: IngressLeg;
   #state: AgentState = 'inactive';
   #becoming: Promise<unknown> = Promise.resolve();
   #membership: Membership | null = null;
-  #underlayMtu = defaultUnderlayMtu;
-  #avoid: readonly string[] = [];
   /** Why the node is not in the state its operator wants, for `weft status`. */
   readonly #warnings = new Map<string, string>();
 
@@ -108,7 +104,7 @@ export class Agent {
       log: init.log,
       sandboxes: () => this.sandboxes.present(),
       mtuOf: ({ id }) =>
-        this.mtus.mtus([id]).get(id) ?? largestMtu(this.#underlayMtu, this.membership.cluster.identity.vtep),
+        this.mtus.mtus([id]).get(id) ?? largestMtu(this.#host.underlayMtu, this.membership.cluster.identity.vtep),
       changed: () => this.#planner.wake(),
     });
     this.files = new SandboxFiles({
@@ -125,6 +121,19 @@ export class Agent {
       },
     });
     this.#background = new Background(init.log);
+    this.#host = new HostWatch({
+      log: init.log,
+      member: () => this.#membership?.cluster.identity ?? null,
+      bridges: () => this.#planner.desired.bridges.map(({ name }) => name),
+      device: (name, mtu) => this.mtus.setDevice(name, mtu),
+      changed: () => this.#planner.wake(),
+    });
+    this.#ingressLeg = new IngressLeg({
+      log: init.log,
+      background: this.#background,
+      sandboxes: () => this.sandboxes,
+      cluster: () => (this.#state === 'active' ? (this.#membership?.cluster ?? null) : null),
+    });
     this.#planner = new Planner({
       dataPlane: this.dataPlane,
       log: init.log,
@@ -133,7 +142,7 @@ export class Agent {
         sandboxes: this.sandboxes.present(),
         gateway: this.gateway.address,
         localNetworks: this.localNetworks.list(),
-        underlayMtu: this.#underlayMtu,
+        underlayMtu: this.#host.underlayMtu,
         mtus: this.mtus.mtus(this.sandboxes.list().flatMap(({ legs }) => legs.map(({ networkId }) => networkId))),
         softwareChecksums: this.selfTests.softwareChecksums,
       }),
@@ -202,8 +211,9 @@ export class Agent {
     return this.#membership;
   }
 
+  /** Bytes, of the device that carries the VTEP. */
   get underlayMtu(): number {
-    return this.#underlayMtu;
+    return this.#host.underlayMtu;
   }
 
   warnings(): string[] {
@@ -211,6 +221,8 @@ export class Agent {
     const ofFiles = problem === '' ? this.files.warnings() : [problem, ...this.files.warnings()];
     return [
       ...this.#warnings.values(),
+      ...this.#host.warnings(),
+      ...this.#ingressLeg.warnings(),
       ...this.#planner.objections,
       ...ofFiles,
       ...this.mtus.warnings(),
@@ -223,19 +235,19 @@ export class Agent {
     this.dataPlane.start(this.#stop.signal);
     this.files.sweep(this.sandboxes.list());
     this.#hostResolver.start();
-    await this.#lookAtHost();
+    await this.#host.look();
     const membership = await resume(this.#membershipInit(), (stored) =>
       addressingNow(stored, this.#configured, this.config.gossipPort),
     );
     if (membership === null) this.#planner.planNow();
     else {
       await this.#activate(membership);
-      this.#background.later(0, () => this.#ensureIngress());
+      this.#background.later(0, () => this.#ingressLeg.ensure());
     }
     // Now that it is known which bridges are wanted.
-    await this.#lookAtForwarding();
+    await this.#host.lookAtForwarding();
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
-    this.#background.every(lookMs, () => this.#lookAtHost());
+    this.#background.every(lookMs, () => this.#host.look());
   }
 
   /** Ends the agent; forwarding goes on. */
@@ -360,11 +372,11 @@ export class Agent {
     const { promise, resolve } = deferred<void>();
     this.#becoming = promise;
     try {
-      this.#avoid = await hostRoutes();
+      await this.#host.lookAtRoutes();
       await this.gateway.choose(GatewaySubnet);
       const membership = await make();
       await this.#activate(membership);
-      await this.#ensureIngress();
+      await this.#ingressLeg.ensure();
       return membership;
     } catch (error) {
       if (this.#membership === null) {
@@ -381,7 +393,7 @@ export class Agent {
     this.#membership = membership;
     this.#state = 'active';
     await this.gateway.choose();
-    await this.#lookAtHost();
+    await this.#host.look();
     await this.mtus.start(membership.cluster);
     this.selfTests.start(membership.cluster);
     const { view } = membership.cluster;
@@ -419,65 +431,6 @@ export class Agent {
     this.#state = 'inactive';
   }
 
-  /** The node's own leg on the ingress network: there from init or join on, tried again until it is. */
-  async #ensureIngress(): Promise<void> {
-    const cluster = this.#membership?.cluster;
-    if (cluster === undefined || this.#state !== 'active') return;
-    if (this.sandboxes.list().some(({ name }) => name === ingressSandboxName)) return;
-    try {
-      const ingress = [...cluster.view.networks.values()].find((network) => network.ingress);
-      if (ingress === undefined) throw new Error('the ingress network is not known here yet');
-      await this.sandboxes.create({ Name: ingressSandboxName, Networks: [] }, [{ scope: 'cluster', network: ingress }]);
-      this.#warnings.delete('ingress');
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      this.#warnings.set('ingress', `this node has no leg on the ingress network yet: ${message}`);
-      this.#log.warn({ err: error }, 'no leg on the ingress network yet; trying again');
-      this.#background.later(ingressRetryMs, () => this.#ensureIngress());
-    }
-  }
-
-  /** What the host itself may change under us: the MTU of the underlay, and the prefixes it routes. */
-  async #lookAtHost(): Promise<void> {
-    await this.#lookAtForwarding();
-    this.#avoid = await hostRoutes();
-    const vtep = this.#membership?.cluster.identity.vtep;
-    if (vtep === undefined) return;
-    const device = await deviceWith(vtep);
-    if (device === null) {
-      const found = this.#membership?.cluster.identity.device ?? null;
-      const next =
-        found === null
-          ? 'set advertise-addr in the configuration of the agent and restart it'
-          : `restart the agent to take the address that ${found} has now`;
-      this.#warnings.set('vtep', `no interface of this host has the VTEP address ${vtep}: ${next}`);
-      return;
-    }
-    this.#warnings.delete('vtep');
-    this.mtus.setDevice(device.device, device.mtu);
-    if (device.mtu !== this.#underlayMtu) {
-      this.#log.info({ device: device.device, mtu: device.mtu }, 'underlay MTU');
-      this.#underlayMtu = device.mtu;
-      this.#planner.wake();
-    }
-  }
-
-  async #lookAtForwarding(): Promise<void> {
-    const bridges = this.#planner.desired.bridges.map(({ name }) => name);
-    const chains = bridges.length === 0 ? [] : await droppingChains();
-    if (chains.length === 0) {
-      this.#warnings.delete('forwarding');
-      return;
-    }
-    const shown = bridges.length > 3 ? `${bridges.slice(0, 3).join(', ')} and others` : bridges.join(', ');
-    this.#warnings.set(
-      'forwarding',
-      `nftables chain ${chains.join(', ')} drops what it does not accept of all that this host forwards: sandboxes reach the \
-outside by ${shown}, and published ports lead there, only as far as it accepts that (with Docker: iptables -I DOCKER-USER \
--i ${bridges[0]} -j ACCEPT, and the same with -o)`,
-    );
-  }
-
   #membershipInit(): MembershipInit {
     return {
       store: this.#store,
@@ -490,7 +443,7 @@ outside by ${shown}, and published ports lead there, only as far as it accepts t
       gossipPort: this.config.gossipPort,
       joinPort: this.config.joinPort,
       pending: () => this.pending(),
-      avoid: () => this.#avoid,
+      avoid: () => this.#host.prefixes,
       saying: (network) => this.mtus.saying(network),
       held: (network) => this.sandboxes.addressesOn(network),
       hostAnswers: (vtep, timeoutMs) => this.#hostProbe.answers(vtep, timeoutMs),

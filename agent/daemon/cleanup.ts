@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { cleanUp, cleanUpCommands } from '../../dataplane/cleanup.ts';
 import { emptyResolver } from '../files/resolv-conf.ts';
 import { tryLock } from './libc.ts';
-import { fileRoots, SandboxFiles } from './sandbox-files.ts';
+import { fileRoots, SandboxFiles } from './sandboxes/sandbox-files.ts';
 
 /** An agent runs on this host: what is in the kernel is its own business. */
 export class AgentRunning extends Error {

@@ -1,5 +1,5 @@
+import { ephemeralPorts, listenersOfHost, processWith } from '../../dataplane/listeners.ts';
 import { choosePorts, type Taken } from '../ports/choose.ts';
-import { ephemeralPorts, listenersOfHost, processWith } from '../ports/listeners.ts';
 import { type PortSpec, parsePublish, portsMax } from '../ports/publish.ts';
 import type { StoredPort, StoredSandbox } from '../sandbox-state.ts';
 import { conflict, invalid } from './api-error.ts';

@@ -2,7 +2,7 @@ import { closeSync, constants, type FSWatcher, fstatSync, openSync, readlinkSync
 import { basename, dirname, resolve } from 'node:path';
 import type { Log } from '../../controlplane/environment.ts';
 import { emptyResolver, type HostResolver, hostResolver } from '../files/resolv-conf.ts';
-import { inodeOf } from './netns.ts';
+import { inodeOf } from './sandboxes/netns.ts';
 
 /** Where the host says whom it asks, and where systemd-resolved says whom its stub asks (systemd-resolved.service(8)). */
 export const hostPaths = { etc: '/etc/resolv.conf', upstream: '/run/systemd/resolve/resolv.conf' } as const;

@@ -12,7 +12,7 @@ import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { faultMessage } from '../selftest.ts';
 import type { Logger } from './log.ts';
-import { ingressSandboxName } from './sandboxes.ts';
+import { ingressSandboxName } from './sandboxes/sandboxes.ts';
 
 /** Of each packet that is waited for; a network that takes longer is of no use for containers either. */
 const timeoutMs = 1_000;

@@ -2,8 +2,8 @@ import { closeSync } from 'node:fs';
 import koffi from 'koffi';
 import { SystemError } from '../rtnetlink/libc.ts';
 import { AF_INET, AF_INET6 } from '../rtnetlink/wire.ts';
-import { sockaddr } from '../sockaddr.ts';
 import { type Ip, isIpv6 } from '../values.ts';
+import { sockaddr } from './sockaddr.ts';
 
 const libc = koffi.load(null);
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');

@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts';
-import { HostProbe } from '../probe.ts';
+import { HostProbe } from '../path/probe.ts';
 import type { Ip, NetnsPath } from '../values.ts';
 import { synAnswers } from './syn.ts';
 import { tcpAnswers } from './tcp.ts';

@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { loadRaw, openRaw } from '../raw.ts';
+import { loadRaw, openRaw } from '../path/raw.ts';
 import { ipBytes } from '../rtnetlink/address-bytes.ts';
 import type { Ip, NetnsPath } from '../values.ts';
 

@@ -1,9 +1,9 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import koffi from 'koffi';
+import { sockaddr } from '../path/sockaddr.ts';
 import { inNetns, SystemError } from '../rtnetlink/libc.ts';
 import { AF_INET, AF_INET6 } from '../rtnetlink/wire.ts';
-import { sockaddr } from '../sockaddr.ts';
 import { type Ip, isIpv6, type NetnsPath } from '../values.ts';
 
 const libc = koffi.load(null);

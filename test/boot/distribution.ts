@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { CommandError, exec, type Output } from '../lab/process.ts';
 import { cached } from './cache.ts';
 
-const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
+const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 const TOOLS = { debootstrap: 'debootstrap', 'systemd-nspawn': 'systemd-container' };
 /** What a small server has, and what deploy/prepare asks for: the booted system has no network to install more. */
 const PACKAGES = ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'nftables', 'iputils-ping', 'util-linux'].concat(

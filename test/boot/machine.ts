@@ -9,7 +9,7 @@ import { labDirectory, newLabId, sweep } from '../lab/sweep.ts';
 import { removeGroup, sweepGroups } from './cgroup.ts';
 import { installTools, librariesLacking, npmPackage, npmRegistry, packageCache, systemRoot } from './distribution.ts';
 
-const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
+const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 const tool = (name: string): string => fileURLToPath(new URL(`tools/${name}`, import.meta.url));
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 

@@ -49,8 +49,8 @@ test('one file opens netlink sockets, one raw sockets, one runs ip and nft, one 
     'dataplane/selftest/offload.ts',
     'dataplane/selftest/tcp.ts',
   ]);
-  assert.deepEqual(importersOf(/^execa$/), ['dataplane/run.ts']);
-  assert.deepEqual(importersOf(/^raw-socket$/), ['dataplane/raw.ts']);
+  assert.deepEqual(importersOf(/^execa$/), ['dataplane/apply/run.ts']);
+  assert.deepEqual(importersOf(/^raw-socket$/), ['dataplane/path/raw.ts']);
   assert.deepEqual(importersOf(/^lmdb$/), ['controlplane/store.ts']);
 });
 

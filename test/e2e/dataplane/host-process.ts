@@ -5,10 +5,10 @@ import { execa } from 'execa';
 import { cleanUp } from '../../../dataplane/cleanup.ts';
 import { DataPlane } from '../../../dataplane/dataplane.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
-import type { DriftMode } from '../../../dataplane/drift.ts';
+import type { DriftMode } from '../../../dataplane/drift/drift.ts';
 import { defaultAddress, hostRoutes } from '../../../dataplane/host.ts';
 import type { Log } from '../../../dataplane/log.ts';
-import { observe } from '../../../dataplane/observe.ts';
+import { observe } from '../../../dataplane/observe/observe.ts';
 
 // A host of the test: started by host.ts in a network and mount namespace of its own, and gone when its parent is.
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { DataPlaneStats } from '../../../dataplane/dataplane.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
-import type { Drift, DriftMode } from '../../../dataplane/drift.ts';
+import type { Drift, DriftMode } from '../../../dataplane/drift/drift.ts';
 import type { Preview } from '../../../dataplane/preview.ts';
 import type { ObjectStatus } from '../../../dataplane/status.ts';
 import { within } from '../../lab/process.ts';

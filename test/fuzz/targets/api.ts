@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type RouteName, requestLines, splitRequestLine } from '../../../agent/api/request-lines.ts';
 import { makeApp } from '../../../agent/api/server.ts';
-import type { Handlers } from '../../../agent/daemon/call.ts';
+import type { Handlers } from '../../../agent/daemon/calls/call.ts';
 import { makeLog } from '../../../agent/daemon/log.ts';
 import type { Target } from '../engine.ts';
 import { bytesOf, jsonTextOf, takenIf } from '../inputs.ts';

@@ -1,5 +1,5 @@
 import { decodeDatagram, encodeReply, encodeRequest } from '../../../dataplane/path/datagram.ts';
-import { echoRequest, parseEchoReply } from '../../../dataplane/probe.ts';
+import { echoRequest, parseEchoReply } from '../../../dataplane/path/probe.ts';
 import { decodeLink } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbour, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { decodeForwardChain } from '../../../dataplane/rtnetlink/nft-chains.ts';

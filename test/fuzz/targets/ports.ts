@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { parseSctpEndpoints, parseSockets } from '../../../agent/ports/listeners.ts';
 import { parsePublish } from '../../../agent/ports/publish.ts';
+import { parseSctpEndpoints, parseSockets } from '../../../dataplane/listeners.ts';
 import type { Target } from '../engine.ts';
 import { byteInputs, takenIf } from '../inputs.ts';
 

@@ -1,6 +1,6 @@
 import { Gateway } from '../../../agent/daemon/gateway.ts';
 import { LocalNetworks } from '../../../agent/daemon/local-networks.ts';
-import { Sandboxes } from '../../../agent/daemon/sandboxes.ts';
+import { Sandboxes } from '../../../agent/daemon/sandboxes/sandboxes.ts';
 import type { LocalNetwork } from '../../../agent/drivers/local-network.ts';
 import { plan } from '../../../agent/plan.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { applyToModel } from '../../../dataplane/after.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
-import { type DiffOptions, diff } from '../../../dataplane/diff.ts';
+import { applyToModel } from '../../../dataplane/diff/after.ts';
+import { type DiffOptions, diff } from '../../../dataplane/diff/diff.ts';
 import { parseOurName } from '../../../dataplane/names.ts';
-import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
+import { emptyObserved, type Observed } from '../../../dataplane/observe/observed.ts';
 import { ipLines } from '../../../dataplane/steps.ts';
 import { GATEWAY } from '../../e2e/dataplane/wanted.ts';
 import { desiredState, disturb, disturbances, options, reach } from './kernel.ts';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { diff } from '../../../dataplane/diff.ts';
-import { contradiction, type KernelEvent, keyOf } from '../../../dataplane/doubt.ts';
+import { diff } from '../../../dataplane/diff/diff.ts';
+import { contradiction, type KernelEvent, keyOf } from '../../../dataplane/drift/doubt.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
-import { emptyObserved, type Observed, type ObservedDevice } from '../../../dataplane/observed.ts';
+import { emptyObserved, type Observed, type ObservedDevice } from '../../../dataplane/observe/observed.ts';
 import type { Where } from '../../../dataplane/steps.ts';
 import { desiredState, disturb, disturbances, options, reach } from './kernel.ts';
 

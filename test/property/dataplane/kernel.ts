@@ -1,9 +1,9 @@
 import fc from 'fast-check';
-import { applyToModel } from '../../../dataplane/after.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
-import { type DiffOptions, diff } from '../../../dataplane/diff.ts';
+import { applyToModel } from '../../../dataplane/diff/after.ts';
+import { type DiffOptions, diff } from '../../../dataplane/diff/diff.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
-import type { Observed } from '../../../dataplane/observed.ts';
+import type { Observed } from '../../../dataplane/observe/observed.ts';
 import type { Step } from '../../../dataplane/steps.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
 import {

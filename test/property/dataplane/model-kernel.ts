@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { applyToModel } from '../../../dataplane/after.ts';
-import type { Outcome } from '../../../dataplane/apply.ts';
+import type { Outcome } from '../../../dataplane/apply/apply.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
+import { applyToModel } from '../../../dataplane/diff/after.ts';
 import type { Ear, Kernel } from '../../../dataplane/kernel.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
-import { emptyObserved, type Observed, type ObservedDevice } from '../../../dataplane/observed.ts';
+import { emptyObserved, type Observed, type ObservedDevice } from '../../../dataplane/observe/observed.ts';
 import { EEXIST, ENOBUFS, ENODEV, ENOENT, SystemError } from '../../../dataplane/rtnetlink/libc.ts';
 import type { Step, Where } from '../../../dataplane/steps.ts';
 

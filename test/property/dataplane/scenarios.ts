@@ -1,5 +1,5 @@
 import type { Desired } from '../../../dataplane/desired.ts';
-import type { Observed } from '../../../dataplane/observed.ts';
+import type { Observed } from '../../../dataplane/observe/observed.ts';
 import { must, parseIp, parseNetnsPath } from '../../../dataplane/values.ts';
 import {
   BRIDGE,

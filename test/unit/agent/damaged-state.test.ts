@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Gateway } from '../../../agent/daemon/gateway.ts';
 import { LocalNetworks } from '../../../agent/daemon/local-networks.ts';
-import { Sandboxes } from '../../../agent/daemon/sandboxes.ts';
+import { Sandboxes } from '../../../agent/daemon/sandboxes/sandboxes.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId } from '../../../controlplane/ids.ts';
 import { memoryStore, quietLog } from '../controlplane/helpers.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { filesAsked } from '../../../agent/daemon/files-asked.ts';
+import { filesAsked } from '../../../agent/daemon/sandboxes/files-asked.ts';
 
 const ask = (request: object) => filesAsked({ Networks: [], ...request });
 

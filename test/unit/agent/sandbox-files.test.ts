@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
-import { SandboxFiles } from '../../../agent/daemon/sandbox-files.ts';
+import { SandboxFiles } from '../../../agent/daemon/sandboxes/sandbox-files.ts';
 import { mark } from '../../../agent/files/render.ts';
 import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import type { StoredLeg, StoredSandbox } from '../../../agent/sandbox-state.ts';

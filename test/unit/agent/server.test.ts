@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { requestLines } from '../../../agent/api/request-lines.ts';
 import { makeApp, serve } from '../../../agent/api/server.ts';
 import { RequestError } from '../../../agent/daemon/api-error.ts';
-import type { Handlers } from '../../../agent/daemon/call.ts';
+import type { Handlers } from '../../../agent/daemon/calls/call.ts';
 import { makeLog } from '../../../agent/daemon/log.ts';
 import { ControlPlaneError } from '../../../controlplane/errors.ts';
 

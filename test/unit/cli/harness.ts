@@ -49,7 +49,7 @@ export function failing(agent: FakeAgent, argv: readonly string[], around: Aroun
   return weft(argv, { ...around, env: { WEFT_HOST: agent.socketPath, ...around.env } });
 }
 
-export const root = fileURLToPath(new URL('../../../', import.meta.url));
+export const root = fileURLToPath(new URL('../../..', import.meta.url));
 
 export interface ChildOptions {
   readonly env?: Record<string, string>;

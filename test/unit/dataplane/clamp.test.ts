@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { agentsClampFor, clampFor } from '../../../dataplane/clamp.ts';
+import { agentsClampFor, clampFor } from '../../../dataplane/nft/clamp.ts';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { overlay } from '../../e2e/dataplane/wanted.ts';
 

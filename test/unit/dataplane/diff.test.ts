@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { applyToModel, emptySandbox } from '../../../dataplane/after.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
-import { type Difference, type DiffOptions, diff } from '../../../dataplane/diff.ts';
-import { emptyObserved, type Observed } from '../../../dataplane/observed.ts';
+import { applyToModel, emptySandbox } from '../../../dataplane/diff/after.ts';
+import { type Difference, type DiffOptions, diff } from '../../../dataplane/diff/diff.ts';
+import { emptyObserved, type Observed } from '../../../dataplane/observe/observed.ts';
 import { commands } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
 import {

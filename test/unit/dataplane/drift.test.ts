@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { diff } from '../../../dataplane/diff.ts';
-import { DriftBook, findingsOf } from '../../../dataplane/drift.ts';
-import { emptyObserved } from '../../../dataplane/observed.ts';
-import { Fights, Pace } from '../../../dataplane/pace.ts';
+import { diff } from '../../../dataplane/diff/diff.ts';
+import { DriftBook, findingsOf } from '../../../dataplane/drift/drift.ts';
+import { Fights, Pace } from '../../../dataplane/drift/pace.ts';
+import { emptyObserved } from '../../../dataplane/observe/observed.ts';
 import { overlay, remote, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
 import { options, reach } from '../../property/dataplane/kernel.ts';
 

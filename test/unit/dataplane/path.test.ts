@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeDatagram, encodeReply, encodeRequest } from '../../../dataplane/path/datagram.ts';
+import { HostProbe } from '../../../dataplane/path/probe.ts';
 import { PathProber } from '../../../dataplane/path/prober.ts';
 import { UdpProbe } from '../../../dataplane/path/udp.ts';
 import type { ProbeTarget, ProbeWay } from '../../../dataplane/path/way.ts';
-import { HostProbe } from '../../../dataplane/probe.ts';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { eventually } from '../../lab/process.ts';
 

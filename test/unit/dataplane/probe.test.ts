@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { echoRequest, HostProbe, parseEchoReply } from '../../../dataplane/probe.ts';
+import { echoRequest, HostProbe, parseEchoReply } from '../../../dataplane/path/probe.ts';
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const nonce = Buffer.alloc(16, 7);

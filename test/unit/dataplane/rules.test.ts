@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { elementBytes, elementText } from '../../../dataplane/elements.ts';
-import { guardFor } from '../../../dataplane/guard.ts';
-import { type GuardedBridge, type RulesInput, rulesFor } from '../../../dataplane/rules.ts';
-import { type DesiredTable, digestOfComments } from '../../../dataplane/tables.ts';
+import { elementBytes, elementText } from '../../../dataplane/nft/elements.ts';
+import { guardFor } from '../../../dataplane/nft/guard.ts';
+import { type GuardedBridge, type RulesInput, rulesFor } from '../../../dataplane/nft/rules.ts';
+import { type DesiredTable, digestOfComments } from '../../../dataplane/nft/tables.ts';
 import { must, parseIp, parseVni } from '../../../dataplane/values.ts';
 import { BRIDGE, GATEWAY } from '../../e2e/dataplane/wanted.ts';
 

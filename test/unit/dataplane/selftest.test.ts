@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import { faultMessage } from '../../../agent/selftest.ts';
 import { faultIn } from '../../../dataplane/selftest/selftest.ts';
 import { answersSyn, synSegment } from '../../../dataplane/selftest/syn.ts';
-import { inodesOn } from '../../../dataplane/udp-holder.ts';
 import { must, parseIp } from '../../../dataplane/values.ts';
 
 const sound = { small: true, full: true, tcp: true, softwareTcp: true, rttMs: 0.3 };
@@ -36,13 +35,4 @@ test('a segment that opens a connection, laid out by hand from RFC 9293', () => 
   assert.ok(!answersSyn(refusal, from, 40_000, 9, 7));
   assert.ok(!answersSyn(refusal, to, 40_000, 9, 8));
   assert.ok(!answersSyn(refusal.subarray(0, 30), to, 40_000, 9, 7));
-});
-
-test('sockets of a port are found in the table of the kernel, whose own have no inode', () => {
-  const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  601: 00000000:12B5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 0 2 0000000000000000 0
-  602: 0100007F:12B5 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 31337 2 0000000000000000 0
-  603: 0100007F:12B6 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 31338 2 0000000000000000 0
-`;
-  assert.deepEqual(inodesOn(table, 4789), ['31337']);
 });

@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../../agent/daemon/config.ts';
 
-const deploy = fileURLToPath(new URL('../../../deploy/', import.meta.url));
+const deploy = fileURLToPath(new URL('../../../deploy', import.meta.url));
 const unit = readFileSync(join(deploy, 'weft.service'), 'utf8');
 const hasSystemd = spawnSync('systemd-analyze', ['--version']).status === 0;
 

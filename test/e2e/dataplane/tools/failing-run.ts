@@ -1,8 +1,8 @@
 // Stands in for run.ts: commands of which any one may fail, before or after it has done what it is for.
-import { CommandError, runIpNetns as ipNetns, runNft as nft } from '../../../../dataplane/run.ts';
+import { CommandError, runIpNetns as ipNetns, runNft as nft } from '../../../../dataplane/apply/run.ts';
 import { failing } from './failing-calls.ts';
 
-export * from '../../../../dataplane/run.ts';
+export * from '../../../../dataplane/apply/run.ts';
 
 export const runIpNetns: typeof ipNetns = (...args) => spoilt(`ip netns ${args.join(' ')}`, () => ipNetns(...args));
 export const runNft: typeof nft = (...args) => spoilt('nft', () => nft(...args));

@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { execa } from 'execa';
 import { DataPlane } from '../../../../dataplane/dataplane.ts';
 import type { Desired } from '../../../../dataplane/desired.ts';
-import { EventDecoder } from '../../../../dataplane/events.ts';
+import { EventDecoder } from '../../../../dataplane/drift/events.ts';
 import type { Log } from '../../../../dataplane/log.ts';
 import { OVERLAY_NETNS } from '../../../../dataplane/names.ts';
 import { Watch } from '../../../../dataplane/rtnetlink/watch.ts';

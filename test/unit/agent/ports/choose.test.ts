@@ -3,8 +3,8 @@ import { createServer } from 'node:net';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { choosePorts, type Taken } from '../../../../agent/ports/choose.ts';
-import { listenersOfHost, parseSctpEndpoints, parseSockets, processWith } from '../../../../agent/ports/listeners.ts';
 import type { PortSpec } from '../../../../agent/ports/publish.ts';
+import { listenersOfHost, parseSctpEndpoints, parseSockets, processWith } from '../../../../dataplane/listeners.ts';
 import { must, parseIp } from '../../../../dataplane/values.ts';
 
 const few = [1000, 1007] as const;

@@ -1,0 +1,62 @@
+import type { Cluster } from '../../../controlplane/cluster.ts';
+import { addressesOf, type EndpointValue, networkTopic } from '../../../controlplane/tables/kinds.ts';
+import type { StoredLeg, StoredSandbox } from '../../sandbox-state.ts';
+
+/** The endpoints of this host's sandboxes in the tables. */
+export class Announcements {
+  readonly #cluster: () => Cluster;
+
+  constructor(cluster: () => Cluster) {
+    this.#cluster = cluster;
+  }
+
+  has(leg: StoredLeg): boolean {
+    return this.#cluster().tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`) !== null;
+  }
+
+  async announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {
+    const { ip, ip6, mac, createdMs } = leg;
+    const value: EndpointValue = {
+      name: sandbox.name,
+      sandbox: sandbox.id,
+      ...(ip === null ? {} : { ip }),
+      ...(ip6 === null ? {} : { ip6 }),
+      mac,
+      aliases: [...leg.aliases],
+      createdMs,
+    };
+    // Before it is on disk: a crash takes the endpoint back with the next epoch, and nobody has built on it. The disk takes
+    // as long as all else together.
+    await this.#cluster().tables.put(networkTopic(leg.networkId), `ep/${leg.endpointId}`, value, true);
+  }
+
+  async withdraw(legs: readonly StoredLeg[]): Promise<void> {
+    if (legs.length === 0) return;
+    const { tables, view, networks } = this.#cluster();
+    for (const leg of legs) {
+      const network = view.networks.get(leg.networkId);
+      if (network !== undefined) for (const ip of addressesOf(leg)) networks.rest(network, ip);
+      await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
+    }
+  }
+
+  /**
+   * Takes back own endpoints that no sandbox has.
+   * @param sandboxes asked again for each; null: not known now
+   */
+  async withdrawOrphans(sandboxes: () => readonly StoredSandbox[] | null): Promise<void> {
+    for (const { networkId, id } of this.#orphans(sandboxes())) {
+      if (!this.#orphans(sandboxes()).some((each) => each.id === id)) continue;
+      await this.#cluster().tables.remove(networkTopic(networkId), `ep/${id}`);
+    }
+  }
+
+  #orphans(sandboxes: readonly StoredSandbox[] | null) {
+    if (sandboxes === null) return [];
+    const { view, self } = this.#cluster();
+    const wanted = new Set<string>(sandboxes.flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));
+    return [...view.endpoints.values()]
+      .flatMap((endpoints) => [...endpoints.values()])
+      .filter(({ id, owner }) => owner === self && !wanted.has(id));
+  }
+}

@@ -1,0 +1,70 @@
+import type { Cluster } from '../../../controlplane/cluster.ts';
+import type { Address } from '../../../controlplane/networks.ts';
+import type { Network } from '../../../controlplane/tables/view.ts';
+import { randomMac } from '../../../dataplane/mac.ts';
+import { nextIfName, type StoredLeg, type StoredSandbox, unusedEndpointId } from '../../sandbox-state.ts';
+import { type Attachment, type Family, familiesOf } from './attachment.ts';
+
+/** Addresses on networks of the cluster for one sandbox: reserved from `take` to `release`. */
+export class OverlayClaims {
+  readonly #cluster: Cluster;
+  readonly #entered: (() => void)[] = [];
+  readonly #claimed: { network: Network; family: Family; address: Address }[] = [];
+  #networks: readonly Network[] = [];
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  /** @throws ControlPlaneError of the first network that has no address to give; what others gave is released all the same */
+  async take(networks: readonly Network[], wanted: Attachment['wanted']): Promise<void> {
+    const { networks: addresses, interests } = this.#cluster;
+    // What the others have there is known before anything is made there.
+    for (const { id } of networks) this.#entered.push(await interests.enter(id));
+    const asked = networks.flatMap((network) => familiesOf(network, wanted).map((family) => ({ network, family })));
+    const got = await Promise.allSettled(
+      asked.map(({ network, family }) => addresses.allocateAddress(network, wanted[family], family)),
+    );
+    for (const [i, each] of asked.entries()) {
+      const address = got[i];
+      if (address?.status === 'fulfilled') this.#claimed.push({ ...each, address: address.value });
+    }
+    const failed = got.find((each) => each.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    this.#networks = networks;
+  }
+
+  /**
+   * The sandbox with a leg on each network.
+   * @param taken names of interfaces that its namespace has already
+   * @param all those of this host
+   */
+  attach(
+    sandbox: StoredSandbox,
+    taken: readonly string[],
+    aliases: readonly string[],
+    all: readonly StoredSandbox[],
+  ): StoredSandbox {
+    let next = sandbox;
+    for (const network of this.#networks) {
+      const ipOf = (family: Family): string | null =>
+        this.#claimed.find((each) => each.network === network && each.family === family)?.address.ip ?? null;
+      const base = {
+        networkId: network.id,
+        endpointId: unusedEndpointId([...all, next]),
+        mac: randomMac(),
+        ip: ipOf(4),
+        ip6: ipOf(6),
+      };
+      const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
+      next = { ...next, legs: [...next.legs, leg] };
+    }
+    return next;
+  }
+
+  /** @param kept the addresses are a sandbox's now */
+  release(kept: boolean): void {
+    for (const { address } of this.#claimed) this.#cluster.allocator.release(address.ring, address.number, kept);
+    for (const leave of this.#entered) leave();
+  }
+}

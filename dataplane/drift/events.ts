@@ -1,0 +1,171 @@
+import { OVERLAY_NETNS } from '../names.ts';
+import { elementText } from '../nft/elements.ts';
+import { digestOfComments, OUR_TABLES, type OurTable, tableName } from '../nft/tables.ts';
+import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
+import { decodeNeighbourEvent, type EntryEvent } from '../rtnetlink/neighbours.ts';
+import { type TableChange, TableWatch } from '../rtnetlink/nft-events.ts';
+import { decodeNft } from '../rtnetlink/nft-wire.ts';
+import { decodeAddress, decodeForwarding, decodeRoute, isLinkLocal } from '../rtnetlink/routes.ts';
+import { NetlinkSocket } from '../rtnetlink/socket.ts';
+import {
+  AF_BRIDGE,
+  AF_UNSPEC,
+  type Message,
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELNEIGH,
+  RTM_DELROUTE,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWNEIGH,
+  RTM_NEWNETCONF,
+  RTM_NEWROUTE,
+} from '../rtnetlink/wire.ts';
+import type { Where } from '../steps.ts';
+import type { KernelEvent } from './doubt.ts';
+
+/**
+ * Turns notifications of one namespace into events. Those name devices by index alone, except links themselves; so the
+ * names are listed once and then followed.
+ */
+export class EventDecoder {
+  readonly #where: Where;
+  readonly #names = new Map<number, string>();
+  readonly #tables: readonly { readonly table: OurTable; readonly watch: TableWatch }[];
+
+  constructor(where: Where) {
+    this.#where = where;
+    this.#tables = OUR_TABLES.filter((table) => table.where === where).map((table) => ({
+      table,
+      watch: new TableWatch(table),
+    }));
+  }
+
+  /** To be called when the namespace is heard already, so that no device is missed in between. Throws SystemError. */
+  async listNames(): Promise<void> {
+    using socket = NetlinkSocket.open(this.#where);
+    for (const { ifindex, name } of await socket.dump('links', encodeLinkDump, decodeLink)) {
+      this.#names.set(ifindex, name);
+    }
+  }
+
+  decode(message: Message, nft: boolean): KernelEvent[] {
+    if (nft) return this.#ofTables(message);
+    switch (message.type) {
+      case RTM_NEWLINK:
+      case RTM_DELLINK:
+        return this.#link(message);
+      case RTM_NEWNEIGH:
+      case RTM_DELNEIGH:
+        return this.#entry(message);
+      case RTM_NEWADDR:
+      case RTM_DELADDR:
+        return this.#address(message);
+      case RTM_NEWROUTE:
+      case RTM_DELROUTE:
+        return this.#route(message);
+      case RTM_NEWNETCONF: {
+        const on = decodeForwarding(message);
+        return on === null ? [] : [{ kind: 'forwarding', on }];
+      }
+      default:
+        return [];
+    }
+  }
+
+  #link(message: Message): KernelEvent[] {
+    const where = this.#where;
+    const family = message.buffer[message.start];
+    const gone = message.type === RTM_DELLINK;
+    if (family === AF_BRIDGE) {
+      // That a port is none any more is said of the link, too.
+      const found = gone ? null : decodeBridgePortLink(message);
+      const name = found && this.#names.get(found.ifindex);
+      return found && name ? [{ kind: 'port', where, name, port: found.port }] : [];
+    }
+    if (family !== AF_UNSPEC) return [];
+    const link = decodeLink(message);
+    const before = this.#names.get(link.ifindex);
+    if (gone) this.#names.delete(link.ifindex);
+    else this.#names.set(link.ifindex, link.name);
+    const event: KernelEvent = { kind: 'device', where, name: link.name, device: gone ? null : this.#device(link) };
+    // A new name: what had the old one has gone.
+    if (gone || before === undefined || before === link.name) return [event];
+    return [{ kind: 'device', where, name: before, device: null }, event];
+  }
+
+  #device({ kind, mtu, mac, up, alias, masterIndex, vxlan, bridgePort }: Link) {
+    const master = masterIndex === null ? null : (this.#names.get(masterIndex) ?? null);
+    return { kind, mtu, mac, up, alias, master, vxlan, port: bridgePort };
+  }
+
+  #entry(message: Message): KernelEvent[] {
+    if (this.#where !== OVERLAY_NETNS) return [];
+    const event = decodeNeighbourEvent(message);
+    const device = event && this.#names.get(event.ifindex);
+    return event && device ? [toEntryEvent(device, event)] : [];
+  }
+
+  #address(message: Message): KernelEvent[] {
+    const { ifindex, ip, prefixLength, scope } = decodeAddress(message);
+    const device = this.#names.get(ifindex);
+    if (device === undefined || scope !== 0 || (this.#where === null && ip.includes(':'))) return [];
+    const address = `${ip}/${prefixLength}`;
+    return [{ kind: 'address', where: this.#where, device, address, gone: message.type === RTM_DELADDR }];
+  }
+
+  #route(message: Message): KernelEvent[] {
+    const { ipv6, destination, prefixLength, gateway: via, ifindex, metric, inMainTable } = decodeRoute(message);
+    if (!inMainTable || (ipv6 && destination === null) || isLinkLocal(destination)) return [];
+    const device = ifindex === null ? null : (this.#names.get(ifindex) ?? null);
+    const prefix = prefixLength === 0 ? null : `${destination}/${prefixLength}`;
+    const gone = message.type === RTM_DELROUTE;
+    return [{ kind: 'route', where: this.#where, destination: prefix, metric, via, device, gone }];
+  }
+
+  #ofTables(message: Message): KernelEvent[] {
+    const told = decodeNft(message);
+    if (told === null) return [];
+    return this.#tables.flatMap(({ table, watch }) => {
+      const change = watch.read(told);
+      return change === null ? [] : toTableEvents(table, change);
+    });
+  }
+}
+
+function toTableEvents(table: OurTable, change: TableChange): KernelEvent[] {
+  const name = tableName(table);
+  switch (change.kind) {
+    case 'deleted':
+      return [{ kind: 'table', table: name, digest: null }];
+    case 'made':
+      return [{ kind: 'table', table: name, digest: digestOfComments(change.comments) }];
+    case 'altered':
+      return [{ kind: 'table', table: name, digest: 'altered' }];
+    case 'elements': {
+      const { set, gone } = change;
+      const kind = table.sets[set];
+      if (kind === undefined) return [];
+      return change.keys.flatMap((bytes) => {
+        const key = elementText(kind, bytes);
+        return key === null ? [] : [{ kind: 'element', table: name, set, key, gone }];
+      });
+    }
+  }
+}
+
+function toEntryEvent(device: string, { kind, key, entry }: EntryEvent): KernelEvent {
+  switch (kind) {
+    case 'static':
+      return { kind, device, mac: key, gone: entry === null };
+    case 'fdb':
+      return { kind, device, mac: key, vtep: entry?.kind === 'fdb' && entry.permanent ? entry.vtep : null };
+    case 'neighbour':
+      return {
+        kind,
+        device,
+        ip: key,
+        entry: entry?.kind === 'neighbour' ? { mac: entry.mac, ours: entry.ours } : null,
+      };
+  }
+}

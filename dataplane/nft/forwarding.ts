@@ -1,0 +1,22 @@
+import { OUR_ALIAS } from '../names.ts';
+import { NETLINK_NETFILTER, SystemError } from '../rtnetlink/libc.ts';
+import { decodeForwardChain, encodeChainDump } from '../rtnetlink/nft-chains.ts';
+import { NetlinkSocket } from '../rtnetlink/socket.ts';
+
+/**
+ * Chains of others on this host that drop what they do not accept of all that is forwarded, `ip filter FORWARD`: Docker makes
+ * one when it switches forwarding on. No rule of ours can overrule a drop. Those of the older iptables are not seen.
+ */
+export async function droppingChains(): Promise<string[]> {
+  using socket = NetlinkSocket.open(null, NETLINK_NETFILTER);
+  try {
+    const chains = await socket.dump('chains', encodeChainDump, decodeForwardChain);
+    return chains
+      .filter(({ table, drops }) => drops && table !== OUR_ALIAS && !table.startsWith(`${OUR_ALIAS}_`))
+      .map(({ family, table, chain }) => `${family} ${table} ${chain}`);
+  } catch (error) {
+    // A kernel without nftables has no such chain.
+    if (error instanceof SystemError) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto';
+import { OUR_ALIAS, OVERLAY_NETNS } from '../names.ts';
+import type { NftTable } from '../rtnetlink/nft-wire.ts';
+import type { Where } from '../steps.ts';
+import { type ElementKind, elementInScript, TYPES } from './elements.ts';
+
+/** An nft table of ours, and those of its sets whose elements change while the rules stay. */
+export interface OurTable extends NftTable {
+  readonly where: Where;
+  readonly sets: { readonly [name: string]: ElementKind };
+}
+
+/** Masquerade, published ports and forwarding around the bridges of the host (rules.ts). */
+export const BRIDGES_TABLE: OurTable = { where: null, family: 'inet', name: OUR_ALIAS, sets: {} };
+/** Who may send VXLAN frames to this host (guard.ts). */
+export const GUARD_TABLE: OurTable = {
+  where: null,
+  family: 'inet',
+  name: `${OUR_ALIAS}_guard`,
+  sets: { vteps4: 'ipv4', vteps6: 'ipv6', vnis: 'vni' },
+};
+/** What containers may say of themselves on the overlays' bridges (ports.ts). */
+export const PORTS_TABLE: OurTable = {
+  where: OVERLAY_NETNS,
+  family: 'bridge',
+  name: `${OUR_ALIAS}_ports`,
+  sets: { arps: 'arp', nds: 'nd' },
+};
+/** How long TCP segments may be on networks that take less than Ethernet leaves (clamp.ts). */
+export const CLAMP_TABLE: OurTable = {
+  where: OVERLAY_NETNS,
+  family: 'bridge',
+  name: `${OUR_ALIAS}_mss`,
+  sets: {},
+};
+/** The same of the connections between agents (clamp.ts). */
+export const AGENTS_TABLE: OurTable = { where: null, family: 'inet', name: `${OUR_ALIAS}_agents`, sets: {} };
+export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE, CLAMP_TABLE, AGENTS_TABLE];
+
+/** `inet weft`: its name for people, and its key where tables are kept. */
+export const tableName = ({ family, name }: NftTable): string => `${family} ${name}`;
+
+/** What a table holds, elements by set, each as text (elements.ts). */
+export interface TableContent {
+  /** Identifies all but the elements; every rule carries it in its comment, so a listing tells whether the table is whole. */
+  readonly digest: string;
+  readonly elements: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+export interface DesiredTable extends TableContent {
+  readonly table: OurTable;
+  /** nft script that replaces the whole table in one transaction. */
+  readonly script: string;
+}
+
+export interface Chain {
+  readonly name: string;
+  readonly type: 'nat' | 'filter';
+  readonly hook: 'input' | 'output' | 'forward' | 'prerouting' | 'postrouting';
+  readonly priority: string;
+  readonly rules: readonly string[];
+}
+
+/** The whole of a table. Deterministic. */
+export function tableOf(
+  table: OurTable,
+  chains: readonly Chain[],
+  elements: ReadonlyMap<string, ReadonlySet<string>> = new Map(),
+): DesiredTable {
+  const digest = createHash('sha256').update(JSON.stringify(chains)).digest('hex').slice(0, 16);
+  const ruleCount = chains.reduce((count, chain) => count + chain.rules.length, 0);
+  const sets = Object.entries(table.sets).map(([name, kind]) => {
+    const list = [...(elements.get(name) ?? [])].map((text) => elementInScript(kind, text)).join(', ');
+    // nft 1.0.6 wants the closing brace on a line of its own.
+    return `  set ${name} {\n    ${TYPES[kind]}\n${list === '' ? '' : `    elements = { ${list} }\n`}  }\n`;
+  });
+  const body = chains.map(
+    ({ name, type, hook, priority, rules }) =>
+      `  chain ${name} {\n    type ${type} hook ${hook} priority ${priority}; policy accept;\n` +
+      `${rules.map((rule) => `    ${rule} comment "weft ${digest} ${ruleCount}"\n`).join('')}  }\n`,
+  );
+  const name = tableName(table);
+  // Adding first makes the delete succeed whether or not there was a table; all three are one transaction.
+  const script = `add table ${name}\ndelete table ${name}\ntable ${name} {\n${sets.join('')}${body.join('')}}\n`;
+  return { table, digest, script, elements };
+}
+
+/** The digest that the comments of all rules tell, when every rule is there and no other; else `altered`. */
+export function digestOfComments(listed: readonly string[]): string {
+  const first = /^weft ([0-9a-f]{16}) (\d+)$/.exec(listed[0] ?? '');
+  if (!first?.[1] || Number(first[2]) !== listed.length) return 'altered';
+  return listed.every((comment) => comment === listed[0]) ? first[1] : 'altered';
+}

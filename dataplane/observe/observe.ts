@@ -1,0 +1,272 @@
+import { closeSync, openSync, readdirSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from '../apply/sysctl.ts';
+import type { Desired } from '../desired.ts';
+import { isOurParent } from '../diff/direct.ts';
+import { namesOnHost } from '../host-names.ts';
+import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from '../names.ts';
+import { elementText } from '../nft/elements.ts';
+import { digestOfComments, OUR_TABLES, tableName } from '../nft/tables.ts';
+import { SystemError } from '../rtnetlink/libc.ts';
+import { decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
+import { NftSocket } from '../rtnetlink/nft-tables.ts';
+import {
+  type Address,
+  decodeAddress,
+  decodeNetnsId,
+  decodeRoute,
+  encodeAddressDump,
+  encodeNetnsIdOf,
+  encodeRouteDump,
+  isLinkLocal,
+  type Route,
+} from '../rtnetlink/routes.ts';
+import { NetlinkSocket } from '../rtnetlink/socket.ts';
+import { AF_INET, AF_INET6 } from '../rtnetlink/wire.ts';
+import { devicesThatOffload } from '../selftest/offload.ts';
+import type { Where } from '../steps.ts';
+import type { NetnsPath } from '../values.ts';
+import { observeEntries } from './entries.ts';
+import {
+  emptyObserved,
+  type NetnsState,
+  type Observed,
+  type ObservedDevice,
+  type ObservedSandbox,
+  type ObservedSandboxDevice,
+  type ObservedTunnel,
+} from './observed.ts';
+
+const SLICE_MS = 5;
+const RT_SCOPE_UNIVERSE = 0;
+
+/**
+ * Lists the kernel: the host's namespace, the overlay namespace, and the sandboxes that `desired` names. Gives the event
+ * loop a turn every few milliseconds. Throws SystemError or CommandError when something cannot be listed; a namespace
+ * that is missing or no namespace is a finding, not an error.
+ */
+export async function observe(
+  desired: Desired,
+  runDir: string,
+  before: ReadonlyMap<string, ObservedTunnel> = new Map(),
+): Promise<Observed> {
+  const observed = emptyObserved();
+  const hostLinks = await observeHost(observed, desired, runDir);
+  const overlayLinks = await observeOverlays(observed, before);
+  await observeSandboxes(observed, desired, hostLinks, overlayLinks);
+  for (const name of listNetnsDir())
+    if (isOwnedNetns(`${NETNS_DIR}/${name}`)) observed.ownedNetns.add(`${NETNS_DIR}/${name}`);
+  return observed;
+}
+
+function listNetnsDir(): string[] {
+  try {
+    return readdirSync(NETNS_DIR);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+type Links = ReadonlyMap<number, Link>;
+
+async function listLinks(socket: NetlinkSocket): Promise<Map<number, Link>> {
+  const links = await socket.dump('links', encodeLinkDump, decodeLink);
+  return new Map(links.map((link) => [link.ifindex, link]));
+}
+
+const listAddresses = (socket: NetlinkSocket): Promise<Address[]> =>
+  socket.dump('addresses', encodeAddressDump, (message) => {
+    const address = decodeAddress(message);
+    return address.scope === RT_SCOPE_UNIVERSE ? address : null;
+  });
+
+function toDevice(link: Link, links: Links): ObservedDevice {
+  const { kind, mtu, mac, up, alias, vxlan, bridgePort } = link;
+  const master = link.masterIndex === null ? null : (links.get(link.masterIndex)?.name ?? null);
+  return { kind, mtu, mac, up, alias, master, vxlan, port: bridgePort };
+}
+
+async function observeHost(observed: Observed, desired: Desired, runDir: string): Promise<Links> {
+  const { host } = observed;
+  host.forwarding = readForwarding(runDir);
+  using socket = NetlinkSocket.open(null);
+  await observeTables(observed, null);
+  const links = await listLinks(socket);
+  const wanted = namesOnHost(desired);
+  for (const link of links.values()) {
+    const ours = isOurHostDevice(link.name) || isOurHostBridge(link.name, link) || isOurParent(link.name, link);
+    if (ours || wanted.has(link.name)) host.devices.set(link.name, toDevice(link, links));
+  }
+  const bridges = [...host.devices].filter(([, { kind }]) => kind === 'bridge').map(([name]) => name);
+  if (bridges.length === 0) return links;
+  for (const { ifindex, ip, prefixLength } of await listAddresses(socket)) {
+    const name = links.get(ifindex)?.name ?? '';
+    if (ip.includes(':') || host.devices.get(name)?.kind !== 'bridge') continue;
+    host.addresses.set(name, (host.addresses.get(name) ?? new Set()).add(`${ip}/${prefixLength}`));
+  }
+  for (const name of bridges) if (localnetIsOn(name)) host.localnet.add(name);
+  return links;
+}
+
+async function observeTables({ tables }: Observed, where: Where): Promise<void> {
+  using socket = new NftSocket(where);
+  for (const table of OUR_TABLES.filter((each) => each.where === where)) {
+    const comments = await socket.comments(table);
+    if (comments === null) continue;
+    const elements = new Map<string, Set<string>>();
+    let digest = digestOfComments(comments);
+    for (const [set, kind] of Object.entries(table.sets)) {
+      const keys = (await socket.elements(table, set))?.map((key) => elementText(kind, key)) ?? [null];
+      // Without the set, or with another of its name, no rule of ours does what it says.
+      if (keys.includes(null)) digest = 'altered';
+      elements.set(set, new Set(keys.filter((key) => key !== null)));
+    }
+    tables.set(tableName(table), { digest, elements });
+  }
+}
+
+/** Opens a socket in the namespace, or says why it cannot. */
+function tryOpen(netns: NetnsPath): NetlinkSocket | Exclude<NetnsState, 'there'> {
+  try {
+    return NetlinkSocket.open(netns);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
+    // EINVAL of setns(2): a file, but no namespace; `ip netns add` leaves one behind when it is interrupted.
+    if (error instanceof SystemError && error.errno === 22) return 'broken';
+    throw error;
+  }
+}
+
+async function observeOverlays(observed: Observed, before: ReadonlyMap<string, ObservedTunnel>): Promise<Links> {
+  const { weft } = observed;
+  const opened = tryOpen(OVERLAY_NETNS);
+  if (typeof opened === 'string') {
+    weft.state = opened;
+    return new Map();
+  }
+  using socket = opened;
+  weft.state = 'there';
+  await observeTables(observed, OVERLAY_NETNS);
+  weft.quiet = overlayNetnsIsQuiet();
+  const links = await listLinks(socket);
+  for (const link of links.values()) {
+    weft.devices.set(link.name, toDevice(link, links));
+    if (link.kind === 'vxlan')
+      weft.tunnels.set(link.name, { ipv6: false, softwareChecksums: true, fdb: new Map(), neighbours: new Map() });
+  }
+  for (const name of devicesWithIpv6(weft.tunnels.keys())) {
+    const tunnel = weft.tunnels.get(name);
+    if (tunnel) tunnel.ipv6 = true;
+  }
+  for (const name of devicesThatOffload(weft.tunnels.keys())) {
+    const tunnel = weft.tunnels.get(name);
+    if (tunnel) tunnel.softwareChecksums = false;
+  }
+  await observeEntries(socket, weft, links, before);
+  return links;
+}
+
+/**
+ * Adds the sandboxes that are wanted and not in `observed` yet. False when one of them may already hold a leg of ours,
+ * which only a whole listing can tell.
+ */
+export async function observeNewSandboxes(observed: Observed, desired: Desired): Promise<boolean> {
+  const fresh = desired.sandboxes.filter(({ netns }) => !observed.sandboxes.has(netns));
+  if (fresh.length === 0) return true;
+  await observeSandboxes(observed, desired, new Map(), new Map());
+  return !fresh.some(({ netns }) => {
+    const devices = observed.sandboxes.get(netns)?.devices.values() ?? [];
+    return [...devices].some(({ kind }) => kind === 'veth');
+  });
+}
+
+async function observeSandboxes(observed: Observed, desired: Desired, host: Links, overlay: Links): Promise<void> {
+  const home = openSync('/proc/self/ns/net', 'r');
+  const weft = observed.weft.state === 'there' ? openSync(OVERLAY_NETNS, 'r') : null;
+  try {
+    let sliceStart = performance.now();
+    for (const { netns } of desired.sandboxes) {
+      if (!observed.sandboxes.has(netns)) {
+        observed.sandboxes.set(netns, await observeSandbox(netns, { home, weft, host, overlay }));
+      }
+      if (performance.now() - sliceStart > SLICE_MS) {
+        await nextTurn();
+        sliceStart = performance.now();
+      }
+    }
+  } finally {
+    closeSync(home);
+    if (weft !== null) closeSync(weft);
+  }
+}
+
+interface Neighbourhood {
+  readonly home: number;
+  readonly weft: number | null;
+  readonly host: Links;
+  readonly overlay: Links;
+}
+
+async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<ObservedSandbox> {
+  const sandbox: ObservedSandbox = { state: 'there', devices: new Map(), defaultRoute: null };
+  const opened = tryOpen(netns);
+  if (typeof opened === 'string') {
+    sandbox.state = opened;
+    return sandbox;
+  }
+  using socket = opened;
+  const links = await listLinks(socket);
+  // The far end of a veth is known by its index in a namespace, and that namespace by an id that only holds in here.
+  const idOf = (fd: number | null): number | null =>
+    fd === null ? null : socket.ask('namespace id', (writer, seq) => encodeNetnsIdOf(writer, seq, fd), decodeNetnsId);
+  const homeId = idOf(around.home);
+  const overlayId = idOf(around.weft);
+  const peerOf = (link: Link): string | null => {
+    if (link.kind !== 'veth' || link.peerIndex === null || link.peerNetnsId === null) return null;
+    const [there, kind] =
+      link.peerNetnsId === overlayId
+        ? [around.overlay, 'overlayPort']
+        : link.peerNetnsId === homeId
+          ? [around.host, 'hostPort']
+          : [null, ''];
+    const name = there?.get(link.peerIndex)?.name;
+    return name !== undefined && parseOurName(name)?.kind === kind ? name : null;
+  };
+  const parentOf = ({ peerIndex, peerNetnsId }: Link): string | null =>
+    peerIndex === null || peerNetnsId === null || peerNetnsId !== homeId
+      ? null
+      : (around.host.get(peerIndex)?.name ?? null);
+  const addresses = new Map<number, Set<string>>();
+  for (const { ifindex, ip, prefixLength } of await listAddresses(socket)) {
+    const known = addresses.get(ifindex) ?? new Set<string>();
+    addresses.set(ifindex, known.add(`${ip}/${prefixLength}`));
+  }
+  const routes: Route[] = [];
+  for (const family of [AF_INET, AF_INET6]) {
+    routes.push(...(await socket.dump('routes', (writer, seq) => encodeRouteDump(writer, seq, family), decodeRoute)));
+  }
+  for (const link of links.values()) {
+    const onLink = routes.filter(
+      (route) =>
+        route.inMainTable && route.ifindex === link.ifindex && !route.gateway && !isLinkLocal(route.destination),
+    );
+    const device: ObservedSandboxDevice = {
+      ...toDevice(link, links),
+      addresses: addresses.get(link.ifindex) ?? new Set(),
+      onLink: new Set(onLink.map(({ destination, prefixLength }) => `${destination}/${prefixLength}`)),
+      ipv6: link.ipv6,
+      peer: peerOf(link),
+      macvlan: link.macvlanMode === null ? undefined : { mode: link.macvlanMode, parent: parentOf(link) },
+    };
+    sandbox.devices.set(link.name, device);
+  }
+  const defaults = routes.filter((route) => route.inMainTable && !route.ipv6 && route.prefixLength === 0);
+  const [best] = defaults.sort((left, right) => left.metric - right.metric);
+  if (best) {
+    const device = best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null);
+    sandbox.defaultRoute = { via: best.gateway, device };
+  }
+  return sandbox;
+}

@@ -1,0 +1,121 @@
+import type { TableContent } from '../nft/tables.ts';
+import type { BridgePortAttributes, Ipv6State, VxlanAttributes } from '../rtnetlink/links.ts';
+
+// What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.
+// The maps are the data plane's own working copy and are updated as steps succeed (see after.ts).
+
+/** Everything of ours, and everything in the way of it, in the host's and our own namespaces. */
+export interface Observed {
+  /** The bridges of the host that are wanted or ours, and our ports of them. */
+  readonly host: ObservedHost;
+  /** The overlay namespace. */
+  readonly weft: ObservedOverlayNetns;
+  /** Only the sandboxes that were asked for, keyed by namespace path. */
+  readonly sandboxes: Map<string, ObservedSandbox>;
+  /** Namespaces that we made for sandboxes, wanted or not. */
+  readonly ownedNetns: Set<string>;
+  /** Our nft tables by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
+  readonly tables: Map<string, ObservedTable>;
+}
+
+export type NetnsState = 'missing' | 'broken' | 'there';
+
+export interface ObservedHost {
+  readonly devices: Map<string, ObservedDevice>;
+  /** IPv4 addresses of those bridges that have any, `ip/length`. */
+  readonly addresses: Map<string, Set<string>>;
+  /** Bridges that may send and take packets of 127.0.0.0/8 (route_localnet, ip-sysctl.rst). */
+  readonly localnet: Set<string>;
+  forwarding: { readonly on: boolean; readonly byUs: boolean };
+}
+
+export interface ObservedTable extends TableContent {
+  readonly elements: ReadonlyMap<string, Set<string>>;
+}
+
+export interface ObservedOverlayNetns {
+  state: NetnsState;
+  /** New devices in it send nothing of their own. */
+  quiet: boolean;
+  readonly devices: Map<string, ObservedDevice>;
+  /** VXLAN device name to its entries. */
+  readonly tunnels: Map<string, ObservedTunnel>;
+  /** Port name to the MACs that are tied to it. */
+  readonly statics: Map<string, Set<string>>;
+  /** VXLAN device name to FDB entries that are not permanent, as ours are: inner MAC to VTEP. Not in `tunnels`. */
+  readonly foreignFdb: Map<string, Map<string, string>>;
+}
+
+export interface ObservedTunnel {
+  /** It can hold IPv6 neighbours. */
+  ipv6: boolean;
+  /** It makes checksums itself. */
+  softwareChecksums: boolean;
+  /** Inner MAC to VTEP; permanent entries only. */
+  readonly fdb: Map<string, string>;
+  /** Inner IP to inner MAC. */
+  readonly neighbours: Map<string, { readonly mac: string; readonly ours: boolean }>;
+}
+
+export interface ObservedDevice {
+  readonly kind: string;
+  readonly mtu: number;
+  readonly mac: string;
+  readonly up: boolean;
+  readonly alias: string;
+  readonly master: string | null;
+  readonly vxlan: VxlanAttributes | null;
+  readonly port: BridgePortAttributes | null;
+}
+
+export interface ObservedSandbox {
+  state: NetnsState;
+  readonly devices: Map<string, ObservedSandboxDevice>;
+  /** Of IPv4. */
+  defaultRoute: { readonly via: string | null; readonly device: string | null } | null;
+}
+
+export interface ObservedSandboxDevice extends ObservedDevice {
+  /** Global addresses, `ip/length`. */
+  readonly addresses: ReadonlySet<string>;
+  /** Destinations of routes through it that need no gateway, `prefix/length`; not the link-local prefix. */
+  readonly onLink: ReadonlySet<string>;
+  readonly ipv6: Ipv6State;
+  /** Name of the other end, when that is one of our ports. */
+  readonly peer: string | null;
+  /** Of a macvlan device: its mode, and the device of the host that it hangs on, where it does on one. */
+  readonly macvlan?: { readonly mode: string; readonly parent: string | null } | undefined;
+}
+
+/** What a bridge does with a port until told otherwise. */
+export const DEFAULT_PORT: BridgePortAttributes = {
+  learning: true,
+  flood: true,
+  isolated: false,
+  neighSuppress: false,
+  hairpin: false,
+  broadcast: true,
+  multicast: true,
+};
+
+export function emptyObserved(): Observed {
+  return {
+    host: {
+      devices: new Map(),
+      addresses: new Map(),
+      localnet: new Set(),
+      forwarding: { on: false, byUs: false },
+    },
+    weft: {
+      state: 'missing',
+      quiet: false,
+      devices: new Map(),
+      tunnels: new Map(),
+      statics: new Map(),
+      foreignFdb: new Map(),
+    },
+    sandboxes: new Map(),
+    ownedNetns: new Set(),
+    tables: new Map(),
+  };
+}
