@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Network, Sandbox } from '../../agent/api/schema.ts';
+import type { Network } from '../../agent/api/schema.ts';
 import { answerIn, ask } from '../lab/answers.ts';
-import { type Host, LabSandbox } from '../lab/host.ts';
+import type { Host, LabSandbox } from '../lab/host.ts';
 import { OUTSIDE } from '../lab/lab.ts';
 import { eventually } from '../lab/process.ts';
 import { useLab } from '../lab/suite.ts';
-
-const create = async (host: Host, ...args: string[]): Promise<LabSandbox> =>
-  new LabSandbox(host, await host.weftJson<Sandbox>('sandbox', 'create', ...args));
-const refused = async (host: Host, ...args: string[]): Promise<string> => {
-  const { exitCode, stderr } = await host.weft(...args);
-  assert.equal(exitCode, 1, `weft ${args.join(' ')} was not refused`);
-  return stderr;
-};
-const reaches = async (from: LabSandbox, address: string): Promise<boolean> =>
-  (await from.ping(address, { count: 1 })).received === 1;
+import { createSandbox, reaches, refusal } from '../lab/verbs.ts';
 
 describe('bridge networks, on a host in no cluster', () => {
   const stage = useLab({ hosts: 2, cluster: false });
@@ -28,22 +19,25 @@ describe('bridge networks, on a host in no cluster', () => {
     const [network] = JSON.parse((await one().weft('network', 'inspect', 'lan')).stdout) as Network[];
     assert.deepEqual([network?.Driver, network?.Scope, network?.VNI], ['bridge', 'local', null]);
     assert.equal(network?.IPAM.Config[0]?.Subnet, '172.17.0.0/16');
-    const [a, b] = [await create(one(), '--network', 'lan', 'a'), await create(one(), '--network', 'lan', 'b')];
+    const [a, b] = [
+      await createSandbox(one(), '--network', 'lan', 'a'),
+      await createSandbox(one(), '--network', 'lan', 'b'),
+    ];
     assert.equal(await reaches(a, b.address('lan')), true);
     assert.equal(await reaches(a, OUTSIDE.address), true);
     assert.match((await one().weft('network', 'ls')).stdout, /lan +bridge +local +172\.17\.0\.0\/16 +- +2/);
     const own = await one().weft('network', 'create', '-d', 'bridge', '--subnet', '10.99.0.0/25', 'bad');
     assert.match(own.stderr, /10\.99\.0\.0\/25 shares addresses with 10\.99\.0\.0\/24/);
-    assert.match(await refused(one(), 'network', 'rm', 'lan'), /network lan has 2 active endpoints/);
-    assert.match(await refused(one(), 'network', 'create', '-d', 'bridge', 'lan'), /lan already exists/);
+    assert.match(await refusal(one(), 'network', 'rm', 'lan'), /network lan has 2 active endpoints/);
+    assert.match(await refusal(one(), 'network', 'create', '-d', 'bridge', 'lan'), /lan already exists/);
     assert.match(
-      await refused(one(), 'network', 'create', '-d', 'bridge', '-o', 'icc=1', 'x'),
+      await refusal(one(), 'network', 'create', '-d', 'bridge', '-o', 'icc=1', 'x'),
       /option icc is not known/,
     );
   });
 
   it('publish ports: to others, to the host and its loopback, to their own sandboxes', async () => {
-    const web = await create(
+    const web = await createSandbox(
       one(),
       '--network',
       'lan',
@@ -82,17 +76,17 @@ describe('bridge networks, on a host in no cluster', () => {
     await web.exec('sysctl', ['-w', 'net.ipv4.conf.all.route_localnet=1']);
     assert.equal(await ask(web, '127.0.0.1', 9999), '');
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', '8080:1', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'lan', '-p', '8080:1', 'x'),
       /taken by sandbox web/,
     );
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', '9999:1', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'lan', '-p', '9999:1', 'x'),
       /port 9999\/tcp of this host is taken by node \(pid \d+\)/,
     );
     await secret.end('SIGKILL');
     // Nothing listens there yet.
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', '4789:1/udp', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'lan', '-p', '4789:1/udp', 'x'),
       /port 4789\/udp of this host is taken by this node for VXLAN/,
     );
 
@@ -130,16 +124,22 @@ describe('bridge networks, on a host in no cluster', () => {
   it('can keep their sandboxes apart, and from the outside', async () => {
     const icc = 'com.docker.network.bridge.enable_icc=false';
     await one().weftJson('network', 'create', '-d', 'bridge', '-o', icc, 'apart');
-    const [c, d] = [await create(one(), '--network', 'apart', 'c'), await create(one(), '--network', 'apart', 'd')];
+    const [c, d] = [
+      await createSandbox(one(), '--network', 'apart', 'c'),
+      await createSandbox(one(), '--network', 'apart', 'd'),
+    ];
     assert.equal(await reaches(c, d.address('apart')), false);
     assert.equal(await reaches(c, OUTSIDE.address), true);
     assert.equal(await reaches(c, (await one().sandbox('a')).address('lan')), false, 'nor from bridge to bridge');
     await one().weftJson('network', 'create', '-d', 'bridge', '--internal', 'vault');
-    const [e, f] = [await create(one(), '--network', 'vault', 'e'), await create(one(), '--network', 'vault', 'f')];
+    const [e, f] = [
+      await createSandbox(one(), '--network', 'vault', 'e'),
+      await createSandbox(one(), '--network', 'vault', 'f'),
+    ];
     assert.equal(await reaches(e, f.address('vault')), true);
     assert.equal((await e.exec('ip', ['route', 'show', 'default'])).stdout, '');
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'vault', '-p', '81:1', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'vault', '-p', '81:1', 'x'),
       /none of its networks leads out/,
     );
     assert.equal((await one().weft('sandbox', 'rm', 'c', 'd', 'e', 'f')).exitCode, 0);
@@ -147,43 +147,43 @@ describe('bridge networks, on a host in no cluster', () => {
   });
 
   it('none and host: loopback only, and the namespace of the host', async () => {
-    const alone = await create(one(), '--network', 'none', 'alone');
+    const alone = await createSandbox(one(), '--network', 'none', 'alone');
     assert.equal(await reaches(alone, '127.0.0.1'), true);
     assert.equal((await alone.exec('ip', ['-o', 'link'])).stdout.trim().split('\n').length, 1);
-    assert.match(await refused(one(), 'network', 'connect', 'lan', 'alone'), /on network none is on no other/);
-    const shared = await create(one(), '--network', 'host', 'shared');
+    assert.match(await refusal(one(), 'network', 'connect', 'lan', 'alone'), /on network none is on no other/);
+    const shared = await createSandbox(one(), '--network', 'host', 'shared');
     assert.match((await shared.exec('ip', ['address'])).stdout, new RegExp(`inet ${one().address}/`));
     assert.equal((await one().weft('sandbox', 'exec', 'shared', 'true')).exitCode, 0);
-    assert.match(await refused(one(), 'network', 'connect', 'lan', 'shared'), /shares the host's namespace/);
-    assert.match(await refused(one(), 'network', 'connect', 'host', 'a'), /shares the host's namespace/);
+    assert.match(await refusal(one(), 'network', 'connect', 'lan', 'shared'), /shares the host's namespace/);
+    assert.match(await refusal(one(), 'network', 'connect', 'host', 'a'), /shares the host's namespace/);
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'host', '-p', '80', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'host', '-p', '80', 'x'),
       /port of the host already/,
     );
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'host', '--network', 'lan', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'host', '--network', 'lan', 'x'),
       /can only be the one/,
     );
-    assert.match(await refused(one(), 'network', 'rm', 'host'), /pre-defined/);
+    assert.match(await refusal(one(), 'network', 'rm', 'host'), /pre-defined/);
     assert.equal((await one().weft('sandbox', 'rm', 'alone', 'shared')).exitCode, 0);
     assert.equal(await reaches(await one().sandbox('a'), OUTSIDE.address), true);
   });
 
   it('and overlays on one sandbox: its way out stays while anything leads out', async () => {
-    assert.match(await refused(one(), 'init', '--gwbridge-subnet', '10.99.0.0/25'), /collides with 10\.99\.0\.0\/24/);
+    assert.match(await refusal(one(), 'init', '--gwbridge-subnet', '10.99.0.0/25'), /collides with 10\.99\.0\.0\/24/);
     assert.equal((await one().weft('init', '--gwbridge-subnet', '172.31.0.0/16')).exitCode, 0);
-    const busy = await refused(one(), 'network', 'create', 'lan');
+    const busy = await refusal(one(), 'network', 'create', 'lan');
     assert.match(busy, /network with name lan already exists: one of this host/);
     for (const name of ['red', 'blue']) await one().weftJson('network', 'create', name);
     for (const [port, holder] of [
       ['4789:1/udp', /taken by this node for VXLAN/],
       ['7946:1', /taken by this node for gossip/],
     ] as const) {
-      assert.match(await refused(one(), 'sandbox', 'create', '--network', 'lan', '-p', port, 'x'), holder);
+      assert.match(await refusal(one(), 'sandbox', 'create', '--network', 'lan', '-p', port, 'x'), holder);
     }
     const gateway = async (sandbox: LabSandbox): Promise<string> =>
       (await sandbox.exec('ip', ['route', 'show', 'default'])).stdout;
-    const mixed = await create(one(), '--network', 'red', '-p', '8081:80', 'mixed');
+    const mixed = await createSandbox(one(), '--network', 'red', '-p', '8081:80', 'mixed');
     const answering = await answerIn(mixed, 80);
     assert.match(await gateway(mixed), /via 172\.31\.0\.1 /);
     assert.equal(await ask(two(), one().address, 8081), `mixed ${two().address}`, 'published through docker_gwbridge');
@@ -214,7 +214,7 @@ describe('bridge networks, on a host in no cluster', () => {
   it('stay, with their sandboxes, when the host leaves its cluster', async () => {
     const a = await one().sandbox('a');
     const background = await a.backgroundPing(OUTSIDE.address, { count: 100_000 });
-    assert.match(await refused(one(), 'leave'), /1 sandboxes on this node would lose their networks: mixed/);
+    assert.match(await refusal(one(), 'leave'), /1 sandboxes on this node would lose their networks: mixed/);
     assert.equal((await one().weft('leave', '--force')).exitCode, 0);
     const { sent, received } = await background.stop();
     assert.equal(received, sent);

@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Sandbox } from '../../agent/api/schema.ts';
-import { type Host, LabSandbox } from '../lab/host.ts';
+import type { Host } from '../lab/host.ts';
 import { OUTSIDE } from '../lab/lab.ts';
 import { eventually } from '../lab/process.ts';
 import { useLab } from '../lab/suite.ts';
+import { createSandbox, reaches, refusal } from '../lab/verbs.ts';
 
 const SUBNET = ['--subnet', '10.99.0.0/24', '--gateway', '10.99.0.254', '--ip-range', '10.99.0.192/27'];
-const create = async (host: Host, ...args: string[]): Promise<LabSandbox> =>
-  new LabSandbox(host, await host.weftJson<Sandbox>('sandbox', 'create', ...args));
-const refused = async (host: Host, ...args: string[]): Promise<string> => {
-  const { exitCode, stderr } = await host.weft(...args);
-  assert.equal(exitCode, 1, `weft ${args.join(' ')} was not refused`);
-  return stderr;
-};
-const reaches = async (from: LabSandbox, address: string): Promise<boolean> =>
-  (await from.ping(address, { count: 1 })).received === 1;
 
 describe('macvlan networks', () => {
   const stage = useLab({ hosts: 2, cluster: false });
@@ -24,7 +15,10 @@ describe('macvlan networks', () => {
   it('put sandboxes on the wire of their parent, beside its hosts', async () => {
     await one().startAgent();
     await one().weftJson('network', 'create', '-d', 'macvlan', '-o', 'parent=eth0', ...SUBNET, 'wire');
-    const [a, b] = [await create(one(), '--network', 'wire', 'a'), await create(one(), '--network', 'wire', 'b')];
+    const [a, b] = [
+      await createSandbox(one(), '--network', 'wire', 'a'),
+      await createSandbox(one(), '--network', 'wire', 'b'),
+    ];
     assert.equal(await reaches(a, b.address('wire')), true);
     assert.equal(await reaches(a, stage.lab.host(2).address), true, 'another host');
     assert.equal(await reaches(a, OUTSIDE.address), true, 'by the gateway');
@@ -58,14 +52,17 @@ describe('macvlan networks', () => {
 
   it('private mode keeps sandboxes of one parent apart', async () => {
     assert.match(
-      await refused(one(), 'network', 'create', '-d', 'macvlan', '-o', 'parent=eth0', 'again'),
+      await refusal(one(), 'network', 'create', '-d', 'macvlan', '-o', 'parent=eth0', 'again'),
       /network wire is on parent interface eth0 already/,
     );
     assert.equal((await one().weft('sandbox', 'rm', 'a', 'b')).exitCode, 0);
     assert.equal((await one().weft('network', 'rm', 'wire')).exitCode, 0);
     const options = ['-o', 'parent=eth0', '-o', 'macvlan_mode=private'];
     await one().weftJson('network', 'create', '-d', 'macvlan', ...options, ...SUBNET, 'apart');
-    const [c, d] = [await create(one(), '--network', 'apart', 'c'), await create(one(), '--network', 'apart', 'd')];
+    const [c, d] = [
+      await createSandbox(one(), '--network', 'apart', 'c'),
+      await createSandbox(one(), '--network', 'apart', 'd'),
+    ];
     assert.equal(await reaches(c, d.address('apart')), false);
     assert.equal(await reaches(c, stage.lab.host(2).address), true);
   });
@@ -73,7 +70,7 @@ describe('macvlan networks', () => {
   it('come and go in namespaces that were adopted, beside a bridge network', async () => {
     await one().exec('ip', ['netns', 'add', 'mine']);
     await one().weftJson('network', 'create', '-d', 'bridge', 'lan');
-    const e = await create(one(), '--network', 'lan', '--netns', '/run/netns/mine', 'e');
+    const e = await createSandbox(one(), '--network', 'lan', '--netns', '/run/netns/mine', 'e');
     assert.equal((await one().weft('network', 'connect', 'apart', 'e')).exitCode, 0);
     assert.equal(await reaches(e, stage.lab.host(2).address), true);
     assert.match((await e.exec('ip', ['route', 'show', 'default'])).stdout, /via 172\.17\.0\.1 dev eth0/);
@@ -87,11 +84,11 @@ describe('macvlan networks', () => {
 
   it('say what they cannot do', async () => {
     const make = (...options: string[]): Promise<string> =>
-      refused(one(), 'network', 'create', '-d', 'macvlan', ...options, 'x');
+      refusal(one(), 'network', 'create', '-d', 'macvlan', ...options, 'x');
     assert.match(await make('-o', 'parent=nowhere'), /no device nowhere on this host/);
     assert.match(await make('-o', 'macvlan_mode=mesh'), /want one of bridge, private, vepa, passthru/);
     assert.match(
-      await refused(one(), 'sandbox', 'create', '--network', 'apart', '-p', '80', 'x'),
+      await refusal(one(), 'sandbox', 'create', '--network', 'apart', '-p', '80', 'x'),
       /network apart carries its default route, and its driver \(macvlan\) publishes none/,
     );
     // What this kernel can make, it has to make; what it cannot, it has to say.
@@ -106,7 +103,10 @@ describe('macvlan networks', () => {
       else {
         await one().exec('ip', ['link', 'del', 'try0']);
         await one().weftJson('network', 'create', '-d', 'macvlan', ...options, `of-${kind}`);
-        const [f, g] = [await create(one(), '--network', `of-${kind}`), await create(one(), '--network', `of-${kind}`)];
+        const [f, g] = [
+          await createSandbox(one(), '--network', `of-${kind}`),
+          await createSandbox(one(), '--network', `of-${kind}`),
+        ];
         assert.equal(await reaches(f, g.address(`of-${kind}`)), true);
       }
     }

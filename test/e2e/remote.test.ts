@@ -1,22 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Network, Sandbox } from '../../agent/api/schema.ts';
-import { type Host, LabSandbox } from '../lab/host.ts';
+import type { Network } from '../../agent/api/schema.ts';
+import type { Host } from '../lab/host.ts';
 import type { Inside } from '../lab/inside.ts';
 import { eventually } from '../lab/process.ts';
 import { useLab } from '../lab/suite.ts';
+import { createSandbox, reaches, refusal } from '../lab/verbs.ts';
 
 const SCRIPT = fileURLToPath(new URL('../lab/tools/plugin.mjs', import.meta.url));
-const create = async (host: Host, ...args: string[]): Promise<LabSandbox> =>
-  new LabSandbox(host, await host.weftJson<Sandbox>('sandbox', 'create', ...args));
-const refused = async (host: Host, ...args: string[]): Promise<string> => {
-  const { exitCode, stderr } = await host.weft(...args);
-  assert.equal(exitCode, 1, `weft ${args.join(' ')} was not refused`);
-  return stderr;
-};
-const reaches = async (from: LabSandbox, address: string): Promise<boolean> =>
-  (await from.ping(address, { count: 1 })).received === 1;
 
 interface Call {
   readonly method: string;
@@ -43,14 +35,17 @@ describe("networks of somebody else's driver", () => {
   it('are made, joined, left and removed in the calls that Docker makes', async () => {
     await host().startAgent();
     assert.match(
-      await refused(host(), 'network', 'create', '-d', 'mesh', 'x'),
+      await refusal(host(), 'network', 'create', '-d', 'mesh', 'x'),
       /network driver mesh is not there: no plugin of that name in \/run\/docker\/plugins/,
     );
     plugin = await startPlugin(host(), '/run/docker/plugins/mesh.sock');
     await host().weftJson('network', 'create', '-d', 'mesh', '-o', 'colour=blue', 'fabric');
     const [network] = JSON.parse((await host().weft('network', 'inspect', 'fabric')).stdout) as Network[];
     assert.deepEqual([network?.Driver, network?.Scope], ['mesh', 'local']);
-    const [a, b] = [await create(host(), '--network', 'fabric', 'a'), await create(host(), '--network', 'fabric', 'b')];
+    const [a, b] = [
+      await createSandbox(host(), '--network', 'fabric', 'a'),
+      await createSandbox(host(), '--network', 'fabric', 'b'),
+    ];
     assert.equal(await reaches(a, b.address('fabric')), true);
     assert.equal(await reaches(a, '172.17.0.1'), true);
     const links = (await a.exec('ip', ['-o', 'link'])).stdout;
@@ -94,7 +89,7 @@ describe("networks of somebody else's driver", () => {
     assert.equal((await host().weft('network', 'disconnect', 'fabric', 'a')).exitCode, 0);
     const { stdout } = await (await host().sandbox('a')).exec('ip', ['-o', 'link']);
     assert.doesNotMatch(stdout, /mesh0/);
-    const web = await create(host(), '--network', 'fabric', '-p', '8080:80', 'web');
+    const web = await createSandbox(host(), '--network', 'fabric', '-p', '8080:80', 'web');
     assert.equal(web.info.Ports['80/tcp']?.[0]?.HostPort, '8080');
     const calls = callsTo(plugin).slice(7);
     assert.deepEqual(methodsOf(calls), [
@@ -116,19 +111,19 @@ describe("networks of somebody else's driver", () => {
       const fail = `fail=NetworkDriver.${method}`;
       await host().weftJson('network', 'create', '-d', 'mesh', '-o', fail, 'sour');
       assert.match(
-        await refused(host(), 'sandbox', 'create', '--network', 'sour', 'x'),
+        await refusal(host(), 'sandbox', 'create', '--network', 'sour', 'x'),
         new RegExp(`network driver mesh: NetworkDriver\\.${method}: this plugin refuses NetworkDriver\\.${method}`),
       );
       assert.deepEqual(await host().api.call('sandboxList'), []);
       assert.equal((await host().weft('network', 'rm', 'sour')).exitCode, 0);
     }
     assert.match(
-      await refused(host(), 'network', 'create', '-d', 'mesh', '-o', 'fail=NetworkDriver.CreateNetwork', 'sour'),
+      await refusal(host(), 'network', 'create', '-d', 'mesh', '-o', 'fail=NetworkDriver.CreateNetwork', 'sour'),
       /this plugin refuses/,
     );
     assert.equal((await host().api.call('networkList')).length, 2);
     await plugin.end('SIGKILL');
-    assert.match(await refused(host(), 'network', 'create', '-d', 'mesh', 'x'), /ECONNREFUSED/);
+    assert.match(await refusal(host(), 'network', 'create', '-d', 'mesh', 'x'), /ECONNREFUSED/);
   });
 
   it('are found by a spec file, and without a gateway of their own have the one that overlays have', async () => {
@@ -138,7 +133,7 @@ describe("networks of somebody else's driver", () => {
     const other = await startPlugin(host(), '/run/woven.sock', '--no-gateway');
     await host().api.call('init', { body: {}, timeoutMs: 60_000 });
     await host().weftJson('network', 'create', '-d', 'woven', 'cloth');
-    const c = await create(host(), '--network', 'cloth', 'c');
+    const c = await createSandbox(host(), '--network', 'cloth', 'c');
     assert.match((await c.exec('ip', ['route', 'show', 'default'])).stdout, /via 172\.1\d\.0\.1 dev eth0/);
     await other.end('SIGKILL');
     // A plugin that has gone keeps neither sandbox nor network.
