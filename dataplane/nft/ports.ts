@@ -40,9 +40,9 @@ const CHAINS: readonly Chain[] = [
   {
     ...{ name: 'prerouting', type: 'filter', hook: 'prerouting', priority: 'filter' },
     rules: [
-      // Nearly every packet ends here.
+      // Nearly every packet ends here. ICMPv6 by number: its name is in /etc/protocols, which a small host may lack.
       'ether type ip return',
-      'ether type ip6 meta l4proto != ipv6-icmp return',
+      'ether type ip6 meta l4proto != 58 return',
       'iifname != "wv*" return',
       'arp saddr ip != 0.0.0.0 iifname . arp saddr ip . arp saddr ether != @arps drop',
       'icmpv6 type { nd-router-advert, nd-redirect } drop',
