@@ -149,6 +149,20 @@ describe('a booted system', () => {
     });
   });
 
+  it('has the agent read its configuration again when told to', async () => {
+    await machine.exec('systemctl', ['reload', 'weft.service'], { timeoutMs: 30_000 });
+    assert.equal(await installed.unit('ReloadResult'), 'success');
+    const main = await installed.unit('MainPID');
+    await machine.shell('echo "drift: sometimes" >>/etc/weft/agent.yaml');
+    const { exitCode } = await machine.exec('systemctl', ['reload', 'weft.service'], {
+      check: false,
+      timeoutMs: 30_000,
+    });
+    assert.notEqual(exitCode, 0);
+    await machine.shell('sed -i "/^drift: sometimes$/d" /etc/weft/agent.yaml; systemctl reload weft.service');
+    assert.equal(await installed.unit('MainPID'), main);
+  });
+
   it('replaces an agent that hangs; nobody notices', async () => {
     const dropIn = '/run/systemd/system/weft.service.d';
     await machine.shell(`mkdir -p ${dropIn}; printf '[Service]\\nWatchdogSec=2\\n' >${dropIn}/watchdog.conf`);
