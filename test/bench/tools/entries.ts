@@ -1,5 +1,6 @@
 // Measures entries of one VXLAN device in a network and mount namespace of its own, beside a C program that does the same
 // (entries.c). Arguments: what (fdb, dump or reconcile), path of the program, entries, samples. Prints one line of JSON.
+import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { keepHeapSmall } from '../../../agent/daemon/heap.ts';
 import { ipv4ToNumber, numberToIpv4 } from '../../../controlplane/addresses.ts';
@@ -59,6 +60,8 @@ async function ourWrite(ifindex: number): Promise<number> {
     (_, index): EntryWrite => ({ op: 'fdb-put', ifindex, mac: macOf(index), vtep: vtep(index) }),
   );
   using socket = NetlinkSocket.open(OVERLAY_NETNS);
+  // The collector is done with what was made for this.
+  await delay(200);
   const startMs = performance.now();
   const failures = await socket.write(writes);
   if (failures.length > 0) throw failures[0]?.error;
