@@ -7,6 +7,7 @@ import type { EntryWrite } from '../rtnetlink/neighbours.ts';
 import { NftSocket } from '../rtnetlink/nft-tables.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import { switchOffloadOff } from '../selftest/offload.ts';
+import { inSlices } from '../slices.ts';
 import { ipLines, type Step, stepWhere, type Where } from '../steps.ts';
 import { describe, explain } from './explain.ts';
 import { LinkChanger } from './links.ts';
@@ -39,7 +40,7 @@ export async function apply(steps: readonly Step[], runDir: string, indexes: Dev
   const outcome: Outcome = { applied: [], failures: new Map() };
   // A device that is made anew has another index.
   if (steps.some(({ kind }) => kind !== 'entry')) indexes.clear();
-  const groups = groupsOf(steps);
+  const groups = await inSlices(groupsOf(steps));
   for (let index = 0; index < groups.length; ) {
     const end = endOfParallel(groups, index);
     const sandboxes = groups[end];
@@ -105,9 +106,10 @@ type Group =
   | { readonly kind: 'links'; readonly where: Where; readonly steps: Step[] }
   | { readonly kind: 'single'; readonly step: Step };
 
-function groupsOf(steps: readonly Step[]): Group[] {
+function* groupsOf(steps: readonly Step[]): Generator<void, Group[]> {
   const groups: Group[] = [];
-  for (const step of steps) {
+  for (const [index, step] of steps.entries()) {
+    if (index % ENTRIES_AT_ONCE === ENTRIES_AT_ONCE - 1) yield;
     const last = groups.at(-1);
     const where = stepWhere(step);
     if (step.kind === 'entry') {

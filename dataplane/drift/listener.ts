@@ -13,6 +13,8 @@ import { EventDecoder } from './events.ts';
 
 /** Events that may wait for the end of a pass; a pass that makes more of them is followed by a listing. */
 const PENDING_MAX = 65_536;
+/** Events that are compared with what is known in one turn: about a millisecond. */
+const PER_TURN = 2048;
 /** Turns of the event loop that reading at the end of a pass may take; a storm is read on beside all else. */
 const TURNS_MAX = 8;
 
@@ -104,12 +106,15 @@ export class Listener implements Disposable {
   /** A pass has ended, and this is what is known after it; null when the kernel has to be listed anyway. */
   async resume(known: Observed | null): Promise<void> {
     for (let turn = 0; turn < TURNS_MAX && !this.#read(); turn++) await nextTurn();
-    this.#known = known;
-    if (known !== null) {
-      if (this.#overflow) this.#doubt(`more than ${PENDING_MAX} changes in one pass`);
-      for (const event of this.#pending.values()) this.#compare(known, event);
-    }
+    const [pending, overflow] = [[...this.#pending.values()], this.#overflow];
     this.clear();
+    this.#known = known;
+    if (known === null) return;
+    if (overflow) this.#doubt(`more than ${PENDING_MAX} changes in one pass`);
+    for (const [index, event] of pending.entries()) {
+      if (index % PER_TURN === PER_TURN - 1) await nextTurn();
+      this.#compare(known, event);
+    }
   }
 
   async #open(netns: Where): Promise<void> {
