@@ -241,8 +241,14 @@ describe('MTU', () => {
     await filter(three);
     await blackHole(stage.lab.underlay, three, null);
     await has(hosts(), 'frontend', 1450, sandboxes);
-    const said = [...one.agentLog.slice(before).matchAll(/network frontend: MTU (\d+)/g)].map(([, mtu]) => mtu);
-    assert.deepEqual(said, ['1330', '1450']);
+    // Never less than it was, nor more before it could be known. Between the two may be what another host last measured.
+    const said = [...one.agentLog.slice(before).matchAll(/network frontend: MTU (\d+)/g)].map(([, mtu]) => Number(mtu));
+    assert.equal(said[0], 1330);
+    assert.equal(said.at(-1), 1450);
+    assert.deepEqual(
+      said,
+      [...new Set(said)].sort((a, b) => a - b),
+    );
   });
 
   it('a host that is cut off, or down, is no small MTU', async () => {
