@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Outcome } from './apply/apply.ts';
 import { deferred } from './deferred.ts';
 import type { Desired, RemoteEndpoint } from './desired.ts';
@@ -19,9 +18,6 @@ import { inSlices } from './slices.ts';
 import type { ObjectStatus } from './status.ts';
 import type { Vni } from './values.ts';
 import type { SetOptions, Wanted } from './wanted.ts';
-
-/** More steps than that are worth a turn of the event loop between two looks at all of them. */
-const STEPS_PER_TURN = 10_000;
 
 export interface DataPlaneOptions {
   readonly log: Log;
@@ -324,7 +320,6 @@ export class DataPlane implements AsyncDisposable {
       this.#fix = false;
       await this.#drift.listed(this.#applied, wanted, difference, known, fix);
     }
-    if (difference.steps.length > STEPS_PER_TURN) await nextTurn();
     const nowMs = this.#now();
     const isHeld = (object: string): boolean => this.#failures.isHeld(object, nowMs);
     const isFree = this.#failures.size === 0 && this.#drift.held.size === 0;
@@ -337,13 +332,12 @@ export class DataPlane implements AsyncDisposable {
     if (outcome.applied.some(({ kind }) => kind === 'netns-add')) {
       await listener.follow(wanted.desired.sandboxes.map(({ netns }) => netns));
     }
-    // Of 100,000 steps each of these looks at every one.
-    if (outcome.applied.length > STEPS_PER_TURN) await nextTurn();
     this.#remember(wanted, outcome, difference);
+    const repairs = await this.#drift.applied(outcome.applied, listed, this.#now());
     this.#applied = wanted;
     this.#stats.passes++;
     this.#stats.steps += outcome.applied.length;
-    this.#stats.repairs += this.#drift.applied(outcome.applied, listed, this.#now());
+    this.#stats.repairs += repairs;
     this.#stats.lastPassMs = this.#now() - startMs;
   }
 

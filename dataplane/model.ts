@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DeviceIndexes } from './apply/apply.ts';
 import type { Desired } from './desired.ts';
 import { applyToModel } from './diff/after.ts';
@@ -6,10 +5,11 @@ import { namesOnHost } from './host-names.ts';
 import type { Ear, Kernel } from './kernel.ts';
 import { isOurHostDevice } from './names.ts';
 import type { Observed } from './observe/observed.ts';
+import { inSlices } from './slices.ts';
 import type { Step } from './steps.ts';
 
-/** Steps that one turn of the event loop may carry over into what is known of the kernel: well under 1 ms. */
-const STEPS_PER_TURN = 1024;
+/** Steps that are carried over into what is known of the kernel at a time: well under 1 ms. */
+const STEPS_AT_ONCE = 1024;
 
 export interface ModelInit {
   readonly kernel: Kernel;
@@ -90,9 +90,13 @@ export class Model {
 
   /** Writes down what the steps have changed. */
   async carry(steps: readonly Step[]): Promise<void> {
-    for (const [index, step] of steps.entries()) {
-      if (this.#known) applyToModel(this.#known, step);
-      if (index % STEPS_PER_TURN === STEPS_PER_TURN - 1) await nextTurn();
-    }
+    if (this.#known) await inSlices(carryInto(this.#known, steps));
+  }
+}
+
+function* carryInto(known: Observed, steps: readonly Step[]): Generator<void> {
+  for (const [index, step] of steps.entries()) {
+    applyToModel(known, step);
+    if (index % STEPS_AT_ONCE === STEPS_AT_ONCE - 1) yield;
   }
 }

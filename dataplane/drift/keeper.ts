@@ -13,6 +13,9 @@ import { FIGHT_WORDS, Fights, TRUCE_MS } from './pace.ts';
 const LOGGED_MAX = 20;
 /** Of each listing, and of each pass: what is more than this at once is one flood, and no turn of the event loop is kept for it. */
 const CONSIDERED_MAX = 5_000;
+/** Steps that one turn of the event loop may look at before it asks whether it has taken long enough. */
+const STEPS_AT_ONCE = 1024;
+const NONE: ReadonlySet<string> = new Set();
 const NOT_REPAIRED = 'drift that is only observed (`weft drift --fix` repairs it)';
 
 /** Tells drift from what is wanted anew, logs it, and says what is left as somebody else made it. */
@@ -55,7 +58,7 @@ export class DriftKeeper {
     fix: boolean,
   ): Promise<void> {
     const drift = applied === null ? [] : await this.#driftIn(applied, wanted, difference, observed);
-    this.#drifted = new Set(drift.map(({ object }) => object));
+    this.#drifted = await inSlices(objectsIn(drift));
     const held = this.mode === 'observe' && !fix ? drift : [];
     this.#held = new Map(held.map(({ object, why }) => [object, `${why}: ${NOT_REPAIRED}`]));
     const { fresh } = this.update({ steps: drift.slice(0, CONSIDERED_MAX), conflicts: difference.conflicts }, observed);
@@ -92,15 +95,10 @@ export class DriftKeeper {
   }
 
   /** Steps have been made. Returns how many of them undid a change by someone else. */
-  applied(steps: readonly Step[], listed: boolean, nowMs: number): number {
-    const isRepair = ({ object }: Step): boolean => listed && this.#drifted.has(object);
-    const repairs = steps.filter(isRepair);
+  async applied(steps: readonly Step[], listed: boolean, nowMs: number): Promise<number> {
+    const [repairs, others] = await inSlices(split(steps, listed ? this.#drifted : NONE));
     this.#say(repairs, 'repaired drift', this.#log.warn);
-    this.#say(
-      steps.filter((step) => !isRepair(step)),
-      'applied',
-      this.#log.debug,
-    );
+    this.#say(others, 'applied', this.#log.debug);
     const counted = new Set<string>();
     for (const { object, why } of repairs.slice(0, CONSIDERED_MAX)) {
       const key = `${object} ${why}`;
@@ -121,4 +119,27 @@ export class DriftKeeper {
     const more = steps.length - LOGGED_MAX;
     if (more > 0) write.call(this.#log, { more }, `${verb}: ${more} more steps`);
   }
+}
+
+function* objectsIn(steps: readonly Step[]): Generator<void, Set<string>> {
+  const objects = new Set<string>();
+  for (const [index, { object }] of steps.entries()) {
+    if (index % STEPS_AT_ONCE === STEPS_AT_ONCE - 1) yield;
+    objects.add(object);
+  }
+  return objects;
+}
+
+/** Those whose objects drifted, and the others. */
+function* split(
+  steps: readonly Step[],
+  drifted: ReadonlySet<string>,
+): Generator<void, [readonly Step[], readonly Step[]]> {
+  if (drifted.size === 0) return [[], steps];
+  const [repairs, others]: [Step[], Step[]] = [[], []];
+  for (const [index, step] of steps.entries()) {
+    if (index % STEPS_AT_ONCE === STEPS_AT_ONCE - 1) yield;
+    (drifted.has(step.object) ? repairs : others).push(step);
+  }
+  return [repairs, others];
 }
