@@ -130,7 +130,7 @@ export async function within<T>(
 }
 
 /**
- * Asks until `probe` gives something other than undefined. For state that sends no signal of its own, such as a
+ * Asks until `probe` gives something other than undefined or false. For state that sends no signal of its own, such as a
  * kernel that is looked at from outside.
  */
 export async function eventually<T>(
@@ -144,7 +144,7 @@ export async function eventually<T>(
   for (;;) {
     try {
       const value = await probe();
-      if (value !== undefined) return value;
+      if (value !== undefined && value !== false) return value;
       last = '';
     } catch (error) {
       last = error instanceof Error ? error.message : String(error);

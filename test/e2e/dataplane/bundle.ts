@@ -14,11 +14,13 @@ export interface Bundle extends Disposable {
  * Makes one file of a program of these tests and the production code that it runs.
  * @param instead modules of the production code that others stand in for: path from its folder (`rtnetlink/libc.ts`) to
  * the other's path. The other itself imports the real one.
+ * @throws when the program imports no such module: it has moved, and the name has to follow
  */
 export async function bundleOf(program: URL, instead: Readonly<Record<string, string>> = {}): Promise<Bundle> {
   const entry = fileURLToPath(program);
   mkdirSync(FOLDER, { recursive: true });
   const path = join(FOLDER, `${basename(entry, '.ts')}-${process.pid}-${Math.random().toString(36).slice(2)}.mjs`);
+  const unused = new Set(Object.keys(instead));
   await build({
     entryPoints: [entry],
     outfile: path,
@@ -40,7 +42,9 @@ export async function bundleOf(program: URL, instead: Readonly<Record<string, st
               { filter: new RegExp(`/${name.replace('.', '\\.')}$`) },
               ({ path: specifier, resolveDir, importer }) => {
                 const real = join(resolveDir, specifier);
-                return importer !== other && real.endsWith(`/dataplane/${module}`) ? { path: other } : undefined;
+                if (importer === other || !real.endsWith(`/dataplane/${module}`)) return undefined;
+                unused.delete(module);
+                return { path: other };
               },
             );
           }
@@ -48,5 +52,9 @@ export async function bundleOf(program: URL, instead: Readonly<Record<string, st
       },
     ],
   });
+  if (unused.size > 0) {
+    rmSync(path, { force: true });
+    throw new Error(`${basename(entry)} imports no ${[...unused].join(', ')}`);
+  }
   return { path, [Symbol.dispose]: () => rmSync(path, { force: true }) };
 }

@@ -11,7 +11,7 @@ const tool = (name: string): string => fileURLToPath(new URL(`tools/${name}`, im
 test('each call of the real kernel fails once: it ends as wanted, and loses nothing that stays', async (t) => {
   using bundle = await bundleOf(new URL('tools/failing.ts', import.meta.url), {
     'rtnetlink/libc.ts': tool('failing-libc.ts'),
-    'run.ts': tool('failing-run.ts'),
+    'apply/run.ts': tool('failing-run.ts'),
   });
   const namespaces = ['--net', '--mount', '--propagation', 'private'];
   const inside = ['sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$@"', 'sh'];

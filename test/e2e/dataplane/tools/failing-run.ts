@@ -1,4 +1,4 @@
-// Stands in for run.ts: commands of which any one may fail, before or after it has done what it is for.
+// Stands in for apply/run.ts: commands of which any one may fail, before or after it has done what it is for.
 import { CommandError, runIpNetns as ipNetns, runNft as nft } from '../../../../dataplane/apply/run.ts';
 import { failing } from './failing-calls.ts';
 
