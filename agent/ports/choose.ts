@@ -40,9 +40,11 @@ export function choosePorts(
     const [first, last] = spec.hostPorts ?? ephemeral;
     const count = last - first + 1;
     const offset = spec.hostPorts === null ? (((from - first) % count) + count) % count : 0;
-    const all = Array.from({ length: count }, (_, index) => first + ((offset + index) % count));
-    const hostPort = all.find((port) => holderOf(spec, port) === undefined);
-    if (hostPort === undefined) return { ok: false, spec, holder: holderOf(spec, first) ?? null };
+    let tried = 0;
+    const next = (): number => first + ((offset + tried) % count);
+    while (tried < count && holderOf(spec, next()) !== undefined) tried += 1;
+    if (tried === count) return { ok: false, spec, holder: holderOf(spec, first) ?? null };
+    const hostPort = next();
     if (spec.hostPorts === null) from = hostPort + 1;
     const { protocol, hostIp, port } = spec;
     ports.push({ protocol, hostIp, hostPort, port });
