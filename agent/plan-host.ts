@@ -1,7 +1,7 @@
 import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, PublishedPort } from '../dataplane/desired.ts';
 import { type Cidr, must, parseCidr, parseIfName, parseIp, parseMac } from '../dataplane/values.ts';
 import { localDriver } from './drivers/index.ts';
-import { exclusiveOf, type NetworksById, placeOf, wayOut } from './drivers/legs.ts';
+import { type NetworksById, placeOf, wayOut } from './drivers/legs.ts';
 import type { Attachments } from './plan.ts';
 import type { StoredPort, StoredSandbox } from './sandbox-state.ts';
 
@@ -26,11 +26,6 @@ export class HostPlan {
     this.#gateway = gateway === null ? null : must(parseCidr(gateway));
     this.#mtu = underlayMtu;
     this.#networks = new Map(localNetworks.map((network) => [network.id, network]));
-  }
-
-  /** The sandbox is in the host's own namespace. */
-  isShared(sandbox: StoredSandbox): boolean {
-    return exclusiveOf(sandbox, this.#networks) === 'host';
   }
 
   get parts(): Pick<Desired, 'bridges' | 'parents'> {

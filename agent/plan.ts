@@ -20,7 +20,7 @@ import type { LocalNetwork } from './drivers/local-network.ts';
 import { chosenMtu, largestMtu } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import { type EndpointTables, isOtherFamily, type Remotes, remotesOf } from './remotes.ts';
-import type { StoredLeg, StoredSandbox } from './sandbox-state.ts';
+import { hostNetns, type StoredLeg, type StoredSandbox } from './sandbox-state.ts';
 
 /** Two, in most clusters. */
 const agentPortsMax = 32;
@@ -78,7 +78,7 @@ export function plan(
   const objections = tables === null ? [] : strangersIn(tables);
   const host = new HostPlan(attachments);
   // Of those that share the host's namespace nothing is to be made.
-  const sandboxes = attachments.sandboxes.filter((sandbox) => !host.isShared(sandbox));
+  const sandboxes = attachments.sandboxes.filter(({ netns }) => netns !== hostNetns);
   const mtuOf = (network: Network): number =>
     mtus?.get(network.id) ?? chosenMtu(network) ?? largestMtu(underlayMtu, tables?.vtep ?? '');
   const overlays: DesiredOverlay[] = [];

@@ -12,6 +12,9 @@ import {
   type Resolver,
 } from './files/resolv-conf.ts';
 
+/** Namespace of the sandboxes that share the host's; no other can have it. */
+export const hostNetns = '/proc/1/ns/net';
+
 /** A sandbox's endpoint on an overlay, as this host keeps it. */
 export interface StoredLeg {
   readonly networkId: NetworkId;

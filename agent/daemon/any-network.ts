@@ -1,6 +1,6 @@
 import type { Network } from '../../controlplane/tables/view.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
-import { bridgeNameOf } from '../drivers/bridge.ts';
+import { bridge, bridgeNameOf } from '../drivers/bridge.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import type { Agent } from './agent.ts';
 import { conflict, invalid, notFound } from './api-error.ts';
@@ -47,9 +47,9 @@ export async function prefixesInUse(agent: Agent, network: LocalNetwork): Promis
     each.scope === 'cluster' ? each.network.subnets.map(({ space }) => space.text) : (each.network.ipam?.subnet ?? []),
   );
   // That of a bridge which the network is to use is its own.
-  const bridge = bridgeNameOf(network);
+  const own = network.driver === bridge.name ? bridgeNameOf(network) : null;
   const gateway = agent.gateway.address;
-  return [...(await hostRoutes(bridge ?? undefined)), ...others, ...(gateway === null ? [] : [gateway])];
+  return [...(await hostRoutes(own ?? undefined)), ...others, ...(gateway === null ? [] : [gateway])];
 }
 
 /** Outside a cluster those of this host. */

@@ -1,6 +1,6 @@
 import type { Log } from '../../../controlplane/environment.ts';
 import { randomMac } from '../../../dataplane/mac.ts';
-import { hostBindingOption } from '../../drivers/bridge.ts';
+import { bridge, hostBindingOption } from '../../drivers/bridge.ts';
 import { localDriver } from '../../drivers/index.ts';
 import { exclusiveOf, localWayOut, placeOf, wayOut } from '../../drivers/legs.ts';
 import type { LocalNetwork } from '../../drivers/local-network.ts';
@@ -145,6 +145,8 @@ export function exclusiveAmong(networks: readonly AnyNetwork[]): 'host' | 'none'
 
 /** Where ports are published that name no address: as the one bridge network that says so has it. */
 export function hostBindingOf(networks: readonly AnyNetwork[]): string | null {
-  const [found = null] = networks.flatMap(({ network }) => network.options[hostBindingOption] ?? []);
+  const [found = null] = networks.flatMap(({ scope, network }) =>
+    scope === 'local' && network.driver === bridge.name ? (network.options[hostBindingOption] ?? []) : [],
+  );
   return found === '0.0.0.0' ? null : found;
 }

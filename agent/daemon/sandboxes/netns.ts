@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { interfacesIn } from '../../../dataplane/interfaces.ts';
 import { parseNetnsPath } from '../../../dataplane/values.ts';
 import type { SandboxCreateRequest } from '../../api/schema.ts';
-import type { StoredSandbox } from '../../sandbox-state.ts';
+import { hostNetns, type StoredSandbox } from '../../sandbox-state.ts';
 import { conflict, invalid, RequestError } from '../api-error.ts';
 
 /**
@@ -35,8 +35,6 @@ export function namespaceFor(
   if (inode === inodeOf('/proc/self/ns/net')) throw invalid(`${text} is the host's own network namespace`);
   return { netns: netns.value, adopted: true, inode };
 }
-
-const hostNetns = '/proc/1/ns/net';
 
 /** The namespace of a sandbox that shares the host's. @throws RequestError when the agent's own is another */
 export function hostNamespace({

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { hostBindingOf } from '../../../agent/daemon/sandboxes/local-legs.ts';
 import { predefinedNetworks } from '../../../agent/drivers/index.ts';
 import type { LocalNetwork } from '../../../agent/drivers/local-network.ts';
+import { plan } from '../../../agent/plan.ts';
 import { HostPlan } from '../../../agent/plan-host.ts';
-import type { StoredLocalLeg, StoredSandbox } from '../../../agent/sandbox-state.ts';
+import { hostNetns, type StoredLocalLeg, type StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId } from '../../../controlplane/ids.ts';
 
 const hexId = (n: number): string => n.toString(16).padStart(2, '0').repeat(32);
@@ -76,11 +78,14 @@ test('a leg is what its network says', () => {
   );
 });
 
-test('who is on network host is in no plan', () => {
+test('who is in the namespace of the host is in no plan, also when it is on no network any more', () => {
   const [shared, none] = predefinedNetworks;
   assert.ok(shared && none);
-  assert.equal(host.isShared(sandbox([shared])), true);
-  assert.equal(host.isShared(sandbox([none])), false);
+  const planned = (...sandboxes: StoredSandbox[]): number =>
+    plan(null, { sandboxes, gateway: null, localNetworks: all, underlayMtu: 1500 }).desired.sandboxes.length;
+  assert.equal(planned(sandbox([shared], { netns: hostNetns })), 0);
+  assert.equal(planned(sandbox([], { netns: hostNetns })), 0);
+  assert.equal(planned(sandbox([none])), 1);
   assert.deepEqual(host.legsOf(sandbox([none])), { bridgeLegs: [], directLegs: [] });
 });
 
@@ -99,4 +104,12 @@ test('at most one leg carries the default route, and with it the ports: docker_g
       for (const each of bridgeLegs) assert.deepEqual(each.published, each.isDefault ? published : []);
     }),
   );
+});
+
+test('what a plugin calls as the bridge driver calls its option is no address to publish at', () => {
+  const options = { 'com.docker.network.bridge.host_binding_ipv4': '192.0.2.1' };
+  const bound = (driver: string): string | null =>
+    hostBindingOf([{ scope: 'local', network: network(7, driver, { options }) }]);
+  assert.equal(bound('bridge'), '192.0.2.1');
+  assert.equal(bound('mesh'), null);
 });
