@@ -49,8 +49,10 @@ export class HostWatch {
     await this.lookAtRoutes();
     const { log, member, device: tell, changed } = this.#init;
     const self = member();
-    this.#vtepProblem = null;
-    if (self === null) return;
+    if (self === null) {
+      this.#vtepProblem = null;
+      return;
+    }
     const device = await deviceWith(self.vtep);
     if (device === null) {
       const next =
@@ -60,6 +62,7 @@ export class HostWatch {
       this.#vtepProblem = `no interface of this host has the VTEP address ${self.vtep}: ${next}`;
       return;
     }
+    this.#vtepProblem = null;
     tell(device.device, device.mtu);
     if (device.mtu === this.#underlayMtu) return;
     log.info({ device: device.device, mtu: device.mtu }, 'underlay MTU');

@@ -30,12 +30,15 @@ export class IngressLeg {
     const { log, background } = this.#init;
     const cluster = this.#init.cluster();
     const sandboxes = this.#init.sandboxes();
-    this.#problem = null;
-    if (cluster === null || sandboxes.list().some(({ name }) => name === ingressSandboxName)) return;
+    if (cluster === null || sandboxes.list().some(({ name }) => name === ingressSandboxName)) {
+      this.#problem = null;
+      return;
+    }
     try {
       const ingress = [...cluster.view.networks.values()].find((network) => network.ingress);
       if (ingress === undefined) throw new Error('the ingress network is not known here yet');
       await sandboxes.create({ Name: ingressSandboxName, Networks: [] }, [{ scope: 'cluster', network: ingress }]);
+      this.#problem = null;
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       this.#problem = `this node has no leg on the ingress network yet: ${message}`;

@@ -55,6 +55,8 @@ interface Tracked {
   vtep: string;
   dueMs: number;
   failures: number;
+  /** Of them the last ones, in a row, that were as where a network card spoils checksums. */
+  spoilt: number;
   fault: Fault | null;
   message: string;
 }
@@ -69,6 +71,9 @@ export class SelfTests {
   #cluster: Cluster | null = null;
   #unwatch: readonly (() => void)[] = [];
   #timer: NodeJS.Timeout | null = null;
+  #timerAtMs = 0;
+  /** Whose path is being tested by the timer, and which timer is the next is said at its end. */
+  #testing: Cluster | null = null;
   #softwareChecksums = false;
 
   constructor(init: SelfTestsInit) {
@@ -101,6 +106,7 @@ export class SelfTests {
     this.#unwatch = [];
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
+    this.#testing = null;
     this.#cluster = null;
     this.#tracked.clear();
   }
@@ -125,15 +131,24 @@ export class SelfTests {
     return results.sort((a, b) => (a.hostname < b.hostname ? -1 : Number(a.hostname > b.hostname)));
   }
 
+  /** Something may be due. A look that is to come sooner is enough, and so is the end of one that is under way. */
   #wake(): void {
-    if (this.#timer || !this.#cluster) return;
-    this.#timer = setTimeout(() => void this.#next(), paceMs);
+    if (!this.#cluster || this.#testing === this.#cluster) return;
+    if (this.#timer && this.#timerAtMs <= performance.now() + paceMs) return;
+    this.#comeIn(paceMs);
+  }
+
+  #comeIn(waitMs: number): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#next(), waitMs);
+    this.#timerAtMs = performance.now() + waitMs;
   }
 
   /** Tests what has been due for longest, and comes again when something will be. */
   async #next(): Promise<void> {
     const cluster = this.#cluster;
     if (!cluster) return;
+    this.#testing = cluster;
     const due = this.#due(cluster);
     if (due !== null && due.waitMs <= 0) {
       try {
@@ -145,10 +160,13 @@ export class SelfTests {
         if (tracked) tracked.dueMs = performance.now() + (againMs.at(-1) ?? 0);
       }
     }
-    this.#timer = null;
+    // Stopped meanwhile, and maybe started again: the timer is that one's.
     if (this.#cluster !== cluster) return;
+    this.#testing = null;
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
     const next = this.#due(cluster);
-    if (next !== null) this.#timer = setTimeout(() => void this.#next(), Math.max(paceMs, next.waitMs));
+    if (next !== null) this.#comeIn(Math.max(paceMs, next.waitMs));
   }
 
   /** Whom to test next, and in how many milliseconds; null when all has been tested. */
@@ -161,7 +179,7 @@ export class SelfTests {
       if (id === cluster.self || !legs.has(id)) continue;
       if (cluster.liveness.stateOf(id).status === 'suspended') continue;
       const known = this.#tracked.get(id);
-      const tracked = known ?? { vtep, dueMs: 0, failures: 0, fault: null, message: '' };
+      const tracked = known ?? { vtep, dueMs: 0, failures: 0, spoilt: 0, fault: null, message: '' };
       if (!known) this.#tracked.set(id, tracked);
       if (tracked.vtep !== vtep) Object.assign(tracked, { vtep, dueMs: 0 });
       const waitMs = tracked.dueMs - performance.now();
@@ -175,16 +193,17 @@ export class SelfTests {
     if (!tracked || state === 'untested') return;
     if (state === 'ok') {
       if (tracked.failures >= failuresMin) this.#init.log.info({}, `data path to ${hostname} is sound`);
-      Object.assign(tracked, { dueMs: Number.POSITIVE_INFINITY, failures: 0, fault: null, message: '' });
+      Object.assign(tracked, { dueMs: Number.POSITIVE_INFINITY, failures: 0, spoilt: 0, fault: null, message: '' });
       return;
     }
     tracked.failures += tracked.fault === fault || tracked.failures === 0 ? 1 : 0;
+    tracked.spoilt = fault === 'offload' ? tracked.spoilt + 1 : 0;
     tracked.fault = fault;
     tracked.message = message;
     const delayMs = againMs[Math.min(tracked.failures, againMs.length) - 1] ?? 0;
     tracked.dueMs = performance.now() + delayMs;
     if (tracked.failures === failuresMin) this.#init.log.warn({}, message);
-    if (fault === 'offload' && tracked.failures >= failuresMin && !this.#softwareChecksums) {
+    if (tracked.spoilt >= failuresMin && !this.#softwareChecksums) {
       this.#softwareChecksums = true;
       this.#init.changed();
     }
