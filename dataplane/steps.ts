@@ -115,7 +115,7 @@ const namespaceName = (netns: string): string => netns.slice(netns.lastIndexOf('
 
 /**
  * The step as `ip` commands in the step's namespace, without the word `ip`; null when it is no change of a link, address
- * or route. For people: apply-links.ts sends the same to rtnetlink.
+ * or route. For people: apply/links.ts sends the same to rtnetlink.
  */
 export function ipLines(step: Action): string[] | null {
   switch (step.kind) {

@@ -24,6 +24,7 @@ import {
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import { AF_INET, AF_INET6 } from '../rtnetlink/wire.ts';
 import { devicesThatOffload } from '../selftest/offload.ts';
+import { SLICE_MS } from '../slices.ts';
 import type { Where } from '../steps.ts';
 import type { NetnsPath } from '../values.ts';
 import { observeEntries } from './entries.ts';
@@ -37,7 +38,6 @@ import {
   type ObservedTunnel,
 } from './observed.ts';
 
-const SLICE_MS = 5;
 const RT_SCOPE_UNIVERSE = 0;
 
 /**

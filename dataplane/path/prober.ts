@@ -193,10 +193,10 @@ export class PathProber implements Disposable {
 
   /** Whether the host has sent so much since it was last asked that probes are nothing beside it. */
   #isBusy(nowMs: number): boolean {
-    const bytes = this.#init.sentBytes();
-    if (bytes === null) return false;
     const before = this.#sent;
     if (before !== null && nowMs - before.atMs < this.#init.intervalMs / 2) return false;
+    const bytes = this.#init.sentBytes();
+    if (bytes === null) return false;
     this.#sent = { bytes, atMs: nowMs };
     return before !== null && (bytes - before.bytes) * busyShare > this.#peers.size * packetBytes;
   }

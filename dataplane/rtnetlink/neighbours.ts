@@ -169,11 +169,13 @@ export function tellEntry(message: Message, sink: EntrySink): void {
 }
 
 /** One entry of a dump; what cannot be of interest decodes to null. */
-export function decodeNeighbour(message: Message): ListedEntry | null {
-  const { ifindex, mac, ip, protocol } = readFields(message);
-  switch (kindOf(fields)) {
+export const decodeNeighbour = (message: Message): ListedEntry | null => entryOf(readFields(message));
+
+function entryOf(entry: Fields): ListedEntry | null {
+  const { ifindex, mac, ip, protocol } = entry;
+  switch (kindOf(entry)) {
     case 'fdb':
-      return { kind: 'fdb', ifindex, mac, vtep: ip, permanent: isPermanent(fields) };
+      return { kind: 'fdb', ifindex, mac, vtep: ip, permanent: isPermanent(entry) };
     case 'static':
       return { kind: 'static', ifindex, mac };
     case 'neighbour':
@@ -204,8 +206,9 @@ export interface EntryEvent {
 
 /** Reads RTM_NEWNEIGH or RTM_DELNEIGH; a bridge's own entries, and copies per VLAN, decode to null. */
 export function decodeNeighbourEvent(message: Message): EntryEvent | null {
-  const { family, ifindex, mac, ip, vlan, ofBridge } = { ...readFields(message) };
-  const entry = message.type === RTM_NEWNEIGH ? decodeNeighbour(message) : null;
+  const read = readFields(message);
+  const { family, ifindex, mac, ip, vlan, ofBridge } = read;
+  const entry = message.type === RTM_NEWNEIGH ? entryOf(read) : null;
   if (family !== AF_BRIDGE) return { kind: 'neighbour', ifindex, key: ip, entry };
   if (ofBridge) return vlan === 0 ? { kind: 'static', ifindex, key: mac, entry } : null;
   return { kind: 'fdb', ifindex, key: mac, entry };
