@@ -22,8 +22,15 @@ export const largestMtu = (deviceMtu: number, vtep: string): number => Math.max(
 /** Set by an option, whatever paths take; null when it is not. */
 export function chosenMtu({ options }: Pick<Network, 'options'>): number | null {
   const chosen = Number(options[mtuOption]);
-  return Number.isInteger(chosen) && chosen >= 576 && chosen <= 65_535 ? chosen : null;
+  return isNetworkMtu(chosen) ? chosen : null;
 }
+
+/** Of IPv4 the least that every host takes (RFC 791), and the most that its length can say. */
+export const isNetworkMtu = (bytes: number): boolean => Number.isInteger(bytes) && bytes >= 576 && bytes <= 65_535;
+
+/** The MTU of a network while its members have said nothing of paths. */
+export const mtuUntilMeasured = (network: Pick<Network, 'options'>, deviceMtu: number, vtep: string): number =>
+  chosenMtu(network) ?? largestMtu(deviceMtu, vtep);
 
 export interface Here {
   readonly vtep: string;

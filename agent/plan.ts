@@ -17,7 +17,7 @@ import {
   parseVni,
 } from '../dataplane/values.ts';
 import type { LocalNetwork } from './drivers/local-network.ts';
-import { chosenMtu, largestMtu } from './mtu.ts';
+import { mtuUntilMeasured } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import { type EndpointTables, isOtherFamily, type Remotes, remotesOf } from './remotes.ts';
 import { hostNetns, type StoredLeg, type StoredSandbox } from './sandbox-state.ts';
@@ -80,7 +80,7 @@ export function plan(
   // Of those that share the host's namespace nothing is to be made.
   const sandboxes = attachments.sandboxes.filter(({ netns }) => netns !== hostNetns);
   const mtuOf = (network: Network): number =>
-    mtus?.get(network.id) ?? chosenMtu(network) ?? largestMtu(underlayMtu, tables?.vtep ?? '');
+    mtus?.get(network.id) ?? mtuUntilMeasured(network, underlayMtu, tables?.vtep ?? '');
   const overlays: DesiredOverlay[] = [];
   for (const [id, own] of tables === null ? [] : ownAddresses(sandboxes)) {
     const network = tables?.networks.get(id);

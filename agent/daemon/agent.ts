@@ -23,7 +23,7 @@ import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
-import { largestMtu } from '../mtu.ts';
+import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { version } from '../version.ts';
 import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
@@ -103,8 +103,9 @@ export class Agent {
     this.selfTests = new SelfTests({
       log: init.log,
       sandboxes: () => this.sandboxes.present(),
-      mtuOf: ({ id }) =>
-        this.mtus.mtus([id]).get(id) ?? largestMtu(this.#host.underlayMtu, this.membership.cluster.identity.vtep),
+      mtuOf: (network) =>
+        this.mtus.of(network)?.mtu ??
+        mtuUntilMeasured(network, this.#host.underlayMtu, this.membership.cluster.identity.vtep),
       changed: () => this.#planner.wake(),
     });
     this.files = new SandboxFiles({

@@ -62,3 +62,7 @@ export function isHost({ subnet }: LocalIpam, ip: string): boolean {
 /** `172.17.0.2` to `172.17.0.2/16`. */
 export const withPrefixLength = ({ subnet }: LocalIpam, ip: string): string =>
   `${ip}${subnet.slice(subnet.indexOf('/'))}`;
+
+/** The same as text for people and plugins; '' where there is no address. */
+export const addressText = (ipam: LocalIpam | null, ip: string | null): string =>
+  ipam === null || ip === null ? '' : withPrefixLength(ipam, ip);

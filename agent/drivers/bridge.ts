@@ -3,7 +3,7 @@ import { hostBridgeName } from '../../dataplane/names.ts';
 import { type IfName, must, parseCidr, parseIfName, parseIp, parseMac } from '../../dataplane/values.ts';
 import { mtuOption } from '../mtu.ts';
 import { withPrefixLength } from './addresses.ts';
-import { type LocalDriver, wantBool, wantMtu } from './driver.ts';
+import { type LocalDriver, wantBool, wantIfName, wantMtu } from './driver.ts';
 import type { LocalNetwork } from './local-network.ts';
 
 // Docker's names (moby, libnetwork/drivers/bridge/labels.go).
@@ -34,10 +34,7 @@ export const bridge: LocalDriver = {
   exclusive: null,
   publishes: true,
   options: {
-    [nameOption]: (value) => {
-      const parsed = parseIfName(value);
-      return parsed.ok ? null : parsed.reason;
-    },
+    [nameOption]: wantIfName,
     [iccOption]: wantBool,
     [masqueradeOption]: wantBool,
     [hostBindingOption]: (value) => (parseIp(value).ok && !value.includes(':') ? null : 'want an IPv4 address'),

@@ -1,4 +1,6 @@
 import type { BridgeLeg, DesiredBridge, DesiredParent, DirectLeg } from '../../dataplane/desired.ts';
+import { parseIfName } from '../../dataplane/values.ts';
+import { isNetworkMtu } from '../mtu.ts';
 import type { StoredDevice, StoredLocalLeg, StoredPort } from '../sandbox-state.ts';
 import type { LocalNetwork } from './local-network.ts';
 
@@ -66,7 +68,26 @@ export interface LocalDriver extends Driver {
 }
 
 export const wantMtu = (value: string): string | null =>
-  /^\d{1,5}$/.test(value) && Number(value) >= 576 && Number(value) <= 65_535 ? null : 'want 576 to 65535 bytes';
+  /^\d{1,5}$/.test(value) && isNetworkMtu(Number(value)) ? null : 'want 576 to 65535 bytes';
+
+export const wantIfName = (value: string): string | null => {
+  const parsed = parseIfName(value);
+  return parsed.ok ? null : parsed.reason;
+};
+
+/** What a driver is that makes nothing, and has one network on every host. */
+export const withoutInterfaces = {
+  scope: 'local',
+  predefined: true,
+  addressed: false,
+  routed: false,
+  publishes: false,
+  options: {},
+  leadsOut: () => false,
+  mtuOf: () => null,
+  plan: () => ({}),
+  planLeg: () => ({}),
+} as const;
 
 /** Go's strconv.ParseBool, in the spellings that Docker's users use. */
 export const wantBool = (value: string): string | null =>

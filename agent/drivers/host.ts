@@ -1,17 +1,4 @@
-import type { LocalDriver } from './driver.ts';
+import { type LocalDriver, withoutInterfaces } from './driver.ts';
 
 /** The host's own network stack: its sandboxes are in the host's namespace, and nothing is made for them. */
-export const host: LocalDriver = {
-  name: 'host',
-  scope: 'local',
-  predefined: true,
-  addressed: false,
-  routed: false,
-  exclusive: 'host',
-  publishes: false,
-  options: {},
-  leadsOut: () => false,
-  mtuOf: () => null,
-  plan: () => ({}),
-  planLeg: () => ({}),
-};
+export const host: LocalDriver = { ...withoutInterfaces, name: 'host', exclusive: 'host' };

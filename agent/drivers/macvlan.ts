@@ -5,12 +5,16 @@ import { hostParentName } from '../../dataplane/names.ts';
 import { type IfName, must, parseCidr, parseIfName, parseIp, parseMac } from '../../dataplane/values.ts';
 import { mtuOption } from '../mtu.ts';
 import { withPrefixLength } from './addresses.ts';
-import { type LocalDriver, wantMtu } from './driver.ts';
+import { type LocalDriver, wantIfName, wantMtu } from './driver.ts';
 import type { LocalNetwork } from './local-network.ts';
 
 // Docker's names (moby, libnetwork/drivers/macvlan).
 const parentOption = 'parent';
 const modeOption = 'macvlan_mode';
+
+/** That of its parent unless it is set. */
+const mtuOf = ({ options }: LocalNetwork): number | null =>
+  options[mtuOption] === undefined ? null : Number(options[mtuOption]);
 
 const isMode = (text: string): text is MacvlanMode => (MACVLAN_MODES as readonly string[]).includes(text);
 
@@ -44,10 +48,7 @@ export const macvlan: LocalDriver = {
   exclusive: null,
   publishes: false,
   options: {
-    [parentOption]: (value) => {
-      const parsed = parseIfName(value);
-      return parsed.ok ? null : parsed.reason;
-    },
+    [parentOption]: wantIfName,
     [modeOption]: (value) => (isMode(value) ? null : `want one of ${MACVLAN_MODES.join(', ')}`),
     [mtuOption]: wantMtu,
   },
@@ -68,7 +69,7 @@ export const macvlan: LocalDriver = {
     return `${parent} is VLAN ${vlan.id} of ${vlan.parent}, and this kernel has no VLANs (802.1Q): give a device that is there`;
   },
   leadsOut: ({ internal, options }) => !internal && options[parentOption] !== undefined,
-  mtuOf: ({ options }) => (options[mtuOption] === undefined ? null : Number(options[mtuOption])),
+  mtuOf,
   plan(network) {
     const name = parentOf(network);
     const parent: DesiredParent | null =
@@ -81,7 +82,7 @@ export const macvlan: LocalDriver = {
       endpointId,
       ifName: must(parseIfName(ifName)),
       mac: must(parseMac(mac)),
-      mtu: network.options[mtuOption] === undefined ? null : Number(network.options[mtuOption]),
+      mtu: mtuOf(network),
       addresses: [must(parseCidr(withPrefixLength(network.ipam, ip)))],
       onLink: [],
       defaultVia: must(parseIp(network.ipam.gateway)),

@@ -1,17 +1,4 @@
-import type { LocalDriver } from './driver.ts';
+import { type LocalDriver, withoutInterfaces } from './driver.ts';
 
 /** A namespace of its own with loopback only. */
-export const none: LocalDriver = {
-  name: 'none',
-  scope: 'local',
-  predefined: true,
-  addressed: false,
-  routed: false,
-  exclusive: 'none',
-  publishes: false,
-  options: {},
-  leadsOut: () => false,
-  mtuOf: () => null,
-  plan: () => ({}),
-  planLeg: () => ({}),
-};
+export const none: LocalDriver = { ...withoutInterfaces, name: 'none', exclusive: 'none' };

@@ -5,7 +5,7 @@ import { callPlugin, PluginError } from '../plugins/client.ts';
 import { findPlugin, isPluginName, pluginPlaces } from '../plugins/discover.ts';
 import { Activate, Capabilities, CreateEndpoint, deviceOf, Empty, Join } from '../plugins/protocol.ts';
 import type { StoredPort } from '../sandbox-state.ts';
-import { withPrefixLength } from './addresses.ts';
+import { addressText, withPrefixLength } from './addresses.ts';
 import type { LocalDriver } from './driver.ts';
 import type { LocalNetwork } from './local-network.ts';
 
@@ -134,7 +134,7 @@ function driverOf(plugin: Plugin): LocalDriver {
     },
     async attach(network, leg, netns, published) {
       const { ipam } = network;
-      const address = leg.ip === null || ipam === null ? '' : withPrefixLength(ipam, leg.ip);
+      const address = addressText(ipam, leg.ip);
       const Options = endpointOptions(published);
       const Interface = { Address: address, AddressIPv6: '', MacAddress: '' };
       const endpoint = ids(network, leg.endpointId);

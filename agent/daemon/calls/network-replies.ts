@@ -5,10 +5,10 @@ import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import type { NetworkSubnet } from '../../../controlplane/tables/subnets.ts';
 import type { Network as TableNetwork } from '../../../controlplane/tables/view.ts';
 import type { Network } from '../../api/schema.ts';
-import { withPrefixLength } from '../../drivers/addresses.ts';
+import { addressText } from '../../drivers/addresses.ts';
 import { localDriver } from '../../drivers/index.ts';
 import type { LocalNetwork } from '../../drivers/local-network.ts';
-import { chosenMtu, largestMtu } from '../../mtu.ts';
+import { mtuUntilMeasured } from '../../mtu.ts';
 import type { Agent } from '../agent.ts';
 import type { AnyNetwork } from '../any-network.ts';
 import { invalid, notFound, RequestError } from '../api-error.ts';
@@ -49,7 +49,7 @@ function localReply(agent: Agent, network: LocalNetwork): Network {
     const leg = sandbox.local.find(({ networkId }) => networkId === network.id);
     return leg === undefined ? [] : [{ sandbox, leg }];
   });
-  const address = (ip: string | null): string => (ip === null || ipam === null ? '' : withPrefixLength(ipam, ip));
+  const address = (ip: string | null): string => addressText(ipam, ip);
   return {
     Name: network.name,
     Id: network.id,
@@ -132,7 +132,7 @@ function clusterReply(agent: Agent, cluster: Cluster, network: TableNetwork): Ne
     Peers: peers.map((id) => ({ Name: hostnameOf(cluster, id), IP: cluster.view.nodes.get(id)?.vtep ?? '' })),
     VNI: network.vni,
     Digest: cluster.interests.follows(network.id) ? cluster.tables.digest(networkTopic(network.id)) : '',
-    MTU: agent.mtus.of(network)?.mtu ?? chosenMtu(network) ?? largestMtu(agent.underlayMtu, cluster.identity.vtep),
+    MTU: agent.mtus.of(network)?.mtu ?? mtuUntilMeasured(network, agent.underlayMtu, cluster.identity.vtep),
     MTUWhy: agent.mtus.why(network),
     Endpoints: cluster.interests.follows(network.id) ? endpoints.length : null,
     Capacity: cluster.networks.capacity(network).map((capacity) => capacityReply(cluster, capacity)),

@@ -2,7 +2,7 @@ import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { Endpoint as TableEndpoint } from '../../../controlplane/tables/view.ts';
 import type { ObjectStatus } from '../../../dataplane/status.ts';
 import type { Endpoint, Sandbox } from '../../api/schema.ts';
-import { withPrefixLength } from '../../drivers/addresses.ts';
+import { addressText } from '../../drivers/addresses.ts';
 import type { LocalNetwork } from '../../drivers/local-network.ts';
 import { hostnameFor } from '../../files/render.ts';
 import type { StoredLocalLeg, StoredPort, StoredSandbox } from '../../sandbox-state.ts';
@@ -44,7 +44,7 @@ export function localEndpointReply(
     SandboxID: sandbox.id,
     Node: agent.config.hostname,
     NodeID: agent.active?.cluster.self ?? '',
-    IPv4Address: leg.ip === null || ipam === null ? '' : withPrefixLength(ipam, leg.ip),
+    IPv4Address: addressText(ipam, leg.ip),
     IPv6Address: '',
     MacAddress: leg.mac ?? '',
     VTEP: '',
@@ -114,7 +114,7 @@ function replyOf(
           NetworkID: leg.networkId,
           EndpointID: leg.endpointId,
           Interface: leg.ifName ?? '',
-          IPv4Address: leg.ip === null || ipam === null ? '' : withPrefixLength(ipam, leg.ip),
+          IPv4Address: addressText(ipam, leg.ip),
           IPv6Address: '',
           MacAddress: leg.mac ?? '',
           Status: leg.ifName === null ? 'ok' : statusOf(leg.endpointId),
