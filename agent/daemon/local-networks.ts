@@ -7,7 +7,7 @@ import type { LocalDriver } from '../drivers/driver.ts';
 import { localDriver, predefinedNetworks } from '../drivers/index.ts';
 import type { NetworksById } from '../drivers/legs.ts';
 import { type LocalIpam, type LocalNetwork, newLocalNetworkId, parseLocalNetwork } from '../drivers/local-network.ts';
-import { conflict, invalid, RequestError } from './api-error.ts';
+import { conflict, invalid, notFound, RequestError } from './api-error.ts';
 
 // Docker has no bound; each is a bridge, and rules that every forwarded packet passes.
 const networksMax = 256;
@@ -157,6 +157,8 @@ export class LocalNetworks {
    * @param used those of the endpoints that are on it @throws RequestError `exhausted`, `address_in_use`, `invalid`
    */
   allocate({ id, name, ipam }: LocalNetwork, wanted: string | null, used: readonly string[]): string | null {
+    // Removed since it was looked up.
+    if (!this.#networks.has(id)) throw notFound('network', name);
     if (ipam === null) {
       if (wanted === null) return null;
       throw invalid(`endpoints on network ${name} have no addresses`, 'leave --ip out');

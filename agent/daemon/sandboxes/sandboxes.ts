@@ -248,7 +248,14 @@ export class Sandboxes {
     for (const { id } of gone) this.#sandboxes.delete(id);
     await this.#init.store.commit(gone.map(({ id }) => ({ key: ['sandbox', id], value: null })));
     for (const sandbox of gone) this.#init.files.drop(sandbox);
-    for (const sandbox of kept) await this.#save({ ...sandbox, legs: [], gateway: null });
+    for (const sandbox of kept) {
+      const less = { ...sandbox, legs: [], gateway: null };
+      await this.#save(less);
+      // Who publishes ports for it may be another now; one that fails keeps nobody in a cluster.
+      await this.#local.publish(sandbox, less).catch((error: unknown) => {
+        this.#init.log.warn({ err: error, sandbox: sandbox.name }, 'publishing ports by another network');
+      });
+    }
     this.#init.changed();
   }
 
