@@ -91,11 +91,11 @@ export class Interests {
     for (const id of touched) this.#evaluate(id);
   }
 
-  /** Looks at every network again: after a change of the networks, or of this node's role. */
+  /** Looks at every network again: after a change of the networks, of this node's role, or of what it says of its part in one. */
   refresh(): void {
     const { tables, view } = this.#init;
     const held = [...tables.topics, ...tables.held].flatMap((topic) => networkOfTopic(topic) ?? []);
-    for (const id of new Set([...view.networks.keys(), ...held])) this.#evaluate(id);
+    for (const id of new Set([...view.networks.keys(), ...held])) this.#evaluate(id, true);
   }
 
   /**
@@ -179,7 +179,8 @@ export class Interests {
     return tables.hasOwn(networkTopic(id), 'ep/');
   }
 
-  #evaluate(id: NetworkId): void {
+  /** @param anew also what this node says already: that costs a look at all who are on it, and no endpoint changes it */
+  #evaluate(id: NetworkId, anew = false): void {
     if (this.#stopped) return;
     const { tables, view } = this.#init;
     const topic = networkTopic(id);
@@ -195,7 +196,7 @@ export class Interests {
     const on = this.#isOn(id);
     const owns = !on && !this.#isManager && this.#init.allocator.owns(id);
     const said = tables.own(clusterTopic, `on/${id}`)?.record.value as OnValue | null | undefined;
-    if (on || owns) this.#say(id, said ?? null);
+    if ((on || owns) && (said == null || anew)) this.#say(id, said ?? null);
     if ((on || owns || used || this.#isManager) && !tables.hasInterest(topic)) this.#quietly(this.#begin(id));
     if (on || used || (this.#isManager && said == null)) this.#stay(id);
     else if (said != null || tables.hasInterest(topic)) this.#linger(id);

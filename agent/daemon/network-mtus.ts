@@ -10,6 +10,7 @@ import { UdpProbe } from '../../dataplane/path/udp.ts';
 import type { ProbeTarget } from '../../dataplane/path/way.ts';
 import { must, parseIp } from '../../dataplane/values.ts';
 import { largestMtu, mtuWarning, mtuWarnings, type NetworkMtu, needOf, networkMtu, overheadOf } from '../mtu.ts';
+import { isOtherFamily } from '../remotes.ts';
 import type { Logger } from './log.ts';
 
 // Records come in bursts; each look goes over all members of all networks that this node is on.
@@ -50,6 +51,7 @@ export class NetworkMtus {
   readonly #said = new Map<NetworkId, ReadonlyMap<NodeId, OnValue>>();
   /** Addresses of members, who may ask. */
   #addresses: ReadonlySet<string> = new Set();
+  #nodesTouched = true;
 
   constructor(init: NetworkMtusInit) {
     this.#init = init;
@@ -71,6 +73,7 @@ export class NetworkMtus {
     const unwatch = [
       cluster.view.watch(({ nodes, networks, on }) => {
         for (const id of on) this.#touched.add(id);
+        this.#nodesTouched ||= nodes;
         if (nodes || networks || on.size > 0) this.#schedule();
       }),
       cluster.liveness.watch((peer) => {
@@ -93,6 +96,7 @@ export class NetworkMtus {
     this.#current = new Map();
     this.#said.clear();
     this.#touched.clear();
+    this.#nodesTouched = true;
   }
 
   /** The device that carries the VTEP, each time that it was looked at. */
@@ -208,7 +212,8 @@ large as the devices at both ends take`,
     const run = this.#run;
     if (run === null || this.#device === null) return;
     const { view, interests, self } = run.cluster;
-    this.#addresses = addressesOf(run.cluster);
+    if (this.#nodesTouched) this.#addresses = addressesOf(run.cluster);
+    this.#nodesTouched = false;
     const mine = [...view.networks.values()].filter(({ id }) => view.sayingOn(id).has(self));
     const earlier = new Map<string, number>();
     for (const { id } of mine) {
@@ -218,14 +223,14 @@ large as the devices at both ends take`,
     run.prober.set(targetsOf(run.cluster, mine), (id) => earlier.get(id) ?? null);
     this.#followHints(run, mine);
     const { mtu: deviceMtu } = this.#device;
-    const hasNews = mine.some(({ id }) => {
+    const needs = mine.map((network) => ({ network, need: this.#needOf(run, deviceMtu, network.id) }));
+    const hasNews = needs.some(({ network: { id }, need: { mtu, peer } }) => {
       const said = view.sayingOn(id).get(self);
-      const { mtu, peer } = this.#needOf(run, deviceMtu, id);
       return said?.mtu !== mtu || said.peer !== peer;
     });
-    // Changes the tables, and with them the view.
+    // Changes what the tables have of this node, and with them the view.
     if (hasNews) interests.refresh();
-    const next = new Map(mine.map((network) => [network.id, this.#mtuOf(run, deviceMtu, network)]));
+    const next = new Map(needs.map(({ network, need }) => [network.id, this.#mtuOf(run, deviceMtu, network, need)]));
     const before = this.#current;
     this.#current = next;
     let changed = false;
@@ -265,9 +270,8 @@ large as the devices at both ends take`,
     return needOf(others, { vtep: identity.vtep, deviceMtu, pathMtu });
   }
 
-  #mtuOf(run: Run, deviceMtu: number, network: Network): NetworkMtu {
+  #mtuOf(run: Run, deviceMtu: number, network: Network, own = this.#needOf(run, deviceMtu, network.id)): NetworkMtu {
     const { self, view, identity } = run.cluster;
-    const own = this.#needOf(run, deviceMtu, network.id);
     return networkMtu(network, self, own, view.sayingOn(network.id), largestMtu(deviceMtu, identity.vtep));
   }
 }
@@ -278,7 +282,7 @@ function targetsOf({ view, self, identity }: Cluster, networks: readonly Network
   for (const { id } of networks) {
     for (const node of view.sayingOn(id).keys()) {
       const place = node === self || targets.has(node) ? undefined : view.nodes.get(node);
-      if (place === undefined || place.vtep.includes(':') !== identity.vtep.includes(':')) continue;
+      if (place === undefined || isOtherFamily(place, identity)) continue;
       const port = parseHostPort(place.gossip[0] ?? '')?.port;
       if (port !== undefined && place.vtep !== identity.vtep) targets.set(node, { address: place.vtep, port });
     }
