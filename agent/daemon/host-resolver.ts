@@ -1,6 +1,7 @@
-import { closeSync, constants, type FSWatcher, fstatSync, openSync, readlinkSync, readSync, watch } from 'node:fs';
+import { type FSWatcher, readlinkSync, watch } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { Log } from '../../controlplane/environment.ts';
+import { readBounded } from '../files/bounded.ts';
 import { emptyResolver, type HostResolver, hostResolver } from '../files/resolv-conf.ts';
 import { inodeOf } from './sandboxes/netns.ts';
 
@@ -60,7 +61,7 @@ export class HostResolverFollower implements Disposable {
     const { paths, changed, log } = this.#init;
     let found: HostResolver;
     try {
-      found = hostResolver(readBounded(paths.etc) ?? '', readBounded(paths.upstream));
+      found = hostResolver(readBounded(paths.etc, maxBytes) ?? '', readBounded(paths.upstream, maxBytes));
       this.#problem = '';
     } catch (error) {
       const problem = `the host's resolv.conf is not followed: ${(error as Error).message}`;
@@ -126,24 +127,4 @@ function linksOf(path: string): string[] {
     // No link, or nothing there: the way ends.
   }
   return paths;
-}
-
-/** @returns null when there is no such file @throws for one that is too large, or is no file */
-function readBounded(path: string): string | null {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-  try {
-    if (!fstatSync(fd).isFile()) throw new Error(`${path} is not a file`);
-    const bytes = Buffer.alloc(maxBytes + 1);
-    const length = readSync(fd, bytes);
-    if (length > maxBytes) throw new Error(`${path} is larger than ${maxBytes} bytes`);
-    return bytes.toString('utf8', 0, length);
-  } finally {
-    closeSync(fd);
-  }
 }

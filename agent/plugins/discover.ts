@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Parsed } from '../../dataplane/values.ts';
+import { readBounded } from '../files/bounded.ts';
 
 /** Where a plugin takes requests. */
 export type PluginAddress =
@@ -32,18 +33,17 @@ export function findPlugin(name: string, places: PluginPlaces = pluginPlaces): P
   }
   for (const directory of places.specs) {
     for (const path of [`${name}.spec`, `${name}.json`].map((file) => join(directory, file))) {
-      if (!existsSync(path)) continue;
-      const parsed = parseSpec(readBounded(path), path.endsWith('.json'));
-      return parsed.ok ? parsed : { ok: false, reason: `${path}: ${parsed.reason}` };
+      try {
+        const text = readBounded(path, maxSpecBytes);
+        if (text === null) continue;
+        const parsed = parseSpec(text, path.endsWith('.json'));
+        return parsed.ok ? parsed : { ok: false, reason: `${path}: ${parsed.reason}` };
+      } catch (error) {
+        return { ok: false, reason: (error as Error).message };
+      }
     }
   }
   return null;
-}
-
-function readBounded(path: string): string {
-  const { size } = statSync(path);
-  if (size > maxSpecBytes) return '';
-  return readFileSync(path, 'utf8');
 }
 
 const JsonSpec = z.object({ Addr: z.string(), TLSConfig: z.unknown().optional() });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -70,6 +71,17 @@ test('where Docker looks: sockets, then spec files', async () => {
     assert.deepEqual(findPlugin('json', places), { ok: true, value: { kind: 'tcp', host: '127.0.0.1', port: 8080 } });
     const bad = findPlugin('bad', places);
     assert.match(bad?.ok === false ? bad.reason : '', /bad\.json: plugins that want TLS are not supported/);
+    // A FIFO that nobody writes to would keep a plain read, and with it the agent, for good.
+    execFileSync('mkfifo', [join(root, 'etc/fifo.spec')]);
+    writeFileSync(join(root, 'etc/large.spec'), ' '.repeat(20_000));
+    for (const [name, reason] of [
+      ['fifo', /fifo\.spec is not a file/],
+      ['large', /large\.spec is larger than 16384 bytes/],
+    ] as const) {
+      const found = findPlugin(name, places);
+      assert.ok(found !== null && !found.ok);
+      assert.match(found.reason, reason);
+    }
     for (const name of ['file', 'nothing', '../etc/spec', '', '.']) assert.equal(findPlugin(name, places), null, name);
   } finally {
     server.close();
