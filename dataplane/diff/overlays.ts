@@ -115,7 +115,7 @@ function* diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Ob
   const applied = tunnel === NOTHING ? undefined : draft.options.appliedRemotes?.get(vni);
   if (applied === remotes) return;
   if (!applied && (yield* holdsExactly(tunnel, remotes))) return;
-  const touched = applied ? addressesThatDiffer(applied, remotes) : null;
+  const touched = applied ? yield* addressesThatDiffer(applied, remotes) : null;
   const device = vxlanName(vni);
   const needs = [OVERLAY_NETNS_OBJECT, overlayObject(vni)];
   const wantedFdb = new Map<string, RemoteEndpoint>();
@@ -196,15 +196,20 @@ function* distinctIn(remotes: readonly RemoteEndpoint[]): Generator<void, { macs
  * order of what does not change, so the stretch is short, and a set of 10,000 remotes that grows by one is not compared
  * with the kernel's tables entry by entry.
  */
-function addressesThatDiffer(
+function* addressesThatDiffer(
   before: readonly RemoteEndpoint[],
   after: readonly RemoteEndpoint[],
-): { readonly macs: Set<string>; readonly ips: Set<string> } {
+): Generator<void, { readonly macs: Set<string>; readonly ips: Set<string> }> {
+  const count = new Counter();
   let start = 0;
   let endBefore = before.length;
   let endAfter = after.length;
-  while (start < endBefore && start < endAfter && isSame(before[start], after[start])) start++;
+  while (start < endBefore && start < endAfter && isSame(before[start], after[start])) {
+    if (count.isFull()) yield;
+    start++;
+  }
   while (endBefore > start && endAfter > start && isSame(before[endBefore - 1], after[endAfter - 1])) {
+    if (count.isFull()) yield;
     endBefore--;
     endAfter--;
   }
@@ -212,6 +217,7 @@ function addressesThatDiffer(
   const ips = new Set<string>();
   for (const stretch of [before.slice(start, endBefore), after.slice(start, endAfter)]) {
     for (const { mac, ip } of stretch) {
+      if (count.isFull()) yield;
       macs.add(mac);
       ips.add(ip);
     }
