@@ -1,28 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { InitReply, Network } from '../../agent/api/schema.ts';
 import type { Host, LabSandbox } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
+import { transfers } from '../lab/transfers.ts';
 
-const TCP = fileURLToPath(new URL('../lab/tools/tcp.mjs', import.meta.url));
-const BYTES = 2_000_000;
 const NETWORKS = ['plain', 'dual'];
 
 const addressesOf = (box: LabSandbox): string[] => [
   ...NETWORKS.map((network) => box.address(network)),
   box.address6('dual'),
 ];
-
-async function transfers(from: LabSandbox, to: LabSandbox, address: string): Promise<boolean> {
-  const command = [process.execPath, TCP, 'serve', '5001', address];
-  const server = await to.host.spawn('nsenter', [`--net=${to.info.NetnsPath}`, '--', ...command]);
-  await server.says(/listening/);
-  const sent = await from.exec(process.execPath, [TCP, 'send', address, '5001', String(BYTES)], { check: false });
-  await server.end('SIGTERM');
-  return sent.exitCode === 0;
-}
 
 describe('an underlay of IPv6', () => {
   const stage = useLab({ hosts: 3, families: ['IPv6'], cluster: false });

@@ -1,28 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { Network } from '../../agent/api/schema.ts';
 import type { Host, LabSandbox } from '../lab/host.ts';
 import { settled, useLab } from '../lab/suite.ts';
+import { transfers } from '../lab/transfers.ts';
 
-const TCP = fileURLToPath(new URL('../lab/tools/tcp.mjs', import.meta.url));
 const PROBE = { count: 2, intervalMs: 30, waitMs: 700 };
-const BYTES = 2_000_000;
 
 const reaches = async (from: LabSandbox, address: string): Promise<boolean> =>
   (await from.ping(address, PROBE)).received > 0;
-
-/** Sends over TCP and has the other side check what it got. */
-async function transfers(from: LabSandbox, to: LabSandbox, address: string): Promise<boolean> {
-  const server = await to.host.spawn('nsenter', [
-    `--net=${to.info.NetnsPath}`,
-    ...['--', process.execPath, TCP, 'serve', '5001', address],
-  ]);
-  await server.says(/listening/);
-  const sent = await from.exec(process.execPath, [TCP, 'send', address, '5001', String(BYTES)], { check: false });
-  await server.end('SIGTERM');
-  return sent.exitCode === 0;
-}
 
 const COUNTER = 'weft_test';
 

@@ -1,20 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { allOk } from './checks.ts';
+import { allOk, inside, received } from './checks.ts';
 import { connect, Host } from './host.ts';
 import { GATEWAY, guard, macOf, overlay, PORT, remote, sandbox, wanted } from './wanted.ts';
 
 const INJECT = [process.execPath, '--import', 'tsx', fileURLToPath(new URL('./inject.ts', import.meta.url))];
-const inside = (netns: string, ...command: readonly string[]): string[] => ['ip', 'netns', 'exec', netns, ...command];
-
-/** Packets that the container has got. */
-async function received(host: Host, netns: string): Promise<number> {
-  const [link] = JSON.parse(await host.run('ip', '-n', netns, '-s', '-j', 'link', 'show', 'eth0')) as {
-    stats64: { rx: { packets: number } };
-  }[];
-  return link?.stats64.rx.packets ?? assert.fail();
-}
 
 /** How many of `count` forged frames for container 1 on host a come through. */
 async function through(

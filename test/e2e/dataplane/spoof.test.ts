@@ -1,22 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { inside, packets, received } from './checks.ts';
 import { connect, Host } from './host.ts';
 import { macOf, overlay, remote, sandbox, wanted, withIpv6 } from './wanted.ts';
 
 const FLOOD = [process.execPath, '--import', 'tsx', fileURLToPath(new URL('./flood.ts', import.meta.url)), '200'];
-const inside = (netns: string, ...command: readonly string[]): string[] => ['ip', 'netns', 'exec', netns, ...command];
-
-interface Link {
-  readonly stats64: { readonly rx: { readonly packets: number }; readonly tx: { readonly packets: number } };
-}
-
-async function packets(host: Host, ...of: readonly string[]): Promise<Link['stats64']> {
-  const [link] = JSON.parse(await host.run('ip', ...of)) as Link[];
-  return link?.stats64 ?? assert.fail();
-}
-const received = async (host: Host, netns: string): Promise<number> =>
-  (await packets(host, '-n', netns, '-s', '-j', 'link', 'show', 'eth0')).rx.packets;
 
 /** Whom `from` takes to be at the address, by its own neighbour table. */
 async function believed(host: Host, from: string, address: string): Promise<string> {

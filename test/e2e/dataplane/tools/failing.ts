@@ -74,7 +74,11 @@ async function reach(desired: Desired): Promise<void> {
 }
 
 /** Goes to the other state while that call fails. @returns how many calls it took */
-async function go(to: 0 | 1, at: number, how: Way): Promise<number> {
+async function go(
+  to: 0 | 1,
+  at: number,
+  how: Way,
+): Promise<{ readonly calls: number; readonly left: readonly string[] }> {
   const [from, desired] = [states[1 - to], states[to]];
   if (!from || !desired) throw new Error('there are two states');
   gone();
@@ -83,11 +87,12 @@ async function go(to: 0 | 1, at: number, how: Way): Promise<number> {
   const calls = counted();
   arm(null);
   const kept = [...untouchable(desired)].filter((each) => untouchable(from).has(each));
-  const lost = gone().filter((each) => kept.includes(each));
+  const left = gone();
+  const lost = left.filter((each) => kept.includes(each));
   if (lost.length > 0) throw new Error(`gone, though wanted before and after: ${lost.join(', ')}`);
   const drift = (await plane.drift()).map(({ object, why }) => `${object}: ${why}`);
   if (drift.length > 0) throw new Error(`not as wanted: ${drift.join('; ')}`);
-  return calls;
+  return { calls, left };
 }
 
 await reach(states[0]);
@@ -95,7 +100,13 @@ watch.open(OVERLAY_NETNS, 'overlays');
 await decoder.listNames();
 // A first time there and back takes more calls: the data plane learns what devices are called.
 const calls = [0, 0];
-for (const to of [1, 0, 1, 0] as const) calls[to] = await go(to, 0, 'EPERM');
+for (const to of [1, 0, 1, 0] as const) {
+  const { calls: took, left } = await go(to, 0, 'EPERM');
+  calls[to] = took;
+  // That a loss would be seen: what state 1 does not want has to be heard going.
+  const unwanted = `wx4097 ${remote(4097, 7, 'b').mac}`;
+  if (to === 1 && !left.includes(unwanted)) throw new Error(`the watch has not heard ${unwanted} go`);
+}
 let runs = 0;
 const failed: string[] = [];
 const ways = Object.keys(WAYS) as Way[];
