@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -22,6 +22,8 @@ const CHECKS = {
   types: ['node_modules/typescript/bin/tsc', '--noEmit'],
   lint: ['node_modules/@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '.'],
 };
+/** Of each failed test's error, said again at the end. */
+const FAILURE_LINES = 30;
 const known = [...Object.keys(CHECKS), ...Object.keys(GROUPS)];
 
 const asked = process.argv.slice(2);
@@ -50,6 +52,7 @@ function node(args) {
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 const bad = [];
+const failures = [];
 const scratch = mkdtempSync(join(tmpdir(), 'weft-test-'));
 
 function runGroup(name) {
@@ -65,6 +68,7 @@ function runGroup(name) {
     ...files,
   ]);
   const counts = JSON.parse(readFileSync(tally, 'utf8') || '{}');
+  failures.push(...(counts.failures ?? []));
   for (const key of Object.keys(total)) total[key] += counts[key] ?? 0;
   if (status !== 0) bad.push(name);
 }
@@ -82,6 +86,11 @@ try {
   rmSync(scratch, { recursive: true, force: true });
 }
 
+for (const { name, file, why } of failures) {
+  process.stdout.write(
+    `\n✖ ${name} (${relative(root, file)})\n${why.split('\n').slice(0, FAILURE_LINES).join('\n')}\n`,
+  );
+}
 if (bad.length > 0) process.stdout.write(`\nFAILED: ${bad.join(', ')}\n`);
 process.stdout.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
 process.exitCode = bad.length === 0 ? 0 : 1;
