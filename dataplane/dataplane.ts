@@ -149,14 +149,14 @@ export class DataPlane implements AsyncDisposable {
   }
 
   /** Lists the kernel, and what of it is not as wanted, or somebody else's in a place of ours. Changes nothing. */
-  async drift(signal?: AbortSignal): Promise<Drift[]> {
+  async drift(signal?: AbortSignal): Promise<readonly Drift[]> {
     await this.settled(undefined, signal);
     return this.#exclusively(async () => {
       const wanted = this.#applied;
       if (!wanted) return [];
       const observed = await this.#kernel.observe(wanted.desired);
       const difference = await inSlices(diffInParts(wanted.desired, observed, { prune: wanted.prune, randomMac }));
-      return this.#drift.update(difference, observed).all;
+      return (await this.#drift.update(difference, observed)).all;
     });
   }
 

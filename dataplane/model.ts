@@ -5,11 +5,8 @@ import { namesOnHost } from './host-names.ts';
 import type { Ear, Kernel } from './kernel.ts';
 import { isOurHostDevice } from './names.ts';
 import type { Observed } from './observe/observed.ts';
-import { inSlices } from './slices.ts';
+import { eachOf, inSlices } from './slices.ts';
 import type { Step } from './steps.ts';
-
-/** Steps that are carried over into what is known of the kernel at a time: well under 1 ms. */
-const STEPS_AT_ONCE = 1024;
 
 export interface ModelInit {
   readonly kernel: Kernel;
@@ -90,13 +87,7 @@ export class Model {
 
   /** Writes down what the steps have changed. */
   async carry(steps: readonly Step[]): Promise<void> {
-    if (this.#known) await inSlices(carryInto(this.#known, steps));
-  }
-}
-
-function* carryInto(known: Observed, steps: readonly Step[]): Generator<void> {
-  for (const [index, step] of steps.entries()) {
-    applyToModel(known, step);
-    if (index % STEPS_AT_ONCE === STEPS_AT_ONCE - 1) yield;
+    const known = this.#known;
+    if (known) await inSlices(eachOf(steps, (step) => applyToModel(known, step)));
   }
 }

@@ -7,7 +7,7 @@ import type { EntryWrite } from '../rtnetlink/neighbours.ts';
 import { NftSocket } from '../rtnetlink/nft-tables.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import { switchOffloadOff } from '../selftest/offload.ts';
-import { inSlices } from '../slices.ts';
+import { eachOf, inSlices } from '../slices.ts';
 import { ipLines, type Step, stepWhere, type Where } from '../steps.ts';
 import { describe, explain } from './explain.ts';
 import { LinkChanger } from './links.ts';
@@ -108,8 +108,7 @@ type Group =
 
 function* groupsOf(steps: readonly Step[]): Generator<void, Group[]> {
   const groups: Group[] = [];
-  for (const [index, step] of steps.entries()) {
-    if (index % ENTRIES_AT_ONCE === ENTRIES_AT_ONCE - 1) yield;
+  yield* eachOf(steps, (step) => {
     const last = groups.at(-1);
     const where = stepWhere(step);
     if (step.kind === 'entry') {
@@ -125,7 +124,7 @@ function* groupsOf(steps: readonly Step[]): Generator<void, Group[]> {
     } else {
       groups.push({ kind: 'links', where, steps: [step] });
     }
-  }
+  });
   return groups;
 }
 

@@ -130,7 +130,7 @@ function* diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Ob
     if (neighbour?.mac === remote.mac && neighbour.ours) continue;
     const why = neighbour ? `neighbour is ${neighbour.mac}, not ${remote.mac}` : 'missing';
     const write = { op: 'neighbour-put', ip: remote.ip, mac: remote.mac } as const;
-    draft.step('entries', remoteObject(vni, remote.ip), why, { kind: 'entry', device, write }, needs);
+    draft.add('entries', { object: remoteObject(vni, remote.ip), why, needs, kind: 'entry', device, write });
   }
   for (const { mac, vtep } of wantedFdb.values()) {
     if (count.isFull()) yield;
@@ -138,20 +138,20 @@ function* diffRemotes(draft: Draft, { vni, remotes }: DesiredOverlay, tunnel: Ob
     if (there === vtep) continue;
     const why = there === undefined ? 'missing' : `FDB leads to ${there}, not ${vtep}`;
     const write = { op: 'fdb-put', mac, vtep } as const;
-    draft.step('entries', remoteObject(vni, mac), why, { kind: 'entry', device, write }, needs);
+    draft.add('entries', { object: remoteObject(vni, mac), why, needs, kind: 'entry', device, write });
   }
   if (!draft.options.prune) return;
   for (const mac of touched?.macs ?? tunnel.fdb.keys()) {
     if (count.isFull()) yield;
     if (wantedFdb.has(mac) || !tunnel.fdb.has(mac)) continue;
     const write = { op: 'fdb-delete', mac } as const;
-    draft.step('entries', remoteObject(vni, mac), 'extra', { kind: 'entry', device, write }, needs);
+    draft.add('entries', { object: remoteObject(vni, mac), why: 'extra', needs, kind: 'entry', device, write });
   }
   for (const ip of touched?.ips ?? tunnel.neighbours.keys()) {
     if (count.isFull()) yield;
     if (wantedIps.has(ip) || !tunnel.neighbours.get(ip)?.ours) continue;
     const write = { op: 'neighbour-delete', ip } as const;
-    draft.step('entries', remoteObject(vni, ip), 'extra', { kind: 'entry', device, write }, needs);
+    draft.add('entries', { object: remoteObject(vni, ip), why: 'extra', needs, kind: 'entry', device, write });
   }
 }
 

@@ -2,6 +2,7 @@ import type { Difference } from '../diff/diff.ts';
 import { parseOurName } from '../names.ts';
 import { foreignObject } from '../objects.ts';
 import type { Observed } from '../observe/observed.ts';
+import { eachOf } from '../slices.ts';
 import type { Step } from '../steps.ts';
 
 /** What becomes of drift: it is undone at once, or only listed until somebody asks for the repair. */
@@ -21,15 +22,22 @@ export interface Drift extends Finding {
   readonly sinceMs: number;
 }
 
+/** All that a listing found, and what of it was not found before. */
+export interface Found {
+  readonly all: readonly Drift[];
+  readonly fresh: readonly Drift[];
+}
+
 /** What is not as wanted, by a listing of the kernel. Pure. */
-export function findingsOf({ steps, conflicts }: Difference, observed: Observed): Finding[] {
-  const findings = [
-    ...steps.map(({ object, why }): Finding => ({ object, what: kindOf(why), why })),
-    ...conflicts.map(({ object, why }): Finding => ({ object, what: lacks.test(why) ? 'missing' : 'foreign', why })),
-    ...foreignIn(observed),
-  ];
+export function* findingsOf({ steps, conflicts }: Difference, observed: Observed): Generator<void, Finding[]> {
   // Of several steps for one reason one says it all.
-  return [...new Map(findings.map((finding) => [keyOf(finding), finding])).values()];
+  const found = new Map<string, Finding>();
+  const add = (object: string, what: Finding['what'], why: string): void =>
+    void found.set(keyOf({ object, why }), { object, what, why });
+  yield* eachOf(steps, ({ object, why }) => add(object, kindOf(why), why));
+  yield* eachOf(conflicts, ({ object, why }) => add(object, lacks.test(why) ? 'missing' : 'foreign', why));
+  yield* eachForeign(observed, (name, why) => add(foreignObject(name), 'foreign', why));
+  return [...found.values()];
 }
 
 /** Of a conflict: nothing is in the way, but something is not there that others have to make. */
@@ -42,24 +50,21 @@ function kindOf(why: Step['why']): Finding['what'] {
 }
 
 /** What of somebody else's is in the overlay namespace or on our devices there. */
-function foreignIn({ weft }: Observed): Finding[] {
-  const found: Finding[] = [];
-  const add = (name: string, why: string): void =>
-    void found.push({ object: foreignObject(name), what: 'foreign', why });
-  for (const [name, { kind }] of weft.devices) {
-    if (name !== 'lo' && parseOurName(name) === null) add(name, `a ${kind || 'plain'} device that is not ours`);
-  }
+function* eachForeign({ weft }: Observed, visit: (name: string, why: string) => void): Generator<void> {
+  yield* eachOf(weft.devices, ([name, { kind }]) => {
+    if (name !== 'lo' && parseOurName(name) === null) visit(name, `a ${kind || 'plain'} device that is not ours`);
+  });
   for (const [device, entries] of weft.foreignFdb) {
-    for (const [mac, vtep] of entries) add(`${device}/${mac}`, `FDB entry to ${vtep} that is not ours`);
+    yield* eachOf(entries, ([mac, vtep]) => visit(`${device}/${mac}`, `FDB entry to ${vtep} that is not ours`));
   }
   for (const [device, { neighbours }] of weft.tunnels) {
-    for (const [ip, { mac, ours }] of neighbours)
-      if (!ours) add(`${device}/${ip}`, `neighbour ${mac} that is not ours`);
+    yield* eachOf(neighbours, ([ip, { mac, ours }]) => {
+      if (!ours) visit(`${device}/${ip}`, `neighbour ${mac} that is not ours`);
+    });
   }
-  return found;
 }
 
-const keyOf = ({ object, why }: Finding): string => `${object} ${why}`;
+const keyOf = ({ object, why }: Pick<Finding, 'object' | 'why'>): string => `${object} ${why}`;
 
 /** Since when things are not as wanted. Holds what the last listing found, up to a bound, and no more. */
 export class DriftBook {
@@ -72,18 +77,18 @@ export class DriftBook {
   }
 
   /** Takes over what a listing found. */
-  update(findings: readonly Finding[], nowMs: number): { readonly all: Drift[]; readonly fresh: Drift[] } {
+  *update(findings: readonly Finding[], nowMs: number): Generator<void, Found> {
     const all: Drift[] = [];
     const fresh: Drift[] = [];
     const found = new Map<string, Drift>();
-    for (const finding of findings) {
+    yield* eachOf(findings, (finding) => {
       const key = keyOf(finding);
       const before = this.#found.get(key);
       const drift = { ...finding, sinceMs: before?.sinceMs ?? nowMs };
       all.push(drift);
       if (!before) fresh.push(drift);
       if (found.size < this.#findingsMax) found.set(key, drift);
-    }
+    });
     this.#found = found;
     return { all, fresh };
   }

@@ -24,6 +24,9 @@ import {
 import type { Where } from '../steps.ts';
 import type { KernelEvent } from './doubt.ts';
 
+/** Whether a notification is of an FDB or a neighbour entry, and so nothing that a decoder has to keep up with. */
+export const isEntry = ({ type }: Message): boolean => type === RTM_NEWNEIGH || type === RTM_DELNEIGH;
+
 /**
  * Turns notifications of one namespace into events. Those name devices by index alone, except links themselves; so the
  * names are listed once and then followed.

@@ -3,18 +3,16 @@ import type { Failures } from '../failures.ts';
 import type { Log } from '../log.ts';
 import { randomMac } from '../mac.ts';
 import type { Observed } from '../observe/observed.ts';
-import { inSlices } from '../slices.ts';
+import { eachOf, inSlices } from '../slices.ts';
 import type { Step } from '../steps.ts';
 import type { Wanted } from '../wanted.ts';
-import { type Drift, DriftBook, type DriftMode, type Finding, findingsOf } from './drift.ts';
+import { DriftBook, type DriftMode, type Found, findingsOf } from './drift.ts';
 import { FIGHT_WORDS, Fights, TRUCE_MS } from './pace.ts';
 
 /** Lines a pass may log about its steps; the rest is counted. */
 const LOGGED_MAX = 20;
 /** Of each listing, and of each pass: what is more than this at once is one flood, and no turn of the event loop is kept for it. */
 const CONSIDERED_MAX = 5_000;
-/** Steps that one turn of the event loop may look at before it asks whether it has taken long enough. */
-const STEPS_AT_ONCE = 1024;
 const NONE: ReadonlySet<string> = new Set();
 const NOT_REPAIRED = 'drift that is only observed (`weft drift --fix` repairs it)';
 
@@ -61,7 +59,8 @@ export class DriftKeeper {
     this.#drifted = await inSlices(objectsIn(drift));
     const held = this.mode === 'observe' && !fix ? drift : [];
     this.#held = new Map(held.map(({ object, why }) => [object, `${why}: ${NOT_REPAIRED}`]));
-    const { fresh } = this.update({ steps: drift.slice(0, CONSIDERED_MAX), conflicts: difference.conflicts }, observed);
+    const considered = { steps: drift.slice(0, CONSIDERED_MAX), conflicts: difference.conflicts };
+    const { fresh } = await this.update(considered, observed);
     const lines = fresh.filter(({ object, what }) =>
       what === 'foreign' ? !this.#failures.error(object) : held.length > 0,
     );
@@ -90,8 +89,8 @@ export class DriftKeeper {
   }
 
   /** Takes over what a listing found; since when it is so. */
-  update(difference: Difference, observed: Observed): { readonly all: Drift[]; readonly fresh: Finding[] } {
-    return this.#book.update(findingsOf(difference, observed), Date.now());
+  async update(difference: Difference, observed: Observed): Promise<Found> {
+    return inSlices(this.#book.update(await inSlices(findingsOf(difference, observed)), Date.now()));
   }
 
   /** Steps have been made. Returns how many of them undid a change by someone else. */
@@ -123,10 +122,7 @@ export class DriftKeeper {
 
 function* objectsIn(steps: readonly Step[]): Generator<void, Set<string>> {
   const objects = new Set<string>();
-  for (const [index, { object }] of steps.entries()) {
-    if (index % STEPS_AT_ONCE === STEPS_AT_ONCE - 1) yield;
-    objects.add(object);
-  }
+  yield* eachOf(steps, ({ object }) => void objects.add(object));
   return objects;
 }
 
@@ -137,9 +133,6 @@ function* split(
 ): Generator<void, [readonly Step[], readonly Step[]]> {
   if (drifted.size === 0) return [[], steps];
   const [repairs, others]: [Step[], Step[]] = [[], []];
-  for (const [index, step] of steps.entries()) {
-    if (index % STEPS_AT_ONCE === STEPS_AT_ONCE - 1) yield;
-    (drifted.has(step.object) ? repairs : others).push(step);
-  }
+  yield* eachOf(steps, (step) => void (drifted.has(step.object) ? repairs : others).push(step));
   return [repairs, others];
 }

@@ -9,14 +9,14 @@ import { SLICE_MS } from '../slices.ts';
 import type { Where } from '../steps.ts';
 import type { NetnsPath } from '../values.ts';
 import { contradiction, type KernelEvent, keyOf } from './doubt.ts';
-import { EventDecoder } from './events.ts';
+import { EventDecoder, isEntry } from './events.ts';
 
 /** Events that may wait for the end of a pass; a pass that makes more of them is followed by a listing. */
 const PENDING_MAX = 65_536;
 /** Events that are compared with what is known in one turn: about a millisecond. */
 const PER_TURN = 2048;
 /** Turns of the event loop that reading at the end of a pass may take; a storm is read on beside all else. */
-const TURNS_MAX = 8;
+const TURNS_MAX = 32;
 
 export interface ListenerInit {
   readonly log: Log;
@@ -110,7 +110,10 @@ export class Listener implements Disposable {
     this.clear();
     this.#known = known;
     if (known === null) return;
-    if (overflow) this.#doubt(`more than ${PENDING_MAX} changes in one pass`);
+    if (overflow) {
+      this.#doubt(`more than ${PENDING_MAX} changes in one pass`);
+      return;
+    }
     for (const [index, event] of pending.entries()) {
       if (index % PER_TURN === PER_TURN - 1) await nextTurn();
       this.#compare(known, event);
@@ -181,6 +184,7 @@ export class Listener implements Disposable {
   /** False when there may be more to read. */
   #read(): boolean {
     const { lost, done } = this.#watch.read((netns, message, nft) => {
+      if (this.#overflow && !nft && isEntry(message)) return;
       for (const event of this.#decoders.get(netns)?.decode(message, nft) ?? []) this.#hear(event);
     });
     for (const netns of lost) {
@@ -193,8 +197,13 @@ export class Listener implements Disposable {
 
   #hear(event: KernelEvent): void {
     if (this.#known) this.#compare(this.#known, event);
+    else if (this.#overflow) return;
     else if (this.#pending.size < PENDING_MAX) this.#pending.set(keyOf(event), event);
-    else this.#overflow = true;
+    else {
+      // The listing that follows tells all that these do.
+      this.#pending.clear();
+      this.#overflow = true;
+    }
   }
 
   #compare(known: Observed, event: KernelEvent): void {

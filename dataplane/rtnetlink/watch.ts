@@ -11,7 +11,7 @@ import {
   type RawSocket,
   SystemError,
 } from './libc.ts';
-import { type Message, messagesOf } from './wire.ts';
+import { eachMessage, type Message } from './wire.ts';
 
 // linux/rtnetlink.h: RTNLGRP_*; linux/netfilter/nfnetlink.h: NFNLGRP_*.
 const RTNLGRP_LINK = 1;
@@ -134,7 +134,10 @@ export class Watch implements Disposable {
     return closed;
   }
 
-  /** Hands over what there is to read, for a few milliseconds at most. Never waits. Throws SystemError. */
+  /**
+   * Hands over what there is to read, for a few milliseconds at most; a message holds for as long as the visit. Never waits.
+   * Throws SystemError.
+   */
   read(visit: (netns: NetnsPath | null, message: Message, nft: boolean) => void): Heard {
     const startMs = performance.now();
     const lost: (NetnsPath | null)[] = [];
@@ -144,7 +147,7 @@ export class Watch implements Disposable {
         const datagram = this.#receive(socket);
         if (datagram === null) break;
         if (datagram === 'lost') lost.push(netns);
-        else for (const message of messagesOf(datagram)) visit(netns, message, nft);
+        else eachMessage(datagram, (message) => visit(netns, message, nft));
         if (performance.now() - startMs > SLICE_MS) return { lost, done: false };
       }
     }

@@ -12,7 +12,7 @@ import { NetlinkSocket } from '../../../dataplane/rtnetlink/socket.ts';
 import { AF_BRIDGE, AF_INET } from '../../../dataplane/rtnetlink/wire.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
 import { macOf } from './mac.ts';
-import { stallOf } from './stalls.ts';
+import { stallOf, stallOfNothing } from './stalls.ts';
 
 export interface EntriesResult {
   /** Milliseconds of each sample, ours and the C program's; ours of `dump` are decoded, of `reconcile` whole passes. */
@@ -20,9 +20,12 @@ export interface EntriesResult {
   readonly peer: number[];
   /** Microseconds of writes of one entry each. */
   readonly single: number[];
-  /** The longest that the event loop was kept, milliseconds. */
+  /** The longest that the event loop was kept, milliseconds; and by turns of a millisecond that do nothing, for two seconds. */
   readonly stallMs: number;
+  readonly stallOfNothingMs: number;
 }
+
+type Timings = Omit<EntriesResult, 'stallMs' | 'stallOfNothingMs'>;
 
 const [what = '', program = '', entriesText = '', samplesText = ''] = process.argv.slice(2);
 const [entries, samples] = [Number(entriesText), Number(samplesText)];
@@ -68,7 +71,7 @@ async function ourWrite(ifindex: number): Promise<number> {
   return performance.now() - startMs;
 }
 
-async function fdb(): Promise<Omit<EntriesResult, 'stallMs'>> {
+async function fdb(): Promise<Timings> {
   const result = { ours: [] as number[], peer: [] as number[], single: [] as number[] };
   for (let at = 0; at < samples; at += 1) {
     result.peer.push(await inC('write', String(await makeDevice()), String(entries)));
@@ -105,7 +108,7 @@ async function ourDump(): Promise<number> {
   return tookMs;
 }
 
-async function dump(): Promise<Omit<EntriesResult, 'stallMs'>> {
+async function dump(): Promise<Timings> {
   await ourWrite(await makeDevice());
   const result = { ours: [] as number[], peer: [] as number[], single: [] };
   for (let at = 0; at < samples; at += 1) {
@@ -115,7 +118,7 @@ async function dump(): Promise<Omit<EntriesResult, 'stallMs'>> {
   return result;
 }
 
-async function reconcile(): Promise<Omit<EntriesResult, 'stallMs'>> {
+async function reconcile(): Promise<Timings> {
   const quiet = (): void => {};
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
   await using plane = new DataPlane({ log, runDir: '/run/weft', sweepMs: 3_600_000 });
@@ -165,4 +168,5 @@ if (what !== 'reconcile') await execa('ip', ['netns', 'add', 'weft']);
 const measure = { fdb, dump, reconcile }[what];
 if (measure === undefined) throw new Error(`nothing to measure by the name of ${what}`);
 const measured = await measure();
-process.stdout.write(`${JSON.stringify({ ...measured, stallMs } satisfies EntriesResult)}\n`);
+const stallOfNothingMs = await stallOfNothing(2_000);
+process.stdout.write(`${JSON.stringify({ ...measured, stallMs, stallOfNothingMs } satisfies EntriesResult)}\n`);

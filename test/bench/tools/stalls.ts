@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 
 const delay = monitorEventLoopDelay({ resolution: 1 });
 
@@ -15,3 +15,13 @@ export async function stallOf(work: () => Promise<unknown>): Promise<number> {
   delay.disable();
   return stallMs;
 }
+
+/** The same of work that only takes turns, a millisecond each: what a process on this machine is late by for no reason of its own. */
+export const stallOfNothing = (durationMs: number): Promise<number> =>
+  stallOf(async () => {
+    const endMs = performance.now() + durationMs;
+    for (let turnMs = performance.now(); turnMs < endMs; turnMs = performance.now()) {
+      while (performance.now() - turnMs < 1);
+      await nextTurn();
+    }
+  });

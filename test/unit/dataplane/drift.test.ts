@@ -4,6 +4,7 @@ import { diff } from '../../../dataplane/diff/diff.ts';
 import { DriftBook, findingsOf } from '../../../dataplane/drift/drift.ts';
 import { Fights, Pace } from '../../../dataplane/drift/pace.ts';
 import { emptyObserved } from '../../../dataplane/observe/observed.ts';
+import { atOnce } from '../../../dataplane/slices.ts';
 import { overlay, remote, sandbox, wanted } from '../../e2e/dataplane/wanted.ts';
 import { options, reach } from '../../property/dataplane/kernel.ts';
 
@@ -11,7 +12,7 @@ test('missing, extra, wrong and foreign, each once', () => {
   const desired = wanted({ overlays: [overlay(4097, 'a', [remote(4097, 2, 'b')])] });
   const kernel = emptyObserved();
   reach(kernel, desired);
-  assert.deepEqual(findingsOf(diff(desired, kernel, options), kernel), []);
+  assert.deepEqual(atOnce(findingsOf(diff(desired, kernel, options), kernel)), []);
   const tunnel = kernel.weft.tunnels.get('wx4097') ?? assert.fail();
   tunnel.fdb.clear();
   tunnel.fdb.set('02:00:00:00:00:99', '10.99.0.9');
@@ -21,7 +22,9 @@ test('missing, extra, wrong and foreign, each once', () => {
   kernel.weft.devices.set('br0', bridge);
   kernel.weft.foreignFdb.set('wx4097', new Map([['02:00:00:00:00:97', '10.99.0.7']]));
   assert.deepEqual(
-    findingsOf(diff(desired, kernel, options), kernel).map(({ object, what, why }) => `${what} ${object}: ${why}`),
+    atOnce(findingsOf(diff(desired, kernel, options), kernel)).map(
+      ({ object, what, why }) => `${what} ${object}: ${why}`,
+    ),
     [
       'wrong overlay/4097: wb4097: is down',
       'missing remote/4097/02:42:10:01:00:02: missing',
@@ -39,7 +42,7 @@ test('a namespace that others have to make is missing, an interface of theirs in
     sandboxes: [{ ...sandbox('theirs', 1, [4097]), owned: false }],
   });
   const kernel = emptyObserved();
-  const missing = findingsOf(diff(desired, kernel, options), kernel);
+  const missing = atOnce(findingsOf(diff(desired, kernel, options), kernel));
   assert.ok(missing.some(({ object, what }) => object === 'sandbox/theirs' && what === 'missing'));
 });
 
@@ -47,8 +50,8 @@ test('since when: from the first listing that found it to the last', () => {
   const book = new DriftBook(2);
   const [a, b, c] = ['a', 'b', 'c'].map((object) => ({ object, what: 'missing' as const, why: 'missing' }));
   assert.ok(a && b && c);
-  assert.equal(book.update([a], 100).fresh.length, 1);
-  const second = book.update([a, b], 200);
+  assert.equal(atOnce(book.update([a], 100)).fresh.length, 1);
+  const second = atOnce(book.update([a, b], 200));
   assert.deepEqual(
     second.all.map(({ sinceMs }) => sinceMs),
     [100, 200],
@@ -57,12 +60,12 @@ test('since when: from the first listing that found it to the last', () => {
     second.fresh.map(({ object }) => object),
     ['b'],
   );
-  book.update([], 300);
-  assert.equal(book.update([a], 400).all[0]?.sinceMs, 400);
+  atOnce(book.update([], 300));
+  assert.equal(atOnce(book.update([a], 400)).all[0]?.sinceMs, 400);
   // Beyond its bound it forgets, and goes on listing.
-  assert.equal(book.update([a, b, c], 500).all.length, 3);
+  assert.equal(atOnce(book.update([a, b, c], 500)).all.length, 3);
   assert.deepEqual(
-    book.update([a, b, c], 600).all.map(({ sinceMs }) => sinceMs),
+    atOnce(book.update([a, b, c], 600)).all.map(({ sinceMs }) => sinceMs),
     [400, 500, 600],
   );
 });
