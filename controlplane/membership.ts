@@ -74,11 +74,14 @@ export interface ClusterSettings {
 export interface Membership {
   readonly cluster: Cluster;
   readonly reception: Reception;
+  /** Dials the others, if that was left to the caller. */
+  reach(): void;
   stop(): Promise<void>;
 }
 
 /**
- * Starts what was stored. `addressing` says where others reach this host now, given what it was told and found at first.
+ * Starts what was stored, but dials nobody before `reach`: the tables tell enough to bring the host up to date. `addressing`
+ * says where others reach this host now, given what it was told and found at first.
  * @returns null when this host is no member
  */
 export async function resume(
@@ -93,7 +96,9 @@ export async function resume(
   }
   if (identity === null) return null;
   await migrateIdentity(init.store, init.vault, identity);
-  return run(init, await readdressed(init, identity, addressing), loadPeers(init.store));
+  return run(init, await readdressed(init, identity, addressing), loadPeers(init.store), (cluster) =>
+    cluster.transport.hold(),
+  );
 }
 
 /** The identity with the addresses of now, on disk before anybody is told of them. */
@@ -224,7 +229,12 @@ export async function forgetCluster(membership: Membership, store: Store): Promi
   await wipe(store);
 }
 
-async function run(init: MembershipInit, identity: Identity, peers: KnownPeers): Promise<Membership> {
+async function run(
+  init: MembershipInit,
+  identity: Identity,
+  peers: KnownPeers,
+  prepare: (cluster: Cluster) => void = () => undefined,
+): Promise<Membership> {
   const { environment, log, store } = init;
   const { host: reachedAt = '' } = parseHostPort(identity.advertise) ?? {};
   const host = init.listenHost ?? (reachedAt.includes(':') ? '::' : '0.0.0.0');
@@ -269,6 +279,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
     await cluster.stop();
   };
   try {
+    prepare(cluster);
     await cluster.start();
     await reception.start();
     await cluster.announce({
@@ -279,7 +290,7 @@ async function run(init: MembershipInit, identity: Identity, peers: KnownPeers):
       createdMs: identity.createdMs,
       join: formatHostPort({ host: reachedAt, port: init.joinPort }),
     });
-    return { cluster, reception, stop };
+    return { cluster, reception, reach: () => cluster.transport.release(), stop };
   } catch (error) {
     await stop();
     throw error;

@@ -45,6 +45,8 @@ import { fileRoots, SandboxFiles } from './sandboxes/sandbox-files.ts';
 import { ingressSandboxName, Sandboxes } from './sandboxes/sandboxes.ts';
 import { SelfTests } from './self-tests.ts';
 
+/** A pass over 100,000 endpoints takes about that. */
+const firstPassMs = 1_000;
 const joinPortDefault = 2377;
 const watchHostMs = 10_000;
 const reconcileAgainMs = 1_000;
@@ -243,12 +245,24 @@ export class Agent {
     if (membership === null) this.#planner.planNow();
     else {
       await this.#activate(membership);
+      this.#background.later(0, () => this.#kernelFirst(membership));
       this.#background.later(0, () => this.#ingressLeg.ensure());
     }
     // Now that it is known which bridges are wanted.
     await this.#host.lookAtForwarding();
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
+  }
+
+  /** What forwards is brought up to date from the tables before the others are asked what is new, unless that takes long. */
+  async #kernelFirst(membership: Membership): Promise<void> {
+    await this.firstPass();
+    if (this.#membership === membership && this.#state === 'active') membership.reach();
+  }
+
+  /** Resolves when the kernel is as was wanted at the start, as far as it can be, or that takes longer than usual. */
+  firstPass(): Promise<void> {
+    return this.dataPlane.settled(undefined, AbortSignal.timeout(firstPassMs)).catch(() => undefined);
   }
 
   /** Ends the agent; forwarding goes on. */

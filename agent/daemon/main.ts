@@ -70,6 +70,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
       notifier.ready(agent.state);
       // Loaded late because it costs start-up time, but not only when it is needed: an installation of another version
       // may have replaced the files by then.
+      await agent.firstPass();
       await import('../../controlplane/identity/authority.ts');
       const signal = await stopped;
       log.info({ signal }, 'stopping; forwarding goes on');

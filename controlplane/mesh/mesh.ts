@@ -46,6 +46,7 @@ export class Mesh implements Transport {
   readonly #waiting = new Set<() => void>();
   #dialsOnDemand = 0;
   #full = false;
+  #held = false;
   #cancelWake: (() => void) | null = null;
   #cancelTidy: () => void = () => {};
 
@@ -148,10 +149,22 @@ export class Mesh implements Transport {
     this.wake();
   }
 
+  /** From now on nobody is dialled but for a request that has to be made. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Ends `hold`. */
+  release(): void {
+    this.#held = false;
+    this.reshape();
+  }
+
   /** Dials and hangs up as the shape says, now. */
   reshape(): void {
     this.#cancelWake?.();
     this.#cancelWake = null;
+    if (this.#held) return;
     const { self, nodes, networks, isSuspended, fullMeshUpTo, environment } = this.#init;
     const known = nodes();
     const nowMs = environment.monotonicMs();

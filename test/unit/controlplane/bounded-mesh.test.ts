@@ -11,7 +11,7 @@ const ids = [...Array(30).keys()].map((i) => keyFrom(`node ${i}`).nodeId);
 const [self = keyFrom('node 0').nodeId, ...others] = ids;
 const signal = new AbortController().signal;
 
-async function make() {
+async function make({ held = false } = {}) {
   const time = new VirtualTime();
   const transport = new FakeTransport();
   const environment = virtualEnvironment(time);
@@ -27,6 +27,7 @@ async function make() {
     fullMeshUpTo: 20,
   });
   let answering: Promise<void> = Promise.resolve();
+  if (held) mesh.hold();
   await mesh.start({
     gossip: () => 'accept',
     request: async () => {
@@ -62,6 +63,21 @@ test('a node of a large mesh is connected to few, and can ask all', async () => 
   await time.run(30_000);
   assert.ok(!transport.open.has(stranger), 'closed after it was idle');
   assert.equal(transport.open.size, neighbours);
+  await mesh.stop();
+});
+
+test('a mesh that is held back dials for requests alone, and all that it should when it is let go', async () => {
+  const { time, transport, mesh, stranger } = await make({ held: true });
+  assert.equal(transport.open.size, 0);
+  mesh.heard(stranger);
+  mesh.wake();
+  await time.run(60_000);
+  assert.equal(transport.open.size, 0);
+  await mesh.request(stranger, 'digest', Buffer.alloc(0), signal);
+  assert.deepEqual([...transport.open.keys()], [stranger]);
+  mesh.release();
+  await time.run(5_000);
+  assert.ok(transport.open.size >= 4, `${transport.open.size} connections`);
   await mesh.stop();
 });
 
