@@ -56,6 +56,8 @@ export interface DesiredSandbox {
   readonly netns: NetnsPath;
   /** True when the namespace is ours to make and to remove (`/run/netns/<name>`); false when adopted. */
   readonly owned: boolean;
+  /** Somebody else makes it, and takes its legs in, maybe only after these are there: that it is missing is no fault. */
+  readonly awaited?: true;
   readonly overlayLegs: readonly OverlayLeg[];
   readonly bridgeLegs: readonly BridgeLeg[];
   readonly directLegs: readonly DirectLeg[];
@@ -76,6 +78,16 @@ export interface OverlayLeg extends Leg {
   readonly vni: Vni;
   /** The network's other subnets: reached through the same leg, without a gateway. */
   readonly onLink: readonly Cidr[];
+  /** Set where its inner end is somebody else's to take from the host's namespace, to name and to give addresses. */
+  readonly handed?: Handed;
+}
+
+/** How a leg is handed over. */
+export interface Handed {
+  /** Name of the inner end where it waits. */
+  readonly waitsAs: IfName;
+  /** Who takes it knows that it is there. Where it has gone since, nobody would take another. */
+  readonly taken: boolean;
 }
 
 /** A port of a bridge of the host. */

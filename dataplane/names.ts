@@ -38,6 +38,11 @@ export const overlayPortName = (endpointId: string): IfName => portName('wv', en
 /** Host-side end of the veth to a bridge of the host. Throws unless the id starts with 12 hex digits. */
 export const hostPortName = (endpointId: string): IfName => portName('wg', endpointId);
 
+/** Inner end of a veth to an overlay, while it waits in the host's namespace for who takes it. */
+export const waitingName = (endpointId: string): IfName => portName('wj', endpointId);
+/** The host's own namespace, of the process that asks. */
+export const HOST_NETNS: NetnsPath = must(parseNetnsPath('/proc/self/ns/net'));
+
 /**
  * Bridge of a bridge network, in the host's namespace. Ours by its name, since the mark is set a moment after the device is
  * made; Docker's `br-` would be anybody's.
@@ -46,7 +51,7 @@ export function hostBridgeName(networkId: string): IfName {
   return must(parseIfName(`wn${networkId.slice(0, NETWORK_DIGITS)}`));
 }
 
-function portName(prefix: 'wv' | 'wg', endpointId: string): IfName {
+function portName(prefix: 'wv' | 'wg' | 'wj', endpointId: string): IfName {
   const head = endpointId.slice(0, ENDPOINT_HEX);
   if (!/^[0-9a-f]{12}$/.test(head)) {
     throw new Error(`endpoint id ${JSON.stringify(endpointId.slice(0, 64))} does not start with 12 hex digits`);

@@ -217,7 +217,7 @@ function sandboxNetns(draft: Draft, sandbox: DesiredSandbox): void {
     draft.conflict(object, `a namespace of ours must be named ${OWNED_NETNS_PREFIX}…, not ${sandbox.netns}`);
     return;
   }
-  if (state === 'there') return;
+  if (state === 'there' || sandbox.awaited) return;
   if (!sandbox.owned) {
     draft.conflict(object, `namespace ${sandbox.netns} ${state === 'missing' ? 'does not exist' : 'is no namespace'}`);
     return;

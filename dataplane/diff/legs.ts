@@ -1,5 +1,5 @@
-import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, OverlayLeg } from '../desired.ts';
-import { bridgeName, hostPortName, OVERLAY_NETNS, overlayPortName } from '../names.ts';
+import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, Handed, OverlayLeg } from '../desired.ts';
+import { bridgeName, HOST_NETNS, hostPortName, OVERLAY_NETNS, overlayPortName } from '../names.ts';
 import {
   bridgeObject,
   endpointObject,
@@ -11,7 +11,7 @@ import {
 import type { ObservedDevice } from '../observe/observed.ts';
 import type { BridgePortAttributes } from '../rtnetlink/links.ts';
 import type { DeviceChange, Where } from '../steps.ts';
-import { addressOf, type IfName } from '../values.ts';
+import { addressOf, type IfName, must, parseIfName } from '../values.ts';
 import type { Draft } from './diff.ts';
 import { diffDirectLeg } from './direct.ts';
 import { defaultRoute, diffInner, loopback, sandboxOf } from './inner.ts';
@@ -43,7 +43,9 @@ export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {
   const lit = new Set<string>();
   for (const place of places) {
     yield;
-    if (!diffLeg(draft, place)) continue;
+    const handed = handedOf(place);
+    if (handed) diffHanded(draft, place, handed);
+    if (handed || !diffLeg(draft, place)) continue;
     if (lit.has(place.sandbox.netns)) continue;
     lit.add(place.sandbox.netns);
     loopback(draft, place.sandbox);
@@ -109,6 +111,8 @@ function placesOf(
   return places;
 }
 
+const handedOf = ({ leg }: Place): Handed | undefined => ('vni' in leg ? leg.handed : undefined);
+
 function outerOf(draft: Draft, { where, port }: Place): ObservedDevice | undefined {
   const { host, weft } = draft.observed;
   return (where === null ? host : weft).devices.get(port);
@@ -117,7 +121,7 @@ function outerOf(draft: Draft, { where, port }: Place): ObservedDevice | undefin
 function removeMisplaced(draft: Draft, place: Place): void {
   const { sandbox, leg, port, where, object } = place;
   const outer = outerOf(draft, place);
-  if (!outer) return;
+  if (!outer || handedOf(place)) return;
   const inner = sandboxOf(draft, sandbox)?.devices.get(leg.ifName);
   if (outer.kind === 'veth' && inner?.peer === port) return;
   const why = `${port} does not lead to ${leg.ifName} in ${sandbox.netns}`;
@@ -161,6 +165,32 @@ function diffLeg(draft: Draft, place: Place): boolean {
 
   diffInner(draft, place, inner);
   return true;
+}
+
+/** Our end of a leg that is handed over, and the MTU of the other one: a smaller one on one end alone loses bulk traffic. */
+function diffHanded(draft: Draft, place: Place, { waitsAs, taken }: Handed): void {
+  const { sandbox, leg, object, needs, where, port } = place;
+  const outer = outerOf(draft, place);
+  if (outer === undefined && taken) {
+    draft.conflict(object, `${port} does not exist any more: its sandbox has to be started anew`);
+    return;
+  }
+  if (outer === undefined) {
+    const peer = { peerNetns: HOST_NETNS, peerName: waitsAs, peerMac: leg.mac };
+    draft.step('host', object, 'missing', { kind: 'veth-add', where, name: port, mtu: leg.mtu, ...peer }, needs);
+  }
+  diffOuter(draft, place, outer);
+  for (const [name, { peer, mtu }] of sandboxOf(draft, sandbox)?.devices ?? []) {
+    if (peer !== port || mtu === leg.mtu) continue;
+    const why = `${name}: differs in MTU (${mtu}, not ${leg.mtu})`;
+    const set = { mtu: leg.mtu };
+    draft.step('sandboxes', object, why, {
+      kind: 'device-set',
+      where: sandbox.netns,
+      name: must(parseIfName(name)),
+      set,
+    });
+  }
 }
 
 function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined): void {
