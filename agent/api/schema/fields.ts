@@ -19,6 +19,12 @@ export const cidrText = z.string().min(4).max(49);
 export const addresses = { IPv4Address: z.string(), IPv6Address: z.string() };
 /** That address and no other. */
 export const wantedAddresses = { IPAddress: ipText.optional(), GlobalIPv6Address: ipText.optional() };
+/** How an endpoint's interface in the sandbox is to be; what is absent is chosen. */
+export const wantedInterface = {
+  /** Its name: 1 to 15 letters, digits, _ . -. */
+  Interface: z.string().min(1).max(15).optional(),
+  MacAddress: z.string().max(17).optional(),
+};
 export const port = z.int().min(1).max(65535);
 export const labels = z
   .record(z.string().min(1).max(128), z.string().max(1024))

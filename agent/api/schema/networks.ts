@@ -1,5 +1,15 @@
 import { z } from 'zod';
-import { addresses, cidrText, ipText, isoTime, labels, name, reference, wantedAddresses } from './fields.ts';
+import {
+  addresses,
+  cidrText,
+  ipText,
+  isoTime,
+  labels,
+  name,
+  reference,
+  wantedAddresses,
+  wantedInterface,
+} from './fields.ts';
 
 /** As Docker's `network create`: `--subnet`, `--gateway`, `--ip-range`, `--aux-address`. */
 export const IpamConfig = z.strictObject({
@@ -114,6 +124,9 @@ export const ConnectRequest = z.strictObject({
   /** Names besides the sandbox's own that resolve to the endpoint. */
   Aliases: z.array(name).max(16).optional(),
   ...wantedAddresses,
+  ...wantedInterface,
+  /** Added to the sandbox's own. */
+  Labels: labels.optional(),
 });
 export type ConnectRequest = z.infer<typeof ConnectRequest>;
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { addresses, isoTime, labels, name, reference, wantedAddresses } from './fields.ts';
+import { addresses, isoTime, labels, name, reference, wantedAddresses, wantedInterface } from './fields.ts';
 
 export const SandboxCreateRequest = z.strictObject({
   Name: name.optional(),
@@ -11,6 +11,7 @@ export const SandboxCreateRequest = z.strictObject({
   Aliases: z.array(name).max(16).optional(),
   /** With one network only. */
   ...wantedAddresses,
+  ...wantedInterface,
   Labels: labels.optional(),
   /** In its /etc/hostname and /etc/hosts; its name when absent. */
   Hostname: z.string().max(256).optional(),
@@ -61,6 +62,8 @@ export const Sandbox = z.strictObject({
   NetnsPath: z.string(),
   /** True when the namespace was there before and outlives the sandbox. */
   Adopted: z.boolean(),
+  /** False when an adopted namespace is gone: nothing of the sandbox is in the kernel any more. */
+  NetnsPresent: z.boolean(),
   Labels: z.record(z.string(), z.string()),
   Hostname: z.string(),
   /** As they were asked for; where a list is empty, the files say what the configuration or the host says. */

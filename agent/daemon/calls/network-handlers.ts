@@ -62,7 +62,8 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
     },
     networkConnect: async ({ ref, body }) => {
       const found = findAnyNetwork(agent, ref);
-      const sandbox = await agent.sandboxes.connect(agent.sandboxes.find(body.Sandbox), found, attachmentOf(body));
+      const joining = agent.sandboxes.find(body.Sandbox);
+      const sandbox = await agent.sandboxes.connect(joining, found, attachmentOf(body), body.Labels);
       if (found.scope === 'local') {
         const leg = sandbox.local.find(({ networkId }) => networkId === found.network.id);
         if (leg === undefined) throw new Error(`sandbox ${sandbox.name} is not on the network it was connected to`);

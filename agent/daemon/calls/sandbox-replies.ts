@@ -85,6 +85,7 @@ function replyOf(
     Created: iso(sandbox.createdMs),
     NetnsPath: sandbox.netns,
     Adopted: sandbox.adopted,
+    NetnsPresent: !gone,
     Labels: { ...sandbox.labels },
     Hostname: hostnameFor(sandbox),
     Dns: [...sandbox.resolver.servers],

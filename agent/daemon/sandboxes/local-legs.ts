@@ -4,12 +4,12 @@ import { bridge, hostBindingOption } from '../../drivers/bridge.ts';
 import { localDriver } from '../../drivers/index.ts';
 import { exclusiveOf, localWayOut, placeOf, wayOut } from '../../drivers/legs.ts';
 import type { LocalNetwork } from '../../drivers/local-network.ts';
-import { nextIfName, type StoredLocalLeg, type StoredSandbox, unusedEndpointId } from '../../sandbox-state.ts';
+import { type StoredLocalLeg, type StoredSandbox, unusedEndpointId } from '../../sandbox-state.ts';
 import type { AnyNetwork } from '../any-network.ts';
 import { conflict, invalid } from '../api-error.ts';
 import type { LocalNetworks } from '../local-networks.ts';
-import type { Attachment } from './attachment.ts';
-import { interfacesOf } from './netns.ts';
+import { type Attachment, ifNameFor } from './attachment.ts';
+import { inodeOf, interfacesOf } from './netns.ts';
 
 /** Endpoints on networks of this host alone: their addresses, and what drivers do for them beside the kernel. */
 export class LocalLegs {
@@ -29,13 +29,25 @@ export class LocalLegs {
     sandbox: StoredSandbox,
     network: LocalNetwork,
     taken: readonly string[],
-    { aliases, wanted }: Attachment,
+    { aliases, wanted, ifName, mac }: Attachment,
     all: readonly StoredSandbox[],
   ): Promise<StoredSandbox> {
     const used = all.flatMap(({ local }) =>
       local.flatMap(({ networkId, ip }) => (networkId === network.id && ip !== null ? [ip] : [])),
     );
     if (wanted[6] !== null) throw invalid(`network ${network.name} has no IPv6`, 'leave --ip6 out');
+    const driver = localDriver(network.driver);
+    const makesNone = driver?.attach === undefined && !driver?.addressed;
+    if (makesNone && (ifName ?? mac) !== null) {
+      throw invalid(`network ${network.name} gives a sandbox no interface`, 'name another network');
+    }
+    if (driver?.attach !== undefined && mac !== null) {
+      throw invalid(`driver ${driver.name} chooses MAC addresses by itself`, 'ask for none');
+    }
+    const own = [...all, sandbox].flatMap(({ local }) => local).filter(({ networkId }) => networkId === network.id);
+    if (mac !== null && own.some((each) => each.mac === mac)) {
+      throw conflict('mac_taken', `${mac} is in use on network ${network.name}`, 'ask for another MAC address');
+    }
     const ip = this.#networks.allocate(network, wanted[4], used);
     const bare = {
       networkId: network.id,
@@ -45,21 +57,20 @@ export class LocalLegs {
       createdMs: Date.now(),
     };
     const nothing = { ifName: null, mac: null, device: null };
-    const driver = localDriver(network.driver);
     let leg: StoredLocalLeg = { ...bare, ...nothing };
-    if (driver?.attach !== undefined) {
-      try {
+    try {
+      if (driver?.attach !== undefined) {
         const made = await driver.attach(network, leg, sandbox.netns, sandbox.published);
         if (made !== null) {
           const { device, prefix } = made;
-          leg = { ...bare, ifName: nextIfName(sandbox, taken, prefix), mac: device.mac, device };
+          leg = { ...bare, ifName: ifNameFor(sandbox, taken, ifName, prefix), mac: device.mac, device };
         }
-      } catch (error) {
-        this.#networks.release(network.id, ip);
-        throw error;
+      } else if (ip !== null) {
+        leg = { ...bare, ifName: ifNameFor(sandbox, taken, ifName), mac: mac ?? randomMac(), device: null };
       }
-    } else if (ip !== null) {
-      leg = { ...bare, ifName: nextIfName(sandbox, taken), mac: randomMac(), device: null };
+    } catch (error) {
+      this.#networks.release(network.id, ip);
+      throw error;
     }
     return { ...sandbox, local: [...sandbox.local, leg] };
   }
@@ -129,9 +140,9 @@ export class LocalLegs {
 /** A network of this host would be without it: the cluster has no say in that. */
 export const isKeptLocally = ({ local }: StoredSandbox): boolean => local.length > 0;
 
-/** Names of the interfaces that somebody else may have made in its namespace. */
+/** Names of the interfaces that somebody else may have made in its namespace; none of one that is gone. */
 export const takenIn = async (sandbox: StoredSandbox): Promise<string[]> =>
-  sandbox.adopted ? await interfacesOf(sandbox) : [];
+  sandbox.adopted && inodeOf(sandbox.netns) === sandbox.inode ? await interfacesOf(sandbox) : [];
 
 const exclusiveIn = (network: AnyNetwork['network']): 'host' | 'none' | null =>
   'driver' in network ? (localDriver(network.driver)?.exclusive ?? null) : null;

@@ -2,8 +2,9 @@ import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { Address } from '../../../controlplane/networks.ts';
 import type { Network } from '../../../controlplane/tables/view.ts';
 import { randomMac } from '../../../dataplane/mac.ts';
-import { nextIfName, type StoredLeg, type StoredSandbox, unusedEndpointId } from '../../sandbox-state.ts';
-import { type Attachment, type Family, familiesOf } from './attachment.ts';
+import { type StoredLeg, type StoredSandbox, unusedEndpointId } from '../../sandbox-state.ts';
+import { conflict } from '../api-error.ts';
+import { type Attachment, type Family, familiesOf, ifNameFor } from './attachment.ts';
 
 /** Addresses on networks of the cluster for one sandbox: reserved from `take` to `release`. */
 export class OverlayClaims {
@@ -38,11 +39,12 @@ export class OverlayClaims {
    * The sandbox with a leg on each network.
    * @param taken names of interfaces that its namespace has already
    * @param all those of this host
+   * @throws RequestError `interface_taken`, `mac_taken`
    */
   attach(
     sandbox: StoredSandbox,
     taken: readonly string[],
-    aliases: readonly string[],
+    { aliases, ifName, mac }: Attachment,
     all: readonly StoredSandbox[],
   ): StoredSandbox {
     let next = sandbox;
@@ -52,14 +54,21 @@ export class OverlayClaims {
       const base = {
         networkId: network.id,
         endpointId: unusedEndpointId([...all, next]),
-        mac: randomMac(),
+        mac: mac === null ? randomMac() : this.#unused(network, mac),
         ip: ipOf(4),
         ip6: ipOf(6),
       };
-      const leg: StoredLeg = { ...base, ifName: nextIfName(next, taken), aliases, createdMs: Date.now() };
+      const leg: StoredLeg = { ...base, ifName: ifNameFor(next, taken, ifName), aliases, createdMs: Date.now() };
       next = { ...next, legs: [...next.legs, leg] };
     }
     return next;
+  }
+
+  /** A MAC that is asked for, since of two endpoints with one MAC only the older is reached. @throws RequestError */
+  #unused({ id, name }: Network, mac: string): string {
+    const other = [...this.#cluster.view.endpointsOf(id).values()].find((each) => each.mac === mac);
+    if (other === undefined) return mac;
+    throw conflict('mac_taken', `${mac} is the MAC address of ${other.name} on network ${name}`, 'ask for another');
   }
 
   /** @param kept the addresses are a sandbox's now */

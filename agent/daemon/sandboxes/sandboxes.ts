@@ -23,7 +23,7 @@ import type { Gateway } from '../gateway.ts';
 import { HostPorts, mustBePublishable, portsAsked, type ReservedPort } from '../host-ports.ts';
 import type { LocalNetworks } from '../local-networks.ts';
 import { Announcements } from './announcements.ts';
-import { type Attachment, attachmentOf } from './attachment.ts';
+import { type Attachment, attachmentOf, withLabels } from './attachment.ts';
 import { Changes } from './changes.ts';
 import { filesAsked } from './files-asked.ts';
 import { kernelFollows } from './kernel-follows.ts';
@@ -120,9 +120,9 @@ export class Sandboxes {
       throw invalid('a network is named twice: a sandbox has at most one endpoint on each');
     }
     const attachment = attachmentOf(request);
-    const wanted = attachment.wanted[4] ?? attachment.wanted[6];
+    const wanted = attachment.wanted[4] ?? attachment.wanted[6] ?? attachment.ifName ?? attachment.mac;
     if (wanted !== null && networks.length !== 1) {
-      throw invalid(`${wanted} can be the address on one network, and ${networks.length} are named`);
+      throw invalid(`${wanted} can be of one endpoint, and ${networks.length} networks are named`);
     }
     const exclusive = exclusiveAmong(networks);
     const bare = {
@@ -162,10 +162,16 @@ export class Sandboxes {
     this.#local.refuseExclusive(sandbox, to);
   }
 
-  async connect(sandbox: StoredSandbox, to: AnyNetwork, attachment: Attachment): Promise<StoredSandbox> {
+  /** @param labels added to those that it has; with the endpoint, or not at all */
+  async connect(
+    sandbox: StoredSandbox,
+    to: AnyNetwork,
+    attachment: Attachment,
+    labels: StoredSandbox['labels'] = {},
+  ): Promise<StoredSandbox> {
     this.#mustBeConnectable(sandbox, to);
     return this.#changes.alone(sandbox, () =>
-      this.#attach(sandbox, [to], attachment, async (changed) => {
+      this.#attach(withLabels(sandbox, labels), [to], attachment, async (changed) => {
         // Gone meanwhile, when the node left its cluster.
         if (!this.#sandboxes.has(sandbox.id)) return;
         await this.#save(sandbox);
@@ -210,15 +216,16 @@ export class Sandboxes {
   /**
    * With a port on docker_gwbridge if one of its networks asks for it, as those of the cluster that lead out do, and none of
    * this host alone leads out.
+   * @param prefix of its interface's name, where it is to be in the way of nobody who chooses names. @default eth
    */
-  #withGateway(sandbox: StoredSandbox, taken: readonly string[]): StoredSandbox {
+  #withGateway(sandbox: StoredSandbox, taken: readonly string[], prefix?: string): StoredSandbox {
     const networks = sandbox.legs.length === 0 ? null : this.#init.cluster().view.networks;
     const external = sandbox.legs.some(({ networkId }) => networks?.get(networkId)?.internal === false);
     if (!external && !(this.#init.gateway.address !== null && this.#local.wantGateway(sandbox)))
       return { ...sandbox, gateway: null };
     if (sandbox.gateway !== null || localWayOut(sandbox, this.#init.localNetworks.byId) !== null) return sandbox;
     const ip = this.#init.gateway.allocate(this.list().flatMap((each) => each.gateway?.ip ?? []));
-    const ifName = nextIfName(sandbox, taken);
+    const ifName = nextIfName(sandbox, taken, prefix);
     return {
       ...sandbox,
       gateway: { endpointId: unusedEndpointId([...this.list(), sandbox]), ifName, mac: randomMac(), ip },
@@ -369,10 +376,10 @@ export class Sandboxes {
       const taken = await takenIn(sandbox);
       if (claims) {
         await claims.take(ofCluster, attachment.wanted);
-        next = claims.attach(next, taken, attachment.aliases, this.list());
+        next = claims.attach(next, taken, attachment, this.list());
       }
       for (const network of ofHost) next = await this.#local.attach(next, network, taken, attachment, this.list());
-      next = this.#withGateway(next, taken);
+      next = this.#withGateway(next, taken, attachment.ifName === null ? undefined : 'gw');
       this.#local.mustLeadOut(next);
       return { next, release };
     } catch (error) {

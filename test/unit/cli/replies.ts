@@ -117,6 +117,7 @@ export const sandbox: Sandbox = {
   Created: ago(125),
   NetnsPath: '/proc/self/ns/net',
   Adopted: false,
+  NetnsPresent: true,
   Labels: {},
   Hostname: 'web',
   Dns: [],
