@@ -34,6 +34,8 @@ export interface TablesForPlan extends EndpointTables {
 /** What is attached on this host. */
 export interface Attachments {
   readonly sandboxes: readonly StoredSandbox[];
+  /** Endpoints that somebody else takes into namespaces of theirs. @default none */
+  readonly handed?: readonly HandedEndpoint[];
   /** Address of docker_gwbridge with prefix length; null before init or join. */
   readonly gateway: string | null;
   /** Networks of this host alone. */
@@ -44,6 +46,15 @@ export interface Attachments {
   readonly softwareChecksums?: boolean;
   /** What the members of each network have agreed on; for those that are not in it, what the underlay device leaves. */
   readonly mtus?: ReadonlyMap<NetworkId, number>;
+}
+
+/** An endpoint whose interface waits on the host for who made the namespace. */
+export interface HandedEndpoint {
+  /** Its `ifName` is where it waits. */
+  readonly leg: StoredLeg;
+  readonly netns: string;
+  /** Who takes it was told that it is there. */
+  readonly taken: boolean;
 }
 
 export interface Plan {
@@ -74,7 +85,7 @@ export function plan(
   attachments: Attachments,
   parts: PlanParts | null = tables && wholeParts(tables),
 ): Plan {
-  const { underlayMtu, mtus, softwareChecksums = false } = attachments;
+  const { underlayMtu, mtus, softwareChecksums = false, handed = [] } = attachments;
   const objections = tables === null ? [] : strangersIn(tables);
   const host = new HostPlan(attachments);
   // Of those that share the host's namespace nothing is to be made.
@@ -82,7 +93,9 @@ export function plan(
   const mtuOf = (network: Network): number =>
     mtus?.get(network.id) ?? mtuUntilMeasured(network, underlayMtu, tables?.vtep ?? '');
   const overlays: DesiredOverlay[] = [];
-  for (const [id, own] of tables === null ? [] : ownAddresses(sandboxes)) {
+  for (const [id, own] of tables === null
+    ? []
+    : ownAddresses([...sandboxes.flatMap(({ legs }) => legs), ...handed.map(({ leg }) => leg)])) {
     const network = tables?.networks.get(id);
     if (!tables || !parts || !network) continue;
     const { remotes, objections: ofNetwork } = parts.remotesOn(network, own);
@@ -98,22 +111,44 @@ export function plan(
     const netns = must(parseNetnsPath(sandbox.netns));
     return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, ...host.legsOf(sandbox) };
   });
+  const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf)];
   const guard = parts?.guard() ?? null;
   const agentPorts = tables === null ? [] : agentPortsOf(tables);
-  return { desired: { overlays, sandboxes: desiredSandboxes, ...host.parts, guard, agentPorts }, objections };
+  return { desired: { overlays, sandboxes: mine, ...host.parts, guard, agentPorts }, objections };
 }
 
 /** Addresses and MACs that this host has on each network that it is on. */
-function ownAddresses(sandboxes: readonly StoredSandbox[]): Map<NetworkId, Set<string>> {
+function ownAddresses(legs: readonly StoredLeg[]): Map<NetworkId, Set<string>> {
   const own = new Map<NetworkId, Set<string>>();
-  for (const { legs } of sandboxes) {
-    for (const leg of legs) {
-      const known = own.get(leg.networkId) ?? new Set<string>();
-      for (const address of [...addressesOf(leg), leg.mac]) known.add(address);
-      own.set(leg.networkId, known);
-    }
+  for (const leg of legs) {
+    const known = own.get(leg.networkId) ?? new Set<string>();
+    for (const address of [...addressesOf(leg), leg.mac]) known.add(address);
+    own.set(leg.networkId, known);
   }
   return own;
+}
+
+/** One for each namespace, with what is handed over to who makes it. */
+function handedSandboxes(
+  handed: readonly HandedEndpoint[],
+  tables: TablesForPlan | null,
+  mtuOf: (network: Network) => number,
+): DesiredSandbox[] {
+  const byNetns = new Map<string, OverlayLeg[]>();
+  for (const { leg, netns, taken } of handed) {
+    const network = tables?.networks.get(leg.networkId);
+    if (network === undefined) continue;
+    const over = {
+      ...overlayLegOf(leg, network, mtuOf(network)),
+      handed: { waitsAs: must(parseIfName(leg.ifName)), taken },
+    };
+    byNetns.set(netns, [...(byNetns.get(netns) ?? []), over]);
+  }
+  return [...byNetns].map(([netns, overlayLegs]) => ({
+    // As Docker calls them: the last part of the path.
+    id: netns.slice(netns.lastIndexOf('/') + 1),
+    ...{ netns: must(parseNetnsPath(netns)), owned: false, awaited: true, overlayLegs, bridgeLegs: [], directLegs: [] },
+  }));
 }
 
 /** Nodes whose VTEP this host's VXLAN devices cannot send to: a join is refused, but an address may change later. */

@@ -105,6 +105,11 @@ const device = z.object({
   ...{ source: leg.ifName, mac: leg.mac.nullable(), gateway: ip.nullable() },
   ...{ onLink: z.array(textOf(parseCidr)), ownWay: z.boolean() },
 });
+export const storedLeg = z
+  // Rows of before there was IPv6 have no ip6.
+  .object({ ...leg, ip: ip.nullable(), ip6: ip.nullable().default(null), networkId })
+  .extend({ aliases: z.array(z.string()), createdMs: z.number() })
+  .refine((each) => each.ip !== null || each.ip6 !== null);
 const Stored = z.object({
   ...{ id: z.string(), name: z.string(), createdMs: z.number(), netns: textOf(parseNetnsPath) },
   ...{ adopted: z.boolean(), inode: z.number().nullable(), labels: z.record(z.string(), z.string()) },
@@ -113,13 +118,7 @@ const Stored = z.object({
   resolver: z
     .object({ servers: listOf(parseServers), search: listOf(parseSearch), options: listOf(parseOptions) })
     .default(emptyResolver),
-  legs: z.array(
-    z
-      // Rows of before there was IPv6 have no ip6.
-      .object({ ...leg, ip: ip.nullable(), ip6: ip.nullable().default(null), networkId })
-      .extend({ aliases: z.array(z.string()), createdMs: z.number() })
-      .refine((each) => each.ip !== null || each.ip6 !== null),
-  ),
+  legs: z.array(storedLeg),
   gateway: z.object({ ...leg, ip }).nullable(),
   // Rows of before there were networks of one host have neither.
   local: z

@@ -22,9 +22,10 @@ import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
+import { DockerEndpoints } from '../docker/endpoints.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
-import type { StoredSandbox } from '../sandbox-state.ts';
+import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
 import { version } from '../version.ts';
 import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing } from './addressing.ts';
 import { nameHeld, prefixesInUse } from './any-network.ts';
@@ -64,6 +65,8 @@ export class Agent {
   #config: AgentConfig;
   readonly startedMs = Date.now();
   readonly sandboxes: Sandboxes;
+  /** What Docker has of the cluster's networks. */
+  readonly docker: DockerEndpoints;
   readonly files: SandboxFiles;
   readonly gateway: Gateway;
   readonly localNetworks: LocalNetworks;
@@ -143,10 +146,11 @@ export class Agent {
       cluster: () => this.#membership?.cluster ?? null,
       attachments: () => ({
         sandboxes: this.sandboxes.present(),
+        handed: this.docker.handed(),
         gateway: this.gateway.address,
         localNetworks: this.localNetworks.list(),
         underlayMtu: this.#host.underlayMtu,
-        mtus: this.mtus.mtus(this.sandboxes.list().flatMap(({ legs }) => legs.map(({ networkId }) => networkId))),
+        mtus: this.mtus.mtus(this.#legs().map(({ networkId }) => networkId)),
         softwareChecksums: this.selfTests.softwareChecksums,
       }),
     });
@@ -156,6 +160,18 @@ export class Agent {
       inUse: (network) => prefixesInUse(this, network),
       changed: () => this.#planner.wake(),
     });
+    const kernel = {
+      changed: () => this.#planner.wake(),
+      applied: async (endpointId: string, signal: AbortSignal) => {
+        this.#planner.planIfDue();
+        await this.dataPlane.whenApplied(endpointId, signal);
+      },
+      settled: async (signal: AbortSignal) => {
+        this.#planner.planIfDue();
+        await this.dataPlane.settled(undefined, signal);
+      },
+    };
+    this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,
@@ -165,15 +181,8 @@ export class Agent {
       cluster: () => this.membership.cluster,
       reservedPorts: () =>
         portsOfNode(init.config, this.active?.cluster.view.cluster?.dataPathPort ?? defaultDataPathPort),
-      changed: () => this.#planner.wake(),
-      applied: async (endpointId, signal) => {
-        this.#planner.planIfDue();
-        await this.dataPlane.whenApplied(endpointId, signal);
-      },
-      settled: async (signal) => {
-        this.#planner.planIfDue();
-        await this.dataPlane.settled(undefined, signal);
-      },
+      othersLegs: () => this.docker.list().map(({ leg }) => leg),
+      ...kernel,
     });
   }
 
@@ -188,6 +197,10 @@ export class Agent {
     this.dataPlane.driftMode = drift;
     this.files.defaults = resolver;
     this.#background.later(0, () => this.sandboxes.putFiles());
+  }
+
+  #legs(): StoredLeg[] {
+    return [...this.sandboxes.list().flatMap(({ legs }) => legs), ...this.docker.list().map(({ leg }) => leg)];
   }
 
   get state(): AgentState {
@@ -422,6 +435,7 @@ export class Agent {
 
   async #reconcile(): Promise<void> {
     if (this.#state !== 'active') return;
+    await this.docker.reconcile();
     if (!(await this.sandboxes.reconcile())) this.#background.later(reconcileAgainMs, () => this.#reconcile());
   }
 
@@ -430,6 +444,7 @@ export class Agent {
     this.mtus.stop();
     this.selfTests.stop();
     this.#warnings.clear();
+    await this.docker.forget();
     await this.sandboxes.leaveCluster();
     await this.gateway.forget();
     this.#planner.planNow();
@@ -460,7 +475,7 @@ export class Agent {
       pending: () => this.pending(),
       avoid: () => this.#host.prefixes,
       saying: (network) => this.mtus.saying(network),
-      held: (network) => this.sandboxes.addressesOn(network),
+      held: (network) => [...this.sandboxes.addressesOn(network), ...this.docker.addressesOn(network)],
       hostAnswers: (vtep, timeoutMs) => this.#hostProbe.answers(vtep, timeoutMs),
       onRemoved: () => this.#background.later(0, () => this.#removed()),
     };

@@ -4,13 +4,16 @@ import { Vault } from '../../controlplane/identity/vault.ts';
 import { openStore } from '../../controlplane/store.ts';
 import { makeApp, serve } from '../api/server.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
+import { callsOf } from '../docker/driver.ts';
+import { pluginApp } from '../docker/plugin.ts';
+import { pluginPlaces } from '../plugins/discover.ts';
 import { version } from '../version.ts';
 import { Agent } from './agent.ts';
 import { makeHandlers } from './calls/handlers.ts';
 import { type AgentConfig, ConfigError, loadConfig } from './config.ts';
 import { keepHeapSmall } from './heap.ts';
 import { releaseMapped, tryLock } from './libc.ts';
-import { makeLog } from './log.ts';
+import { type Logger, makeLog } from './log.ts';
 import { ServiceNotifier } from './notify.ts';
 import { reload } from './reload.ts';
 import { endWhenUncaught } from './uncaught.ts';
@@ -60,6 +63,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
       const group = groupId(config.socketGroup);
       if (group === null) log.info({ group: config.socketGroup }, 'no such group: only root may use the socket');
       const server = await serve(makeApp(makeHandlers(agent), log), config.socket, group);
+      const plugin = await servePlugin(agent, log);
       log.info({ version, socket: config.socket, state: agent.state }, 'the agent is ready');
       process.on('SIGHUP', () => {
         reload(agent, false, AbortSignal.timeout(reloadMs)).then(
@@ -75,7 +79,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
       const signal = await stopped;
       log.info({ signal }, 'stopping; forwarding goes on');
       notifier.stopping();
-      await server.close();
+      await Promise.all([server.close(), plugin?.close()]);
     } finally {
       await agent.stop();
     }
@@ -86,6 +90,17 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
   } finally {
     await store.close();
     for (const release of unlock) release();
+  }
+}
+
+/** Docker finds its plugins by their sockets (docs.docker.com, Docker Plugin API). @returns null where there can be none */
+async function servePlugin(agent: Agent, log: Logger): Promise<{ close: () => Promise<void> } | null> {
+  const calls = callsOf({ cluster: () => agent.membership.cluster, endpoints: agent.docker });
+  try {
+    return await serve(pluginApp(calls, log), join(pluginPlaces.sockets, 'weft.sock'), null);
+  } catch (error) {
+    log.warn({ err: error }, 'Docker cannot use Weft: its plugin socket cannot be made');
+    return null;
   }
 }
 

@@ -14,7 +14,7 @@ export class Announcements {
     return this.#cluster().tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`) !== null;
   }
 
-  async announce(sandbox: StoredSandbox, leg: StoredLeg): Promise<void> {
+  async announce(sandbox: Pick<StoredSandbox, 'id' | 'name'>, leg: StoredLeg): Promise<void> {
     const { ip, ip6, mac, createdMs } = leg;
     const value: EndpointValue = {
       name: sandbox.name,
@@ -41,20 +41,20 @@ export class Announcements {
   }
 
   /**
-   * Takes back own endpoints that no sandbox has.
-   * @param sandboxes asked again for each; null: not known now
+   * Takes back own endpoints that nobody has.
+   * @param legs of this host, asked again for each; null: not known now
    */
-  async withdrawOrphans(sandboxes: () => readonly StoredSandbox[] | null): Promise<void> {
-    for (const { networkId, id } of this.#orphans(sandboxes())) {
-      if (!this.#orphans(sandboxes()).some((each) => each.id === id)) continue;
+  async withdrawOrphans(legs: () => readonly StoredLeg[] | null): Promise<void> {
+    for (const { networkId, id } of this.#orphans(legs())) {
+      if (!this.#orphans(legs()).some((each) => each.id === id)) continue;
       await this.#cluster().tables.remove(networkTopic(networkId), `ep/${id}`);
     }
   }
 
-  #orphans(sandboxes: readonly StoredSandbox[] | null) {
-    if (sandboxes === null) return [];
+  #orphans(legs: readonly StoredLeg[] | null) {
+    if (legs === null) return [];
     const { view, self } = this.#cluster();
-    const wanted = new Set<string>(sandboxes.flatMap(({ legs }) => legs.map(({ endpointId }) => endpointId)));
+    const wanted = new Set<string>(legs.map(({ endpointId }) => endpointId));
     return [...view.endpoints.values()]
       .flatMap((endpoints) => [...endpoints.values()])
       .filter(({ id, owner }) => owner === self && !wanted.has(id));

@@ -46,6 +46,8 @@ export interface SandboxesInit {
   readonly files: Pick<SandboxFiles, 'make' | 'put' | 'drop'>;
   readonly log: Log;
   readonly cluster: () => Cluster;
+  /** Of this host, and of no sandbox: Docker's. */
+  readonly othersLegs: () => readonly StoredLeg[];
   readonly reservedPorts: () => readonly ReservedPort[];
   /** The wanted state has changed. */
   readonly changed: () => void;
@@ -292,7 +294,9 @@ export class Sandboxes {
       }
     }
     // None while any is being changed: a request that is under way may have announced it.
-    await this.#announcements.withdrawOrphans(() => (this.#changes.count > 0 ? null : this.list()));
+    await this.#announcements.withdrawOrphans(() =>
+      this.#changes.count > 0 ? null : [...this.list().flatMap(({ legs }) => legs), ...this.#init.othersLegs()],
+    );
     return complete && this.#changes.count === 0;
   }
 

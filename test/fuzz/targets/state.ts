@@ -81,7 +81,7 @@ function sandboxesOf(store: MemoryStore, gateway: Gateway): Sandboxes {
     changed: () => {},
     applied: nothing,
   };
-  return new Sandboxes({ ...init, settled: nothing, reservedPorts: () => [] });
+  return new Sandboxes({ ...init, settled: nothing, othersLegs: () => [], reservedPorts: () => [] });
 }
 
 const lan: LocalNetwork = {

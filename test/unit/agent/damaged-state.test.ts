@@ -39,7 +39,14 @@ async function sandboxesFrom(row: unknown): Promise<Sandboxes> {
   const cluster = (): never => assert.fail('nothing is asked of the cluster');
   const localNetworks = new LocalNetworks({ store, nameHeld: () => null, inUse: async () => [], changed: () => {} });
   const init = { store, gateway: new Gateway(store, null), localNetworks, files: noFiles, log: quietLog, cluster };
-  return new Sandboxes({ ...init, reservedPorts: () => [], changed: () => {}, applied: settled, settled });
+  return new Sandboxes({
+    ...init,
+    othersLegs: () => [],
+    reservedPorts: () => [],
+    changed: () => {},
+    applied: settled,
+    settled,
+  });
 }
 
 test('a sandbox whose row cannot be read is said to be so, before the kernel is planned without it', async () => {

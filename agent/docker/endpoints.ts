@@ -1,0 +1,272 @@
+import type { Cluster } from '../../controlplane/cluster.ts';
+import { damagedState } from '../../controlplane/errors.ts';
+import type { NetworkId } from '../../controlplane/ids.ts';
+import type { Store, Write } from '../../controlplane/store.ts';
+import type { Network } from '../../controlplane/tables/view.ts';
+import { randomMac } from '../../dataplane/mac.ts';
+import { waitingName } from '../../dataplane/names.ts';
+import { conflict, notFound } from '../daemon/api-error.ts';
+import { Announcements } from '../daemon/sandboxes/announcements.ts';
+import type { Family } from '../daemon/sandboxes/attachment.ts';
+import { kernelFollows } from '../daemon/sandboxes/kernel-follows.ts';
+import type { HandedEndpoint } from '../plan.ts';
+import type { StoredLeg } from '../sandbox-state.ts';
+import {
+  type DockerAddress,
+  type DockerEndpoint,
+  type DockerNetwork,
+  StoredAddress,
+  StoredEndpoint,
+  StoredNetwork,
+} from './state.ts';
+
+/** As many as a bridge of the kernel has ports (BR_MAX_PORTS, net/bridge/br_private.h); of addresses a few more may rest in Docker. */
+const maxEndpoints = 1023;
+const maxAddresses = 4096;
+const maxNetworks = 4096;
+
+export interface DockerEndpointsInit {
+  readonly store: Store;
+  readonly cluster: () => Cluster;
+  /** The wanted state has changed. */
+  readonly changed: () => void;
+  /** Resolves when the kernel has the endpoint; rejects with why it has not. */
+  readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
+  readonly settled: (signal: AbortSignal) => Promise<void>;
+}
+
+/** Of an endpoint that Docker makes: addresses that it was given, and a MAC if it asks for one. */
+export interface EndpointAsked {
+  readonly id: string;
+  readonly dockerNetwork: string;
+  readonly ip: string | null;
+  readonly ip6: string | null;
+  readonly mac: string | null;
+}
+
+/**
+ * What Docker has on this host of the cluster's networks: networks, addresses and endpoints, on disk before Docker hears of it,
+ * since it does not say any of it again. Each verb may be repeated.
+ */
+export class DockerEndpoints {
+  readonly #init: DockerEndpointsInit;
+  readonly #networks = new Map<string, DockerNetwork>();
+  readonly #endpoints = new Map<string, DockerEndpoint>();
+  readonly #addresses = new Map<string, DockerAddress>();
+  readonly #announcements: Announcements;
+  /** The last of what is to be done with each endpoint. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+
+  constructor(init: DockerEndpointsInit) {
+    this.#init = init;
+    this.#announcements = new Announcements(init.cluster);
+    for (const [[, kind], value] of init.store.entries(['docker'])) {
+      if (kind === 'network') {
+        const row = parsed(StoredNetwork.safeParse(value));
+        this.#networks.set(row.id, row);
+      } else if (kind === 'endpoint') {
+        const row = parsed(StoredEndpoint.safeParse(value));
+        this.#endpoints.set(row.leg.endpointId, row);
+      } else {
+        const row = parsed(StoredAddress.safeParse(value));
+        this.#addresses.set(addressKey(row), row);
+      }
+    }
+  }
+
+  list(): readonly DockerEndpoint[] {
+    return [...this.#endpoints.values()];
+  }
+
+  /** Those that are joined to a container. */
+  handed(): HandedEndpoint[] {
+    return this.list().flatMap(({ leg, netns, taken }) => (netns === null ? [] : [{ leg, netns, taken }]));
+  }
+
+  /** Addresses on a network that are Docker's to give. */
+  addressesOn(network: NetworkId): string[] {
+    return [...this.#addresses.values()].filter(({ networkId }) => networkId === network).map(({ ip }) => ip);
+  }
+
+  /** The network of the cluster behind one of Docker's. @throws RequestError */
+  networkOf(dockerNetwork: string): Network {
+    const known = this.#networks.get(dockerNetwork);
+    const network = known && this.#init.cluster().view.networks.get(known.networkId);
+    if (network === undefined) throw notFound('network', dockerNetwork.slice(0, 12));
+    return network;
+  }
+
+  async addNetwork(network: DockerNetwork): Promise<void> {
+    if (!this.#networks.has(network.id) && this.#networks.size >= maxNetworks) {
+      throw conflict('too_many_networks', `Docker has ${maxNetworks} networks of Weft's on this host`);
+    }
+    await this.#commit([{ key: ['docker', 'network', network.id], value: network }]);
+    this.#networks.set(network.id, network);
+  }
+
+  async removeNetwork(id: string): Promise<void> {
+    await this.#commit([{ key: ['docker', 'network', id], value: null }]);
+    this.#networks.delete(id);
+  }
+
+  /** An address for Docker to give away. @throws ControlPlaneError, RequestError */
+  async takeAddress(network: Network, wanted: string | null, family: Family): Promise<string> {
+    if (this.#addresses.size >= maxAddresses) {
+      throw conflict('too_many_addresses', `Docker has ${maxAddresses} addresses of Weft's on this host`);
+    }
+    const { interests, networks, allocator } = this.#init.cluster();
+    // What the others have there is known before an address is chosen.
+    const leave = await interests.enter(network.id);
+    try {
+      const { ip, ring, number } = await networks.allocateAddress(network, wanted, family);
+      let kept = false;
+      try {
+        const row = { networkId: network.id, ip };
+        await this.#commit([{ key: ['docker', 'address', network.id, ip], value: row }]);
+        this.#addresses.set(addressKey(row), row);
+        kept = true;
+      } finally {
+        allocator.release(ring, number, kept);
+      }
+      return ip;
+    } finally {
+      leave();
+    }
+  }
+
+  async returnAddress(networkId: NetworkId, ip: string): Promise<void> {
+    if (!this.#addresses.delete(addressKey({ networkId, ip }))) return;
+    const { view, networks } = this.#init.cluster();
+    const network = view.networks.get(networkId);
+    if (network !== undefined) networks.rest(network, ip);
+    await this.#commit([{ key: ['docker', 'address', networkId, ip], value: null }]);
+  }
+
+  /** @returns the MAC that it has. @throws RequestError */
+  async create({ id, dockerNetwork, ip, ip6, mac }: EndpointAsked): Promise<string> {
+    const network = this.networkOf(dockerNetwork);
+    const before = this.#endpoints.get(id);
+    if (before === undefined && this.#endpoints.size >= maxEndpoints) {
+      throw conflict(
+        'too_many_endpoints',
+        `Docker has ${maxEndpoints} endpoints on this host, as many as a bridge has ports`,
+      );
+    }
+    const leg: StoredLeg = {
+      networkId: network.id,
+      endpointId: id as StoredLeg['endpointId'],
+      ifName: waitingName(id),
+      mac: mac ?? before?.leg.mac ?? randomMac(),
+      ...{ ip, ip6, aliases: [], createdMs: before?.leg.createdMs ?? Date.now() },
+    };
+    await this.#save({ leg, dockerNetwork, netns: before?.netns ?? null, taken: before?.taken ?? false });
+    return leg.mac;
+  }
+
+  /** Tells the others, and resolves when the interface waits on the host. @param netns of the container, which may not be there yet */
+  async join(id: string, netns: string): Promise<StoredLeg> {
+    return this.#inTurn(id, async () => {
+      const endpoint = this.#find(id);
+      const joined = { ...endpoint, netns, taken: false };
+      const { leg } = joined;
+      // Side by side: the others have their entries ready when the first packet leaves.
+      const told = Promise.all([this.#save(joined), this.#announcements.announce({ id, name: nameOf(id) }, leg)]);
+      this.#init.changed();
+      try {
+        await told;
+        await kernelFollows((signal) => this.#init.applied(id, signal));
+      } catch (error) {
+        await this.#leave(joined);
+        throw error;
+      }
+      await this.#save({ ...joined, taken: true });
+      this.#init.changed();
+      return leg;
+    });
+  }
+
+  /** What others know of it is taken back, and its interface goes. */
+  async leave(id: string): Promise<void> {
+    await this.#inTurn(id, async () => {
+      const endpoint = this.#endpoints.get(id);
+      if (endpoint !== undefined) await this.#leave(endpoint);
+    });
+  }
+
+  async #leave(endpoint: DockerEndpoint): Promise<void> {
+    if (endpoint.netns === null) return;
+    await this.#save({ ...endpoint, netns: null, taken: false });
+    await this.#announcements.withdraw([endpoint.leg]);
+    this.#init.changed();
+    await kernelFollows(this.#init.settled);
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.leave(id);
+    await this.#commit([{ key: ['docker', 'endpoint', id], value: null }]);
+    this.#endpoints.delete(id);
+  }
+
+  /** The node left the cluster. */
+  async forget(): Promise<void> {
+    const keys = [...this.#init.store.entries(['docker'])].map(([key]) => key);
+    this.#networks.clear();
+    this.#endpoints.clear();
+    this.#addresses.clear();
+    await this.#commit(keys.map((key) => ({ key, value: null })));
+  }
+
+  /** Announces what the tables lack: what a crash between the two left behind. */
+  async reconcile(): Promise<void> {
+    for (const { leg, netns } of this.list()) {
+      if (netns === null || this.#announcements.has(leg)) continue;
+      if (!this.#init.cluster().view.networks.has(leg.networkId)) continue;
+      await this.#announcements.announce({ id: leg.endpointId, name: nameOf(leg.endpointId) }, leg);
+    }
+  }
+
+  /** One after the other: Docker asks for the end of what it has given up waiting for. */
+  #inTurn<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(id) ?? Promise.resolve();
+    const done = before.then(work, work);
+    this.#turns.set(id, done);
+    const end = (): void => {
+      if (this.#turns.get(id) === done) this.#turns.delete(id);
+    };
+    done.then(end, end);
+    return done;
+  }
+
+  #find(id: string): DockerEndpoint {
+    const endpoint = this.#endpoints.get(id);
+    if (endpoint === undefined) throw notFound('endpoint', id.slice(0, 12));
+    return endpoint;
+  }
+
+  async #save(endpoint: DockerEndpoint): Promise<void> {
+    const { endpointId } = endpoint.leg;
+    const before = this.#endpoints.get(endpointId);
+    this.#endpoints.set(endpointId, endpoint);
+    try {
+      await this.#commit([{ key: ['docker', 'endpoint', endpointId], value: endpoint }]);
+    } catch (error) {
+      if (before === undefined) this.#endpoints.delete(endpointId);
+      else this.#endpoints.set(endpointId, before);
+      throw error;
+    }
+  }
+
+  #commit(writes: readonly Write[]): Promise<void> {
+    return this.#init.store.commit(writes);
+  }
+}
+
+/** What it is called until Docker says whose it is. */
+const nameOf = (id: string): string => `docker-${id.slice(0, 12)}`;
+
+const addressKey = ({ networkId, ip }: DockerAddress): string => `${networkId} ${ip}`;
+
+function parsed<T>(result: { success: true; data: T } | { success: false }): T {
+  if (!result.success) throw damagedState('docker');
+  return result.data;
+}

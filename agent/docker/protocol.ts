@@ -1,0 +1,59 @@
+import { z } from 'zod';
+
+// What dockerd asks of a libnetwork remote driver and IPAM driver (moby, libnetwork/docs/remote.md, docs/ipam.md and
+// drivers/remote/api, ipams/remote/api). Keys that we have no use for are let through.
+
+const id = z.string().regex(/^[0-9a-f]{64}$/, 'want 64 hex digits');
+const text = z.string().max(256);
+const options = z.record(z.string().max(256), z.unknown()).nullish();
+const onEndpoint = { NetworkID: id, EndpointID: id };
+
+/** Option of a mirrored network: the id of the network of the cluster, for the driver and for its addresses. */
+export const networkOption = 'weft.network';
+const generic = 'com.docker.network.generic';
+/** In the options of RequestAddress: what the address is for. */
+const addressType = 'RequestAddressType';
+const gatewayType = 'com.docker.network.gateway';
+
+const ipamData = z.object({ Pool: text.default(''), Gateway: text.default('') });
+
+export const CreateNetwork = z.object({
+  NetworkID: id,
+  Options: options,
+  IPv4Data: z.array(ipamData).max(64).nullish(),
+  IPv6Data: z.array(ipamData).max(64).nullish(),
+});
+export const OnNetwork = z.object({ NetworkID: id });
+export const OnEndpoint = z.object(onEndpoint);
+export const CreateEndpoint = z.object({
+  ...onEndpoint,
+  Interface: z
+    .object({ Address: text.default(''), AddressIPv6: text.default(''), MacAddress: text.default('') })
+    .nullish(),
+});
+export const Join = z.object({ ...onEndpoint, SandboxKey: z.string().max(4096) });
+export const RequestPool = z.object({ Pool: text.default(''), Options: options, V6: z.boolean().default(false) });
+export const ReleasePool = z.object({ PoolID: text });
+export const RequestAddress = z.object({ PoolID: text, Address: text.default(''), Options: options });
+export const ReleaseAddress = z.object({ PoolID: text, Address: text });
+/** Calls that ask for nothing, or for what is the same whatever they ask. */
+export const Anything = z.object({}).loose();
+
+/** The network of the cluster that a network of Docker stands for; null for one that somebody made by hand. */
+export function networkIn(given: z.output<typeof options>): string | null {
+  const inner = given?.[generic];
+  const found = (isObject(inner) ? inner[networkOption] : undefined) ?? given?.[networkOption];
+  return typeof found === 'string' ? found : null;
+}
+
+export const isForGateway = (given: z.output<typeof options>): boolean => given?.[addressType] === gatewayType;
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+/** How a pool is called: a subnet of a network, since two networks may have the same. */
+export const poolId = (networkId: string, subnet: string): string => `${networkId} ${subnet}`;
+
+export function parsePoolId(text: string): { readonly networkId: string; readonly subnet: string } | null {
+  const [networkId = '', subnet = '', ...more] = text.split(' ');
+  return networkId === '' || subnet === '' || more.length > 0 ? null : { networkId, subnet };
+}

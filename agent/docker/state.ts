@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import { isNetworkId, type NetworkId } from '../../controlplane/ids.ts';
+import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
+import { type StoredLeg, storedLeg } from '../sandbox-state.ts';
+
+/** A network of the cluster as this host's Docker has it. */
+export interface DockerNetwork {
+  /** Docker's id, 64 hex digits. */
+  readonly id: string;
+  readonly networkId: NetworkId;
+}
+
+/** An endpoint that Docker made on a network of the cluster. It names interface and addresses in the container itself. */
+export interface DockerEndpoint {
+  /** Its `ifName` is where the inner end waits on the host. */
+  readonly leg: StoredLeg;
+  /** Docker's id of the network. */
+  readonly dockerNetwork: string;
+  /** Namespace of the container that it is joined to (Docker's SandboxKey); null while it is to none. */
+  readonly netns: string | null;
+  /** Docker was told that the interface is there. */
+  readonly taken: boolean;
+}
+
+/** An address that Docker was given, whether an endpoint has it by now or not. */
+export interface DockerAddress {
+  readonly networkId: NetworkId;
+  readonly ip: string;
+}
+
+export const isDockerId = (text: string): boolean => /^[0-9a-f]{64}$/.test(text);
+
+const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
+const dockerId = z.string().refine(isDockerId);
+
+export const StoredNetwork = z.object({ id: dockerId, networkId });
+export const StoredEndpoint = z.object({
+  leg: storedLeg,
+  dockerNetwork: dockerId,
+  netns: z
+    .string()
+    .refine((text) => parseNetnsPath(text).ok)
+    .nullable(),
+  taken: z.boolean(),
+});
+export const StoredAddress = z.object({ networkId, ip: z.string().refine((text) => parseIp(text).ok) });

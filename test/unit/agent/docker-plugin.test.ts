@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { callsOf } from '../../../agent/docker/driver.ts';
+import { DockerEndpoints } from '../../../agent/docker/endpoints.ts';
+import { pluginApp } from '../../../agent/docker/plugin.ts';
+import { networkOption } from '../../../agent/docker/protocol.ts';
+import type { Cluster } from '../../../controlplane/cluster.ts';
+import type { Store } from '../../../controlplane/store.ts';
+import { clusterTopic } from '../../../controlplane/tables/record.ts';
+import type { Network } from '../../../controlplane/tables/view.ts';
+import { identityOf } from '../../sim/identities.ts';
+import { makeCluster, memoryStore, quietLog } from '../controlplane/helpers.ts';
+
+const spec = { internal: false, attachable: true, ingress: false, options: {}, labels: {} };
+const mark = (network: Network): object => ({ [networkOption]: network.id });
+const id = (digit: string): string => digit.repeat(64);
+
+async function startedManager(): Promise<Cluster> {
+  const { cluster } = makeCluster(await identityOf(0, 'manager'), memoryStore());
+  await cluster.start();
+  const settings = { root: cluster.self, pools: ['10.0.0.0/8'], subnetBits: 24, dataPathPort: 4789 };
+  await cluster.tables.put(clusterTopic, 'cluster', { ...settings, stamp: [...cluster.clock.next()] });
+  return cluster;
+}
+
+function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = async (): Promise<void> => {}) {
+  const settled = async (): Promise<void> => {};
+  const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied, settled });
+  const app = pluginApp(callsOf({ cluster: () => cluster, endpoints }), { ...quietLog } as never);
+  const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> => {
+    const response = await app.request(`/${call}`, { method: 'POST', body: JSON.stringify(body) });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get('content-type'), 'application/vnd.docker.plugins.v1.1+json');
+    return (await response.json()) as Record<string, unknown>;
+  };
+  return { endpoints, ask, app };
+}
+
+type Plugin = ReturnType<typeof pluginOf>;
+
+/** A container's way onto a network, as Docker goes it. @returns its address with prefix length */
+async function attach({ ask }: Plugin, network: Network, endpoint: string, wanted = ''): Promise<string> {
+  const { PoolID } = await ask('IpamDriver.RequestPool', { Pool: network.subnet, Options: mark(network) });
+  const { Address, Err } = await ask('IpamDriver.RequestAddress', { PoolID, Address: wanted, Options: null });
+  assert.equal(Err, undefined);
+  const face = { Address, AddressIPv6: '', MacAddress: '' };
+  const at = { NetworkID: id('d'), EndpointID: endpoint };
+  const created = await ask('NetworkDriver.CreateEndpoint', { ...at, Interface: face });
+  assert.match((created['Interface'] as { MacAddress: string }).MacAddress, /^02(:[0-9a-f]{2}){5}$|^[0-9a-f]{2}:/);
+  const joined = await ask('NetworkDriver.Join', { ...at, SandboxKey: '/run/docker/netns/0123456789ab' });
+  const name = { SrcName: `wj${endpoint.slice(0, 12)}`, DstPrefix: 'eth' };
+  assert.deepEqual(joined, { InterfaceName: name, DisableGatewayService: false, StaticRoutes: [] });
+  return String(Address);
+}
+
+async function onNetwork(plugin: Plugin, network: Network): Promise<void> {
+  const made = { NetworkID: id('d'), Options: { 'com.docker.network.generic': mark(network) } };
+  const data = [{ Pool: network.subnet, Gateway: `${network.gateway}/24` }];
+  assert.deepEqual(await plugin.ask('NetworkDriver.CreateNetwork', { ...made, IPv4Data: data, IPv6Data: [] }), {});
+}
+
+test("Docker's conversation with a plugin, as it was recorded, is answered throughout, and ends with what is in use", async () => {
+  const cluster = await startedManager();
+  const plugin = pluginOf(cluster);
+  const { entries } = JSON.parse(readFileSync('test/fixtures/docker-plugin-trace.json', 'utf8')) as {
+    entries: { host?: string; plugin?: string; path?: string; marker?: string; req?: Row; res?: Row }[];
+  };
+  type Row = Record<string, never> & { Address?: string; PoolID?: string; Pool?: string };
+  const networks = new Map<string, Network>();
+  /** What was recorded, and what it is here. */
+  const addresses = new Map<string, string>();
+  const held = new Set<string>();
+  let asked = 0;
+  for (const { host, plugin: name, path = '', marker, req, res } of entries) {
+    // From there on it says again what it was told: not to us, who keep it (RequiresRequestReplay).
+    if (marker === 'plugin-restart') break;
+    if (host !== 'a' || name !== 'omesh') continue;
+    let body: Record<string, unknown> = { ...req };
+    const pool = req?.Pool || req?.PoolID || (body['IPv4Data'] as { Pool: string }[] | undefined)?.[0]?.Pool || '';
+    if (pool !== '' && !networks.has(pool)) {
+      networks.set(pool, await cluster.networks.create({ ...spec, name: `n${networks.size}`, subnet: pool }));
+    }
+    const network = networks.get(pool);
+    if (path === '/IpamDriver.RequestPool' && network) body = { ...body, Options: mark(network) };
+    if (path === '/NetworkDriver.CreateNetwork' && network)
+      body = { ...body, Options: { 'com.docker.network.generic': mark(network) } };
+    if ('PoolID' in body) body = { ...body, PoolID: `${network?.id} ${pool}` };
+    if (path === '/IpamDriver.ReleaseAddress') body = { ...body, Address: addresses.get(String(req?.Address)) };
+    const face = body['Interface'] as { Address: string } | undefined;
+    if (face)
+      body = { ...body, Interface: { ...face, Address: `${addresses.get(face.Address.replace(/\/.*/, ''))}/24` } };
+    const answer = await plugin.ask(path.slice(1), body);
+    assert.equal(answer['Err'], undefined, `${path}: ${JSON.stringify(body)}`);
+    asked += 1;
+    if (path === '/IpamDriver.RequestAddress') {
+      const ip = String(answer['Address']).replace(/\/.*/, '');
+      addresses.set(String(res?.Address).replace(/\/.*/, ''), ip);
+      if (!ip.endsWith('.1')) held.add(ip);
+    } else if (path === '/IpamDriver.ReleaseAddress') held.delete(String(body['Address']));
+  }
+  assert.ok(asked > 60, `${asked} calls`);
+  const inUse = [...networks.values()].flatMap((network) => plugin.endpoints.addressesOn(network.id));
+  assert.deepEqual(inUse.sort(), [...held].sort());
+  await cluster.stop();
+});
+
+test('a container gets an address, is told of to the others while it is joined, and gives it all back', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster);
+  await onNetwork(plugin, network);
+  const address = await attach(plugin, network, id('a'));
+  const known = (): string[] => [...cluster.view.endpointsOf(network.id).values()].map(({ ip }) => `${ip}/24`);
+  assert.deepEqual(known(), [address]);
+  assert.deepEqual(
+    plugin.endpoints.handed().map(({ taken, netns }) => [taken, netns]),
+    [[true, '/run/docker/netns/0123456789ab']],
+  );
+  const at = { NetworkID: id('d'), EndpointID: id('a') };
+  for (let time = 0; time < 2; time += 1) assert.deepEqual(await plugin.ask('NetworkDriver.Leave', at), {});
+  assert.deepEqual(known(), []);
+  for (let time = 0; time < 2; time += 1) assert.deepEqual(await plugin.ask('NetworkDriver.DeleteEndpoint', at), {});
+  const released = { PoolID: `${network.id} ${network.subnet}`, Address: address.replace('/24', '') };
+  for (let time = 0; time < 2; time += 1) assert.deepEqual(await plugin.ask('IpamDriver.ReleaseAddress', released), {});
+  assert.deepEqual(plugin.endpoints.addressesOn(network.id), []);
+  await cluster.stop();
+});
+
+test('what Docker was given is known after a restart, since Docker does not say it again', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const store = memoryStore();
+  const before = pluginOf(cluster, store);
+  await onNetwork(before, network);
+  const address = await attach(before, network, id('a'));
+  const { endpoints, ask } = pluginOf(cluster, store);
+  assert.deepEqual(endpoints.list(), before.endpoints.list());
+  assert.deepEqual(endpoints.addressesOn(network.id), [address.replace('/24', '')]);
+  assert.equal(endpoints.networkOf(id('d')).name, 'frontend');
+  const again = await ask('IpamDriver.RequestAddress', {
+    PoolID: `${network.id} ${network.subnet}`,
+    Address: address.replace('/24', ''),
+  });
+  assert.match(String(again['Err']), /10\.0\.0\.2 on network frontend .* has it: choose another address/);
+  await cluster.stop();
+});
+
+test('what the kernel refuses is told to Docker, and to no other node', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster, memoryStore(), async () => {
+    throw new Error('no room in the bridge');
+  });
+  await onNetwork(plugin, network);
+  const { PoolID } = await plugin.ask('IpamDriver.RequestPool', { Pool: network.subnet, Options: mark(network) });
+  const { Address } = await plugin.ask('IpamDriver.RequestAddress', { PoolID });
+  const at = { NetworkID: id('d'), EndpointID: id('a') };
+  await plugin.ask('NetworkDriver.CreateEndpoint', { ...at, Interface: { Address } });
+  const { Err } = await plugin.ask('NetworkDriver.Join', { ...at, SandboxKey: '/run/docker/netns/0123456789ab' });
+  assert.match(String(Err), /^weft: no room in the bridge: `weft status`/);
+  assert.equal(cluster.view.endpointsOf(network.id).size, 0);
+  assert.deepEqual(plugin.endpoints.handed(), []);
+  await cluster.stop();
+});
+
+test('bad requests are refused in words, and change nothing', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const { ask, app, endpoints } = pluginOf(cluster);
+  const errorOf = async (call: string, body: unknown): Promise<string> => String((await ask(call, body))['Err']);
+  assert.match(await errorOf('NetworkDriver.CreateNetwork', { NetworkID: id('d') }), /weft network create NAME/);
+  assert.match(await errorOf('NetworkDriver.CreateNetwork', { NetworkID: 'x' }), /NetworkID: want 64 hex digits/);
+  const other = { NetworkID: id('d'), Options: mark(network), IPv4Data: [{ Pool: '192.0.2.0/24' }] };
+  assert.match(
+    await errorOf('NetworkDriver.CreateNetwork', other),
+    /network frontend has 10\..*, and not 192\.0\.2\.0\/24/,
+  );
+  assert.match(await errorOf('IpamDriver.RequestPool', { Pool: '192.0.2.0/24' }), /weft network create/);
+  assert.match(await errorOf('IpamDriver.RequestAddress', { PoolID: 'x' }), /x is no pool of weft/);
+  const pool = `${network.id} ${network.subnet}`;
+  assert.match(await errorOf('IpamDriver.RequestAddress', { PoolID: pool, Address: '1.2.3' }), /not an IP address/);
+  const at = { NetworkID: id('d'), EndpointID: id('a') };
+  assert.match(
+    await errorOf('NetworkDriver.CreateEndpoint', { ...at, Interface: { Address: '10.0.0.9/24' } }),
+    /not found/,
+  );
+  assert.match(await errorOf('NetworkDriver.Join', { ...at, SandboxKey: '../x' }), /not found|path/);
+  assert.match(await errorOf('Plugin.Nonsense', {}), /no call/);
+  const noJson = await app.request('/IpamDriver.RequestPool', { method: 'POST', body: '{' });
+  assert.deepEqual(await noJson.json(), { Err: 'weft: the request is not JSON' });
+  const large = await app.request('/IpamDriver.RequestPool', {
+    ...{ method: 'POST', body: 'x'.repeat(300_000) },
+    headers: { 'content-length': '300000' },
+  });
+  assert.deepEqual(await large.json(), { Err: 'weft: the request is too large' });
+  assert.deepEqual([endpoints.list(), endpoints.addressesOn(network.id)], [[], []]);
+  await cluster.stop();
+});
