@@ -114,7 +114,7 @@ export class AgentExit extends Error {
 }
 
 /** Resolves when something accepts connections on `directory/name`; a socket file left by a dead agent does not count. */
-async function answers(directory: string, name: string, signal: AbortSignal): Promise<void> {
+export async function answers(directory: string, name: string, signal: AbortSignal): Promise<void> {
   const path = join(directory, name);
   await new Promise<void>((resolve) => {
     let trying = false;

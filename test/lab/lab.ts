@@ -7,7 +7,7 @@ import { Holder } from './holder.ts';
 import { Host } from './host.ts';
 import type { Inside } from './inside.ts';
 import { exec } from './process.ts';
-import { labDirectory, newLabId, processesOf, sweep } from './sweep.ts';
+import { labDirectory, newLabId, processesOf, removeCgroups, sweep } from './sweep.ts';
 
 export interface LabOptions {
   /** 1 to 200. */
@@ -205,6 +205,7 @@ export class Lab {
   kill(): void {
     this.#ended = true;
     for (const holder of this.#holders) holder.kill();
+    removeCgroups(this.id);
     rmSync(labDirectory(this.id), { recursive: true, force: true });
   }
 
@@ -212,6 +213,7 @@ export class Lab {
     if (this.#ended) return;
     this.#ended = true;
     await Promise.all(this.#holders.map((holder) => holder[Symbol.asyncDispose]()));
+    removeCgroups(this.id);
     rmSync(labDirectory(this.id), { recursive: true, force: true });
     live.delete(this);
   }
