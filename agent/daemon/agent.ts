@@ -22,7 +22,9 @@ import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
+import { DockerClient } from '../docker/client.ts';
 import { DockerEndpoints } from '../docker/endpoints.ts';
+import { Mirror } from '../docker/mirror.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
@@ -67,6 +69,7 @@ export class Agent {
   readonly sandboxes: Sandboxes;
   /** What Docker has of the cluster's networks. */
   readonly docker: DockerEndpoints;
+  readonly mirror: Mirror;
   readonly files: SandboxFiles;
   readonly gateway: Gateway;
   readonly localNetworks: LocalNetworks;
@@ -171,6 +174,11 @@ export class Agent {
         await this.dataPlane.settled(undefined, signal);
       },
     };
+    this.mirror = new Mirror({
+      client: new DockerClient({ socketPath: init.config.dockerSocket }),
+      log: init.log,
+      networks: () => (this.#membership === null ? null : [...this.#membership.cluster.view.networks.values()]),
+    });
     this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
     this.sandboxes = new Sandboxes({
       store: init.store,
@@ -240,6 +248,7 @@ export class Agent {
       ...this.#host.warnings(),
       ...this.#ingressLeg.warnings(),
       ...this.#planner.objections,
+      ...this.mirror.warnings(),
       ...ofFiles,
       ...this.mtus.warnings(),
       ...this.selfTests.warnings(),
@@ -251,6 +260,7 @@ export class Agent {
     this.dataPlane.start(this.#stop.signal);
     this.files.sweep(this.sandboxes.list());
     this.#hostResolver.start();
+    this.#background.later(0, () => this.mirror.run(this.#stop.signal));
     await this.#host.look();
     const membership = await resume(this.#membershipInit(), (stored) =>
       addressingNow(stored, this.#configured, this.config.gossipPort),
@@ -427,9 +437,11 @@ export class Agent {
     const { view } = membership.cluster;
     view.watch((touched) => {
       this.#planner.heard(touched);
+      if (touched.networks) this.mirror.wake();
       if (touched.networks) this.#background.later(0, () => this.#reconcile());
     });
     this.#planner.planNow();
+    this.mirror.wake();
     await this.#reconcile();
   }
 
@@ -445,6 +457,7 @@ export class Agent {
     this.selfTests.stop();
     this.#warnings.clear();
     await this.docker.forget();
+    this.mirror.wake();
     await this.sandboxes.leaveCluster();
     await this.gateway.forget();
     this.#planner.planNow();

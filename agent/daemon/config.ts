@@ -51,6 +51,8 @@ const Config = z.strictObject({
   'data-path-addr': z.string().max(45).refine(isIp, 'want an IP address').optional(),
   'gossip-port': port.default(7946),
   'join-port': port.default(2377),
+  /** Docker's, whose networks are kept up to date. */
+  'docker-socket': path.default('/var/run/docker.sock'),
   /** Subnet of docker_gwbridge; the first that collides with no route when absent. */
   'gateway-subnet': z.cidrv4().optional(),
   /** For resolv.conf of sandboxes that name none of their own, as in Docker's daemon.json; the host's when empty. */
@@ -79,6 +81,7 @@ export interface AgentConfig {
   readonly dataPathAddr: string | undefined;
   readonly gossipPort: number;
   readonly joinPort: number;
+  readonly dockerSocket: string;
   readonly gatewaySubnet: string | null;
   /** Defaults for sandboxes. */
   readonly resolver: Resolver;
@@ -114,6 +117,7 @@ export function loadConfig(flags: AgentFlags, environment: NodeJS.ProcessEnv): A
     dataPathAddr: keys['data-path-addr'],
     gossipPort: keys['gossip-port'],
     joinPort: keys['join-port'],
+    dockerSocket: keys['docker-socket'],
     gatewaySubnet: keys['gateway-subnet'] ?? null,
     resolver: {
       servers: must(parseServers(keys.dns)),

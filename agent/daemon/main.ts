@@ -95,7 +95,11 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
 
 /** Docker finds its plugins by their sockets (docs.docker.com, Docker Plugin API). @returns null where there can be none */
 async function servePlugin(agent: Agent, log: Logger): Promise<{ close: () => Promise<void> } | null> {
-  const calls = callsOf({ cluster: () => agent.membership.cluster, endpoints: agent.docker });
+  const calls = callsOf({
+    cluster: () => agent.membership.cluster,
+    endpoints: agent.docker,
+    isRemoving: (id) => agent.mirror.isRemoving(id),
+  });
   try {
     return await serve(pluginApp(calls, log), join(pluginPlaces.sockets, 'weft.sock'), null);
   } catch (error) {

@@ -16,6 +16,7 @@ const parts: { readonly [K in keyof AgentConfig]: { readonly key: string; readon
   dataPathAddr: { key: 'data-path-addr', live: false },
   gossipPort: { key: 'gossip-port', live: false },
   joinPort: { key: 'join-port', live: false },
+  dockerSocket: { key: 'docker-socket', live: false },
   gatewaySubnet: { key: 'gateway-subnet', live: false },
   resolver: { key: 'dns, dns-search, dns-opts', live: true },
   drift: { key: 'drift', live: true },

@@ -17,10 +17,12 @@ export interface DriverInit {
   /** @throws RequestError where the node is in no cluster */
   readonly cluster: () => Cluster;
   readonly endpoints: DockerEndpoints;
+  /** Whether it is Weft that has Docker remove that network, and not a user of Docker. */
+  readonly isRemoving: (id: string) => boolean;
 }
 
 /** What dockerd may ask, by the path of the call: `NetworkDriver` and `IpamDriver` of libnetwork's remote protocol. */
-export function callsOf({ cluster, endpoints }: DriverInit): ReadonlyMap<string, Answer> {
+export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): ReadonlyMap<string, Answer> {
   const networkById = (id: string): Network => {
     const network = [...cluster().view.networks.values()].find((each) => each.id === id);
     if (network === undefined) throw notFound('network', id);
@@ -57,7 +59,11 @@ export function callsOf({ cluster, endpoints }: DriverInit): ReadonlyMap<string,
     [
       'NetworkDriver.DeleteNetwork',
       async (body) => {
-        await endpoints.removeNetwork(shapes.OnNetwork.parse(body).NetworkID);
+        const { NetworkID: id } = shapes.OnNetwork.parse(body);
+        const network = endpoints.findNetwork(id);
+        // Whoever has it removed here has it removed everywhere, or nowhere.
+        if (network !== null && !isRemoving(id)) await cluster().networks.remove(network);
+        await endpoints.removeNetwork(id);
         return {};
       },
     ],

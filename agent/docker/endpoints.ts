@@ -14,7 +14,7 @@ import type { StoredLeg } from '../sandbox-state.ts';
 import {
   type DockerAddress,
   type DockerEndpoint,
-  type DockerNetwork,
+  type MirroredNetwork,
   StoredAddress,
   StoredEndpoint,
   StoredNetwork,
@@ -50,7 +50,7 @@ export interface EndpointAsked {
  */
 export class DockerEndpoints {
   readonly #init: DockerEndpointsInit;
-  readonly #networks = new Map<string, DockerNetwork>();
+  readonly #networks = new Map<string, MirroredNetwork>();
   readonly #endpoints = new Map<string, DockerEndpoint>();
   readonly #addresses = new Map<string, DockerAddress>();
   readonly #announcements: Announcements;
@@ -88,15 +88,20 @@ export class DockerEndpoints {
     return [...this.#addresses.values()].filter(({ networkId }) => networkId === network).map(({ ip }) => ip);
   }
 
-  /** The network of the cluster behind one of Docker's. @throws RequestError */
-  networkOf(dockerNetwork: string): Network {
+  /** The network of the cluster behind one of Docker's; null when there is none any more. */
+  findNetwork(dockerNetwork: string): Network | null {
     const known = this.#networks.get(dockerNetwork);
-    const network = known && this.#init.cluster().view.networks.get(known.networkId);
-    if (network === undefined) throw notFound('network', dockerNetwork.slice(0, 12));
+    return (known && this.#init.cluster().view.networks.get(known.networkId)) ?? null;
+  }
+
+  /** @throws RequestError where there is none */
+  networkOf(dockerNetwork: string): Network {
+    const network = this.findNetwork(dockerNetwork);
+    if (network === null) throw notFound('network', dockerNetwork.slice(0, 12));
     return network;
   }
 
-  async addNetwork(network: DockerNetwork): Promise<void> {
+  async addNetwork(network: MirroredNetwork): Promise<void> {
     if (!this.#networks.has(network.id) && this.#networks.size >= maxNetworks) {
       throw conflict('too_many_networks', `Docker has ${maxNetworks} networks of Weft's on this host`);
     }

@@ -4,7 +4,7 @@ import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
 import { type StoredLeg, storedLeg } from '../sandbox-state.ts';
 
 /** A network of the cluster as this host's Docker has it. */
-export interface DockerNetwork {
+export interface MirroredNetwork {
   /** Docker's id, 64 hex digits. */
   readonly id: string;
   readonly networkId: NetworkId;

@@ -27,7 +27,9 @@ async function startedManager(): Promise<Cluster> {
 function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = async (): Promise<void> => {}) {
   const settled = async (): Promise<void> => {};
   const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied, settled });
-  const app = pluginApp(callsOf({ cluster: () => cluster, endpoints }), { ...quietLog } as never);
+  const app = pluginApp(callsOf({ cluster: () => cluster, endpoints, isRemoving: () => false }), {
+    ...quietLog,
+  } as never);
   const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> => {
     const response = await app.request(`/${call}`, { method: 'POST', body: JSON.stringify(body) });
     assert.equal(response.status, 200);

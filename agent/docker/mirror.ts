@@ -1,0 +1,140 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Network } from '../../controlplane/tables/view.ts';
+import type { Logger } from '../daemon/log.ts';
+import type { DockerClient } from './client.ts';
+import { DockerError } from './errors.ts';
+import { mirrorPlan } from './mirror-plan.ts';
+
+/** A Docker that is not there may come at any time; asking costs a failed connect. */
+const absentMs = 1_000;
+/** What was refused may go through later: a network that is in use, a name that is taken. */
+const againMs = 5_000;
+
+export interface MirrorInit {
+  readonly client: DockerClient;
+  readonly log: Logger;
+  /** Those of the cluster; null outside of one. */
+  readonly networks: () => readonly Network[] | null;
+}
+
+/** Keeps the cluster's networks in this host's Docker, by its API. */
+export class Mirror {
+  readonly #init: MirrorInit;
+  readonly #removing = new Set<string>();
+  #wake: () => void = () => undefined;
+  #woken = false;
+  #objections: readonly string[] = [];
+  #present = false;
+
+  constructor(init: MirrorInit) {
+    this.#init = init;
+  }
+
+  /** Whether there is a Docker that answers. */
+  get present(): boolean {
+    return this.#present;
+  }
+
+  /** What Docker cannot have, one line each. */
+  warnings(): readonly string[] {
+    return this.#objections;
+  }
+
+  /** Whether it is we who are having Docker remove that network, and not a user of Docker. */
+  isRemoving(id: string): boolean {
+    return this.#removing.has(id);
+  }
+
+  /** The cluster's networks have changed. */
+  wake(): void {
+    this.#woken = true;
+    this.#wake();
+  }
+
+  /** Until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { log } = this.#init;
+    while (!signal.aborted) {
+      try {
+        await this.#whilePresent(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (this.#present)
+          log.info({ err: error }, 'Docker has gone; its networks are brought up to date when it is back');
+        if (!(error instanceof DockerError))
+          log.error({ err: error }, "following Docker's networks failed; again soon");
+        this.#present = false;
+        this.#objections = [];
+      }
+      await pause(absentMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async #whilePresent(signal: AbortSignal): Promise<void> {
+    const { client, log } = this.#init;
+    const ended = new AbortController();
+    const both = AbortSignal.any([signal, ended.signal]);
+    // Listens before it lists, so that nothing falls in between.
+    const events = await client.events({ signal: both, types: ['network'] });
+    if (!this.#present) log.info({ socket: client.socketPath }, 'Docker is there');
+    this.#present = true;
+    const followed = (async () => {
+      for await (const _ of events) this.wake();
+    })();
+    try {
+      await Promise.race([followed, this.#keepUp(both)]);
+    } finally {
+      ended.abort();
+      followed.catch(() => undefined);
+    }
+  }
+
+  async #keepUp(signal: AbortSignal): Promise<void> {
+    this.#woken = true;
+    while (!signal.aborted) {
+      if (this.#woken) {
+        this.#woken = false;
+        await this.#reconcile(signal);
+      }
+      const waiting = new AbortController();
+      this.#wake = () => waiting.abort();
+      if (this.#woken) continue;
+      const rest = AbortSignal.any([signal, waiting.signal]);
+      const dueMs = this.#objections.length > 0 ? againMs : 60_000;
+      await pause(dueMs, undefined, { signal: rest }).then(
+        () => {
+          this.#woken = true;
+        },
+        () => undefined,
+      );
+    }
+  }
+
+  async #reconcile(signal: AbortSignal): Promise<void> {
+    const { client, log, networks } = this.#init;
+    const wanted = networks() ?? [];
+    const { remove, create, objections } = mirrorPlan(wanted, await client.networks({}, { signal }));
+    const refused: string[] = [];
+    const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+      try {
+        await work();
+        log.info({}, `Docker: ${what}`);
+      } catch (error) {
+        if (!(error instanceof DockerError) || error.code !== 'refused') throw error;
+        if (error.status !== 404) refused.push(error.message);
+      }
+    };
+    for (const { id, name } of remove) {
+      this.#removing.add(id);
+      try {
+        await attempt(`network ${name} removed`, () => client.removeNetwork(id, { signal }));
+      } finally {
+        this.#removing.delete(id);
+      }
+    }
+    for (const spec of create) await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }));
+    const all = [...objections, ...refused];
+    for (const line of all) if (!this.#objections.includes(line)) log.warn({}, line);
+    this.#objections = all;
+  }
+}
