@@ -45,7 +45,8 @@ describe('a booted system', () => {
     const { stderr } = await machine.execUnbooted(INSTALL, ['--no-start']);
     assert.match(stderr, /install: done; systemd is not running here/);
     laid = lines((await machine.execUnbooted('find', FIND)).stdout).filter((path) => !bare.has(path));
-    for (const path of ['/usr/local/bin/weft', '/opt/weft/dist/weft.js', UNIT]) assert.ok(laid.includes(path), path);
+    for (const path of ['/usr/local/bin/weft', '/opt/weft/dist/weft.js', '/opt/cni/bin/weft', UNIT])
+      assert.ok(laid.includes(path), path);
   });
 
   it('boots with all units well, and leaves ours alone', async () => {
@@ -134,6 +135,8 @@ describe('a booted system', () => {
     await installed.weft('sandbox', 'rm', 'by-path', 'by-pid');
     await holder.end('SIGKILL');
     await machine.exec('ip', ['netns', 'del', 'blue']);
+    const config = JSON.stringify({ cniVersion: '1.1.0', name: 'frontend', type: 'weft' });
+    assert.equal(await machine.shell(`echo '${config}' | CNI_COMMAND=STATUS /opt/cni/bin/weft`), '');
   });
 
   it('starts a killed agent again; nobody notices', async () => {

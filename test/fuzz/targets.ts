@@ -1,5 +1,6 @@
 import type { Target } from './engine.ts';
 import { apiTargets } from './targets/api.ts';
+import { cniTargets } from './targets/cni.ts';
 import { fileTargets } from './targets/files.ts';
 import { gossipTargets } from './targets/gossip.ts';
 import { handshakeTargets } from './targets/handshake.ts';
@@ -21,13 +22,14 @@ const subjects: readonly (() => Target[] | Promise<Target[]>)[] = [
   joinTargets,
   stateTargets,
   apiTargets,
+  cniTargets,
   kernelTargets,
   fileTargets,
   portTargets,
   pluginTargets,
 ];
 
-/** All decoders of bytes that others wrote: members, strangers, the disk, local users, the kernel, the host's own files. */
+/** All decoders of bytes that others wrote: members, strangers, the disk, local users, the kernel, container runtimes, the host's own files. */
 export async function makeTargets(): Promise<Target[]> {
   const targets: Target[] = [];
   // In turn: while an identity of the simulation is made, signatures are those of the simulation.

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { interfacesIn } from '../../../dataplane/interfaces.ts';
 import { parseNetnsPath } from '../../../dataplane/values.ts';
 import type { SandboxCreateRequest } from '../../api/schema.ts';
+import { containerLabel } from '../../cni/labels.ts';
 import { hostNetns, type StoredSandbox } from '../../sandbox-state.ts';
 import { conflict, invalid, RequestError } from '../api-error.ts';
 
@@ -59,6 +60,10 @@ export async function interfacesOf({ netns }: StoredSandbox): Promise<string[]> 
     throw invalid(`${netns} is not a network namespace: ${(error as Error).message}`);
   }
 }
+
+/** True of a container runtime's sandbox whose namespace is gone: after a crash or a reboot nobody else would remove it. */
+export const isOver = ({ labels, netns, inode }: StoredSandbox): boolean =>
+  labels[containerLabel] !== undefined && inode !== null && inodeOf(netns) !== inode;
 
 /** Inode at that path; null when nothing is there, or nothing that may be looked at. */
 export function inodeOf(path: string): number | null {

@@ -28,7 +28,7 @@ import { Changes } from './changes.ts';
 import { filesAsked } from './files-asked.ts';
 import { kernelFollows } from './kernel-follows.ts';
 import { exclusiveAmong, hostBindingOf, isKeptLocally, LocalLegs, takenIn } from './local-legs.ts';
-import { hostNamespace, inodeOf, namespaceFor } from './netns.ts';
+import { hostNamespace, inodeOf, isOver, namespaceFor } from './netns.ts';
 import { OverlayClaims } from './overlay-claims.ts';
 import type { SandboxFiles } from './sandbox-files.ts';
 import { findSandbox } from './sandbox-ref.ts';
@@ -279,7 +279,7 @@ export class Sandboxes {
   }
 
   /**
-   * Takes sandboxes off networks that are gone, announces endpoints that the tables lack, and takes back those that no
+   * Removes sandboxes of containers that are gone, takes others off networks that are gone, announces endpoints that the tables lack, and takes back those that no
    * sandbox has: what a crash between the two left behind.
    * @returns false when something was being changed or failed: to be done again
    */
@@ -287,7 +287,8 @@ export class Sandboxes {
     let complete = true;
     for (const sandbox of this.list()) {
       try {
-        await this.#changes.alone(sandbox, () => this.#reconcileOne(sandbox));
+        if (isOver(sandbox) && !this.#unready.has(sandbox.id)) await this.remove(sandbox);
+        else await this.#changes.alone(sandbox, () => this.#reconcileOne(sandbox));
       } catch (error) {
         complete = false;
         this.#init.log.debug({ err: error, sandbox: sandbox.name }, 'a sandbox could not be looked at; again soon');

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { parseCall } from '../../../agent/cni/request.ts';
 import { loadConfig } from '../../../agent/daemon/config.ts';
 
 const deploy = fileURLToPath(new URL('../../../deploy', import.meta.url));
@@ -48,6 +49,21 @@ describe('deploy scripts', () => {
       else assert.match(stderr, /unknown argument --nonsense; see deploy\//);
     });
   }
+});
+
+describe('cni/10-weft.conflist', () => {
+  it('is a list of one plugin, which takes what a runtime makes of it', () => {
+    const { plugins, ...list } = JSON.parse(readFileSync(join(deploy, 'cni/10-weft.conflist'), 'utf8')) as {
+      plugins: { type: string; capabilities: object }[];
+    };
+    const [plugin] = plugins;
+    assert.deepEqual([plugins.length, plugin?.type], [1, 'weft']);
+    // As libcni hands it on: name and version of the list, and no capabilities.
+    const { capabilities: _, ...config } = { ...list, ...plugin };
+    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c', CNI_IFNAME: 'eth0', CNI_NETNS: '/run/netns/c' };
+    const call = parseCall(env, JSON.stringify(config));
+    assert.deepEqual(call.command === 'ADD' && [call.network, call.version], ['frontend', '1.0.0']);
+  });
 });
 
 describe('agent.example.yaml', () => {
