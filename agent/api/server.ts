@@ -1,5 +1,5 @@
 import { chmodSync, chownSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
@@ -70,21 +70,21 @@ export function makeApp(handlers: Handlers, log: Logger): Hono {
   return app;
 }
 
+/** What answers on the socket. */
+export const listenerOf = (app: Hono): RequestListener => getRequestListener(app.fetch);
+
 /**
- * Serves the app on a unix socket that has its owner, group and mode before its name is there for anyone to connect to.
+ * Serves on a unix socket that has its owner, group and mode before its name is there for anyone to connect to.
  * @throws when another agent answers on the socket
  */
 export async function serve(
-  app: Hono,
+  listener: RequestListener,
   socketPath: string,
   groupId: number | null,
 ): Promise<{ close: () => Promise<void> }> {
   if (await answers(socketPath)) throw new Error(`another agent is running at ${socketPath}`);
   mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
-  const server: Server = createServer(
-    { requestTimeout: 30_000, headersTimeout: 10_000 },
-    getRequestListener(app.fetch),
-  );
+  const server: Server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, listener);
   const hidden = join(dirname(socketPath), `.socket-${process.pid}`);
   rmSync(hidden, { recursive: true, force: true });
   mkdirSync(hidden, { mode: 0o700 });

@@ -34,7 +34,7 @@ import { nameHeld, prefixesInUse } from './any-network.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
 import { Background } from './background.ts';
 import type { AgentConfig } from './config.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway, gatewayNetwork } from './gateway.ts';
 import { portsOfNode } from './host-ports.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import { HostWatch } from './host-watch.ts';
@@ -178,6 +178,7 @@ export class Agent {
       client: new DockerClient({ socketPath: init.config.dockerSocket }),
       log: init.log,
       networks: () => (this.#membership === null ? null : [...this.#membership.cluster.view.networks.values()]),
+      gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
     });
     this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
     this.sandboxes = new Sandboxes({

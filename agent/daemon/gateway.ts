@@ -3,13 +3,39 @@ import type { Store } from '../../controlplane/store.ts';
 import { chooseGatewaySubnet, gatewayAddressIn, overlaps } from '../../dataplane/gateway-subnet.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { bridgeAddress } from '../../dataplane/interfaces.ts';
-import { must, parseCidr, parseIfName, prefixOf } from '../../dataplane/values.ts';
+import { addressOf, must, parseCidr, parseIfName, prefixOf } from '../../dataplane/values.ts';
+import type { GatewayNetwork } from '../docker/mirror-plan.ts';
 import { gatewayBridgeName } from '../plan-host.ts';
 import { conflict } from './api-error.ts';
 
 const key = ['gateway'];
 
 const isIpv4Cidr = (text: string): boolean => !text.includes(':') && parseCidr(text).ok;
+
+/** Subnets smaller than that are not shared out in halves. */
+const halvedMin = 16;
+
+/**
+ * Docker's containers have their ports on docker_gwbridge, too, with addresses that Docker gives: of the lower half of the
+ * subnet, as the network is made in Docker. Those given here are of the upper one.
+ * @param address the bridge's own, with prefix length
+ * @returns offset of the first that is given here, and the prefix that is Docker's; null for both where there is no half
+ */
+export function halves(address: string): { readonly first: number; readonly dockers: string | null } {
+  const prefix = prefixOf(must(parseCidr(address)));
+  const [network = '', bits = '16'] = prefix.split('/');
+  const size = 2 ** (32 - Number(bits));
+  if (size < halvedMin) return { first: 1, dockers: null };
+  return { first: size / 2, dockers: `${network}/${Number(bits) + 1}` };
+}
+
+/** As Docker is to have it. @param address the bridge's own, with prefix length */
+export const gatewayNetwork = (address: string): GatewayNetwork => ({
+  name: gatewayBridgeName,
+  subnet: prefixOf(must(parseCidr(address))),
+  gateway: addressOf(must(parseCidr(address))),
+  range: halves(address).dockers,
+});
 
 /** docker_gwbridge of this host: its subnet, chosen once, and the addresses of its ports, known to this host only. */
 export class Gateway {
@@ -63,10 +89,12 @@ export class Gateway {
     const [own = '', bits = '16'] = this.#address.split('/');
     const size = 2 ** (32 - Number(bits));
     const base = Math.floor(ipv4ToNumber(own) / size) * size;
+    const { first } = halves(this.#address);
     const taken = new Set([...used, own].map((ip) => ipv4ToNumber(ip) - base));
+    const last = Math.max(this.#last, first - 1);
     for (let tried = 0; tried < size; tried += 1) {
-      const offset = (this.#last + 1 + tried) % size;
-      if (offset === 0 || offset === size - 1 || taken.has(offset)) continue;
+      const offset = (last + 1 + tried) % size;
+      if (offset < first || offset === size - 1 || taken.has(offset)) continue;
       this.#last = offset;
       return numberToIpv4(base + offset);
     }

@@ -2,10 +2,10 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Vault } from '../../controlplane/identity/vault.ts';
 import { openStore } from '../../controlplane/store.ts';
-import { makeApp, serve } from '../api/server.ts';
+import { listenerOf, makeApp, serve } from '../api/server.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
 import { callsOf } from '../docker/driver.ts';
-import { pluginApp } from '../docker/plugin.ts';
+import { pluginListener } from '../docker/plugin.ts';
 import { pluginPlaces } from '../plugins/discover.ts';
 import { version } from '../version.ts';
 import { Agent } from './agent.ts';
@@ -62,7 +62,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
       await agent.start();
       const group = groupId(config.socketGroup);
       if (group === null) log.info({ group: config.socketGroup }, 'no such group: only root may use the socket');
-      const server = await serve(makeApp(makeHandlers(agent), log), config.socket, group);
+      const server = await serve(listenerOf(makeApp(makeHandlers(agent), log)), config.socket, group);
       const plugin = await servePlugin(agent, log);
       log.info({ version, socket: config.socket, state: agent.state }, 'the agent is ready');
       process.on('SIGHUP', () => {
@@ -101,7 +101,7 @@ async function servePlugin(agent: Agent, log: Logger): Promise<{ close: () => Pr
     isRemoving: (id) => agent.mirror.isRemoving(id),
   });
   try {
-    return await serve(pluginApp(calls, log), join(pluginPlaces.sockets, 'weft.sock'), null);
+    return await serve(pluginListener(calls, log), join(pluginPlaces.sockets, 'weft.sock'), null);
   } catch (error) {
     log.warn({ err: error }, 'Docker cannot use Weft: its plugin socket cannot be made');
     return null;

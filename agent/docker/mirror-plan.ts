@@ -7,6 +7,15 @@ import type { DockerNetwork } from './shapes.ts';
 
 export const driverName = 'weft';
 
+/** docker_gwbridge as this host has it. */
+export interface GatewayNetwork {
+  readonly name: string;
+  readonly subnet: string;
+  readonly gateway: string;
+  /** Where Docker takes addresses of its containers from; null: anywhere. */
+  readonly range: string | null;
+}
+
 export interface MirrorPlan {
   /** Of Docker's networks, to be removed before others are made. */
   readonly remove: readonly DockerNetwork[];
@@ -19,7 +28,11 @@ export interface MirrorPlan {
  * Steps from what Docker has to what it is to have: one network for each of the cluster, known by an option that no user has a
  * reason to set. What is not of our driver is left alone, also where it has a name that one of the cluster has.
  */
-export function mirrorPlan(wanted: readonly Network[], there: readonly DockerNetwork[]): MirrorPlan {
+export function mirrorPlan(
+  wanted: readonly Network[],
+  gateway: GatewayNetwork | null,
+  there: readonly DockerNetwork[],
+): MirrorPlan {
   const remove: DockerNetwork[] = [];
   const create: NetworkSpec[] = [];
   const objections: string[] = [];
@@ -31,6 +44,16 @@ export function mirrorPlan(wanted: readonly Network[], there: readonly DockerNet
     const of = byId.get(id);
     if (of === undefined || mirrored.has(id) || !isLike(network, specOf(of))) remove.push(network);
     else mirrored.add(id);
+  }
+  const bridge = gateway && there.find(({ name }) => name === gateway.name);
+  // Docker would make it with the first container that needs it, and in a subnet of its own choice.
+  if (gateway && !bridge) create.push(gatewaySpec(gateway));
+  if (gateway && bridge && !bridge.ipam.pools.some(({ subnet }) => subnet === gateway.subnet)) {
+    const has = bridge.ipam.pools.map(({ subnet }) => subnet).join(', ');
+    objections.push(
+      `Docker has ${gateway.name} in ${has}, and this host in ${gateway.subnet}: with all containers off it, \
+\`docker network rm ${gateway.name}\`, and it is made again`,
+    );
   }
   const holders = new Map(there.filter((each) => !remove.includes(each)).map((each) => [each.name, each.driver]));
   // Of two of one name, made at once in two halves of the cluster, the older one has it.
@@ -51,6 +74,18 @@ export function mirrorPlan(wanted: readonly Network[], there: readonly DockerNet
   }
   return { remove, create, objections };
 }
+
+/** As Docker makes it for its own overlays (moby, daemon/cluster/executor and libnetwork/default_gateway_linux.go). */
+const gatewaySpec = ({ name, subnet, gateway, range }: GatewayNetwork): NetworkSpec => ({
+  name,
+  driver: 'bridge',
+  options: {
+    'com.docker.network.bridge.name': name,
+    'com.docker.network.bridge.enable_icc': 'false',
+    'com.docker.network.bridge.enable_ip_masquerade': 'true',
+  },
+  ipam: { pools: [{ subnet, gateway, ...(range === null ? {} : { ipRange: range }) }] },
+});
 
 function specOf({ id, name, internal, labels, subnets }: Network) {
   const mark = { [networkOption]: id };

@@ -3,7 +3,7 @@ import type { Network } from '../../controlplane/tables/view.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
 import { DockerError } from './errors.ts';
-import { mirrorPlan } from './mirror-plan.ts';
+import { type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
 
 /** A Docker that is not there may come at any time; asking costs a failed connect. */
 const absentMs = 1_000;
@@ -15,6 +15,8 @@ export interface MirrorInit {
   readonly log: Logger;
   /** Those of the cluster; null outside of one. */
   readonly networks: () => readonly Network[] | null;
+  /** null where it is not made. */
+  readonly gateway: () => GatewayNetwork | null;
 }
 
 /** Keeps the cluster's networks in this host's Docker, by its API. */
@@ -111,9 +113,9 @@ export class Mirror {
   }
 
   async #reconcile(signal: AbortSignal): Promise<void> {
-    const { client, log, networks } = this.#init;
+    const { client, log, networks, gateway } = this.#init;
     const wanted = networks() ?? [];
-    const { remove, create, objections } = mirrorPlan(wanted, await client.networks({}, { signal }));
+    const { remove, create, objections } = mirrorPlan(wanted, gateway(), await client.networks({}, { signal }));
     const refused: string[] = [];
     const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
       try {

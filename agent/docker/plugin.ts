@@ -1,8 +1,8 @@
-import { Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import type { RequestListener } from 'node:http';
 import { z } from 'zod';
 import { toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
+import { BodyTooLargeError, readBody } from '../http-body.ts';
 
 const maxBodyBytes = 262_144;
 /** Docker gives up after 30 s (moby, pkg/plugins/client.go), and asks again from the start. */
@@ -11,50 +11,59 @@ const answerTimeoutMs = 25_000;
 const contentType = 'application/vnd.docker.plugins.v1.1+json';
 
 export type Answer = (body: unknown) => object | Promise<object>;
+export type Calls = ReadonlyMap<string, Answer>;
 
 /**
- * A legacy plugin of Docker as a web application: each call is a POST of JSON to its name. What goes wrong is said as
- * `{"Err": "…"}`, which Docker shows to its user as it is.
+ * A legacy plugin of Docker: each call is a POST of JSON to its name, from a client whose Host header is the path of the
+ * socket. What goes wrong is said as `{"Err": "…"}`, which Docker shows to its user as it is.
  */
-export function pluginApp(calls: ReadonlyMap<string, Answer>, log: Logger): Hono {
-  const app = new Hono();
-  const refusal = (text: string): Response => reply({ Err: text });
-  app.use(bodyLimit({ maxSize: maxBodyBytes, onError: () => refusal('weft: the request is too large') }));
-  app.post('/:call', async (c) => {
-    const name = c.req.param('call');
-    const answer = calls.get(name);
-    if (answer === undefined) return refusal(`weft: ${name.slice(0, 64)} is no call of a network or IPAM driver`);
-    const text = await c.req.text();
-    let body: unknown;
-    try {
-      body = text === '' ? {} : JSON.parse(text);
-    } catch {
-      return refusal('weft: the request is not JSON');
-    }
-    try {
-      return reply(await inTime(Promise.resolve(body ?? {}).then(answer)));
-    } catch (error) {
-      if (error instanceof z.ZodError) return refusal(`weft: ${name}: ${whereOf(error)}`);
-      const { expected, body: why } = toReply(error);
-      log[expected ? 'warn' : 'error']({ err: error, call: name }, 'Docker was refused what it asked');
-      return refusal(`weft: ${why.message}${why.hint === undefined ? '' : `: ${why.hint}`}`);
-    }
-  });
-  app.notFound(() => refusal('weft: no such call'));
-  return app;
+export function pluginListener(calls: Calls, log: Logger): RequestListener {
+  return (request, response) => {
+    const call = (request.url ?? '').replace(/^\//, '');
+    const answered = readBody(request, maxBodyBytes).then(
+      (text) => answerTo(calls, call, text, log),
+      (error: unknown) => refusal(error instanceof BodyTooLargeError ? 'the request is too large' : 'no whole request'),
+    );
+    answered.then((body) => {
+      response.writeHead(200, { 'content-type': contentType });
+      response.end(JSON.stringify(body));
+    });
+  };
 }
 
-const reply = (body: object): Response =>
-  new Response(JSON.stringify(body), { headers: { 'content-type': contentType } });
+const refusal = (text: string): object => ({ Err: `weft: ${text}` });
+
+/** The answer to one call; never rejects. */
+export async function answerTo(calls: Calls, call: string, text: string, log: Logger): Promise<object> {
+  const answer = calls.get(call);
+  if (answer === undefined) return refusal(`${call.slice(0, 64)} is no call of a network or IPAM driver`);
+  let body: unknown;
+  try {
+    body = text === '' ? {} : JSON.parse(text);
+  } catch {
+    return refusal('the request is not JSON');
+  }
+  try {
+    return await inTime(Promise.resolve(body ?? {}).then(answer));
+  } catch (error) {
+    if (error instanceof z.ZodError) return refusal(`${call}: ${whereOf(error)}`);
+    const { expected, body: why } = toReply(error);
+    log[expected ? 'warn' : 'error']({ err: error, call }, 'Docker was refused what it asked');
+    return refusal(`${why.message}${why.hint === undefined ? '' : `: ${why.hint}`}`);
+  }
+}
 
 async function inTime<T>(work: Promise<T>): Promise<T> {
-  const limit = AbortSignal.timeout(answerTimeoutMs);
-  return Promise.race([
-    work,
-    new Promise<never>((_, reject) => {
-      limit.addEventListener('abort', () => reject(new Error(`no answer within ${answerTimeoutMs / 1000} s`)));
-    }),
-  ]);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new Error(`no answer within ${answerTimeoutMs / 1000} s`);
+    timer = setTimeout(() => reject(error), answerTimeoutMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function whereOf({ issues: [issue] }: z.ZodError): string {

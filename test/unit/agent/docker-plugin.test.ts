@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { callsOf } from '../../../agent/docker/driver.ts';
 import { DockerEndpoints } from '../../../agent/docker/endpoints.ts';
-import { pluginApp } from '../../../agent/docker/plugin.ts';
+import { answerTo, pluginListener } from '../../../agent/docker/plugin.ts';
 import { networkOption } from '../../../agent/docker/protocol.ts';
+import { readBody } from '../../../agent/http-body.ts';
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { Store } from '../../../controlplane/store.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
@@ -27,16 +31,10 @@ async function startedManager(): Promise<Cluster> {
 function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = async (): Promise<void> => {}) {
   const settled = async (): Promise<void> => {};
   const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied, settled });
-  const app = pluginApp(callsOf({ cluster: () => cluster, endpoints, isRemoving: () => false }), {
-    ...quietLog,
-  } as never);
-  const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> => {
-    const response = await app.request(`/${call}`, { method: 'POST', body: JSON.stringify(body) });
-    assert.equal(response.status, 200);
-    assert.equal(response.headers.get('content-type'), 'application/vnd.docker.plugins.v1.1+json');
-    return (await response.json()) as Record<string, unknown>;
-  };
-  return { endpoints, ask, app };
+  const calls = callsOf({ cluster: () => cluster, endpoints, isRemoving: () => false });
+  const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> =>
+    (await answerTo(calls, call, JSON.stringify(body), quietLog as never)) as Record<string, unknown>;
+  return { endpoints, ask, calls };
 }
 
 type Plugin = ReturnType<typeof pluginOf>;
@@ -169,7 +167,7 @@ test('what the kernel refuses is told to Docker, and to no other node', async ()
 test('bad requests are refused in words, and change nothing', async () => {
   const cluster = await startedManager();
   const network = await cluster.networks.create({ ...spec, name: 'frontend' });
-  const { ask, app, endpoints } = pluginOf(cluster);
+  const { ask, calls, endpoints } = pluginOf(cluster);
   const errorOf = async (call: string, body: unknown): Promise<string> => String((await ask(call, body))['Err']);
   assert.match(await errorOf('NetworkDriver.CreateNetwork', { NetworkID: id('d') }), /weft network create NAME/);
   assert.match(await errorOf('NetworkDriver.CreateNetwork', { NetworkID: 'x' }), /NetworkID: want 64 hex digits/);
@@ -189,13 +187,32 @@ test('bad requests are refused in words, and change nothing', async () => {
   );
   assert.match(await errorOf('NetworkDriver.Join', { ...at, SandboxKey: '../x' }), /not found|path/);
   assert.match(await errorOf('Plugin.Nonsense', {}), /no call/);
-  const noJson = await app.request('/IpamDriver.RequestPool', { method: 'POST', body: '{' });
-  assert.deepEqual(await noJson.json(), { Err: 'weft: the request is not JSON' });
-  const large = await app.request('/IpamDriver.RequestPool', {
-    ...{ method: 'POST', body: 'x'.repeat(300_000) },
-    headers: { 'content-length': '300000' },
-  });
-  assert.deepEqual(await large.json(), { Err: 'weft: the request is too large' });
+  const noJson = await answerTo(calls, 'IpamDriver.RequestPool', '{', quietLog as never);
+  assert.deepEqual(noJson, { Err: 'weft: the request is not JSON' });
   assert.deepEqual([endpoints.list(), endpoints.addressesOn(network.id)], [[], []]);
+  await cluster.stop();
+});
+
+test("it is asked over HTTP as Docker asks: by the socket's path as the host, without a body, or with one that is too large", async (t) => {
+  const cluster = await startedManager();
+  const { calls } = pluginOf(cluster);
+  const server = createServer(pluginListener(calls, quietLog as never));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const ask = async (path: string, body: string): Promise<unknown> => {
+    const headers = { host: '/run/docker/plugins/weft.sock', connection: 'close' };
+    const asked = request({ port, path, method: 'POST', headers });
+    asked.on('error', () => {});
+    asked.end(body);
+    const [response] = (await once(asked, 'response')) as [IncomingMessage];
+    assert.equal(response.headers['content-type'], 'application/vnd.docker.plugins.v1.1+json');
+    return JSON.parse(await readBody(response, 10_000));
+  };
+  assert.deepEqual(await ask('/Plugin.Activate', ''), { Implements: ['NetworkDriver', 'IpamDriver'] });
+  assert.deepEqual(await ask('/IpamDriver.RequestPool', 'x'.repeat(300_000)), {
+    Err: 'weft: the request is too large',
+  });
   await cluster.stop();
 });

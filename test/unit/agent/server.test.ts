@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { requestLines } from '../../../agent/api/request-lines.ts';
-import { makeApp, serve } from '../../../agent/api/server.ts';
+import { listenerOf, makeApp, serve } from '../../../agent/api/server.ts';
 import { RequestError } from '../../../agent/daemon/api-error.ts';
 import type { Handlers } from '../../../agent/daemon/calls/call.ts';
 import { makeLog } from '../../../agent/daemon/log.ts';
@@ -30,7 +30,7 @@ let server: Awaited<ReturnType<typeof serve>>;
 before(async () => {
   // What a crash leaves behind is no obstacle.
   writeFileSync(socketPath, '');
-  server = await serve(app, socketPath, null);
+  server = await serve(listenerOf(app), socketPath, null);
 });
 after(async () => {
   await server.close();
@@ -60,7 +60,7 @@ test('the socket is for its owner and group from the moment that it is there', (
 });
 
 test('a second agent does not take the socket of a running one', async () => {
-  await assert.rejects(serve(app, socketPath, null), /another agent is running/);
+  await assert.rejects(serve(listenerOf(app), socketPath, null), /another agent is running/);
 });
 
 test('a call reaches its handler with reference, body and query', async () => {
