@@ -61,9 +61,13 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
       async (body) => {
         const { NetworkID: id } = shapes.OnNetwork.parse(body);
         const network = endpoints.findNetwork(id);
-        // Whoever has it removed here has it removed everywhere, or nowhere.
-        if (network !== null && !isRemoving(id)) await cluster().networks.remove(network);
-        await endpoints.removeNetwork(id);
+        try {
+          // Whoever has it removed here has it removed everywhere. Docker cannot be kept from removing its own, whatever is
+          // answered; where it is in use on another host it is then made again.
+          if (network !== null && !isRemoving(id)) await cluster().networks.remove(network);
+        } finally {
+          await endpoints.removeNetwork(id);
+        }
         return {};
       },
     ],

@@ -15,7 +15,7 @@ export type Calls = ReadonlyMap<string, Answer>;
 
 /**
  * A legacy plugin of Docker: each call is a POST of JSON to its name, from a client whose Host header is the path of the
- * socket. What goes wrong is said as `{"Err": "…"}`, which Docker shows to its user as it is.
+ * socket. What goes wrong is said in words, which Docker shows to its user as they are.
  */
 export function pluginListener(calls: Calls, log: Logger): RequestListener {
   return (request, response) => {
@@ -31,7 +31,8 @@ export function pluginListener(calls: Calls, log: Logger): RequestListener {
   };
 }
 
-const refusal = (text: string): object => ({ Err: `weft: ${text}` });
+/** Network drivers say `Err`, IPAM drivers `Error` (moby, libnetwork/drivers/remote/api and ipams/remote/api). */
+const refusal = (text: string): object => ({ Err: `weft: ${text}`, Error: `weft: ${text}` });
 
 /** The answer to one call; never rejects. */
 export async function answerTo(calls: Calls, call: string, text: string, log: Logger): Promise<object> {
