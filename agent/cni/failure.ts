@@ -43,6 +43,7 @@ const ofAgent: { readonly [code: string]: number } = {
   leaving: codes.tryAgain,
   no_manager_reachable: codes.tryAgain,
   no_owner_reachable: codes.tryAgain,
+  address_resting: codes.tryAgain,
   netns_not_found: codes.invalidEnvironment,
   invalid: codes.invalidConfig,
   network_not_found: codes.invalidConfig,

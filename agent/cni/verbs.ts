@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { ApiError, type LocalClient } from '../api/client.ts';
 import type { Sandbox } from '../api/schema.ts';
 import { parseHostname } from '../files/resolv-conf.ts';
@@ -12,6 +13,9 @@ type Of<Command extends Call['command']> = Extract<Call, { command: Command }>;
 const changeMs = 60_000;
 // Of taking back what may have been made.
 const undoMs = 5_000;
+// Addresses rest for 30 s (controlplane/ring/resting.ts).
+const restMaxMs = 35_000;
+const restPollMs = 500;
 
 /** The container's sandbox; null when there is none. */
 async function sandboxOf(client: LocalClient, containerId: string, timeoutMs = changeMs): Promise<Sandbox | null> {
@@ -40,7 +44,8 @@ const endpointAt = (sandbox: Sandbox, ifName: string, config: string): Endpoint 
 export async function add(client: LocalClient, call: Of<'ADD'>, readFile: (path: string) => string): Promise<object> {
   const before = await reusable(client, call);
   try {
-    const after = before === null ? await adopt(client, call) : await connect(client, call, before);
+    const attach = () => (before === null ? adopt(client, call) : connect(client, call, before));
+    const after = await onceAwake(attach);
     const endpoint = endpointAt(after, call.ifName, call.name);
     if (endpoint === undefined) throw new Error(`interface ${call.ifName} of ${after.Name} is not there`);
     const leadsOut = (before?.Gateway ?? null) === null;
@@ -50,6 +55,22 @@ export async function add(client: LocalClient, call: Of<'ADD'>, readFile: (path:
     const refused = error instanceof ApiError || error instanceof CniError;
     if (!refused) await remove(client, call, undoMs).catch(() => undefined);
     throw error;
+  }
+}
+
+/**
+ * A container that is started again with an address of its own asks for what it released a moment ago. The agent says so and
+ * does not wait; runtimes such as Podman would give up.
+ */
+async function onceAwake<T>(attach: () => Promise<T>): Promise<T> {
+  const endMs = performance.now() + restMaxMs;
+  for (;;) {
+    try {
+      return await attach();
+    } catch (error) {
+      if (!isRefusal(error, 'address_resting') || performance.now() > endMs) throw error;
+      await setTimeout(restPollMs);
+    }
   }
 }
 

@@ -188,6 +188,18 @@ describe('failures', () => {
     assert.match(`${json?.['msg']}`, /no agent is running at .*systemctl start weft/);
   });
 
+  it('of an address that rests are no failures: it is waited for', async () => {
+    const create = agent.answers.get('sandboxCreate');
+    assert.ok(typeof create === 'function');
+    let asked = 0;
+    agent.answers.set('sandboxCreate', (seen) => {
+      asked += 1;
+      return asked === 1 ? { status: 409, body: { code: 'address_resting', message: 'in 1 s' } } : create(seen);
+    });
+    await done(of('ADD'), config);
+    assert.equal(asked, 2);
+  });
+
   it('of which nobody knows whether anything was made take it back', async () => {
     const create = agent.answers.get('sandboxCreate');
     assert.ok(typeof create === 'function');
