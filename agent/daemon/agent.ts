@@ -23,6 +23,7 @@ import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { DockerClient } from '../docker/client.ts';
+import { Containers } from '../docker/containers.ts';
 import { DockerEndpoints } from '../docker/endpoints.ts';
 import { Mirror } from '../docker/mirror.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
@@ -75,6 +76,7 @@ export class Agent {
   readonly localNetworks: LocalNetworks;
   readonly dataPlane: DataPlane;
   readonly #planner: Planner;
+  readonly #containers: Containers;
   readonly #hostProbe: HostProbe;
   readonly mtus: NetworkMtus;
   readonly selfTests: SelfTests;
@@ -174,13 +176,16 @@ export class Agent {
         await this.dataPlane.settled(undefined, signal);
       },
     };
+    const client = new DockerClient({ socketPath: init.config.dockerSocket });
     this.mirror = new Mirror({
-      client: new DockerClient({ socketPath: init.config.dockerSocket }),
+      client,
+      containers: () => this.#containers.wake(),
       log: init.log,
       networks: () => (this.#membership === null ? null : [...this.#membership.cluster.view.networks.values()]),
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
     });
     this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
+    this.#containers = new Containers({ client, endpoints: this.docker, log: init.log });
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,
@@ -292,6 +297,7 @@ export class Agent {
   /** Ends the agent; forwarding goes on. */
   async stop(): Promise<void> {
     this.#background.stop();
+    this.#containers.stop();
     this.#hostResolver[Symbol.dispose]();
     this.mtus.stop();
     this.selfTests.stop();

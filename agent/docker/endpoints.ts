@@ -2,6 +2,7 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import { damagedState } from '../../controlplane/errors.ts';
 import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Store, Write } from '../../controlplane/store.ts';
+import { addressesOf } from '../../controlplane/tables/kinds.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import { waitingName } from '../../dataplane/names.ts';
@@ -126,7 +127,7 @@ export class DockerEndpoints {
       const { ip, ring, number } = await networks.allocateAddress(network, wanted, family);
       let kept = false;
       try {
-        const row = { networkId: network.id, ip };
+        const row = { networkId: network.id, ip, createdMs: Date.now() };
         await this.#commit([{ key: ['docker', 'address', network.id, ip], value: row }]);
         this.#addresses.set(addressKey(row), row);
         kept = true;
@@ -164,7 +165,8 @@ export class DockerEndpoints {
       mac: mac ?? before?.leg.mac ?? randomMac(),
       ...{ ip, ip6, aliases: [], createdMs: before?.leg.createdMs ?? Date.now() },
     };
-    await this.#save({ leg, dockerNetwork, netns: before?.netns ?? null, taken: before?.taken ?? false });
+    const { netns = null, taken = false, name = unnamed(id) } = before ?? {};
+    await this.#save({ leg, dockerNetwork, netns, taken, name });
     return leg.mac;
   }
 
@@ -175,7 +177,7 @@ export class DockerEndpoints {
       const joined = { ...endpoint, netns, taken: false };
       const { leg } = joined;
       // Side by side: the others have their entries ready when the first packet leaves.
-      const told = Promise.all([this.#save(joined), this.#announcements.announce({ id, name: nameOf(id) }, leg)]);
+      const told = Promise.all([this.#save(joined), this.#announce(joined)]);
       this.#init.changed();
       try {
         await told;
@@ -184,10 +186,39 @@ export class DockerEndpoints {
         await this.#leave(joined);
         throw error;
       }
-      await this.#save({ ...joined, taken: true });
+      // Its names may have come meanwhile.
+      await this.#save({ ...this.#find(id), taken: true });
       this.#init.changed();
       return leg;
     });
+  }
+
+  /** Whose it is: tells the others. */
+  async describe(
+    id: string,
+    { name, aliases }: { readonly name: string; readonly aliases: readonly string[] },
+  ): Promise<void> {
+    await this.#inTurn(id, async () => {
+      const endpoint = this.#endpoints.get(id);
+      if (endpoint === undefined) return;
+      const { leg } = endpoint;
+      if (endpoint.name === name && leg.aliases.join() === aliases.join()) return;
+      const named = { ...endpoint, name, leg: { ...leg, aliases } };
+      await this.#save(named);
+      if (named.netns !== null) await this.#announce(named);
+    });
+  }
+
+  #announce({ leg, name }: DockerEndpoint): Promise<void> {
+    return this.#announcements.announce({ id: leg.endpointId, name }, leg);
+  }
+
+  /** Gives back addresses older than that which no endpoint has: Docker asks for one right before it makes the endpoint. */
+  async returnUnused(olderThanMs: number): Promise<void> {
+    const used = new Set(this.list().flatMap(({ leg }) => addressesOf(leg).map((ip) => addressKey({ ...leg, ip }))));
+    for (const [key, { networkId, ip, createdMs }] of this.#addresses) {
+      if (!used.has(key) && createdMs < olderThanMs) await this.returnAddress(networkId, ip);
+    }
   }
 
   /** What others know of it is taken back, and its interface goes. */
@@ -223,10 +254,11 @@ export class DockerEndpoints {
 
   /** Announces what the tables lack: what a crash between the two left behind. */
   async reconcile(): Promise<void> {
-    for (const { leg, netns } of this.list()) {
+    for (const endpoint of this.list()) {
+      const { leg, netns } = endpoint;
       if (netns === null || this.#announcements.has(leg)) continue;
       if (!this.#init.cluster().view.networks.has(leg.networkId)) continue;
-      await this.#announcements.announce({ id: leg.endpointId, name: nameOf(leg.endpointId) }, leg);
+      await this.#announce(endpoint);
     }
   }
 
@@ -267,9 +299,9 @@ export class DockerEndpoints {
 }
 
 /** What it is called until Docker says whose it is. */
-const nameOf = (id: string): string => `docker-${id.slice(0, 12)}`;
+const unnamed = (id: string): string => `docker-${id.slice(0, 12)}`;
 
-const addressKey = ({ networkId, ip }: DockerAddress): string => `${networkId} ${ip}`;
+const addressKey = ({ networkId, ip }: Pick<DockerAddress, 'networkId' | 'ip'>): string => `${networkId} ${ip}`;
 
 function parsed<T>(result: { success: true; data: T } | { success: false }): T {
   if (!result.success) throw damagedState('docker');

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Network } from '../../controlplane/tables/view.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
+import { isTelling } from './containers.ts';
 import { DockerError } from './errors.ts';
 import { type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
 
@@ -17,6 +18,8 @@ export interface MirrorInit {
   readonly networks: () => readonly Network[] | null;
   /** null where it is not made. */
   readonly gateway: () => GatewayNetwork | null;
+  /** Docker is there (again), or something has happened to one of its containers. */
+  readonly containers: () => void;
 }
 
 /** Keeps the cluster's networks in this host's Docker, by its API. */
@@ -77,11 +80,15 @@ export class Mirror {
     const ended = new AbortController();
     const both = AbortSignal.any([signal, ended.signal]);
     // Listens before it lists, so that nothing falls in between.
-    const events = await client.events({ signal: both, types: ['network'] });
+    const events = await client.events({ signal: both, types: ['network', 'container'] });
     if (!this.#present) log.info({ socket: client.socketPath }, 'Docker is there');
     this.#present = true;
+    this.#init.containers();
     const followed = (async () => {
-      for await (const _ of events) this.wake();
+      for await (const event of events) {
+        if (event.type !== 'container') this.wake();
+        if (isTelling(event)) this.#init.containers();
+      }
     })();
     try {
       await Promise.race([followed, this.#keepUp(both)]);

@@ -20,12 +20,15 @@ export interface DockerEndpoint {
   readonly netns: string | null;
   /** Docker was told that the interface is there. */
   readonly taken: boolean;
+  /** Of the container, as far as Docker has said. */
+  readonly name: string;
 }
 
 /** An address that Docker was given, whether an endpoint has it by now or not. */
 export interface DockerAddress {
   readonly networkId: NetworkId;
   readonly ip: string;
+  readonly createdMs: number;
 }
 
 export const isDockerId = (text: string): boolean => /^[0-9a-f]{64}$/.test(text);
@@ -42,5 +45,10 @@ export const StoredEndpoint = z.object({
     .refine((text) => parseNetnsPath(text).ok)
     .nullable(),
   taken: z.boolean(),
+  name: z.string(),
 });
-export const StoredAddress = z.object({ networkId, ip: z.string().refine((text) => parseIp(text).ok) });
+export const StoredAddress = z.object({
+  networkId,
+  ip: z.string().refine((text) => parseIp(text).ok),
+  createdMs: z.number(),
+});

@@ -48,7 +48,7 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
   });
 
   it('containers of different hosts reach each other, both ways and with large packets', async () => {
-    await docker(1).run(['--network', 'frontend', '--name', 'db']);
+    await docker(1).run(['--network', 'frontend', '--name', 'db', '--network-alias', 'database', '--hostname', 'db-1']);
     await docker(2).run(['--network', 'frontend', '--name', 'app']);
     await settled(stage.lab);
     const [db, app] = [await addressOf(docker(1), 'db', 'frontend'), await addressOf(docker(2), 'app', 'frontend')];
@@ -66,6 +66,20 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     assert.ok(await pings(docker(1), 'db', address), route);
     assert.deepEqual(Object.keys(Networks), ['frontend']);
     assert.ok(await pings(docker(1), 'db', host(2).address), 'the underlay, behind masquerade');
+  });
+
+  it('their names and aliases are known on all hosts, and follow a rename', async () => {
+    const namesOn = async (at: Host): Promise<string[]> =>
+      (await endpointsOn(at, 'frontend'))
+        .map(({ Name, Aliases }) => [Name, ...Aliases.filter(isGiven)].join(' '))
+        .sort();
+    // Docker has the short id of a container as an alias, and as its hostname.
+    const isGiven = (alias: string): boolean => !/^[0-9a-f]{12}$/.test(alias);
+    await eventually('the names on host 3', async () => (await namesOn(host(3))).join() === 'app,db database db-1');
+    await docker(2).exec(['rename', 'app', 'web']);
+    await eventually('the new name', async () => (await namesOn(host(1))).join() === 'db database db-1,web');
+    await docker(2).exec(['rename', 'web', 'app']);
+    await eventually('the old name', async () => (await namesOn(host(1))).join() === 'app,db database db-1');
   });
 
   it('a container on two networks is on both, and who is on one of them does not reach the other', async () => {

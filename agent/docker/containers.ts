@@ -1,0 +1,135 @@
+import type { Logger } from '../daemon/log.ts';
+import type { DockerClient } from './client.ts';
+import type { DockerEndpoints } from './endpoints.ts';
+import { DockerError, isNotFound } from './errors.ts';
+import type { UnreadableEvent } from './events.ts';
+import type { DockerContainer, DockerContainerSummary, DockerEvent } from './shapes.ts';
+
+/** Events of one moment are looked at together. */
+const coalesceMs = 20;
+/** Between a network's gap in events and the next look, if nothing happens. */
+const everyMs = 60_000;
+/** What Docker is about to make shows in no list yet. */
+const graceMs = 60_000;
+/** As many as the record of an endpoint has room for. */
+const aliasesMax = 16;
+
+/** Events after which a container may have other names, or is gone. */
+const telling = new Set(['start', 'die', 'rename', 'destroy', 'connect', 'disconnect']);
+
+export const isTelling = (event: DockerEvent | UnreadableEvent): boolean =>
+  event.type === 'unreadable' || telling.has(event.action);
+
+const isName = (text: string): boolean => /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(text);
+
+/** What a container is called on each of its endpoints: its name, and what else it answers to. */
+export function namesOf({ id, name, hostname, networks }: DockerContainer): Map<string, EndpointNames> {
+  const names = new Map<string, EndpointNames>();
+  for (const { endpointId, aliases, dnsNames } of networks.values()) {
+    if (endpointId === '') continue;
+    const others = [...new Set([...aliases, ...dnsNames, hostname])].filter((each) => each !== name && isName(each));
+    names.set(endpointId, {
+      name: isName(name) ? name : id.slice(0, 12),
+      aliases: others.slice(0, aliasesMax),
+    });
+  }
+  return names;
+}
+
+export interface EndpointNames {
+  readonly name: string;
+  readonly aliases: readonly string[];
+}
+
+export interface ContainersInit {
+  readonly client: DockerClient;
+  readonly endpoints: DockerEndpoints;
+  readonly log: Logger;
+}
+
+/** Follows whose endpoints Docker's are: their names, and that they are still there. The driver is told neither. */
+export class Containers {
+  readonly #init: ContainersInit;
+  /** Name of the container when its endpoint was last asked for. */
+  readonly #asked = new Map<string, string>();
+  #timer: NodeJS.Timeout | null = null;
+  #running = false;
+  #again = false;
+  #stopped = false;
+
+  constructor(init: ContainersInit) {
+    this.#init = init;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  /** Something has happened in Docker, or an endpoint was joined. */
+  wake(delayMs = coalesceMs): void {
+    if (this.#stopped) return;
+    if (this.#running) {
+      this.#again = true;
+      return;
+    }
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      void this.#look();
+    }, delayMs);
+  }
+
+  async #look(): Promise<void> {
+    this.#running = true;
+    this.#again = false;
+    try {
+      await this.#sync();
+    } catch (error) {
+      // Without Docker nothing is known; it is looked at again when it is there.
+      if (!(error instanceof DockerError)) this.#init.log.error({ err: error }, "following Docker's containers failed");
+    } finally {
+      this.#running = false;
+      this.wake(this.#again ? coalesceMs : everyMs);
+    }
+  }
+
+  async #sync(): Promise<void> {
+    const { client, endpoints, log } = this.#init;
+    const sinceMs = Date.now();
+    const containers = await client.containers({}, { all: true });
+    const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
+    for (const { leg, netns } of endpoints.list()) {
+      const container = present.get(leg.endpointId);
+      if (container === undefined || netns === null) continue;
+      if (this.#asked.get(leg.endpointId) === container.name) continue;
+      await this.#ask(container);
+    }
+    for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
+    for (const { leg } of endpoints.list()) {
+      if (present.has(leg.endpointId) || leg.createdMs > sinceMs - graceMs) continue;
+      log.warn(
+        { endpoint: leg.endpointId.slice(0, 12) },
+        'Docker has lost an endpoint without a word; it is taken back',
+      );
+      await endpoints.remove(leg.endpointId);
+    }
+    await endpoints.returnUnused(sinceMs - graceMs);
+  }
+
+  async #ask({ id }: DockerContainerSummary): Promise<void> {
+    const { client, endpoints } = this.#init;
+    try {
+      const container = await client.container(id);
+      for (const [endpointId, names] of namesOf(container)) {
+        await endpoints.describe(endpointId, names);
+        this.#asked.set(endpointId, container.name);
+      }
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+}
+
+const endpointIdsOf = ({ networks }: DockerContainerSummary): string[] =>
+  [...networks.values()].map(({ endpointId }) => endpointId).filter((id) => id !== '');
