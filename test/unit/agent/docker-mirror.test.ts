@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NetworkSpec } from '../../../agent/docker/client.ts';
+import { namesOf } from '../../../agent/docker/containers.ts';
+import { type GatewayNetwork, mirrorPlan } from '../../../agent/docker/mirror-plan.ts';
+import { Container, type DockerNetwork, Network as InDocker } from '../../../agent/docker/shapes.ts';
+import { parseSpace } from '../../../controlplane/addresses.ts';
+import type { Network } from '../../../controlplane/tables/view.ts';
+
+let made = 0;
+
+/** As the tables have it, as far as it matters here. */
+function network(
+  name: string,
+  subnets: readonly string[] = [`10.0.${made}.0/24`],
+  more: Partial<Network> = {},
+): Network {
+  made += 1;
+  const spaces = subnets.map((text) => ({ space: parseSpace(text), gateway: text.replace(/0\/\d+$|\/\d+$/, '1') }));
+  return {
+    id: `${name}${made}`,
+    name,
+    internal: false,
+    labels: {},
+    createdMs: made,
+    subnets: spaces,
+    ...more,
+  } as never;
+}
+
+/** As Docker lists a network that it was asked to make. */
+const listed = ({ name, driver, internal, options, labels, ipam }: NetworkSpec, Id = `id of ${name}`): DockerNetwork =>
+  InDocker.parse({
+    ...{ Id, Name: name, Driver: driver, Internal: internal, Options: options, Labels: labels },
+    IPAM: {
+      Driver: ipam?.driver,
+      Options: ipam?.options,
+      Config: ipam?.pools?.map(({ subnet }) => ({ Subnet: subnet })),
+    },
+  });
+
+const theirs = (name: string): DockerNetwork => listed({ name, driver: 'bridge' });
+
+test('a Docker that has nothing gets each network of the cluster, and then has nothing more to do', () => {
+  const wanted = [
+    network('frontend'),
+    network('dual', ['10.1.0.0/24', 'fd00:1::/64'], { labels: { team: 'a' } }),
+    network('wide', ['10.2.0.0/24', '10.3.0.0/24'], { internal: true }),
+  ];
+  const gateway: GatewayNetwork = {
+    ...{ name: 'docker_gwbridge', subnet: '172.18.0.0/16', gateway: '172.18.0.1', range: '172.18.0.0/17' },
+  };
+  const { create, remove, objections } = mirrorPlan(wanted, gateway, [theirs('bridge')]);
+  assert.deepEqual(
+    create.map(({ name }) => name),
+    ['docker_gwbridge', 'frontend', 'dual', 'wide'],
+  );
+  assert.deepEqual([remove, objections], [[], []]);
+  assert.deepEqual(
+    create.map(({ ipv6 = false, internal = false }) => [ipv6, internal]),
+    [
+      [false, false],
+      [false, false],
+      [true, false],
+      [false, true],
+    ],
+  );
+  assert.equal(create[0]?.ipam?.pools?.[0]?.ipRange, '172.18.0.0/17');
+  const after = [theirs('bridge'), ...create.map((spec) => listed(spec))];
+  assert.deepEqual(mirrorPlan(wanted, gateway, after), { remove: [], create: [], objections: [] });
+});
+
+test('what the cluster has no more, or has otherwise, goes; what is of another driver stays', () => {
+  const [kept, changed, gone] = [network('kept'), network('changed'), network('gone')];
+  const there = [theirs('own'), ...mirrorPlan([kept, changed, gone], null, []).create.map((spec) => listed(spec))];
+  const now = { ...changed, labels: { new: 'yes' } };
+  const plan = mirrorPlan([kept, now], null, there);
+  assert.deepEqual(
+    plan.remove.map(({ name }) => name),
+    ['changed', 'gone'],
+  );
+  assert.deepEqual(
+    plan.create.map(({ name, labels }) => [name, labels]),
+    [['changed', { new: 'yes' }]],
+  );
+});
+
+test('a network that Docker has twice is removed once', () => {
+  const one = network('one');
+  const [spec] = mirrorPlan([one], null, []).create;
+  assert.ok(spec);
+  const plan = mirrorPlan([one], null, [listed(spec, 'first'), listed(spec, 'second')]);
+  assert.deepEqual([plan.remove.map(({ id }) => id), plan.create], [['second'], []]);
+});
+
+test('names that are taken are named, and of two networks of one name the older one has it', () => {
+  const [older, younger] = [network('same'), network('same')];
+  const plan = mirrorPlan([younger, older, network('bridge')], null, [theirs('bridge')]);
+  assert.deepEqual(
+    plan.create.map(({ options }) => options),
+    [{ 'weft.network': older.id }],
+  );
+  assert.deepEqual(plan.objections, [
+    "Docker has another network same (driver weft), and so not the cluster's: remove one of them",
+    "Docker has another network bridge (driver bridge), and so not the cluster's: remove one of them",
+  ]);
+  const six = mirrorPlan([network('six', ['fd00:6::/64'])], null, []);
+  assert.deepEqual(six.objections, ['Docker cannot have network six: it makes none without IPv4']);
+});
+
+test('a container is called by its name on each network, and by its aliases; what is no name is left out', () => {
+  const endpoint = (EndpointID: string, Aliases: string[] | null) => ({ EndpointID, Aliases });
+  const parsed = Container.parse({
+    ...{ Id: 'abcdef012345abcdef', Name: '/db' },
+    Config: { Hostname: 'db-1', Labels: null },
+    State: { Status: 'running', Running: true, Pid: 7 },
+    NetworkSettings: {
+      ...{ SandboxID: 's', SandboxKey: '/var/run/docker/netns/s' },
+      Networks: {
+        frontend: endpoint('e1', ['database', 'db', '-x', 'a b']),
+        backend: endpoint('e2', null),
+        old: endpoint('', null),
+      },
+    },
+  });
+  assert.deepEqual(
+    namesOf(parsed),
+    new Map([
+      ['e1', { name: 'db', aliases: ['database', 'db-1'] }],
+      ['e2', { name: 'db', aliases: ['db-1'] }],
+    ]),
+  );
+  const many = {
+    ...parsed,
+    networks: new Map([
+      ['n', { endpointId: 'e', aliases: Array.from({ length: 40 }, (_, i) => `a${i}`), dnsNames: [] }],
+    ]),
+  };
+  assert.equal(namesOf(many as never).get('e')?.aliases.length, 16);
+});
