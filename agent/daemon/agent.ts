@@ -185,7 +185,7 @@ export class Agent {
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
     });
     this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
-    this.#containers = new Containers({ client, endpoints: this.docker, log: init.log });
+    this.#containers = new Containers({ client, endpoints: this.docker, log: init.log, changed: () => undefined });
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,

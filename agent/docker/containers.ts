@@ -1,4 +1,6 @@
 import type { Logger } from '../daemon/log.ts';
+import { gatewayBridgeName } from '../plan-host.ts';
+import type { StoredLeg } from '../sandbox-state.ts';
 import type { DockerClient } from './client.ts';
 import type { DockerEndpoints } from './endpoints.ts';
 import { DockerError, isNotFound } from './errors.ts';
@@ -41,10 +43,18 @@ export interface EndpointNames {
   readonly aliases: readonly string[];
 }
 
+/** A container as the host's resolver sees it: where it asks from, and what it is on. */
+export interface ContainerAsker {
+  readonly gateway: { readonly ip: string };
+  readonly legs: readonly StoredLeg[];
+}
+
 export interface ContainersInit {
   readonly client: DockerClient;
   readonly endpoints: DockerEndpoints;
   readonly log: Logger;
+  /** Containers have come or gone, or have other addresses on docker_gwbridge. */
+  readonly changed: () => void;
 }
 
 /** Follows whose endpoints Docker's are: their names, and that they are still there. The driver is told neither. */
@@ -52,6 +62,10 @@ export class Containers {
   readonly #init: ContainersInit;
   /** Name of the container when its endpoint was last asked for. */
   readonly #asked = new Map<string, string>();
+  /** Id of the container of each endpoint. */
+  #containerOf: ReadonlyMap<string, string> = new Map();
+  /** Address of each container on docker_gwbridge, by its id. */
+  #gatewayIps: ReadonlyMap<string, string> = new Map();
   #timer: NodeJS.Timeout | null = null;
   #running = false;
   #again = false;
@@ -64,6 +78,19 @@ export class Containers {
   stop(): void {
     this.#stopped = true;
     if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  /** Containers that can ask the host's resolver. */
+  askers(): ContainerAsker[] {
+    const legs = new Map<string, StoredLeg[]>();
+    for (const { leg, netns } of this.#init.endpoints.list()) {
+      const container = this.#containerOf.get(leg.endpointId);
+      if (netns !== null && container !== undefined) legs.set(container, [...(legs.get(container) ?? []), leg]);
+    }
+    return [...legs].flatMap(([container, its]) => {
+      const ip = this.#gatewayIps.get(container);
+      return ip === undefined ? [] : [{ gateway: { ip }, legs: its }];
+    });
   }
 
   /** Something has happened in Docker, or an endpoint was joined. */
@@ -99,6 +126,9 @@ export class Containers {
     const sinceMs = Date.now();
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
+    this.#containerOf = new Map([...present].map(([endpoint, { id }]) => [endpoint, id]));
+    this.#gatewayIps = await this.#gateways();
+    this.#init.changed();
     for (const { leg, netns } of endpoints.list()) {
       const container = present.get(leg.endpointId);
       if (container === undefined || netns === null) continue;
@@ -115,6 +145,17 @@ export class Containers {
       await endpoints.remove(leg.endpointId);
     }
     await endpoints.returnUnused(sinceMs - graceMs);
+  }
+
+  /** Docker tells whose a port of docker_gwbridge is with the network alone. */
+  async #gateways(): Promise<Map<string, string>> {
+    try {
+      const { containers } = await this.#init.client.network(gatewayBridgeName);
+      return new Map([...containers].map(([id, { ipv4 }]) => [id, ipv4.replace(/\/.*/, '')]));
+    } catch (error) {
+      if (isNotFound(error)) return new Map();
+      throw error;
+    }
   }
 
   async #ask({ id }: DockerContainerSummary): Promise<void> {
