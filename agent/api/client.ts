@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { z } from 'zod';
+import { BodyTooLargeError, readBody } from '../http-body.ts';
 import { type RouteName, requestLines } from './request-lines.ts';
 import type { routes } from './routes.ts';
 
@@ -175,16 +176,15 @@ async function exchange(input: Exchange): Promise<{ status: number; text: string
     outgoing.on('error', reject);
     outgoing.end(body);
   });
-  const chunks: Buffer[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > replyMaxBytes) {
-      throw new BadReplyError(`the reply to ${method} ${path} is larger than ${replyMaxBytes} bytes`);
+  try {
+    return { status: response.statusCode ?? 0, text: await readBody(response, replyMaxBytes) };
+  } catch (cause) {
+    if (cause instanceof BodyTooLargeError) {
+      const what = `the reply to ${method} ${path} is larger than ${replyMaxBytes} bytes`;
+      throw new BadReplyError(what, { cause });
     }
-    chunks.push(chunk);
+    throw cause;
   }
-  return { status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') };
 }
 
 function parseObject(text: string): object | undefined {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { BodyTooLargeError, readBody } from '../http-body.ts';
 import { DockerError, explainConnection } from './errors.ts';
 import { EventLines, type UnreadableEvent } from './events.ts';
+import { Limit } from './limit.ts';
 import {
   Container,
   Created,
@@ -147,7 +148,7 @@ export class DockerClient {
 
   /**
    * What happens from a moment on. The promise resolves once Docker listens: what is listed after that lacks nothing that
-   * no event tells. Read without delay: Docker drops events for a reader that is slow by 1024 of them.
+   * no event tells. Read without delay: Docker drops events for a reader that is behind by more than 1024.
    *
    * Ends when the signal does. Else it throws DockerError: `ended` when Docker closes the connection, which it does when it
    * stops; it knows nothing of events before its start, so list again after that.
@@ -207,8 +208,8 @@ export class DockerClient {
     }
   }
 
-  async #negotiated(options: CallOptions): Promise<string> {
-    this.#version ??= chooseVersion(await this.version(options));
+  async #negotiated({ signal, timeoutMs = this.#timeoutMs }: CallOptions): Promise<string> {
+    this.#version ??= chooseVersion(await this.version({ timeoutMs, ...(signal === undefined ? {} : { signal }) }));
     return this.#version;
   }
 
@@ -256,56 +257,6 @@ export class DockerClient {
       outgoing.on('error', reject);
       outgoing.end(text);
     });
-  }
-}
-
-/** What ends a call: its time, and who asked for it. */
-class Limit {
-  readonly timeoutMs: number;
-  readonly #controller = new AbortController();
-  readonly #caller: AbortSignal | undefined;
-  readonly #timer: NodeJS.Timeout;
-  #late = false;
-
-  constructor(timeoutMs: number, caller: AbortSignal | undefined) {
-    this.timeoutMs = timeoutMs;
-    this.#caller = caller;
-    this.#timer = setTimeout(() => {
-      this.#late = true;
-      this.#controller.abort();
-    }, timeoutMs);
-    // Not AbortSignal.any: a caller's signal may live as long as the process, and so would what hangs on it.
-    caller?.addEventListener('abort', this.#onAbort, { once: true });
-    if (caller?.aborted) this.#onAbort();
-  }
-
-  readonly #onAbort = (): void => this.#controller.abort();
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  get late(): boolean {
-    return this.#late;
-  }
-
-  /** By the caller. */
-  get aborted(): boolean {
-    return this.#caller?.aborted ?? false;
-  }
-
-  get reason(): unknown {
-    return this.#caller?.reason;
-  }
-
-  /** From now on only the caller ends it. */
-  endTime(): void {
-    clearTimeout(this.#timer);
-  }
-
-  clear(): void {
-    clearTimeout(this.#timer);
-    this.#caller?.removeEventListener('abort', this.#onAbort);
   }
 }
 

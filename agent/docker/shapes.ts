@@ -211,7 +211,7 @@ export const Container = z
     /** `starting`, `healthy`, `unhealthy`; `none` without a health check. */
     health: each.State.Health?.Status || 'none',
     sandboxId: each.NetworkSettings.SandboxID,
-    /** Path of its network namespace; '' when it does not run. */
+    /** Path of its network namespace. Of one that does not run it is '', or where it was. */
     sandboxKey: each.NetworkSettings.SandboxKey,
     /** By name of the network. */
     networks: each.NetworkSettings.Networks,

@@ -1,5 +1,6 @@
 import { type IncomingMessage, request } from 'node:http';
 import type { z } from 'zod';
+import { readBody } from '../http-body.ts';
 import type { PluginAddress } from './discover.ts';
 
 /** Docker's own media type of the protocol (moby, pkg/plugins/transport). */
@@ -94,13 +95,5 @@ async function post(
     outgoing.on('error', reject);
     outgoing.end(body);
   });
-  const chunks: Buffer[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > replyMaxBytes)
-      throw new PluginError(`${method}: the answer is larger than ${replyMaxBytes} bytes`, 0);
-    chunks.push(chunk);
-  }
-  return { status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') };
+  return { status: response.statusCode ?? 0, text: await readBody(response, replyMaxBytes) };
 }

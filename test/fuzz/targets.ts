@@ -1,6 +1,7 @@
 import type { Target } from './engine.ts';
 import { apiTargets } from './targets/api.ts';
 import { cniTargets } from './targets/cni.ts';
+import { dockerTargets } from './targets/docker.ts';
 import { fileTargets } from './targets/files.ts';
 import { gossipTargets } from './targets/gossip.ts';
 import { handshakeTargets } from './targets/handshake.ts';
@@ -27,6 +28,7 @@ const subjects: readonly (() => Target[] | Promise<Target[]>)[] = [
   fileTargets,
   portTargets,
   pluginTargets,
+  dockerTargets,
 ];
 
 /** All decoders of bytes that others wrote: members, strangers, the disk, local users, the kernel, container runtimes, the host's own files. */

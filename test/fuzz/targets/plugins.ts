@@ -4,11 +4,14 @@ import { parseSpec } from '../../../agent/plugins/discover.ts';
 import { CreateEndpoint, deviceOf, Join } from '../../../agent/plugins/protocol.ts';
 import { parseCidr, parseIfName } from '../../../dataplane/values.ts';
 import type { Target } from '../engine.ts';
-import { byteInputs, takenIf } from '../inputs.ts';
+import { byteInputs, jsonInputs, takenIf } from '../inputs.ts';
 
 const joins = [
-  '{"InterfaceName":{"SrcName":"oc35b27a1","DstPrefix":"eth"},"Gateway":"10.77.0.1"}',
-  '{"InterfaceName":{"SrcName":"veth7","DstPrefix":"mesh"},"StaticRoutes":[{"Destination":"10.1.0.0/16","RouteType":1}]}',
+  { InterfaceName: { SrcName: 'oc35b27a1', DstPrefix: 'eth' }, Gateway: '10.77.0.1' },
+  {
+    InterfaceName: { SrcName: 'veth7', DstPrefix: 'mesh' },
+    StaticRoutes: [{ Destination: '10.1.0.0/16', RouteType: 1 }],
+  },
 ];
 const specs = ['unix:///run/docker/plugins/mesh.sock\n', '{"Name":"mesh","Addr":"tcp://127.0.0.1:8080"}'];
 
@@ -17,10 +20,10 @@ export const pluginTargets = (): Target[] => [
   {
     name: 'plugin answers',
     weight: 2,
-    ...byteInputs(joins.map((text) => Buffer.from(text))),
-    take: (bytes: Uint8Array) => {
+    ...jsonInputs(joins),
+    take: (text: string) => {
       try {
-        const joined = readAnswer('Join', { status: 200, text: Buffer.from(bytes).toString('utf8') }, Join);
+        const joined = readAnswer('Join', { status: 200, text }, Join);
         const device = deviceOf(CreateEndpoint.parse({}), joined);
         if (!device.ok || device.value === null) return takenIf(false);
         const { source, onLink } = device.value.device;

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { DockerError } from '../../../agent/docker/errors.ts';
+import { EventLines } from '../../../agent/docker/events.ts';
+import { Container, ListedContainers, Networks, readReply, Version } from '../../../agent/docker/shapes.ts';
+import { chooseVersion } from '../../../agent/docker/version.ts';
+import type { Target } from '../engine.ts';
+import { jsonInputs, jsonTextOf, takenIf } from '../inputs.ts';
+import { jsonOf } from '../mutate.ts';
+
+const networks = [
+  [
+    {
+      ...{
+        Name: 'web',
+        Id: '5f1c',
+        Scope: 'global',
+        Driver: 'weft',
+        EnableIPv6: false,
+        Attachable: true,
+        Labels: null,
+      },
+      IPAM: { Driver: 'weft', Options: {}, Config: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }] },
+      Containers: { c1: { Name: 'a', EndpointID: 'e1', MacAddress: '02:42:0a:00:01:02', IPv4Address: '10.0.1.2/24' } },
+      Options: { encrypted: '' },
+    },
+  ],
+];
+const endpoint = { Aliases: ['db', 'c1'], NetworkID: '5f1c', EndpointID: 'e1', IPAddress: '10.0.1.2', IPPrefixLen: 24 };
+const containers = [
+  {
+    ...{ Id: 'c1', Name: '/web', Config: { Hostname: 'c1', Domainname: '', Labels: { a: 'b' } } },
+    State: { Status: 'running', Running: true, Pid: 712, Health: { Status: 'healthy' } },
+    NetworkSettings: { SandboxID: 's1', SandboxKey: '/var/run/docker/netns/s1', Networks: { web: endpoint } },
+  },
+  [{ Id: 'c1', Names: ['/web'], Labels: {}, State: 'running', NetworkSettings: { Networks: { web: endpoint } } }],
+];
+const versions = [
+  { ApiVersion: '1.41', MinAPIVersion: '1.12' },
+  { ApiVersion: '1.52', MinAPIVersion: '1.44' },
+];
+const start = {
+  ...{ status: 'start', Type: 'container', Action: 'start', Actor: { ID: 'c1', Attributes: { name: 'web' } } },
+  ...{ time: 1_700_000_000, timeNano: 1.7e18 },
+};
+const connect = {
+  ...{
+    Type: 'network',
+    Action: 'connect',
+    Actor: { ID: 'n1', Attributes: { container: 'c1', type: 'weft' } },
+    time: 17,
+  },
+};
+
+const unlessRefused = (read: () => boolean) => {
+  try {
+    return takenIf(read());
+  } catch (error) {
+    if (error instanceof DockerError) return takenIf(false);
+    throw error;
+  }
+};
+/** What Docker's own API answers, and its stream of events. */
+export const dockerTargets = (): Target[] => [
+  {
+    name: 'docker networks',
+    weight: 1,
+    ...jsonInputs(networks),
+    take: (body: string) =>
+      unlessRefused(() => {
+        const read = readReply('list', { status: 200, body }, Networks);
+        for (const { id, labels } of read) assert.ok(id !== '' && labels instanceof Map);
+        return read.length > 0;
+      }),
+  },
+  {
+    name: 'docker containers',
+    weight: 1,
+    ...jsonInputs(containers),
+    take: (body: string) =>
+      unlessRefused(() => {
+        const reply = { status: 200, body };
+        if (body.startsWith('[')) return readReply('list', reply, ListedContainers).length > 0;
+        return readReply('inspect', reply, Container).networks instanceof Map;
+      }),
+  },
+  {
+    name: 'docker versions',
+    weight: 1,
+    ...jsonInputs(versions),
+    take: (body: string) =>
+      unlessRefused(() => {
+        const chosen = chooseVersion(readReply('version', { status: 200, body }, Version));
+        // It becomes a part of a path.
+        assert.match(chosen, /^\d+\.\d+$/);
+        return true;
+      }),
+  },
+  {
+    name: 'docker events',
+    weight: 1,
+    valid: [`${jsonOf(start)}\n`, `${jsonOf(connect)}\n${jsonOf(start)}\n{"Type"`],
+    make: (random): string => `${jsonTextOf(random, [start, connect])}\n${jsonTextOf(random, [connect])}\n`,
+    take: (text: string) => {
+      const bytes = Buffer.from(text);
+      const read = new EventLines().push(bytes);
+      const half = new EventLines();
+      const middle = bytes.length >> 1;
+      const cut = [bytes.subarray(0, middle), bytes.subarray(middle)];
+      assert.deepEqual(
+        cut.flatMap((part) => half.push(part)),
+        read,
+      );
+      return takenIf(read.some(({ type }) => type !== 'unreadable'));
+    },
+  },
+];
