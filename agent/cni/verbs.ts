@@ -14,8 +14,8 @@ const changeMs = 60_000;
 // Of taking back what may have been made.
 const undoMs = 5_000;
 // Addresses rest for 30 s (controlplane/ring/resting.ts).
-const restMaxMs = 35_000;
-const restPollMs = 500;
+const patienceMs = 35_000;
+const pollMs = 250;
 
 /** The container's sandbox; null when there is none. */
 async function sandboxOf(client: LocalClient, containerId: string, timeoutMs = changeMs): Promise<Sandbox | null> {
@@ -45,7 +45,7 @@ export async function add(client: LocalClient, call: Of<'ADD'>, readFile: (path:
   const before = await reusable(client, call);
   try {
     const attach = () => (before === null ? adopt(client, call) : connect(client, call, before));
-    const after = await onceAwake(attach);
+    const after = await patiently(attach);
     const endpoint = endpointAt(after, call.ifName, call.name);
     if (endpoint === undefined) throw new Error(`interface ${call.ifName} of ${after.Name} is not there`);
     const leadsOut = (before?.Gateway ?? null) === null;
@@ -59,17 +59,18 @@ export async function add(client: LocalClient, call: Of<'ADD'>, readFile: (path:
 }
 
 /**
- * A container that is started again with an address of its own asks for what it released a moment ago. The agent says so and
- * does not wait; runtimes such as Podman would give up.
+ * Waits for what passes by itself: a container that is started again with an address of its own asks for what it released a
+ * moment ago, and somebody else may be changing its sandbox. The agent says so and does not wait; runtimes such as Podman
+ * would give up.
  */
-async function onceAwake<T>(attach: () => Promise<T>): Promise<T> {
-  const endMs = performance.now() + restMaxMs;
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  const endMs = performance.now() + patienceMs;
   for (;;) {
     try {
-      return await attach();
+      return await work();
     } catch (error) {
-      if (!isRefusal(error, 'address_resting') || performance.now() > endMs) throw error;
-      await setTimeout(restPollMs);
+      if (!isRefusal(error, 'address_resting', 'sandbox_busy') || performance.now() > endMs) throw error;
+      await setTimeout(pollMs);
     }
   }
 }
@@ -80,7 +81,7 @@ async function reusable(client: LocalClient, call: Of<'ADD'>): Promise<Sandbox |
   if (found === null) return null;
   const { Name: name, NetnsPresent: present, NetnsPath: netns } = found;
   if (!present) {
-    await client.call('sandboxRemove', { ref: found.ID, timeoutMs: changeMs });
+    await removeSandbox(client, found, changeMs);
     return null;
   }
   if (netns !== call.netns) {
@@ -159,12 +160,19 @@ async function remove(
   const asked = new Set(attachmentsIn(sandbox.Labels).map(({ ifName }) => ifName));
   const others = sandbox.Networks.filter(({ Interface: name }) => name !== at.ifName && asked.has(name));
   const endpoint = endpointAt(sandbox, at.ifName, at.name);
+  if (others.length === 0) return await removeSandbox(client, sandbox, timeoutMs);
+  if (endpoint === undefined) return;
+  const call = { ref: endpoint.NetworkID, body: { Sandbox: sandbox.ID }, timeoutMs };
+  await gone(() => client.call('networkDisconnect', call));
+}
+
+const removeSandbox = (client: LocalClient, { ID: ref }: Sandbox, timeoutMs: number): Promise<void> =>
+  gone(() => client.call('sandboxRemove', { ref, timeoutMs }));
+
+/** Does what may have been done meanwhile, by the agent or by a person. */
+async function gone(work: () => Promise<unknown>): Promise<void> {
   try {
-    if (others.length === 0) await client.call('sandboxRemove', { ref: sandbox.ID, timeoutMs });
-    else if (endpoint !== undefined) {
-      const body = { Sandbox: sandbox.ID };
-      await client.call('networkDisconnect', { ref: endpoint.NetworkID, body, timeoutMs });
-    }
+    await patiently(work);
   } catch (error) {
     if (!isRefusal(error, 'sandbox_not_found', 'network_not_found', 'not_connected')) throw error;
   }

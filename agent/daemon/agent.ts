@@ -281,6 +281,7 @@ export class Agent {
     await this.#host.lookAtForwarding();
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
+    this.#background.later(0, () => this.#removeOver());
   }
 
   /** What forwards is brought up to date from the tables before the others are asked what is new, unless that takes long. */
@@ -450,6 +451,12 @@ export class Agent {
     this.#planner.planNow();
     this.mirror.wake();
     await this.#reconcile();
+  }
+
+  async #removeOver(): Promise<void> {
+    // Joining or leaving, the cluster's tables are not there to take endpoints from.
+    if (this.#state === 'active' || this.#state === 'inactive') await this.sandboxes.removeOver();
+    this.#background.later(watchHostMs, () => this.#removeOver());
   }
 
   async #reconcile(): Promise<void> {

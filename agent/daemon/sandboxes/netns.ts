@@ -61,7 +61,7 @@ export async function interfacesOf({ netns }: StoredSandbox): Promise<string[]> 
   }
 }
 
-/** True of a container runtime's sandbox whose namespace is gone: after a crash or a reboot nobody else would remove it. */
+/** True of a container runtime's sandbox whose namespace is gone: after a crash or a reboot nobody else may remove it. */
 export const isOver = ({ labels, netns, inode }: StoredSandbox): boolean =>
   labels[containerLabel] !== undefined && inode !== null && inodeOf(netns) !== inode;
 

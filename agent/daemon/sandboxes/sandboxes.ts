@@ -279,7 +279,7 @@ export class Sandboxes {
   }
 
   /**
-   * Removes sandboxes of containers that are gone, takes others off networks that are gone, announces endpoints that the tables lack, and takes back those that no
+   * Takes sandboxes off networks that are gone, announces endpoints that the tables lack, and takes back those that no
    * sandbox has: what a crash between the two left behind.
    * @returns false when something was being changed or failed: to be done again
    */
@@ -287,8 +287,7 @@ export class Sandboxes {
     let complete = true;
     for (const sandbox of this.list()) {
       try {
-        if (isOver(sandbox) && !this.#unready.has(sandbox.id)) await this.remove(sandbox);
-        else await this.#changes.alone(sandbox, () => this.#reconcileOne(sandbox));
+        await this.#changes.alone(sandbox, () => this.#reconcileOne(sandbox));
       } catch (error) {
         complete = false;
         this.#init.log.debug({ err: error, sandbox: sandbox.name }, 'a sandbox could not be looked at; again soon');
@@ -299,6 +298,17 @@ export class Sandboxes {
       this.#changes.count > 0 ? null : [...this.list().flatMap(({ legs }) => legs), ...this.#init.othersLegs()],
     );
     return complete && this.#changes.count === 0;
+  }
+
+  /** Removes the sandboxes of containers that are gone with their namespaces, where their runtime did not. */
+  async removeOver(): Promise<void> {
+    for (const sandbox of this.list()) {
+      try {
+        if (isOver(sandbox) && this.#sandboxes.has(sandbox.id)) await this.remove(sandbox);
+      } catch (error) {
+        this.#init.log.debug({ err: error, sandbox: sandbox.name }, 'a sandbox that is over stays for now');
+      }
+    }
   }
 
   async #reconcileOne(sandbox: StoredSandbox): Promise<void> {

@@ -177,8 +177,8 @@ describe('GC', () => {
 
 describe('failures', () => {
   it('say whether to come again', async () => {
-    agent.refuse('sandboxCreate', 409, 'sandbox_busy', 'busy', 'later');
-    assert.equal(await fails(11, of('ADD'), config), 'busy; later');
+    agent.refuse('sandboxCreate', 504, 'kernel_timeout', 'slow', 'later');
+    assert.equal(await fails(11, of('ADD'), config), 'slow; later');
     agent.refuse('sandboxCreate', 404, 'network_not_found', 'network frontend not found', 'look');
     assert.equal(await fails(7, of('ADD'), config), 'network frontend not found; look');
     agent.refuse('sandboxCreate', 507, 'exhausted', 'nothing free', 'add a subnet');
@@ -188,7 +188,7 @@ describe('failures', () => {
     assert.match(`${json?.['msg']}`, /no agent is running at .*systemctl start weft/);
   });
 
-  it('of an address that rests are no failures: it is waited for', async () => {
+  it('that pass by themselves are waited for: an address that rests, a change that is under way', async () => {
     const create = agent.answers.get('sandboxCreate');
     assert.ok(typeof create === 'function');
     let asked = 0;
@@ -198,6 +198,16 @@ describe('failures', () => {
     });
     await done(of('ADD'), config);
     assert.equal(asked, 2);
+    const remove = agent.answers.get('sandboxRemove');
+    assert.ok(typeof remove === 'function');
+    agent.answers.set('sandboxRemove', (seen) => {
+      asked += 1;
+      if (asked === 3) return { status: 409, body: { code: 'sandbox_busy', message: 'being changed' } };
+      remove(seen);
+      return { status: 404, body: { code: 'sandbox_not_found', message: 'gone meanwhile' } };
+    });
+    await done(of('DEL'), config);
+    assert.deepEqual([asked, sandboxes.size], [4, 0]);
   });
 
   it('of which nobody knows whether anything was made take it back', async () => {
