@@ -22,6 +22,7 @@ import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
+import { requestFor } from '../docker/adopt.ts';
 import { DockerClient } from '../docker/client.ts';
 import { Containers } from '../docker/containers.ts';
 import { DockerEndpoints } from '../docker/endpoints.ts';
@@ -34,6 +35,7 @@ import { addressingAt, addressingFrom, addressingNow, type Given, ownAddressing 
 import { nameHeld, prefixesInUse } from './any-network.ts';
 import { conflict, invalid, RequestError } from './api-error.ts';
 import { Background } from './background.ts';
+import { creationOf } from './calls/network-handlers.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway, gatewayNetwork } from './gateway.ts';
 import { portsOfNode } from './host-ports.ts';
@@ -180,6 +182,10 @@ export class Agent {
     this.mirror = new Mirror({
       client,
       containers: () => this.#containers.wake(),
+      adopt: async (network) => {
+        const creation = creationOf(this, requestFor(network));
+        if (creation.scope === 'cluster') await this.membership.cluster.networks.create(creation.spec);
+      },
       log: init.log,
       networks: () => (this.#membership === null ? null : [...this.#membership.cluster.view.networks.values()]),
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),

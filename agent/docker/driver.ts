@@ -5,13 +5,15 @@ import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { addressOf, type Parsed, parseCidr, parseIp, parseMac, parseNetnsPath } from '../../dataplane/values.ts';
 import { conflict, invalid, notFound } from '../daemon/api-error.ts';
+import { parseOptions } from '../drivers/options.ts';
+import { overlay } from '../drivers/overlay.ts';
 import type { DockerEndpoints } from './endpoints.ts';
+import { driverName } from './mirror-plan.ts';
 import type { Answer } from './plugin.ts';
 import * as shapes from './protocol.ts';
 
 /** types.CONNECTED of libnetwork: reached on the link itself. */
 const CONNECTED = 1;
-const driver = 'weft';
 
 export interface DriverInit {
   /** @throws RequestError where the node is in no cluster */
@@ -30,7 +32,7 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
   };
   const poolOf = (text: string): { network: Network; subnet: NetworkSubnet } => {
     const named = shapes.parsePoolId(text);
-    if (named === null) throw invalid(`${text} is no pool of ${driver}`);
+    if (named === null) throw invalid(`${text} is no pool of ${driverName}`);
     const network = networkById(named.networkId);
     return { network, subnet: subnetOf(network, named.subnet) };
   };
@@ -45,10 +47,11 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
         const { NetworkID: id, Options, IPv4Data, IPv6Data } = shapes.CreateNetwork.parse(body);
         const named = shapes.networkIn(Options);
         if (named === null) {
-          throw invalid(
-            'this is no network of the cluster yet',
-            'make it with `weft network create NAME`: then it is in every Docker of the cluster',
-          );
+          // Made by a user of Docker: it is taken into the cluster when Docker has told its name.
+          const options = parseOptions(overlay, shapes.driverOptionsIn(Options));
+          if (!options.ok) throw invalid(options.reason);
+          cluster();
+          return {};
         }
         const network = networkById(named);
         for (const { Pool } of [...(IPv4Data ?? []), ...(IPv6Data ?? [])]) subnetOf(network, Pool);
@@ -82,7 +85,7 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
           mac: MacAddress === '' ? null : valid(parseMac(MacAddress)),
         };
         if (asked.ip === null && asked.ip6 === null) {
-          throw invalid('an endpoint without an address', `make the network with \`--ipam-driver ${driver}\``);
+          throw invalid('an endpoint without an address', `make the network with \`--ipam-driver ${driverName}\``);
         }
         const mac = await endpoints.create({ id: EndpointID, dockerNetwork: NetworkID, ...asked });
         return { Interface: asked.mac === null ? { MacAddress: mac } : {} };
@@ -131,7 +134,7 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
     ['IpamDriver.GetCapabilities', () => ({ RequiresMACAddress: false, RequiresRequestReplay: false })],
     [
       'IpamDriver.GetDefaultAddressSpaces',
-      () => ({ LocalDefaultAddressSpace: driver, GlobalDefaultAddressSpace: driver }),
+      () => ({ LocalDefaultAddressSpace: driverName, GlobalDefaultAddressSpace: driverName }),
     ],
     [
       'IpamDriver.RequestPool',
@@ -140,8 +143,8 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
         const named = shapes.networkIn(Options);
         if (named === null) {
           throw invalid(
-            `addresses of ${driver} are for networks of the cluster`,
-            'make one with `weft network create NAME`: then it is in every Docker of the cluster',
+            `addresses of ${driverName} are for networks of the cluster`,
+            `leave --ipam-driver out: \`docker network create -d ${driverName} NAME\` makes one`,
           );
         }
         const network = networkById(named);

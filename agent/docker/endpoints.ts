@@ -98,7 +98,13 @@ export class DockerEndpoints {
   /** @throws RequestError where there is none */
   networkOf(dockerNetwork: string): Network {
     const network = this.findNetwork(dockerNetwork);
-    if (network === null) throw notFound('network', dockerNetwork.slice(0, 12));
+    if (network === null) {
+      throw conflict(
+        'network_not_ready',
+        `network ${dockerNetwork.slice(0, 12)} is none of the cluster's (yet)`,
+        'try again in a moment; `weft status` says if it cannot be one',
+      );
+    }
     return network;
   }
 

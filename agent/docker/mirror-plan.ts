@@ -17,6 +17,8 @@ export interface GatewayNetwork {
 }
 
 export interface MirrorPlan {
+  /** Made by a user of Docker with our driver: to be made in the cluster, then removed, and made again as the cluster's. */
+  readonly adopt: readonly DockerNetwork[];
   /** Of Docker's networks, to be removed before others are made. */
   readonly remove: readonly DockerNetwork[];
   readonly create: readonly NetworkSpec[];
@@ -33,6 +35,7 @@ export function mirrorPlan(
   gateway: GatewayNetwork | null,
   there: readonly DockerNetwork[],
 ): MirrorPlan {
+  const adopt: DockerNetwork[] = [];
   const remove: DockerNetwork[] = [];
   const create: NetworkSpec[] = [];
   const objections: string[] = [];
@@ -40,7 +43,12 @@ export function mirrorPlan(
   const mirrored = new Set<string>();
   for (const network of there) {
     if (network.driver !== driverName) continue;
-    const id = network.options.get(networkOption) ?? '';
+    const id = network.options.get(networkOption);
+    if (id === undefined) {
+      // Of the cluster by now: an agent that was ended in between, or another host was quicker.
+      (wanted.some(({ name }) => name === network.name) ? remove : adopt).push(network);
+      continue;
+    }
     const of = byId.get(id);
     if (of === undefined || mirrored.has(id) || !isLike(network, specOf(of))) remove.push(network);
     else mirrored.add(id);
@@ -72,7 +80,7 @@ export function mirrorPlan(
       holders.set(network.name, driverName);
     }
   }
-  return { remove, create, objections };
+  return { adopt, remove, create, objections };
 }
 
 /** As Docker makes it for its own overlays (moby, daemon/cluster/executor and libnetwork/default_gateway_linux.go). */
@@ -87,10 +95,10 @@ const gatewaySpec = ({ name, subnet, gateway, range }: GatewayNetwork): NetworkS
   ipam: { pools: [{ subnet, gateway, ...(range === null ? {} : { ipRange: range }) }] },
 });
 
-function specOf({ id, name, internal, labels, subnets }: Network) {
+function specOf({ id, name, internal, labels, options, subnets }: Network) {
   const mark = { [networkOption]: id };
   return {
-    ...{ name, driver: driverName, internal, attachable: true, options: mark, labels },
+    ...{ name, driver: driverName, internal, attachable: true, options: { ...options, ...mark }, labels },
     ipv6: subnets.some(({ space }) => space.family === 6),
     ipam: {
       driver: driverName,

@@ -1,10 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { ZodError } from 'zod';
 import type { Network } from '../../controlplane/tables/view.ts';
+import { toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
 import { isTelling } from './containers.ts';
 import { DockerError } from './errors.ts';
 import { type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
+import type { DockerNetwork } from './shapes.ts';
 
 /** A Docker that is not there may come at any time; asking costs a failed connect. */
 const absentMs = 1_000;
@@ -16,6 +19,8 @@ export interface MirrorInit {
   readonly log: Logger;
   /** Those of the cluster; null outside of one. */
   readonly networks: () => readonly Network[] | null;
+  /** Makes one in the cluster like that of Docker. Rejects with why it cannot be. */
+  readonly adopt: (network: DockerNetwork) => Promise<unknown>;
   /** null where it is not made. */
   readonly gateway: () => GatewayNetwork | null;
   /** Docker is there (again), or something has happened to one of its containers. */
@@ -120,9 +125,13 @@ export class Mirror {
   }
 
   async #reconcile(signal: AbortSignal): Promise<void> {
-    const { client, log, networks, gateway } = this.#init;
-    const wanted = networks() ?? [];
-    const { remove, create, objections } = mirrorPlan(wanted, gateway(), await client.networks({}, { signal }));
+    const { client, log, networks, gateway, adopt: make } = this.#init;
+    const wanted = networks();
+    const { adopt, remove, create, objections } = mirrorPlan(
+      wanted ?? [],
+      gateway(),
+      await client.networks({}, { signal }),
+    );
     const refused: string[] = [];
     const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
       try {
@@ -133,7 +142,19 @@ export class Mirror {
         if (error.status !== 404) refused.push(error.message);
       }
     };
-    for (const { id, name } of remove) {
+    const adopted: DockerNetwork[] = [];
+    for (const network of wanted === null ? [] : adopt) {
+      try {
+        await make(network);
+        log.info({}, `network ${network.name}, made in Docker, is one of the cluster`);
+        adopted.push(network);
+        // Its own comes in the next round, when the name is free.
+        this.#woken = true;
+      } catch (error) {
+        refused.push(`Docker's network ${network.name} cannot be one of the cluster: ${wordsOf(error)}`);
+      }
+    }
+    for (const { id, name } of [...remove, ...adopted]) {
       this.#removing.add(id);
       try {
         await attempt(`network ${name} removed`, () => client.removeNetwork(id, { signal }));
@@ -147,3 +168,6 @@ export class Mirror {
     this.#objections = all;
   }
 }
+
+const wordsOf = (error: unknown): string =>
+  error instanceof ZodError ? (error.issues[0]?.message ?? 'not valid') : toReply(error).body.message;

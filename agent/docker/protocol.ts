@@ -46,6 +46,12 @@ export function networkIn(given: z.output<typeof options>): string | null {
   return typeof found === 'string' ? found : null;
 }
 
+/** What a user gave as driver options (`-o KEY=VALUE`). */
+export function driverOptionsIn(given: z.output<typeof options>): { [key: string]: string } {
+  const inner = given?.[generic];
+  return isObject(inner) ? Object.fromEntries(Object.entries(inner).map(([key, value]) => [key, String(value)])) : {};
+}
+
 export const isForGateway = (given: z.output<typeof options>): boolean => given?.[addressType] === gatewayType;
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;

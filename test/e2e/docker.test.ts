@@ -158,6 +158,45 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     assert.equal((await endpointsOn(host(2), 'frontend')).length, 1);
   });
 
+  it('a network that is made in one Docker is in all of them, and in the cluster', async () => {
+    await docker(2).exec(['network', 'create', '-d', 'weft', '--label', 'team=a', 'made']);
+    await docker(3).exec(['network', 'create', '-d', 'weft', '--subnet', '10.200.7.0/24', 'chosen']);
+    const subnetsOf = async (name: string): Promise<string[]> => {
+      const [network] = await host(1).weftJson<Network[]>('network', 'inspect', name);
+      return network?.IPAM.Config.map(({ Subnet }) => Subnet) ?? [];
+    };
+    await everywhere('both everywhere', ({ made, chosen }) => made === 'weft' && chosen === 'weft');
+    const mirrored = async (
+      of: Docker,
+      name: string,
+    ): Promise<{ driver: string; subnets: string[]; labels: object }> => {
+      const [network] = JSON.parse((await of.exec(['network', 'inspect', name])).stdout);
+      const subnets = network.IPAM.Config.map(({ Subnet }: { Subnet: string }) => Subnet);
+      return { driver: network.IPAM.Driver, subnets, labels: network.Labels };
+    };
+    await eventually("the cluster's own in the Docker where it was made", async () =>
+      (await Promise.all([mirrored(docker(2), 'made'), mirrored(docker(3), 'chosen')])).every(
+        ({ driver }) => driver === 'weft',
+      ),
+    );
+    const wanted = { driver: 'weft', subnets: await subnetsOf('made'), labels: { team: 'a' } };
+    for (const each of dockers) assert.deepEqual(await mirrored(each, 'made'), wanted);
+    assert.match(wanted.subnets.join(), /^10\.\d+\.\d+\.0\/24$/, 'not what Docker chose for itself');
+    assert.deepEqual(await subnetsOf('chosen'), ['10.200.7.0/24']);
+    await docker(1).run(['--network', 'made', '--name', 'one']);
+    await docker(2).run(['--network', 'made', '--name', 'two']);
+    await settled(stage.lab);
+    assert.ok(await pings(docker(1), 'one', await addressOf(docker(2), 'two', 'made')));
+    const secret = await docker(1).exec(['network', 'create', '-d', 'weft', '-o', 'encrypted', 'secret'], {
+      check: false,
+    });
+    assert.match(secret.stderr, /weft: network option encrypted is not known/);
+    await docker(1).exec(['rm', '-f', 'one']);
+    await docker(2).exec(['rm', '-f', 'two']);
+    for (const name of ['made', 'chosen']) await host(1).weft('network', 'rm', name);
+    await everywhere('both gone', ({ made, chosen }) => made === undefined && chosen === undefined);
+  });
+
   it('a network that Docker removes is gone everywhere; none is left behind', async () => {
     await docker(2).exec(['rm', '-f', 'app']);
     await docker(3).exec(['rm', '-f', 'store']);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDockersChoice, requestFor } from '../../../agent/docker/adopt.ts';
 import type { NetworkSpec } from '../../../agent/docker/client.ts';
 import { namesOf } from '../../../agent/docker/containers.ts';
 import { type GatewayNetwork, mirrorPlan } from '../../../agent/docker/mirror-plan.ts';
@@ -67,7 +68,7 @@ test('a Docker that has nothing gets each network of the cluster, and then has n
   );
   assert.equal(create[0]?.ipam?.pools?.[0]?.ipRange, '172.18.0.0/17');
   const after = [theirs('bridge'), ...create.map((spec) => listed(spec))];
-  assert.deepEqual(mirrorPlan(wanted, gateway, after), { remove: [], create: [], objections: [] });
+  assert.deepEqual(mirrorPlan(wanted, gateway, after), { adopt: [], remove: [], create: [], objections: [] });
 });
 
 test('what the cluster has no more, or has otherwise, goes; what is of another driver stays', () => {
@@ -137,4 +138,36 @@ test('a container is called by its name on each network, and by its aliases; wha
     ]),
   };
   assert.equal(namesOf(many as never).get('e')?.aliases.length, 16);
+});
+
+test('a network that was made in Docker is taken into the cluster once, with the subnet that somebody chose', () => {
+  const byHand = (name: string, subnet: string): DockerNetwork =>
+    listed({ name, driver: 'weft', labels: { a: 'b' }, ipam: { pools: [{ subnet }] } });
+  const [chosen, any] = [byHand('chosen', '10.9.0.0/24'), byHand('any', '172.19.0.0/16')];
+  const plan = mirrorPlan([], null, [chosen, any]);
+  assert.deepEqual([plan.adopt, plan.remove, plan.create], [[chosen, any], [], []]);
+  const common = {
+    Driver: 'overlay',
+    Internal: false,
+    Attachable: true,
+    EnableIPv6: false,
+    Options: {},
+    Labels: { a: 'b' },
+  };
+  assert.deepEqual(requestFor(chosen), { ...common, Name: 'chosen', IPAM: { Config: [{ Subnet: '10.9.0.0/24' }] } });
+  assert.deepEqual(requestFor(any), { ...common, Name: 'any', IPAM: { Config: [] } });
+  const taken = network('any');
+  const next = mirrorPlan([taken], null, [any]);
+  assert.deepEqual([next.adopt, next.remove], [[], [any]]);
+  assert.deepEqual(
+    next.create.map(({ options }) => options),
+    [{ 'weft.network': taken.id }],
+  );
+});
+
+test("Docker's own choice of a subnet is told from somebody's", () => {
+  for (const subnet of ['172.17.0.0/16', '172.31.0.0/16', '192.168.0.0/20', '192.168.240.0/20'])
+    assert.ok(isDockersChoice(subnet), subnet);
+  for (const subnet of ['10.0.0.0/16', '172.19.0.0/24', '192.168.1.0/24', '172.32.0.0/16', 'fd00::/64'])
+    assert.ok(!isDockersChoice(subnet), subnet);
 });
