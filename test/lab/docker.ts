@@ -171,7 +171,8 @@ export class Docker {
     await this.host.exec('mkdir', ['-p', '/var/lib/docker', '/etc/docker', '/run/docker/plugins']);
     // The host's /var/lib is an overlay, and Docker's layers cannot be on one.
     await this.host.exec('mount', ['--bind', data, '/var/lib/docker']);
-    await this.host.exec('rm', ['-rf', '/etc/docker/daemon.json', '/etc/docker/plugins', '/usr/lib/docker/plugins']);
+    // Of /etc the host has a copy of its own, without the machine's settings from now on.
+    await this.host.exec('rm', ['-rf', '/etc/docker/daemon.json', '/etc/docker/plugins']);
   }
 
   async #start(): Promise<void> {
