@@ -44,6 +44,7 @@ import { HostWatch } from './host-watch.ts';
 import { IngressLeg } from './ingress-leg.ts';
 import { LocalNetworks } from './local-networks.ts';
 import type { Logger } from './log.ts';
+import { askersOf, NameService } from './name-service.ts';
 import { NetworkMtus } from './network-mtus.ts';
 import { type PlanChange, Planner } from './planner.ts';
 import { isKeptLocally } from './sandboxes/local-legs.ts';
@@ -82,6 +83,7 @@ export class Agent {
   readonly #hostProbe: HostProbe;
   readonly mtus: NetworkMtus;
   readonly selfTests: SelfTests;
+  readonly names: NameService;
   readonly #hostResolver: HostResolverFollower;
   readonly #log: Logger;
   readonly #store: Store;
@@ -123,6 +125,7 @@ export class Agent {
     this.files = new SandboxFiles({
       roots: fileRoots(init.config.runDir),
       defaults: init.config.resolver,
+      own: () => this.names.address,
       log: init.log,
     });
     this.#hostResolver = new HostResolverFollower({
@@ -130,10 +133,18 @@ export class Agent {
       log: init.log,
       changed: (found) => {
         this.files.host = found;
+        this.names.follow(found, this.#config.resolver);
         this.#background.later(0, () => this.sandboxes.putFiles());
       },
     });
     this.#background = new Background(init.log);
+    this.names = new NameService({
+      log: init.log,
+      background: this.#background,
+      bridge: () => this.gateway.address,
+      askers: () => askersOf([...this.sandboxes.list(), ...this.#containers.askers()]),
+      changed: () => this.#background.later(0, () => this.sandboxes.putFiles()),
+    });
     this.#host = new HostWatch({
       log: init.log,
       member: () => this.#membership?.cluster.identity ?? null,
@@ -168,7 +179,10 @@ export class Agent {
       changed: () => this.#planner.wake(),
     });
     const kernel = {
-      changed: () => this.#planner.wake(),
+      changed: () => {
+        this.names.askersChanged();
+        this.#planner.wake();
+      },
       applied: async (endpointId: string, signal: AbortSignal) => {
         this.#planner.planIfDue();
         await this.dataPlane.whenApplied(endpointId, signal);
@@ -191,7 +205,10 @@ export class Agent {
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
     });
     this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
-    this.#containers = new Containers({ client, endpoints: this.docker, log: init.log, changed: () => undefined });
+    this.#containers = new Containers({
+      ...{ client, endpoints: this.docker, log: init.log },
+      changed: () => this.names.askersChanged(),
+    });
     this.sandboxes = new Sandboxes({
       store: init.store,
       gateway: this.gateway,
@@ -216,6 +233,7 @@ export class Agent {
     this.#log.level = logLevel;
     this.dataPlane.driftMode = drift;
     this.files.defaults = resolver;
+    this.names.follow(this.files.host, resolver);
     this.#background.later(0, () => this.sandboxes.putFiles());
   }
 
@@ -262,6 +280,7 @@ export class Agent {
       ...this.#planner.objections,
       ...this.mirror.warnings(),
       ...ofFiles,
+      ...this.names.warnings(),
       ...this.mtus.warnings(),
       ...this.selfTests.warnings(),
     ];
@@ -306,6 +325,7 @@ export class Agent {
     this.#background.stop();
     this.#containers.stop();
     this.#hostResolver[Symbol.dispose]();
+    this.names[Symbol.dispose]();
     this.mtus.stop();
     this.selfTests.stop();
     // A join that is under way has a mesh that nobody else would end.
@@ -448,6 +468,7 @@ export class Agent {
     await this.#host.look();
     await this.mtus.start(membership.cluster);
     this.selfTests.start(membership.cluster);
+    this.names.start(membership.cluster);
     const { view } = membership.cluster;
     view.watch((touched) => {
       this.#planner.heard(touched);
@@ -475,6 +496,7 @@ export class Agent {
     this.#membership = null;
     this.mtus.stop();
     this.selfTests.stop();
+    this.names.stop();
     this.#warnings.clear();
     await this.docker.forget();
     this.mirror.wake();

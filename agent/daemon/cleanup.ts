@@ -22,7 +22,7 @@ export async function cleanUpHost(runDir: string, dryRun: boolean): Promise<stri
   try {
     const quiet = (): void => {};
     const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
-    const files = new SandboxFiles({ roots: fileRoots(runDir), defaults: emptyResolver, log });
+    const files = new SandboxFiles({ roots: fileRoots(runDir), defaults: emptyResolver, own: () => null, log });
     const ofFiles = files.leftovers([]).map((directory) => `rm -r ${directory}`);
     if (dryRun) return [...(await cleanUpCommands(runDir)), ...ofFiles];
     files.sweep([]);

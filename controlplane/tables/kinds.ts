@@ -53,6 +53,9 @@ const name = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, 'not a name')
 /** Smallest MTU that a network has for its paths' sake. */
 export const leastMtu = 1280;
 
+/** Names of an endpoint besides its own. */
+export const maxAliases = 16;
+
 /** `node`: how the owner is reached. Its VTEP is an attribute; its identity is the key that signs the record. */
 export const NodeValue = z.object({
   hostname: text(253),
@@ -219,10 +222,13 @@ export const EndpointValue = z
     ip: ipv4.optional(),
     ip6: ipv6.optional(),
     mac,
-    aliases: z.array(name).max(16),
+    aliases: z.array(name).max(maxAliases),
     createdMs: count,
   })
   .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'an endpoint without an address');
+
+/** Whether an endpoint can be called that. */
+export const isName = (text: string): boolean => name.safeParse(text).success;
 
 /** Addresses of an endpoint, of a leg, or of whatever else has one of a family or both. */
 export const addressesOf = ({

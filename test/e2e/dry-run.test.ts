@@ -95,7 +95,7 @@ describe('--dry-run', () => {
       const { Kernel: kernel } = await one.api.call('status');
       return kernel.State === 'pending' || undefined;
     });
-    one.writeConfig({ drift: 'repair', dns: ['192.0.2.53'], 'gossip-port': 7950 });
+    one.writeConfig({ drift: 'repair', 'dns-opts': ['ndots:2'], 'gossip-port': 7950 });
     const shown = await looked(one, 'reload');
     assert.match(shown, /^drift +"observe" +"repair" +now$/m);
     assert.match(shown, /^gossip-port +7946 +7950 +at the next start$/m);
@@ -105,9 +105,9 @@ describe('--dry-run', () => {
     assert.equal(changed.length, 3);
     await settled(stage.lab);
     const { ResolvConfPath: path } = await one.api.call('sandboxInspect', { ref: 'web' });
-    await eventually('the nameserver to be there', async () => {
+    await eventually('the option to be there', async () => {
       const { stdout } = await one.exec('cat', [path]);
-      return stdout.includes('192.0.2.53') || undefined;
+      return stdout.includes('options ndots:2') || undefined;
     });
   });
 

@@ -51,6 +51,8 @@ export const SandboxEndpoint = z.strictObject({
   Interface: z.string(),
   ...addresses,
   MacAddress: z.string(),
+  /** Names there besides the own one and the host name. */
+  Aliases: z.array(z.string()),
   /** `ok`, or why the kernel does not have it yet. */
   Status: z.string(),
 });

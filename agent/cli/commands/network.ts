@@ -204,14 +204,19 @@ function addConnect(parent: Command, session: Session): void {
   })
     .argument('<network>', 'name, id or start of an id')
     .argument('<sandbox>', 'name, id or start of an id')
-    .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
+    .option('--alias, --network-alias <name>', 'name besides the own one that resolves to it (repeatable)', collect)
     .option('--ip <ip>', 'that IPv4 address and no other', once)
     .option('--ip6 <ip>', 'that IPv6 address and no other', once)
     .option('--dry-run', dryRunWords)
     .action(
-      session.action<{ alias?: string[]; ip?: string; ip6?: string; dryRun?: boolean }>(
+      session.action<{ networkAlias?: string[]; ip?: string; ip6?: string; dryRun?: boolean }>(
         async (context, flags, [network = '', sandbox = '']) => {
-          const body = { Sandbox: sandbox, Aliases: flags.alias, IPAddress: flags.ip, GlobalIPv6Address: flags.ip6 };
+          const body = {
+            Sandbox: sandbox,
+            Aliases: flags.networkAlias,
+            IPAddress: flags.ip,
+            GlobalIPv6Address: flags.ip6,
+          };
           if (flags.dryRun) {
             return printDryRun(context, [{ Verb: 'networkConnect', Network: network, Request: body }]);
           }

@@ -24,7 +24,7 @@ interface CreateFlags {
   readonly network?: string[];
   readonly netns?: string;
   readonly pid?: number;
-  readonly alias?: string[];
+  readonly networkAlias?: string[];
   readonly ip?: string;
   readonly ip6?: string;
   readonly label?: Record<string, string>;
@@ -41,11 +41,13 @@ function addCreate(parent: Command, session: Session): void {
     details:
       'With neither --netns nor --pid a namespace is made, and removed with the sandbox. `ip netns exec` and `weft sandbox' +
       ' exec` show a command /etc/hostname, hosts and resolv.conf of the sandbox; `weft sandbox inspect` says where they' +
-      ' are. What no --dns option says, resolv.conf has from the configuration of the agent, or else from the host.' +
+      ' are. What no --dns option says, resolv.conf has from the configuration of the agent, or else from the host; its nameserver' +
+      ' is the agent, where a network leads out, which knows the names of the networks that the sandbox is on.' +
       '\n\nPorts are published as with Docker: [IP:][HOSTPORT[-LAST]:]PORT[-LAST][/tcp|udp|sctp]. Without a port of the host, or' +
       ' with 0, one that is free is chosen; `weft sandbox ls` shows it.',
     examples: [
       'weft sandbox create --network frontend --network backend web',
+      'weft sandbox create --network frontend --network-alias db postgres',
       'weft sandbox create --network frontend --ip 10.0.1.7 --ip6 fd00:10:9:1::7 web',
       'weft sandbox create --network frontend -p 8080:80 -p 127.0.0.1:5353:53/udp web',
       'weft sandbox create --network frontend --netns /run/netns/blue blue',
@@ -57,7 +59,7 @@ function addCreate(parent: Command, session: Session): void {
     .option('--network <network>', 'network to connect to (repeatable)', collect)
     .option('--netns <path>', 'adopt the namespace at this path', once)
     .option('--pid <pid>', 'adopt the namespace of this process', whole(1, 4194304))
-    .option('--alias <name>', 'name besides the own one that resolves to the sandbox (repeatable)', collect)
+    .option('--alias, --network-alias <name>', 'name besides the own one that resolves to it (repeatable)', collect)
     .option('--ip <ip>', 'that IPv4 address and no other, on the one network', once)
     .option('--ip6 <ip>', 'that IPv6 address and no other, on the one network', once)
     .option('--label <key=value>', 'label (repeatable)', label)
@@ -75,7 +77,7 @@ function addCreate(parent: Command, session: Session): void {
             Networks: flags.network ?? [],
             NetnsPath: flags.netns,
             Pid: flags.pid,
-            Aliases: flags.alias,
+            Aliases: flags.networkAlias,
             IPAddress: flags.ip,
             GlobalIPv6Address: flags.ip6,
             Labels: flags.label,

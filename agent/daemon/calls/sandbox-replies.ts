@@ -104,6 +104,7 @@ function replyOf(
           Interface: leg.ifName,
           ...addressFields(network, leg),
           MacAddress: leg.mac,
+          Aliases: [...leg.aliases],
           Status: statusOf(leg.endpointId),
         };
       }),
@@ -118,6 +119,7 @@ function replyOf(
           IPv4Address: addressText(ipam, leg.ip),
           IPv6Address: '',
           MacAddress: leg.mac ?? '',
+          Aliases: [...leg.aliases],
           Status: leg.ifName === null ? 'ok' : statusOf(leg.endpointId),
         };
       }),

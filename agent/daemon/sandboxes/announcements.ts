@@ -1,6 +1,24 @@
 import type { Cluster } from '../../../controlplane/cluster.ts';
-import { addressesOf, type EndpointValue, networkTopic } from '../../../controlplane/tables/kinds.ts';
+import {
+  addressesOf,
+  type EndpointValue,
+  isName,
+  maxAliases,
+  networkTopic,
+} from '../../../controlplane/tables/kinds.ts';
 import type { StoredLeg, StoredSandbox } from '../../sandbox-state.ts';
+
+/** What has an endpoint; `hostname` where that is not among the aliases. */
+type Announced = Pick<StoredSandbox, 'name'> & Partial<Pick<StoredSandbox, 'hostname'>>;
+
+/**
+ * What else an endpoint is called: the aliases that were asked for, and the host name, as Docker has it, where there is room
+ * for it and it can be a name.
+ */
+export function aliasesOf({ name, hostname = null }: Announced, { aliases }: Pick<StoredLeg, 'aliases'>): string[] {
+  const all = hostname === null || !isName(hostname) ? aliases : [...aliases, hostname];
+  return [...new Set(all)].filter((each) => each !== name).slice(0, maxAliases);
+}
 
 /** The endpoints of this host's sandboxes in the tables. */
 export class Announcements {
@@ -14,7 +32,7 @@ export class Announcements {
     return this.#cluster().tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`) !== null;
   }
 
-  async announce(sandbox: Pick<StoredSandbox, 'id' | 'name'>, leg: StoredLeg): Promise<void> {
+  async announce(sandbox: Announced & Pick<StoredSandbox, 'id'>, leg: StoredLeg): Promise<void> {
     const { ip, ip6, mac, createdMs } = leg;
     const value: EndpointValue = {
       name: sandbox.name,
@@ -22,7 +40,7 @@ export class Announcements {
       ...(ip === null ? {} : { ip }),
       ...(ip6 === null ? {} : { ip6 }),
       mac,
-      aliases: [...leg.aliases],
+      aliases: aliasesOf(sandbox, leg),
       createdMs,
     };
     // Before it is on disk: a crash takes the endpoint back with the next epoch, and nobody has built on it. The disk takes

@@ -28,6 +28,8 @@ export interface SandboxFilesInit {
   readonly roots: FileRoots;
   /** Of the configuration, at first. */
   readonly defaults: Resolver;
+  /** Address of the agent's own resolver, for sandboxes that reach it; null where there is none. */
+  readonly own: () => string | null;
   readonly log: Log;
 }
 
@@ -53,18 +55,28 @@ export class SandboxFiles {
   /** Files that would say something else with other defaults. */
   changesWith(sandboxes: readonly StoredSandbox[], defaults: Resolver): { path: string; text: string }[] {
     return sandboxes.flatMap((sandbox) => {
-      const [now, then] = [this.defaults, defaults].map((each) =>
-        render(sandbox, firstOf(sandbox.resolver, each, this.host.resolver)),
-      );
+      const [now, then] = [this.defaults, defaults].map((each) => render(sandbox, this.#resolverFor(sandbox, each)));
       return fileNames.flatMap((name) =>
         now && then && now[name] !== then[name] ? [{ path: this.pathOf(sandbox, name), text: then[name] }] : [],
       );
     });
   }
 
+  /**
+   * The agent's own resolver asks whom the configuration or the host names. Never two that know different things: glibc goes
+   * by what the first says, musl asks both and goes by what comes first.
+   */
+  #resolverFor(sandbox: StoredSandbox, defaults: Resolver): Resolver {
+    const own = sandbox.gateway === null ? null : this.#init.own();
+    const ours = own === null ? emptyResolver : { ...emptyResolver, servers: [own] };
+    return firstOf(sandbox.resolver, ours, defaults, this.host.resolver);
+  }
+
   /** What `weft status` has to say of files. */
   warnings(): string[] {
-    const ofHost = complaint(this.host, this.defaults);
+    // Our own reaches what sandboxes do not.
+    const reaches = this.#init.own() !== null && this.host.unusable.length > 0;
+    const ofHost = reaches ? null : complaint(this.host, this.defaults);
     return ofHost === null ? [...this.#problems.values()] : [ofHost, ...this.#problems.values()];
   }
 
@@ -136,7 +148,6 @@ export class SandboxFiles {
   }
 
   #write(sandbox: StoredSandbox): void {
-    const { defaults } = this;
     const { roots } = this.#init;
     const directory = directoryOf(sandbox, roots);
     makeDirectory(dirname(directory));
@@ -148,7 +159,7 @@ export class SandboxFiles {
         `move it away, and restart the agent: \`ip netns exec ${basename(directory)}\` takes its files from there`,
       );
     }
-    const files = render(sandbox, firstOf(sandbox.resolver, defaults, this.host.resolver));
+    const files = render(sandbox, this.#resolverFor(sandbox, this.defaults));
     for (const name of fileNames) writeInPlace(join(directory, name), files[name]);
   }
 

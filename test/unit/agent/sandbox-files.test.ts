@@ -38,7 +38,7 @@ const directory = join(roots.owned, 'weft-abcdef012345');
 const read = (name: string, from = directory): string => readFileSync(join(from, name), 'utf8');
 
 function makeFiles(defaults = emptyResolver as StoredSandbox['resolver']): SandboxFiles {
-  const files = new SandboxFiles({ roots, defaults, log: quietLog });
+  const files = new SandboxFiles({ roots, defaults, own: () => null, log: quietLog });
   files.host = { resolver: { servers: ['192.0.2.1'], search: ['host.example'], options: [] }, unusable: [] };
   return files;
 }

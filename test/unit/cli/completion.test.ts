@@ -31,7 +31,7 @@ test('commands, from the tree itself, without the hidden one', async () => {
 test('options: of the command, not those used up, repeatable ones again', async () => {
   assert.deepEqual(await complete('leave', '--'), ['--force', '--dry-run', '--json', '--host', '--help']);
   assert.deepEqual(await complete('leave', '-f', '--f'), []);
-  assert.deepEqual(await complete('sandbox', 'create', '--network', 'a', '--netw'), ['--network']);
+  assert.deepEqual(await complete('sandbox', 'create', '--network', 'a', '--netw'), ['--network', '--network-alias']);
 });
 
 test('choices of operands and option values', async () => {

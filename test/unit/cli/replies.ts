@@ -135,6 +135,7 @@ export const sandbox: Sandbox = {
       IPv4Address: '10.0.1.2/24',
       IPv6Address: '',
       MacAddress: '02:42:0a:00:01:02',
+      Aliases: ['shop'],
       Status: 'ok',
     },
   ],

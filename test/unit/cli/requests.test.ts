@@ -130,10 +130,14 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
     'network connect --alias db --alias sql backend web',
     ['POST /v1/networks/backend/connect', { Sandbox: 'web', Aliases: ['db', 'sql'] }],
   ],
+  [
+    'network connect --network-alias db backend web',
+    ['POST /v1/networks/backend/connect', { Sandbox: 'web', Aliases: ['db'] }],
+  ],
   ['network disconnect backend web', ['POST /v1/networks/backend/disconnect', { Sandbox: 'web' }]],
   ['sandbox create', ['POST /v1/sandboxes', { Networks: [] }]],
   [
-    'sandbox create --network frontend --network backend --alias www --label a=b --netns /run/netns/blue web',
+    'sandbox create --network frontend --network backend --network-alias www --label a=b --netns /run/netns/blue web',
     [
       'POST /v1/sandboxes',
       {

@@ -1,0 +1,37 @@
+import { BlockList } from 'node:net';
+import type { NetworkId } from '../../controlplane/ids.ts';
+import type { Asker, Askers } from './resolver.ts';
+
+/** Somebody with an address on the bridge. */
+export interface OnBridge extends Asker {
+  readonly address: string;
+}
+
+const nobodys: Asker = { networks: [] };
+
+/**
+ * Who has which address on docker_gwbridge. What else is on that bridge is told no names of ours, but what the host knows.
+ * Nobody else is answered: the host itself neither, or a nameserver of the host that asks us would be asked by us.
+ */
+export class BridgeAskers implements Askers {
+  readonly #own: string;
+  readonly #subnet = new BlockList();
+  readonly #byAddress: ReadonlyMap<string, Asker>;
+  /** Networks that somebody here is on. */
+  readonly networks: ReadonlySet<NetworkId>;
+
+  /** @param bridge address of the bridge with prefix length */
+  constructor(bridge: string, known: readonly OnBridge[]) {
+    const [own = '', bits = ''] = bridge.split('/');
+    this.#own = own;
+    this.#subnet.addSubnet(own, Number(bits));
+    this.#byAddress = new Map(known.map((each) => [each.address, each]));
+    this.networks = new Set(known.flatMap(({ networks }) => networks));
+  }
+
+  of(address: string): Asker | null {
+    const known = this.#byAddress.get(address);
+    if (known !== undefined) return known;
+    return address !== this.#own && this.#subnet.check(address) ? nobodys : null;
+  }
+}

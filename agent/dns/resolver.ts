@@ -1,0 +1,68 @@
+import type { NetworkId } from '../../controlplane/ids.ts';
+import { decide, type NetworkNames } from './decide.ts';
+import type { Forwarder } from './forwarder.ts';
+import { fitted, makeReply, type Query, rcodes, readQuery, types, udpLimit } from './wire.ts';
+
+/** What tables and hosts say changes; resolvers and programs that keep a name longer than this find nobody there. */
+const ttlSeconds = 1;
+
+/** Who asks. */
+export interface Asker {
+  /** That it is on: it is told names of these and of no others. */
+  readonly networks: readonly NetworkId[];
+}
+
+/** Who has which source address. */
+export interface Askers {
+  /** null: nobody whom we answer. */
+  of(address: string): Asker | null;
+}
+
+export interface ResolverInit {
+  readonly askers: Askers;
+  readonly names: (network: NetworkId) => NetworkNames | null;
+  /** Whether a node is there, as far as is known. */
+  readonly isUp: (node: string) => boolean;
+  readonly forwarder: Pick<Forwarder, 'ask'>;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+}
+
+/** Queries in, replies out, whatever carries them. */
+export class Resolver {
+  readonly #init: ResolverInit;
+
+  constructor(init: ResolverInit) {
+    this.#init = init;
+  }
+
+  /**
+   * @param reply is called at most once: at once for what is ours or was kept, later for what others have to be asked, never
+   * for what deserves no reply
+   */
+  answer(bytes: Buffer, from: string, over: 'udp' | 'tcp', reply: (bytes: Buffer) => void): void {
+    const read = readQuery(bytes);
+    if (!('query' in read)) {
+      if (read.reply !== null) reply(read.reply);
+      return;
+    }
+    const { query } = read;
+    const { askers, forwarder } = this.#init;
+    const asker = askers.of(from);
+    // Transfers of zones are between servers.
+    const isTransfer = query.question.type === types.AXFR || query.question.type === types.IXFR;
+    const own = asker === null || isTransfer ? makeReply(query, { rcode: rcodes.refused }) : this.#own(query, asker);
+    const send = (whole: Buffer): void => reply(over === 'tcp' ? whole : fitted(query, whole, udpLimit(query)));
+    if (own !== null) send(own);
+    else forwarder.ask(query, from, (found) => send(found ?? makeReply(query, { rcode: rcodes.failed })));
+  }
+
+  #own(query: Query, asker: Asker): Buffer | null {
+    const { names, isUp, random } = this.#init;
+    const networks = asker.networks.flatMap((id) => names(id) ?? []);
+    const verdict = decide(query.question, networks, isUp, random);
+    if (verdict.kind === 'forward') return null;
+    const rcode = verdict.kind === 'noName' ? rcodes.noName : rcodes.ok;
+    return makeReply(query, { rcode, answers: verdict.kind === 'noName' ? [] : verdict.answers, ttl: ttlSeconds });
+  }
+}
