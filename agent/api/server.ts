@@ -84,7 +84,7 @@ export async function serve(
 ): Promise<{ close: () => Promise<void> }> {
   if (await answers(socketPath)) throw new Error(`another agent is running at ${socketPath}`);
   mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
-  const server: Server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, listener);
+  const server = createServer(limits, listener);
   const hidden = join(dirname(socketPath), `.socket-${process.pid}`);
   rmSync(hidden, { recursive: true, force: true });
   mkdirSync(hidden, { mode: 0o700 });
@@ -106,16 +106,33 @@ export async function serve(
   }
   const { ino } = statSync(socketPath);
   return {
-    close: async () => {
+    close: () => {
       // A successor may have put its own socket there.
       if (statSync(socketPath, { throwIfNoEntry: false })?.ino === ino) rmSync(socketPath, { force: true });
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
-      const late = setTimeout(() => server.closeAllConnections(), 2_000);
-      await closed;
-      clearTimeout(late);
+      return closed(server);
     },
   };
+}
+
+/** The same on a socket that somebody else has made and keeps (systemd.socket(5)). @param fd of it, listening */
+export async function serveInherited(listener: RequestListener, fd: number): Promise<{ close: () => Promise<void> }> {
+  const server = createServer(limits, listener);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ fd }, resolve);
+  });
+  return { close: () => closed(server) };
+}
+
+const limits = { requestTimeout: 30_000, headersTimeout: 10_000 } as const;
+
+/** Answers what is under way, for a moment. */
+async function closed(server: Server): Promise<void> {
+  const ended = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const late = setTimeout(() => server.closeAllConnections(), 2_000);
+  await ended;
+  clearTimeout(late);
 }
 
 function answers(socketPath: string): Promise<boolean> {

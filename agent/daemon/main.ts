@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Vault } from '../../controlplane/identity/vault.ts';
 import { openStore } from '../../controlplane/store.ts';
-import { listenerOf, makeApp, serve } from '../api/server.ts';
+import { listenerOf, makeApp, serve, serveInherited } from '../api/server.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
 import { callsOf } from '../docker/driver.ts';
 import { pluginListener } from '../docker/plugin.ts';
@@ -14,7 +14,7 @@ import { type AgentConfig, ConfigError, loadConfig } from './config.ts';
 import { keepHeapSmall } from './heap.ts';
 import { releaseMapped, tryLock } from './libc.ts';
 import { type Logger, makeLog } from './log.ts';
-import { ServiceNotifier } from './notify.ts';
+import { inheritedSocket, ServiceNotifier } from './notify.ts';
 import { reload } from './reload.ts';
 import { endWhenUncaught } from './uncaught.ts';
 import { unlockKey } from './unlock-key.ts';
@@ -100,8 +100,11 @@ async function servePlugin(agent: Agent, log: Logger): Promise<{ close: () => Pr
     endpoints: agent.docker,
     isRemoving: (id) => agent.mirror.isRemoving(id),
   });
+  const listener = pluginListener(calls, log);
+  const fd = inheritedSocket(process.env, process.pid, 'docker');
   try {
-    return await serve(pluginListener(calls, log), join(pluginPlaces.sockets, 'weft.sock'), null);
+    if (fd !== null) return await serveInherited(listener, fd);
+    return await serve(listener, join(pluginPlaces.sockets, 'weft.sock'), null);
   } catch (error) {
     log.warn({ err: error }, 'Docker cannot use Weft: its plugin socket cannot be made');
     return null;

@@ -41,3 +41,18 @@ export class ServiceNotifier implements Disposable {
     }
   }
 }
+
+/** Of a unit's sockets, the first in LISTEN_FDS (sd_listen_fds(3)). */
+const firstFd = 3;
+
+/**
+ * The descriptor of a socket that systemd holds for this process (sd_listen_fds(3)), by its FileDescriptorName=.
+ * @returns null when there is none
+ */
+export function inheritedSocket(environment: NodeJS.ProcessEnv, pid: number, name: string): number | null {
+  const { LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES = '' } = environment;
+  const count = Number(LISTEN_FDS);
+  if (LISTEN_PID !== String(pid) || !Number.isInteger(count)) return null;
+  const at = LISTEN_FDNAMES.split(':').indexOf(name);
+  return at < 0 || at >= count ? null : firstFd + at;
+}

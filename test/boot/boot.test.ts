@@ -10,6 +10,7 @@ type Sandbox = z.infer<typeof schema.Sandbox>;
 
 const INSTALL = '/mnt/weft/deploy/install';
 const UNIT = '/etc/systemd/system/weft.service';
+const SOCKET = '/etc/systemd/system/weft-docker.socket';
 // What `systemd-analyze security` makes of the unit, times ten. Most of it is the price of the trade: root, the host's
 // network and its raw sockets, and no mount namespace.
 const EXPOSURE = 48;
@@ -45,7 +46,7 @@ describe('a booted system', () => {
     const { stderr } = await machine.execUnbooted(INSTALL, ['--no-start']);
     assert.match(stderr, /install: done; systemd is not running here/);
     laid = lines((await machine.execUnbooted('find', FIND)).stdout).filter((path) => !bare.has(path));
-    for (const path of ['/usr/local/bin/weft', '/opt/weft/dist/weft.js', '/opt/cni/bin/weft', UNIT])
+    for (const path of ['/usr/local/bin/weft', '/opt/weft/dist/weft.js', '/opt/cni/bin/weft', UNIT, SOCKET])
       assert.ok(laid.includes(path), path);
   });
 
@@ -56,7 +57,7 @@ describe('a booted system', () => {
   });
 
   it('understands the unit to the last line', async () => {
-    const { stdout, stderr } = await machine.exec('systemd-analyze', ['verify', '--man=no', UNIT]);
+    const { stdout, stderr } = await machine.exec('systemd-analyze', ['verify', '--man=no', UNIT, SOCKET]);
     assert.equal(stdout + stderr, '');
   });
 
@@ -188,6 +189,19 @@ describe('a booted system', () => {
       await machine.exec('test', ['-s', '/run/weft/ip-forward']);
       await installed.reach(two, addressOf(one, 'backend'));
       await machine.exec('systemctl', ['start', 'weft.service'], { timeoutMs: 30_000 });
+    });
+  });
+
+  it("holds the socket of Docker's plugin while there is no agent, and starts one when Docker asks", async () => {
+    const path = '/run/docker/plugins/weft.sock';
+    const ask = `require('node:http').request({ socketPath: '${path}', path: '/Plugin.Activate', method: 'POST' }, (reply) =>
+      reply.pipe(process.stdout)).end()`;
+    await installed.uninterrupted(one, addressOf(two, 'frontend'), async () => {
+      await machine.exec('systemctl', ['stop', 'weft.service'], { timeoutMs: 30_000 });
+      assert.equal((await machine.exec('stat', ['-c', '%a %U', path])).stdout.trim(), '600 root');
+      const { stdout } = await machine.exec('node', ['-e', ask], { timeoutMs: 30_000 });
+      assert.deepEqual(JSON.parse(stdout), { Implements: ['NetworkDriver', 'IpamDriver'] });
+      assert.equal(await installed.unit('ActiveState'), 'active');
     });
   });
 

@@ -185,7 +185,7 @@ test('bad requests are refused in words, and change nothing', async () => {
   const at = { NetworkID: id('d'), EndpointID: id('a') };
   assert.match(
     await errorOf('NetworkDriver.CreateEndpoint', { ...at, Interface: { Address: '10.0.0.9/24' } }),
-    /not found/,
+    /none of the cluster's/,
   );
   assert.match(await errorOf('NetworkDriver.Join', { ...at, SandboxKey: '../x' }), /none of the cluster's/);
   assert.match(await errorOf('Plugin.Nonsense', {}), /no call/);
