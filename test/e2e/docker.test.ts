@@ -82,6 +82,23 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     await eventually('the old name', async () => (await namesOn(host(1))).join() === 'app,db database db-1');
   });
 
+  it("names resolve across hosts by the agent's resolver, for who is on the network and nobody else", async () => {
+    const gateway = (await docker(2).execIn('app', 'ip', ['route', 'show', 'default'])).stdout.split(' ')[2] ?? '';
+    await docker(2).run(['--network', 'frontend', '--name', 'asker', '--dns', gateway]);
+    await docker(2).run(['--name', 'stranger', '--dns', gateway]);
+    const db = await addressOf(docker(1), 'db', 'frontend');
+    const found = async (container: string, name: string): Promise<string> =>
+      (await docker(2).execIn(container, 'nslookup', [name], { check: false })).stdout;
+    for (const name of ['db', 'database', 'db-1', 'db.frontend', 'tasks.database'])
+      await eventually(`${name} to resolve`, async () => (await found('asker', name)).includes(`Address: ${db}`));
+    assert.doesNotMatch(await found('stranger', 'database'), new RegExp(db));
+    assert.match(
+      (await docker(2).execIn('asker', 'ping', ['-c1', '-W2', 'database'])).stdout,
+      /1 packets received|1 received/,
+    );
+    await docker(2).exec(['rm', '-f', 'asker', 'stranger']);
+  });
+
   it('a container on two networks is on both, and who is on one of them does not reach the other', async () => {
     await host(2).weft('network', 'create', '--internal', 'backend');
     await everywhere('backend in all Dockers', ({ backend }) => backend === 'weft');
