@@ -6,7 +6,7 @@ import { run } from './run.ts';
 const { stdout, exitCode } = await run({
   env: process.env,
   stdin: process.stdin,
-  socketPath: process.env['WEFT_HOST']?.replace(/^unix:\/\//, '') || '/run/weft/weft.sock',
+  socketPath: '/run/weft/weft.sock',
 });
 process.exitCode = exitCode;
 process.stdout.write(stdout);

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { ask } from '../lab/answers.ts';
 import type { Host } from '../lab/host.ts';
 import { diffKernel, type KernelDump } from '../lab/kernel.ts';
+import { OUTSIDE } from '../lab/lab.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
 
@@ -132,7 +133,8 @@ describe('the CNI plugin, on two hosts', () => {
     assert.match(await b.ip('-o', 'link', 'show', 'net0'), /02:00:00:77:00:02/);
     assert.match(await b.ip('-o', '-4', 'address', 'show', 'net0'), /10\.77\.0\.200\/24/);
     assert.match(await b.ip('route', 'show', 'default'), new RegExp(`via ${other.routes[0]?.gw} dev gw0`));
-    assert.deepEqual(first.dns.nameservers, ['198.51.100.1']);
+    // The agent's own, which knows the names of containers.
+    assert.deepEqual(first.dns.nameservers, [first.routes[0]?.gw]);
     await settled(stage.lab);
     assert.equal(await a.reaches(addressIn(other)), true);
     assert.equal(await b.reaches(addressIn(first)), true);
@@ -188,6 +190,23 @@ describe('the CNI plugin, on two hosts', () => {
       (await kernels()).map((now, at) => diffKernel(before[at] ?? now, now)),
       [[], []],
     );
+  });
+
+  it('puts containers on networks of one host alone, where those make interfaces', async () => {
+    const before = await one().kernel();
+    await one().weftJson('network', 'create', '-d', 'bridge', 'lan');
+    const c = await Container.named(one(), 'c-1');
+    const lan = { ...config, name: 'lan', network: 'lan' };
+    assert.match(await c.fails(7, 'ADD', { stdin: { ...lan, network: 'none' } }), /gives a sandbox no interface/);
+    const added = await c.done('ADD', { stdin: lan, ifName: 'net9', args: 'MAC=02:00:00:77:00:09' });
+    assert.deepEqual(added.interfaces, [{ name: 'net9', mac: '02:00:00:77:00:09', sandbox: c.netns }]);
+    assert.match(await c.ip('-o', 'link', 'show', 'net9'), /02:00:00:77:00:09/);
+    assert.equal(await c.reaches(OUTSIDE.address), true);
+    await c.done('CHECK', { stdin: { ...lan, prevResult: added }, ifName: 'net9' });
+    await c.done('DEL', { stdin: lan, ifName: 'net9' });
+    await c.end();
+    assert.equal((await one().weft('network', 'rm', 'lan')).exitCode, 0);
+    assert.deepEqual(diffKernel(before, await one().kernel()), []);
   });
 
   it('deletes containers whose namespace has gone, and begins anew for one that comes back', async () => {

@@ -35,6 +35,11 @@ describe('Podman, by CNI, on two hosts', { skip: await withoutPodman() }, () => 
     assert.match(await podman(1).execIn('web', 'ping', '-c1', '-W2', '10.78.0.200'), / 0% packet loss/);
     assert.match(await podman(2).execIn('db', 'ping', '-c1', '-W2', web), / 0% packet loss/);
     assert.match(await podman(2).execIn('db', 'ip', 'link', 'show', 'eth0'), /02:00:00:78:00:02/);
+    assert.match(
+      await podman(1).execIn('web', 'ping', '-c1', '-W2', 'db'),
+      /^PING db \(10\.78\.0\.200\).* 0% packet loss/s,
+    );
+    assert.match(await podman(2).execIn('db', 'ping', '-c1', '-W2', 'web'), / 0% packet loss/);
     const known = await one().api.call('endpointList', { query: { network: 'front' } });
     assert.deepEqual(known.map(({ Aliases: [name] }) => name).sort(), ['db', 'web']);
     await podman(1).exec(['exec', '--detach', 'web', 'nc', '-l', '-p', '80', '-e', 'echo', 'here']);
@@ -47,6 +52,7 @@ describe('Podman, by CNI, on two hosts', { skip: await withoutPodman() }, () => 
     await settled(stage.lab);
     const db = await podman(2).address('db', 'hidden');
     assert.match(await podman(1).execIn('both', 'ping', '-c1', '-W2', db), / 0% packet loss/);
+    assert.match(await podman(1).execIn('both', 'nslookup', '-type=a', 'store'), new RegExp(`Address: ${db}$`, 'm'));
     assert.match(await podman(1).execIn('both', 'ping', '-c1', '-W2', '10.78.0.200'), / 0% packet loss/);
     const [store] = await two().api.call('endpointList', { query: { network: 'back', node: 'host2' } });
     assert.ok(store?.Aliases.includes('store'), JSON.stringify(store));
