@@ -11,8 +11,6 @@ import type { DockerContainer, DockerContainerSummary, DockerEvent } from './sha
 const coalesceMs = 20;
 /** Between a network's gap in events and the next look, if nothing happens. */
 const everyMs = 60_000;
-/** What Docker is about to make shows in no list yet. */
-const graceMs = 60_000;
 /** As many as the record of an endpoint has room for. */
 const aliasesMax = 16;
 
@@ -53,6 +51,8 @@ export interface ContainersInit {
   readonly client: DockerClient;
   readonly endpoints: DockerEndpoints;
   readonly log: Logger;
+  /** How long what Docker does not list is left to it. @default one minute */
+  readonly graceMs?: number;
   /** Containers have come or gone, or have other addresses on docker_gwbridge. */
   readonly changed: () => void;
 }
@@ -122,7 +122,7 @@ export class Containers {
   }
 
   async #sync(): Promise<void> {
-    const { client, endpoints, log } = this.#init;
+    const { client, endpoints, log, graceMs = 60_000 } = this.#init;
     const sinceMs = Date.now();
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
