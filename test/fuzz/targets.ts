@@ -1,6 +1,7 @@
 import type { Target } from './engine.ts';
 import { apiTargets } from './targets/api.ts';
 import { cniTargets } from './targets/cni.ts';
+import { dnsTargets } from './targets/dns.ts';
 import { dockerTargets } from './targets/docker.ts';
 import { fileTargets } from './targets/files.ts';
 import { gossipTargets } from './targets/gossip.ts';
@@ -26,6 +27,7 @@ const subjects: readonly (() => Target[] | Promise<Target[]>)[] = [
   cniTargets,
   kernelTargets,
   fileTargets,
+  dnsTargets,
   portTargets,
   pluginTargets,
   dockerTargets,

@@ -16,6 +16,7 @@ import { SandboxFiles } from '../../../agent/daemon/sandboxes/sandbox-files.ts';
 import { mark } from '../../../agent/files/render.ts';
 import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import type { StoredLeg, StoredSandbox } from '../../../agent/sandbox-state.ts';
+import { must, parseIp } from '../../../dataplane/values.ts';
 import { quietLog } from '../controlplane/helpers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'weft-files-'));
@@ -37,8 +38,8 @@ const web: StoredSandbox = {
 const directory = join(roots.owned, 'weft-abcdef012345');
 const read = (name: string, from = directory): string => readFileSync(join(from, name), 'utf8');
 
-function makeFiles(defaults = emptyResolver as StoredSandbox['resolver']): SandboxFiles {
-  const files = new SandboxFiles({ roots, defaults, own: () => null, log: quietLog });
+function makeFiles(defaults = emptyResolver as StoredSandbox['resolver'], own: string | null = null): SandboxFiles {
+  const files = new SandboxFiles({ roots, defaults, own: () => own, log: quietLog });
   files.host = { resolver: { servers: ['192.0.2.1'], search: ['host.example'], options: [] }, unusable: [] };
   return files;
 }
@@ -69,6 +70,26 @@ fd00:1::9\twww.corp.example www web
   for (const path of [roots.owned, directory]) assert.equal(statSync(path).mode & 0o777, 0o755);
   for (const name of ['hosts', 'hostname', 'resolv.conf'])
     assert.equal(statSync(join(directory, name)).mode & 0o777, 0o644);
+});
+
+test("with a leg on docker_gwbridge its nameserver is the agent's, unless it was given one", () => {
+  const gateway = { ip: '172.18.0.2' } as StoredSandbox['gateway'];
+  const files = makeFiles({ ...emptyResolver, servers: ['192.0.2.9'] }, '172.18.0.1');
+  const servers = (sandbox: StoredSandbox): string[] => {
+    files.put(sandbox);
+    return [...read('resolv.conf').matchAll(/^nameserver (.*)$/gm)].map(([, server = '']) => server);
+  };
+  assert.deepEqual(servers({ ...web, gateway }), ['172.18.0.1']);
+  assert.deepEqual(servers(web), ['192.0.2.9']);
+  const given = { ...web, gateway, resolver: { ...emptyResolver, servers: ['192.0.2.7'] } };
+  assert.deepEqual(servers(given), ['192.0.2.7']);
+  // A stub of the host's is one that the agent asks.
+  const stub = makeFiles(emptyResolver, '172.18.0.1');
+  stub.host = { resolver: emptyResolver, unusable: [must(parseIp('127.0.0.53'))] };
+  assert.deepEqual(stub.warnings(), []);
+  const alone = makeFiles();
+  alone.host = stub.host;
+  assert.match(alone.warnings()[0] ?? '', /names 127\.0\.0\.53, which a sandbox cannot reach/);
 });
 
 test('an adopted one has them apart, whatever its namespace is called', () => {

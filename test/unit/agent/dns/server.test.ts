@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { Resolver as Client } from 'node:dns/promises';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { BridgeAskers } from '../../../../agent/dns/bridge-askers.ts';
+import { Resolver } from '../../../../agent/dns/resolver.ts';
+import { DnsServer } from '../../../../agent/dns/server.ts';
+import { lengthOf } from '../../../../agent/dns/upstream.ts';
+import type { NetworkId } from '../../../../controlplane/ids.ts';
+import { quietLog } from '../../controlplane/helpers.ts';
+import { networkOf, queryFor } from './helpers.ts';
+
+const network = 'n'.repeat(25) as NetworkId;
+const endpoint = { aliases: [], owner: 'one' };
+const many = Array.from({ length: 60 }, (_, at) => ({
+  ...endpoint,
+  name: `web${at}`,
+  aliases: ['web'],
+  ip: `10.0.0.${at + 2}`,
+}));
+const db = { ...endpoint, name: 'db', ip: '10.0.0.100', ip6: 'fd00::64' };
+
+/** The resolver at a port of loopback, for who has 127.0.0.1. */
+async function serve(context: TestContext, late: (() => void)[] = []): Promise<number> {
+  const names = networkOf('front', [db, ...many], (address) => address.startsWith('10.0.0.'));
+  const resolver = new Resolver({
+    askers: new BridgeAskers('127.0.0.9/8', [{ address: '127.0.0.1', networks: [network] }]),
+    names: (id) => (id === network ? names : null),
+    isUp: () => true,
+    forwarder: { ask: (_query, _client, reply) => void late.push(() => reply(null)) },
+    random: Math.random,
+  });
+  const server = new DnsServer(resolver, quietLog);
+  context.after(() => server.close());
+  return await server.listen('127.0.0.1', 0);
+}
+
+test('is understood by a resolver of somebody else', async (context) => {
+  const client = new Client({ timeout: 1_000, tries: 1 });
+  client.setServers([`127.0.0.1:${await serve(context)}`]);
+  assert.deepEqual(await client.resolve4('DB', { ttl: true }), [{ address: '10.0.0.100', ttl: 1 }]);
+  assert.deepEqual(await client.resolve6('db.front'), ['fd00::64']);
+  assert.deepEqual(await client.reverse('10.0.0.100'), ['db.front']);
+  await assert.rejects(client.reverse('10.0.0.200'), { code: 'ENOTFOUND' });
+  await assert.rejects(client.resolve6('web1'), { code: 'ENODATA' });
+  await assert.rejects(client.resolveMx('db'), { code: 'ENODATA' });
+  // Too many for 512 bytes, so it comes back by TCP.
+  assert.equal((await client.resolve4('web')).length, 60);
+});
+
+test('queries of one connection are answered as they can be, and what is none ends it', async (context) => {
+  const late: (() => void)[] = [];
+  const port = await serve(context, late);
+  const socket = connect(port, '127.0.0.1');
+  context.after(() => socket.destroy());
+  const replies: Buffer[] = [];
+  let bytes = Buffer.alloc(0);
+  socket.on('data', (chunk) => {
+    bytes = Buffer.concat([bytes, chunk]);
+    while (bytes.length >= 2 && bytes.length >= 2 + bytes.readUInt16BE(0)) {
+      replies.push(bytes.subarray(2, 2 + bytes.readUInt16BE(0)));
+      bytes = bytes.subarray(2 + bytes.readUInt16BE(0));
+      socket.emit('reply');
+    }
+  });
+  const framed = (query: Buffer): Buffer => Buffer.concat([lengthOf(query), query]);
+  const queries = Array.from({ length: 40 }, (_, id) =>
+    framed(queryFor(id % 2 ? 'db' : `www${id}.example`, 1, { id })),
+  );
+  const all = Buffer.concat(queries);
+  // Cut where it hurts.
+  socket.write(all.subarray(0, 1));
+  socket.write(all.subarray(1, 31));
+  socket.write(all.subarray(31));
+  while (replies.length < 40) {
+    // Forwarded ones are answered when those of ours have been, so that no more than so many are under way.
+    const waiting = late.splice(0);
+    assert.ok(waiting.length <= 16);
+    if (waiting.length === 0) await once(socket, 'reply');
+    for (const answer of waiting) answer();
+  }
+  assert.deepEqual(
+    replies.map((reply) => reply.readUInt16BE(0)).sort((a, b) => a - b),
+    Array.from({ length: 40 }, (_, id) => id),
+  );
+  const closed = once(socket, 'close');
+  socket.write(framed(queryFor('db', 1, { flags: 0x8000 })));
+  await closed;
+  const other = connect(port, '127.0.0.1');
+  const ended = once(other, 'close');
+  other.write(Buffer.from([0xff, 0xff, 0]));
+  await ended;
+});
+
+test('nobody holds more connections than his share', async (context) => {
+  const port = await serve(context);
+  const sockets = Array.from({ length: 16 }, () => connect(port, '127.0.0.1'));
+  context.after(() => sockets.forEach((socket) => void socket.destroy()));
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  const more = connect(port, '127.0.0.1');
+  more.on('error', () => {});
+  await once(more, 'close');
+  assert.ok(sockets.every((socket) => !socket.destroyed));
+});
+
+test('answers askers on the bridge and nobody else', () => {
+  const askers = new BridgeAskers('172.18.0.1/16', [{ address: '172.18.0.2', networks: [network] }]);
+  assert.deepEqual(askers.of('172.18.0.2')?.networks, [network]);
+  assert.deepEqual(askers.of('172.18.9.9')?.networks, []);
+  for (const address of ['172.18.0.1', '172.19.0.2', '10.0.0.5', 'fe80::1', '']) assert.equal(askers.of(address), null);
+});
