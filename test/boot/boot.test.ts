@@ -113,6 +113,8 @@ describe('a booted system', () => {
     for (const network of ['frontend', 'backend']) await installed.reach(one, addressOf(two, network));
     // Through docker_gwbridge.
     await installed.reach(one, ADDRESS);
+    const found = await installed.weft('sandbox', 'exec', 'one', '--', 'getent', 'ahostsv4', 'two.frontend');
+    assert.ok(found.startsWith(`${addressOf(two, 'frontend')} `), found);
   });
 
   it('has the namespaces in its own /run/netns, for all to list', async () => {
