@@ -53,12 +53,14 @@ export function setClock(): void {
 export class Watcher {
   readonly host: Host;
   readonly #monitor: Inside;
+  readonly #netns: string;
   readonly #seen = new Map<string, number>();
   readonly #waiting = new Map<string, (atMs: number) => void>();
 
-  private constructor(host: Host, monitor: Inside) {
+  private constructor(host: Host, monitor: Inside, netns: string) {
     this.host = host;
     this.#monitor = monitor;
+    this.#netns = netns;
     let rest = '';
     monitor.stream((text) => {
       const lines = (rest + text).split('\n');
@@ -67,11 +69,11 @@ export class Watcher {
     });
   }
 
-  /** Returns when it hears; the host's `weft` namespace must be there. */
-  static async start(host: Host): Promise<Watcher> {
+  /** Returns when it hears. @param netns of the overlays, which must be there */
+  static async start(host: Host, netns = '/run/netns/weft'): Promise<Watcher> {
     const monitor = ['ip', '-ts', 'monitor', 'neigh'];
-    const args = ['TZ=UTC', 'nsenter', '--net=/run/netns/weft', '--', 'stdbuf', '-oL', ...monitor];
-    const watcher = new Watcher(host, await host.spawn('env', args));
+    const args = ['TZ=UTC', 'nsenter', `--net=${netns}`, '--', 'stdbuf', '-oL', ...monitor];
+    const watcher = new Watcher(host, await host.spawn('env', args), netns);
     await watcher.#proveItHears();
     return watcher;
   }
@@ -92,7 +94,7 @@ export class Watcher {
   }
 
   async #ip(lines: readonly string[]): Promise<void> {
-    await this.host.exec('ip', ['-n', 'weft', '-batch', '-'], { input: `${lines.join('\n')}\n` });
+    await this.host.execIn(this.#netns, 'ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
   }
 
   #hear(line: string): void {
