@@ -292,7 +292,6 @@ export class Agent {
     this.dataPlane.start(this.#stop.signal);
     this.files.sweep(this.sandboxes.list());
     this.#hostResolver.start();
-    this.#background.later(0, () => this.mirror.run(this.#stop.signal));
     await this.#host.look();
     const membership = await resume(this.#membershipInit(), (stored) =>
       addressingNow(stored, this.#configured, this.config.gossipPort),
@@ -305,6 +304,8 @@ export class Agent {
     }
     // Now that it is known which bridges are wanted.
     await this.#host.lookAtForwarding();
+    // Now that it is known whether there is a cluster: else its networks would be taken out of Docker.
+    this.#background.later(0, () => this.mirror.run(this.#stop.signal));
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
     this.#background.later(0, () => this.#removeOver());

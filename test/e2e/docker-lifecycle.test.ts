@@ -43,6 +43,22 @@ describe('Docker and the agent come and go', { timeout: 150_000 }, () => {
     assert.ok(await pings(docker(1), 'one', await addressOf(docker(2), 'two', 'frontend')));
   });
 
+  it('an agent that starts again leaves the networks of Docker as they are', async () => {
+    const idsOf = async (): Promise<string[]> =>
+      (await docker(1).exec(['network', 'ls', '--no-trunc', '--format', '{{.Name}} {{.ID}}'])).stdout
+        .trim()
+        .split('\n');
+    await host(1).weft('network', 'create', 'unused');
+    await has(docker(1), 'unused');
+    const before = await idsOf();
+    await host(1).stopAgent();
+    await host(1).startAgent();
+    await host(1).weft('network', 'create', 'after');
+    await has(docker(1), 'after');
+    assert.deepEqual((await idsOf()).filter((line) => !line.startsWith('after ')).sort(), before.sort());
+    for (const name of ['unused', 'after']) await host(1).weft('network', 'rm', name);
+  });
+
   it('networks that change while Docker is down are right when it is back', async () => {
     await docker(2).down();
     await host(1).weft('network', 'create', 'later');
