@@ -7,7 +7,7 @@ import { count } from '../text.ts';
 
 interface Flags {
   readonly dryRun?: boolean;
-  readonly runDir: string;
+  readonly runDir?: string;
 }
 
 /** `weft cleanup`. Without an agent: it reaches into the kernel itself. */
@@ -19,9 +19,9 @@ stays, and a start of the agent makes everything anew: to leave the cluster use 
     examples: ['weft cleanup --dry-run', 'systemctl stop weft && weft cleanup'],
   })
     .option('--dry-run', 'only print what it would do, as commands')
-    .option('--run-dir <path>', 'run-dir of the agent', once, '/run/weft')
+    .option('--run-dir <path>', 'run-dir of the agent (default: /run/weft)', once)
     .action(
-      session.action<Flags>(async (context, { dryRun = false, runDir }) => {
+      session.action<Flags>(async (context, { dryRun = false, runDir = '/run/weft' }) => {
         if (process.getuid?.() !== 0) {
           throw new Failure(
             exitCodes.unreachable,

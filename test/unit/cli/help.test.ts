@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Command } from 'commander';
+import { once } from '../../../agent/cli/parse.ts';
 import { buildProgram } from '../../../agent/cli/program.ts';
 import { Session } from '../../../agent/cli/session.ts';
 import { version } from '../../../agent/version.ts';
@@ -36,7 +37,13 @@ for (const [path, command] of walk(program)) {
     assert.match(stdout, /-H, --host <path>/);
     assert.equal((await weft([...path, '-h'])).stdout, stdout);
     assert.notEqual(command.summary(), '');
-    for (const option of command.options) assert.notEqual(option.description, '', option.flags);
+    for (const option of command.options) {
+      assert.notEqual(option.description, '', option.flags);
+      assert.ok(
+        option.parseArg !== once || option.defaultValue === undefined,
+        `${option.flags}: a default is one already`,
+      );
+    }
   });
 }
 
