@@ -4,6 +4,7 @@ import { addAgent } from './commands/agent.ts';
 import { addCa } from './commands/ca.ts';
 import { addCleanup } from './commands/cleanup.ts';
 import { addCompletion } from './commands/completion.ts';
+import { addDocker } from './commands/docker.ts';
 import { addDrift } from './commands/drift.ts';
 import { addEndpoint } from './commands/endpoint.ts';
 import { addInit } from './commands/init.ts';
@@ -78,6 +79,7 @@ export function buildProgram(session: Session): Command {
   addDrift(program, session);
   addSelfTest(program, session);
   addReload(program, session);
+  addDocker(program, session);
   addWait(program, session);
   addCleanup(program, session);
   program.commandsGroup('Other:');

@@ -14,7 +14,7 @@ export interface Sink {
 /** What the command line touches of its process. */
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly stdin: AsyncIterable<Uint8Array | string>;
+  readonly stdin: AsyncIterable<Uint8Array | string> & { readonly isTTY?: boolean };
   readonly stdout: Sink;
   readonly stderr: Sink;
   /** Milliseconds since 1970. */

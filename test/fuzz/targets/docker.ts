@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { withoutResolver, withResolver } from '../../../agent/docker/daemon-json.ts';
 import { DockerError } from '../../../agent/docker/errors.ts';
 import { EventLines } from '../../../agent/docker/events.ts';
 import { Container, ListedContainers, Networks, readReply, Version } from '../../../agent/docker/shapes.ts';
@@ -51,6 +52,12 @@ const connect = {
   },
 };
 
+const settings = [
+  { 'live-restore': true, dns: ['192.0.2.1', '2001:db8::1'], 'log-opts': { 'max-size': '10m', tag: '"dns": ["' } },
+  { debug: true, labels: ['a=b'] },
+  {},
+];
+
 const unlessRefused = (read: () => boolean) => {
   try {
     return takenIf(read());
@@ -59,7 +66,8 @@ const unlessRefused = (read: () => boolean) => {
     throw error;
   }
 };
-/** What Docker's own API answers, and its stream of events. */
+
+/** What Docker's own API answers, its stream of events, and its settings. */
 export const dockerTargets = (): Target[] => [
   {
     name: 'docker networks',
@@ -111,6 +119,28 @@ export const dockerTargets = (): Target[] => [
         read,
       );
       return takenIf(read.some(({ type }) => type !== 'unreadable'));
+    },
+  },
+  {
+    name: 'docker daemon.json',
+    weight: 1,
+    ...jsonInputs(settings),
+    take: (text: string) => {
+      const added = withResolver(text, '172.18.0.1', null);
+      if (!added.ok) return takenIf(false);
+      // Not deeply: what is nested too far to be compared is taken all the same.
+      const seen = (of: string | null) => {
+        const { dns = [], ...rest } = JSON.parse(of?.trim() || '{}') as { dns?: string[] };
+        return { dns, keys: Object.keys(rest) };
+      };
+      const [before, after] = [seen(text), seen(added.text)];
+      assert.deepEqual(after.keys, before.keys);
+      if (added.ours === null) return takenIf(added.text === text && before.dns[0] === '172.18.0.1');
+      assert.deepEqual(after.dns, ['172.18.0.1', ...before.dns]);
+      const undone = withoutResolver(added.text, added.ours);
+      assert.ok(undone.ok && undone.text !== null);
+      assert.deepEqual(seen(undone.text), before);
+      return takenIf(true);
     },
   },
 ];

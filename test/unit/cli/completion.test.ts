@@ -57,6 +57,7 @@ test('names that the agent knows', async () => {
 
 test('files where files belong', async () => {
   assert.deepEqual(await complete('join', '--token-file', ''), [':file']);
+  assert.deepEqual(await complete('docker', 'setup', '--undo', '--file', ''), [':file']);
   assert.deepEqual(await complete('-H', '/ru'), [':file']);
   assert.deepEqual(await complete('sandbox', 'exec', 'web', '--', 'i'), [':file']);
 });

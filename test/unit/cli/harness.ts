@@ -26,9 +26,12 @@ export async function weft(argv: readonly string[], around: Around = {}): Promis
   const err: string[] = [];
   const code = await run(argv, {
     env: around.env ?? {},
-    stdin: (async function* () {
-      yield around.stdin ?? '';
-    })(),
+    stdin: Object.assign(
+      (async function* () {
+        yield around.stdin ?? '';
+      })(),
+      { isTTY: around.terminal ?? false },
+    ),
     stdout: { write: (text) => out.push(text) },
     stderr: { write: (text) => err.push(text), isTTY: around.terminal ?? false },
     now: () => now,
