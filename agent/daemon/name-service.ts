@@ -3,6 +3,7 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import type { Health } from '../../controlplane/liveness/liveness.ts';
 import { BridgeAskers, type OnBridge } from '../dns/bridge-askers.ts';
+import { ContainerBridges } from '../dns/container-bridges.ts';
 import { Forwarder } from '../dns/forwarder.ts';
 import { Names } from '../dns/names.ts';
 import { type Asker, Resolver } from '../dns/resolver.ts';
@@ -35,6 +36,7 @@ export interface NameServiceInit {
 export class NameService implements Disposable {
   readonly #init: NameServiceInit;
   readonly #forwarder: Forwarder;
+  readonly #bridges = new ContainerBridges(() => performance.now());
   #cluster: Cluster | null = null;
   #names: Names | null = null;
   #unwatch: () => void = () => {};
@@ -139,7 +141,7 @@ export class NameService implements Disposable {
     const bridge = this.#init.bridge();
     if (bridge === null) return null;
     if (this.#askers === null) {
-      this.#askers = new BridgeAskers(bridge, this.#init.askers());
+      this.#askers = new BridgeAskers(bridge, this.#init.askers(), (other) => this.#bridges.has(other));
       this.#names?.keep(this.#askers.networks);
     }
     return this.#askers.of(address);

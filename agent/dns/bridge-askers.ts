@@ -10,18 +10,20 @@ export interface OnBridge extends Asker {
 const nobodys: Asker = { networks: [] };
 
 /**
- * Who has which address on docker_gwbridge. What else is on that bridge is told no names of ours, but what the host knows.
- * Nobody else is answered: the host itself neither, or a nameserver of the host that asks us would be asked by us.
+ * Who has which address on docker_gwbridge. What else is on bridges of this host is told no names of ours, but what the host
+ * knows. Nobody else is answered: the host itself neither, or a nameserver of the host that asks us would be asked by us.
  */
 export class BridgeAskers implements Askers {
   readonly #own: string;
   readonly #subnet = new BlockList();
   readonly #byAddress: ReadonlyMap<string, Asker>;
+  readonly #elsewhere: (address: string) => boolean;
   /** Networks that somebody here is on. */
   readonly networks: ReadonlySet<NetworkId>;
 
-  /** @param bridge address of the bridge with prefix length */
-  constructor(bridge: string, known: readonly OnBridge[]) {
+  /** @param bridge address of the bridge with prefix length @param elsewhere whether that is on another bridge of this host */
+  constructor(bridge: string, known: readonly OnBridge[], elsewhere: (address: string) => boolean) {
+    this.#elsewhere = elsewhere;
     const [own = '', bits = ''] = bridge.split('/');
     this.#own = own;
     this.#subnet.addSubnet(own, Number(bits));
@@ -32,6 +34,7 @@ export class BridgeAskers implements Askers {
   of(address: string): Asker | null {
     const known = this.#byAddress.get(address);
     if (known !== undefined) return known;
-    return address !== this.#own && this.#subnet.check(address) ? nobodys : null;
+    if (address === this.#own) return null;
+    return this.#subnet.check(address) || this.#elsewhere(address) ? nobodys : null;
   }
 }

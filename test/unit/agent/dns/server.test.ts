@@ -25,7 +25,7 @@ const db = { ...endpoint, name: 'db', ip: '10.0.0.100', ip6: 'fd00::64' };
 async function serve(context: TestContext, late: (() => void)[] = []): Promise<number> {
   const names = networkOf('front', [db, ...many], (address) => address.startsWith('10.0.0.'));
   const resolver = new Resolver({
-    askers: new BridgeAskers('127.0.0.9/8', [{ address: '127.0.0.1', networks: [network] }]),
+    askers: new BridgeAskers('127.0.0.9/8', [{ address: '127.0.0.1', networks: [network] }], () => false),
     names: (id) => (id === network ? names : null),
     isUp: () => true,
     forwarder: { ask: (_query, _client, reply) => void late.push(() => reply(null)) },
@@ -104,9 +104,10 @@ test('nobody holds more connections than his share', async (context) => {
   assert.ok(sockets.every((socket) => !socket.destroyed));
 });
 
-test('answers askers on the bridge and nobody else', () => {
-  const askers = new BridgeAskers('172.18.0.1/16', [{ address: '172.18.0.2', networks: [network] }]);
+test('answers askers on bridges of the host and nobody else', () => {
+  const docker0 = (address: string): boolean => address.startsWith('172.17.');
+  const askers = new BridgeAskers('172.18.0.1/16', [{ address: '172.18.0.2', networks: [network] }], docker0);
   assert.deepEqual(askers.of('172.18.0.2')?.networks, [network]);
-  assert.deepEqual(askers.of('172.18.9.9')?.networks, []);
+  for (const address of ['172.18.9.9', '172.17.0.2']) assert.deepEqual(askers.of(address)?.networks, []);
   for (const address of ['172.18.0.1', '172.19.0.2', '10.0.0.5', 'fe80::1', '']) assert.equal(askers.of(address), null);
 });
