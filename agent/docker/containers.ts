@@ -60,6 +60,7 @@ export interface ContainersInit {
 /** Follows whose endpoints Docker's are: their names, and that they are still there. The driver is told neither. */
 export class Containers {
   readonly #init: ContainersInit;
+  readonly #graceMs: number;
   /** Name of the container when its endpoint was last asked for. */
   readonly #asked = new Map<string, string>();
   /** Id of the container of each endpoint. */
@@ -73,6 +74,7 @@ export class Containers {
 
   constructor(init: ContainersInit) {
     this.#init = init;
+    this.#graceMs = init.graceMs ?? 60_000;
   }
 
   stop(): void {
@@ -111,7 +113,12 @@ export class Containers {
     this.#running = true;
     this.#again = false;
     try {
-      await this.#sync();
+      try {
+        await this.#sync();
+      } finally {
+        // Also while there is no Docker: what it gave back is nobody's.
+        await this.#init.endpoints.returnUnused(Date.now() - this.#graceMs);
+      }
     } catch (error) {
       // Without Docker nothing is known; it is looked at again when it is there.
       if (!(error instanceof DockerError)) this.#init.log.error({ err: error }, "following Docker's containers failed");
@@ -122,7 +129,7 @@ export class Containers {
   }
 
   async #sync(): Promise<void> {
-    const { client, endpoints, log, graceMs = 60_000 } = this.#init;
+    const { client, endpoints, log } = this.#init;
     const sinceMs = Date.now();
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
@@ -137,14 +144,13 @@ export class Containers {
     }
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
     for (const { leg } of endpoints.list()) {
-      if (present.has(leg.endpointId) || leg.createdMs > sinceMs - graceMs) continue;
+      if (present.has(leg.endpointId) || leg.createdMs > sinceMs - this.#graceMs) continue;
       log.warn(
         { endpoint: leg.endpointId.slice(0, 12) },
         'Docker has lost an endpoint without a word; it is taken back',
       );
       await endpoints.remove(leg.endpointId);
     }
-    await endpoints.returnUnused(sinceMs - graceMs);
   }
 
   /** Docker tells whose a port of docker_gwbridge is with the network alone. */

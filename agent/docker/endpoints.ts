@@ -123,6 +123,11 @@ export class DockerEndpoints {
 
   /** An address for Docker to give away. @throws ControlPlaneError, RequestError */
   async takeAddress(network: Network, wanted: string | null, family: Family): Promise<string> {
+    const kept = wanted === null ? undefined : this.#addresses.get(addressKey({ networkId: network.id, ip: wanted }));
+    if (kept !== undefined && kept.freedMs !== null) {
+      await this.#saveAddress({ ...kept, freedMs: null });
+      return kept.ip;
+    }
     if (this.#addresses.size >= maxAddresses) {
       throw conflict('too_many_addresses', `Docker has ${maxAddresses} addresses of Weft's on this host`);
     }
@@ -133,9 +138,8 @@ export class DockerEndpoints {
       const { ip, ring, number } = await networks.allocateAddress(network, wanted, family);
       let kept = false;
       try {
-        const row = { networkId: network.id, ip, createdMs: Date.now() };
-        await this.#commit([{ key: ['docker', 'address', network.id, ip], value: row }]);
-        this.#addresses.set(addressKey(row), row);
+        const since = { createdMs: Date.now(), freedMs: null };
+        await this.#saveAddress({ networkId: network.id, ip, asked: wanted !== null, mac: null, ...since });
         kept = true;
       } finally {
         allocator.release(ring, number, kept);
@@ -146,11 +150,25 @@ export class DockerEndpoints {
     }
   }
 
+  /** Docker has no use for it any more. One that it asked for is kept for it for a while: a restart gives it back and asks again. */
   async returnAddress(networkId: NetworkId, ip: string): Promise<void> {
-    if (!this.#addresses.delete(addressKey({ networkId, ip }))) return;
+    const row = this.#addresses.get(addressKey({ networkId, ip }));
+    if (row === undefined || row.freedMs !== null) return;
+    if (row.asked) await this.#saveAddress({ ...row, freedMs: Date.now() });
+    else await this.#dropAddress(row);
+  }
+
+  async #saveAddress(row: DockerAddress): Promise<void> {
+    await this.#commit([{ key: ['docker', 'address', row.networkId, row.ip], value: row }]);
+    this.#addresses.set(addressKey(row), row);
+  }
+
+  async #dropAddress({ networkId, ip, freedMs }: DockerAddress): Promise<void> {
+    this.#addresses.delete(addressKey({ networkId, ip }));
     const { view, networks } = this.#init.cluster();
     const network = view.networks.get(networkId);
-    if (network !== undefined) networks.rest(network, ip);
+    // What was kept has rested meanwhile.
+    if (network !== undefined && freedMs === null) networks.rest(network, ip);
     await this.#commit([{ key: ['docker', 'address', networkId, ip], value: null }]);
   }
 
@@ -164,15 +182,19 @@ export class DockerEndpoints {
         `Docker has ${maxEndpoints} endpoints on this host, as many as a bridge has ports`,
       );
     }
+    const rows = [ip, ip6].flatMap(
+      (each) => this.#addresses.get(addressKey({ networkId: network.id, ip: each ?? '' })) ?? [],
+    );
     const leg: StoredLeg = {
       networkId: network.id,
       endpointId: id as StoredLeg['endpointId'],
       ifName: waitingName(id),
-      mac: mac ?? before?.leg.mac ?? randomMac(),
+      mac: mac ?? before?.leg.mac ?? rows.find((row) => row.mac !== null)?.mac ?? randomMac(),
       ...{ ip, ip6, aliases: [], createdMs: before?.leg.createdMs ?? Date.now() },
     };
     const { netns = null, taken = false, name = unnamed(id) } = before ?? {};
     await this.#save({ leg, dockerNetwork, netns, taken, name });
+    for (const row of rows) if (row.asked && row.mac !== leg.mac) await this.#saveAddress({ ...row, mac: leg.mac });
     return leg.mac;
   }
 
@@ -222,8 +244,8 @@ export class DockerEndpoints {
   /** Gives back addresses older than that which no endpoint has: Docker asks for one right before it makes the endpoint. */
   async returnUnused(olderThanMs: number): Promise<void> {
     const used = new Set(this.list().flatMap(({ leg }) => addressesOf(leg).map((ip) => addressKey({ ...leg, ip }))));
-    for (const [key, { networkId, ip, createdMs }] of this.#addresses) {
-      if (!used.has(key) && createdMs < olderThanMs) await this.returnAddress(networkId, ip);
+    for (const [key, row] of this.#addresses) {
+      if (!used.has(key) && (row.freedMs ?? row.createdMs) < olderThanMs) await this.#dropAddress(row);
     }
   }
 

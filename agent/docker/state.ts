@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isNetworkId, type NetworkId } from '../../controlplane/ids.ts';
-import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
+import { parseIp, parseMac, parseNetnsPath } from '../../dataplane/values.ts';
 import { type StoredLeg, storedLeg } from '../sandbox-state.ts';
 
 /** A network of the cluster as this host's Docker has it. */
@@ -29,6 +29,12 @@ export interface DockerAddress {
   readonly networkId: NetworkId;
   readonly ip: string;
   readonly createdMs: number;
+  /** Docker asked for this one, as for a container with `--ip`, which will ask again when it is restarted. */
+  readonly asked: boolean;
+  /** Since when Docker does not have it any more; null while it has. */
+  readonly freedMs: number | null;
+  /** Of the endpoint that had it last: the same again, or others would go on sending to the old one. */
+  readonly mac: string | null;
 }
 
 export const isDockerId = (text: string): boolean => /^[0-9a-f]{64}$/.test(text);
@@ -51,4 +57,10 @@ export const StoredAddress = z.object({
   networkId,
   ip: z.string().refine((text) => parseIp(text).ok),
   createdMs: z.number(),
+  asked: z.boolean(),
+  freedMs: z.number().nullable(),
+  mac: z
+    .string()
+    .refine((text) => parseMac(text).ok)
+    .nullable(),
 });

@@ -125,6 +125,20 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     const again = await docker(3).exec(['run', '--rm', ...asked, 'lab:latest', 'true'], { check: false });
     assert.notEqual(again.exitCode, 0);
     assert.match(again.stderr, /weft: .*77.*choose another address/);
+    // Right away, when the address was in use a moment ago; with the MAC that others have in their ARP caches.
+    await docker(1).run(['--network', 'frontend', '--ip', wanted.replace('.77', '.78'), '--name', 'known']);
+    const of = async (): Promise<unknown[]> => {
+      const { IPAddress, MacAddress } = (await docker(1).inspect('known')).NetworkSettings.Networks['frontend'] ?? {};
+      return [IPAddress, MacAddress];
+    };
+    await settled(stage.lab);
+    assert.ok(await pings(docker(2), 'app', wanted.replace('.77', '.78')));
+    const before = await of();
+    await docker(1).exec(['restart', '-t', '0', 'known']);
+    assert.deepEqual(await of(), before);
+    await settled(stage.lab);
+    assert.ok(await pings(docker(2), 'app', wanted.replace('.77', '.78')));
+    await docker(1).exec(['rm', '-f', 'known']);
     await docker(2).exec(['rm', '-f', 'fixed']);
   });
 
