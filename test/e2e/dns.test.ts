@@ -216,4 +216,21 @@ describe('names', () => {
     const given = await createSandbox(one, '--network', 'front', '--dns', other, 'given');
     assert.match(await resolvConf(given), /\nnameserver 198\.51\.100\.2\n/);
   });
+
+  it('are told at the address that docker_gwbridge has, also when it was taken away, or is another', async () => {
+    const [one, , three] = hosts();
+    const from = await app();
+    await one.exec('ip', ['link', 'del', 'docker_gwbridge']);
+    await becomes(from, ['db'], /^NOERROR 10\.9\.1\./);
+    assert.equal((await three.weft('leave', '--force')).exitCode, 0);
+    const { joinAddress, tokens } = stage.cluster;
+    const again = ['--token', tokens.worker, '--gwbridge-subnet', '172.30.0.0/16', joinAddress];
+    await three.weftJson('join', '--advertise-addr', three.address, ...again);
+    const moved = await createSandbox(three, '--network', 'front', 'moved');
+    assert.equal(moved.info.Gateway?.Gateway, '172.30.0.1');
+    await becomes(moved, ['db'], /^NOERROR 10\.9\.1\./);
+    assert.match(await resolvConf(moved), /\nnameserver 172\.30\.0\.1\n/);
+    const { stdout: listening } = await three.exec('ss', ['-Hlntu', 'sport', '=', ':53']);
+    assert.deepEqual(new Set(listening.match(/\S+:53\b/g)), new Set(['172.30.0.1:53']));
+  });
 });
