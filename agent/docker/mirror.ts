@@ -40,11 +40,6 @@ export class Mirror {
     this.#init = init;
   }
 
-  /** Whether there is a Docker that answers. */
-  get present(): boolean {
-    return this.#present;
-  }
-
   /** What Docker cannot have, one line each. */
   warnings(): readonly string[] {
     return this.#objections;
