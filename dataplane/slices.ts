@@ -20,13 +20,22 @@ export async function inSlices<T>(work: Generator<void, T>): Promise<T> {
 /** Items that are looked at before it is asked whether the turn has taken long enough: a fraction of a millisecond. */
 const ITEMS_AT_ONCE = 512;
 
+/** Says after each so many items that it is time to yield. */
+export class Counter {
+  #items = 0;
+
+  isFull(): boolean {
+    this.#items = (this.#items + 1) % ITEMS_AT_ONCE;
+    return this.#items === 0;
+  }
+}
+
 /** Visits each of many, and yields now and then. */
 export function* eachOf<T>(items: Iterable<T>, visit: (item: T) => void): Generator<void> {
-  let count = 0;
+  const count = new Counter();
   for (const item of items) {
     visit(item);
-    count = (count + 1) % ITEMS_AT_ONCE;
-    if (count === 0) yield;
+    if (count.isFull()) yield;
   }
 }
 

@@ -2,6 +2,7 @@ import type { DesiredOverlay, RemoteEndpoint } from '../desired.ts';
 import { bridgeName, OVERLAY_NETNS, vxlanName } from '../names.ts';
 import { GUARD_OBJECT, OVERLAY_NETNS_OBJECT, overlayObject, remoteObject } from '../objects.ts';
 import type { ObservedDevice, ObservedTunnel } from '../observe/observed.ts';
+import { Counter } from '../slices.ts';
 import type { DeviceChange } from '../steps.ts';
 import type { IfName } from '../values.ts';
 import type { Draft } from './diff.ts';
@@ -12,16 +13,6 @@ export function* diffOverlays(draft: Draft, overlays: readonly DesiredOverlay[])
     diffBridge(draft, overlay);
     const tunnel = diffVxlan(draft, overlay);
     yield* diffRemotes(draft, overlay, tunnel);
-  }
-}
-
-/** Says after each so many entries that it is time to yield: a fraction of a millisecond. */
-class Counter {
-  #entries = 0;
-
-  isFull(): boolean {
-    this.#entries = (this.#entries + 1) % 512;
-    return this.#entries === 0;
   }
 }
 
