@@ -94,7 +94,8 @@ export interface StoredPort {
   readonly port: number;
 }
 
-const textOf = <T>(parse: (text: string) => Parsed<T>) => z.string().refine((text) => parse(text).ok);
+/** Text that the parser takes. */
+export const textOf = <T>(parse: (text: string) => Parsed<T>) => z.string().refine((text) => parse(text).ok);
 const listOf = (parse: (texts: string[]) => Parsed<string[]>) => z.array(z.string()).refine((texts) => parse(texts).ok);
 const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
 const endpointId = z.custom<EndpointId>((id) => typeof id === 'string' && isEndpointId(id));

@@ -142,8 +142,7 @@ export class Agent {
       log: init.log,
       background: this.#background,
       bridge: () => this.gateway.address,
-      askers: () =>
-        askersOf([...[...this.sandboxes.list(), ...this.#containers.askers()], ...this.#containers.askers()]),
+      askers: () => askersOf([...this.sandboxes.list(), ...this.#containers.askers()]),
       changed: () => this.#background.later(0, () => this.sandboxes.putFiles()),
     });
     this.#host = new HostWatch({

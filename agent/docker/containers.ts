@@ -1,3 +1,4 @@
+import { isName, maxAliases } from '../../controlplane/tables/kinds.ts';
 import type { Logger } from '../daemon/log.ts';
 import { gatewayBridgeName } from '../plan-host.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
@@ -11,16 +12,12 @@ import type { DockerContainer, DockerContainerSummary, DockerEvent } from './sha
 const coalesceMs = 20;
 /** Between a network's gap in events and the next look, if nothing happens. */
 const everyMs = 60_000;
-/** As many as the record of an endpoint has room for. */
-const aliasesMax = 16;
 
 /** Events after which a container may have other names, or is gone. */
 const telling = new Set(['start', 'die', 'rename', 'destroy', 'connect', 'disconnect']);
 
 export const isTelling = (event: DockerEvent | UnreadableEvent): boolean =>
   event.type === 'unreadable' || telling.has(event.action);
-
-const isName = (text: string): boolean => /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/.test(text);
 
 /** What a container is called on each of its endpoints: its name, and what else it answers to. */
 export function namesOf({ id, name, hostname, networks }: DockerContainer): Map<string, EndpointNames> {
@@ -30,7 +27,7 @@ export function namesOf({ id, name, hostname, networks }: DockerContainer): Map<
     const others = [...new Set([...aliases, ...dnsNames, hostname])].filter((each) => each !== name && isName(each));
     names.set(endpointId, {
       name: isName(name) ? name : id.slice(0, 12),
-      aliases: others.slice(0, aliasesMax),
+      aliases: others.slice(0, maxAliases),
     });
   }
   return names;

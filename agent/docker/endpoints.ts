@@ -193,7 +193,7 @@ export class DockerEndpoints {
       ...{ ip, ip6, aliases: [], createdMs: before?.leg.createdMs ?? Date.now() },
     };
     const { netns = null, taken = false, name = unnamed(id) } = before ?? {};
-    await this.#save({ leg, dockerNetwork, netns, taken, name });
+    await this.#save({ leg, netns, taken, name });
     for (const row of rows) if (row.asked && row.mac !== leg.mac) await this.#saveAddress({ ...row, mac: leg.mac });
     return leg.mac;
   }
@@ -214,8 +214,7 @@ export class DockerEndpoints {
         await this.#leave(joined);
         throw error;
       }
-      // Its names may have come meanwhile.
-      await this.#save({ ...this.#find(id), taken: true });
+      await this.#save({ ...joined, taken: true });
       this.#init.changed();
       return leg;
     });

@@ -3,10 +3,11 @@ import { z } from 'zod';
 // What dockerd asks of a libnetwork remote driver and IPAM driver (moby, libnetwork/docs/remote.md, docs/ipam.md and
 // drivers/remote/api, ipams/remote/api). Keys that we have no use for are let through.
 
-const id = z.string().regex(/^[0-9a-f]{64}$/, 'want 64 hex digits');
+/** Docker's id of a network or an endpoint. */
+export const dockerId = z.string().regex(/^[0-9a-f]{64}$/, 'want 64 hex digits');
 const text = z.string().max(256);
 const options = z.record(z.string().max(256), z.unknown()).nullish();
-const onEndpoint = { NetworkID: id, EndpointID: id };
+const onEndpoint = { NetworkID: dockerId, EndpointID: dockerId };
 
 /** Option of a mirrored network: the id of the network of the cluster, for the driver and for its addresses. */
 export const networkOption = 'weft.network';
@@ -18,12 +19,12 @@ const gatewayType = 'com.docker.network.gateway';
 const ipamData = z.object({ Pool: text.default(''), Gateway: text.default('') });
 
 export const CreateNetwork = z.object({
-  NetworkID: id,
+  NetworkID: dockerId,
   Options: options,
   IPv4Data: z.array(ipamData).max(64).nullish(),
   IPv6Data: z.array(ipamData).max(64).nullish(),
 });
-export const OnNetwork = z.object({ NetworkID: id });
+export const OnNetwork = z.object({ NetworkID: dockerId });
 export const OnEndpoint = z.object(onEndpoint);
 export const CreateEndpoint = z.object({
   ...onEndpoint,
@@ -32,12 +33,9 @@ export const CreateEndpoint = z.object({
     .nullish(),
 });
 export const Join = z.object({ ...onEndpoint, SandboxKey: z.string().max(4096) });
-export const RequestPool = z.object({ Pool: text.default(''), Options: options, V6: z.boolean().default(false) });
-export const ReleasePool = z.object({ PoolID: text });
+export const RequestPool = z.object({ Pool: text.default(''), Options: options });
 export const RequestAddress = z.object({ PoolID: text, Address: text.default(''), Options: options });
 export const ReleaseAddress = z.object({ PoolID: text, Address: text });
-/** Calls that ask for nothing, or for what is the same whatever they ask. */
-export const Anything = z.object({}).loose();
 
 /** The network of the cluster that a network of Docker stands for; null for one that somebody made by hand. */
 export function networkIn(given: z.output<typeof options>): string | null {

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { isNetworkId, type NetworkId } from '../../controlplane/ids.ts';
 import { parseIp, parseMac, parseNetnsPath } from '../../dataplane/values.ts';
-import { type StoredLeg, storedLeg } from '../sandbox-state.ts';
+import { type StoredLeg, storedLeg, textOf } from '../sandbox-state.ts';
+import { dockerId } from './protocol.ts';
 
 /** A network of the cluster as this host's Docker has it. */
 export interface MirroredNetwork {
@@ -14,8 +15,6 @@ export interface MirroredNetwork {
 export interface DockerEndpoint {
   /** Its `ifName` is where the inner end waits on the host. */
   readonly leg: StoredLeg;
-  /** Docker's id of the network. */
-  readonly dockerNetwork: string;
   /** Namespace of the container that it is joined to (Docker's SandboxKey); null while it is to none. */
   readonly netns: string | null;
   /** Docker was told that the interface is there. */
@@ -37,30 +36,20 @@ export interface DockerAddress {
   readonly mac: string | null;
 }
 
-export const isDockerId = (text: string): boolean => /^[0-9a-f]{64}$/.test(text);
-
 const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
-const dockerId = z.string().refine(isDockerId);
 
 export const StoredNetwork = z.object({ id: dockerId, networkId });
 export const StoredEndpoint = z.object({
   leg: storedLeg,
-  dockerNetwork: dockerId,
-  netns: z
-    .string()
-    .refine((text) => parseNetnsPath(text).ok)
-    .nullable(),
+  netns: textOf(parseNetnsPath).nullable(),
   taken: z.boolean(),
   name: z.string(),
 });
 export const StoredAddress = z.object({
   networkId,
-  ip: z.string().refine((text) => parseIp(text).ok),
+  ip: textOf(parseIp),
   createdMs: z.number(),
   asked: z.boolean(),
   freedMs: z.number().nullable(),
-  mac: z
-    .string()
-    .refine((text) => parseMac(text).ok)
-    .nullable(),
+  mac: textOf(parseMac).nullable(),
 });
