@@ -6,7 +6,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
-import { toReply } from '../daemon/api-error.ts';
+import { issueText, toReply } from '../daemon/api-error.ts';
 import type { Handlers } from '../daemon/calls/call.ts';
 import type { Logger } from '../daemon/log.ts';
 import { openApiDocument } from './openapi.ts';
@@ -38,9 +38,7 @@ export function makeApp(handlers: Handlers, log: Logger): Hono {
       }
       const body = shape.safeParse(json);
       if (!body.success) {
-        const issue = body.error.issues[0];
-        const where = issue?.path.length ? `${issue.path.join('.')}: ` : '';
-        return c.json({ message: `${where}${issue?.message ?? 'not valid'}`, code: 'invalid' }, 400);
+        return c.json({ message: issueText(body.error), code: 'invalid' }, 400);
       }
       const query = new Map(Object.entries(c.req.query()));
       const unknown = [...query.keys()].find((key) => !known.includes(key));

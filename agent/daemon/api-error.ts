@@ -1,3 +1,4 @@
+import type { ZodError } from 'zod';
 import { ControlPlaneError } from '../../controlplane/errors.ts';
 
 /** An answer to a client that is not the one it hoped for. */
@@ -46,6 +47,12 @@ const statuses: { readonly [code: string]: number } = {
   no_owner_reachable: 503,
   exhausted: 507,
 };
+
+/** What is wrong with a request, and where in it, in a few words. */
+export function issueText({ issues: [issue] }: ZodError): string {
+  const where = issue?.path.length ? `${issue.path.join('.')}: ` : '';
+  return `${where}${issue?.message ?? 'not valid'}`;
+}
 
 /** Any error as the client is to see it; `expected` is false for those that are our own fault. */
 export function toReply(error: unknown): {

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { ZodError } from 'zod';
 import type { Network } from '../../controlplane/tables/view.ts';
-import { toReply } from '../daemon/api-error.ts';
+import { issueText, toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
 import { isTelling } from './containers.ts';
@@ -165,4 +165,4 @@ export class Mirror {
 }
 
 const wordsOf = (error: unknown): string =>
-  error instanceof ZodError ? (error.issues[0]?.message ?? 'not valid') : toReply(error).body.message;
+  error instanceof ZodError ? issueText(error) : toReply(error).body.message;

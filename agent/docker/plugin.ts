@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { z } from 'zod';
-import { toReply } from '../daemon/api-error.ts';
+import { issueText, toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
 import { BodyTooLargeError, readBody } from '../http-body.ts';
 
@@ -47,7 +47,7 @@ export async function answerTo(calls: Calls, call: string, text: string, log: Lo
   try {
     return await inTime(Promise.resolve(body ?? {}).then(answer));
   } catch (error) {
-    if (error instanceof z.ZodError) return refusal(`${call}: ${whereOf(error)}`);
+    if (error instanceof z.ZodError) return refusal(`${call}: ${issueText(error)}`);
     const { expected, body: why } = toReply(error);
     log[expected ? 'warn' : 'error']({ err: error, call }, 'Docker was refused what it asked');
     return refusal(`${why.message}${why.hint === undefined ? '' : `: ${why.hint}`}`);
@@ -65,9 +65,4 @@ async function inTime<T>(work: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-function whereOf({ issues: [issue] }: z.ZodError): string {
-  const where = issue?.path.length ? `${issue.path.join('.')}: ` : '';
-  return `${where}${issue?.message ?? 'not valid'}`;
 }
