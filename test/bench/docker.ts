@@ -40,13 +40,14 @@ export async function startDocker(
   return daemon;
 }
 
-export async function formSwarm(lab: Lab): Promise<void> {
+/** @param run of the docker client on a host */
+export async function formSwarm(lab: Lab, run: typeof docker = docker): Promise<void> {
   const [first, ...others] = lab.hosts;
   if (first === undefined) return;
-  await docker(first, ['swarm', 'init', '--advertise-addr', first.address]);
-  const token = (await docker(first, ['swarm', 'join-token', '-q', 'worker'])).stdout.trim();
+  await run(first, ['swarm', 'init', '--advertise-addr', first.address]);
+  const token = (await run(first, ['swarm', 'join-token', '-q', 'worker'])).stdout.trim();
   for (const host of others) {
-    await docker(host, ['swarm', 'join', '--token', token, '--advertise-addr', host.address, `${first.address}:2377`]);
+    await run(host, ['swarm', 'join', '--token', token, '--advertise-addr', host.address, `${first.address}:2377`]);
   }
 }
 

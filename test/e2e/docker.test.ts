@@ -6,15 +6,13 @@ import type { Host } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
 
-const PLUGIN = ['--live-restore'];
-
 describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
   const stage = useLab({ hosts: 3, cluster: { managers: 3 } });
   let dockers: readonly Docker[] = [];
   const docker = (index: number): Docker => dockers[index - 1] as Docker;
   const host = (index: number): Host => stage.lab.host(index);
   before(async () => {
-    dockers = await Promise.all(stage.lab.hosts.map((each) => Docker.start(each, { args: PLUGIN })));
+    dockers = await Promise.all(stage.lab.hosts.map((each) => Docker.start(each, { args: ['--live-restore'] })));
     await Promise.all(dockers.map((each) => each.importImage()));
   });
   after(() => Promise.all(dockers.map((each) => each[Symbol.asyncDispose]())));
@@ -62,8 +60,7 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
   it('they have a way out through docker_gwbridge, as with an overlay of Docker', async () => {
     const route = (await docker(1).execIn('db', 'ip', ['route', 'show', 'default'])).stdout;
     const { Networks } = (await docker(1).inspect('db')).NetworkSettings;
-    const { address } = { address: route.split(' ')[2] ?? '' };
-    assert.ok(await pings(docker(1), 'db', address), route);
+    assert.ok(await pings(docker(1), 'db', route.split(' ')[2] ?? ''), route);
     assert.deepEqual(Object.keys(Networks), ['frontend']);
     assert.ok(await pings(docker(1), 'db', host(2).address), 'the underlay, behind masquerade');
   });

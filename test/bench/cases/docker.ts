@@ -1,8 +1,8 @@
 import { Docker } from '../../lab/docker.ts';
-import type { Host } from '../../lab/host.ts';
 import { Lab } from '../../lab/lab.ts';
 import { eventually } from '../../lab/process.ts';
 import type { BenchContext, Benchmark } from '../benchmark.ts';
+import { formSwarm } from '../docker.ts';
 import { percentile } from '../report.ts';
 import { setClock, Watcher, wallClockMs } from '../watch.ts';
 
@@ -139,10 +139,7 @@ async function weft(lab: Lab): Promise<Side> {
 async function swarm(lab: Lab): Promise<Side> {
   const dockers = await start(lab);
   const [one, two] = dockers;
-  const at = (host: Host): string[] => ['--advertise-addr', host.address];
-  await one.exec(['swarm', 'init', ...at(one.host)]);
-  const token = (await one.exec(['swarm', 'join-token', '-q', 'worker'])).stdout.trim();
-  await two.exec(['swarm', 'join', '--token', token, ...at(two.host), `${one.host.address}:2377`]);
+  await formSwarm(lab, (host, args) => (host === one.host ? one : two).exec(args));
   return {
     ...{ name: 'swarm', dockers },
     // A worker has it with its first container.
