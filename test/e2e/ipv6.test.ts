@@ -13,22 +13,22 @@ const reaches = async (from: LabSandbox, address: string): Promise<boolean> =>
 const COUNTER = 'weft_test';
 
 /**
- * Counts what a host sends through VXLAN by the packet inside: its Ethernet header stands 16 bytes behind the start of UDP's
- * (RFC 768, RFC 7348), IPv6 after that (RFC 8200), ICMPv6 last (RFC 4443, RFC 4861). What the agents test the path with goes
- * over IPv4 to the sandbox's MAC, and is in none of these.
+ * Counts what a host sends through VXLAN for one network, by the packet inside: the VNI stands 12 bytes behind the start of
+ * UDP's header, the inner Ethernet header 16 (RFC 768, RFC 7348), IPv6 after that (RFC 8200), ICMPv6 last (RFC 4443, RFC 4861).
+ * What the agents test the path with goes over the ingress network, and is not counted.
  */
-async function countVxlan(host: Host, { mac }: { mac: string }): Promise<void> {
+async function countVxlan(host: Host, vni: number, { mac }: { mac: string }): Promise<void> {
+  const of = `udp dport 4789 @th,96,24 ${vni}`;
   const icmp6 = '@th,224,16 0x86dd @th,288,8 58 @th,560,8';
   const to = `0x${mac.replaceAll(':', '')}`;
   const rules = [
-    `@th,128,48 != ${to} counter comment "elsewhere"`,
-    `${icmp6} 133-137 counter comment "discovery"`,
-    `@th,128,48 ${to} ${icmp6} 128 counter comment "echo"`,
+    `${of} counter comment "all"`,
+    `${of} ${icmp6} 133-137 counter comment "discovery"`,
+    `${of} @th,128,48 ${to} ${icmp6} 128 counter comment "echo"`,
   ];
-  const chain = rules.map((rule) => `udp dport 4789 ${rule}`).join('; ');
   const table = `table inet ${COUNTER}`;
   const hook = 'type filter hook output priority 0; policy accept';
-  await host.exec('nft', [`${table}; delete ${table}; ${table} { chain out { ${hook}; ${chain}; }; }`]);
+  await host.exec('nft', [`${table}; delete ${table}; ${table} { chain out { ${hook}; ${rules.join('; ')}; }; }`]);
 }
 
 /** Packets since `countVxlan`, by what they carried. */
@@ -82,13 +82,15 @@ describe('IPv6 inside networks', () => {
     const host = stage.lab.host(1);
     const [a, b, c] = [await box(1, 'a'), await box(1, 'b'), await box(2, 'c')];
     await a.exec('ip', ['neigh', 'flush', 'all']);
-    await countVxlan(host, { mac: c.info.Networks[0]?.MacAddress ?? '' });
+    const [network] = await host.weftJson<Network[]>('network', 'inspect', 'dual');
+    await countVxlan(host, network?.VNI ?? 0, { mac: c.info.Networks[0]?.MacAddress ?? '' });
+    assert.equal((await host.weft('self-test')).exitCode, 0, 'which is not of this network, and not counted');
     const nobody = c.address6('dual').replace(/[0-9a-f]*$/, 'ffff');
     for (const address of [nobody, b.address6('dual'), 'ff02::1%eth0', 'ff02::1:ff00:1%eth0'])
       await a.ping(address, PROBE);
     const { received } = await a.ping(c.address6('dual'), { count: 4, intervalMs: 20 });
     assert.equal(received, 4);
-    assert.deepEqual(await vxlanSent(host), { elsewhere: 0, discovery: 0, echo: 4 }, 'only the echoes leave');
+    assert.deepEqual(await vxlanSent(host), { all: 4, discovery: 0, echo: 4 }, 'only the echoes leave');
   });
 
   it('an endpoint shows both addresses, everywhere', async () => {
