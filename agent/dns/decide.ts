@@ -10,6 +10,8 @@ export interface Named {
   readonly aliases: readonly string[];
   readonly ip?: string | undefined;
   readonly ip6?: string | undefined;
+  /** `false`: its names do not lead to it for now. */
+  readonly ready?: boolean | undefined;
   /** The node that it is on. */
   readonly owner: string;
 }
@@ -68,7 +70,7 @@ function byName(
   for (const network of networks) {
     for (const endpoint of endpointsFor(name, network)) {
       ours = true;
-      if (isUp(endpoint.owner)) found.add(endpoint);
+      if (endpoint.ready !== false && isUp(endpoint.owner)) found.add(endpoint);
     }
   }
   if (!ours) return forward;

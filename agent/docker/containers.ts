@@ -1,9 +1,9 @@
-import { isName, maxAliases } from '../../controlplane/tables/kinds.ts';
+import { isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
 import type { Logger } from '../daemon/log.ts';
 import { gatewayBridgeName } from '../plan-host.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
 import type { DockerClient } from './client.ts';
-import type { DockerEndpoints } from './endpoints.ts';
+import type { DockerEndpoints, EndpointDescription } from './endpoints.ts';
 import { DockerError, isNotFound } from './errors.ts';
 import type { UnreadableEvent } from './events.ts';
 import type { DockerContainer, DockerContainerSummary, DockerEvent } from './shapes.ts';
@@ -16,27 +16,47 @@ const everyMs = 60_000;
 /** Events after which a container may have other names, or is gone. */
 const telling = new Set(['start', 'die', 'rename', 'destroy', 'connect', 'disconnect']);
 
-export const isTelling = (event: DockerEvent | UnreadableEvent): boolean =>
-  event.type === 'unreadable' || telling.has(event.action);
+/** Whoever has it asks that names lead to a container only while its health check says that it is healthy. */
+const healthLabel = ['weft.dns', 'healthy'] as const;
+const heedsHealth = (labels: ReadonlyMap<string, string>): boolean => labels.get(healthLabel[0]) === healthLabel[1];
 
-/** What a container is called on each of its endpoints: its name, and what else it answers to. */
-export function namesOf({ id, name, hostname, networks }: DockerContainer): Map<string, EndpointNames> {
-  const names = new Map<string, EndpointNames>();
+/** Events of a container carry its labels; its health is told as `health_status: healthy`. */
+export const isTelling = (event: DockerEvent | UnreadableEvent): boolean =>
+  event.type === 'unreadable' ||
+  telling.has(event.action) ||
+  (event.action.startsWith('health_status') && heedsHealth(event.attributes));
+
+/** Whether names may lead to it. Without a health check nobody says that it does not work. */
+export const isReady = ({ labels, health }: Pick<DockerContainer, 'labels' | 'health'>): boolean =>
+  !heedsHealth(labels) || health === 'none' || health === 'healthy';
+
+/** What a container is called on each of its endpoints: its name, what else it answers to, and what it serves. */
+export function namesOf(container: DockerContainer): Map<string, EndpointDescription> {
+  const { id, name, hostname, networks } = container;
+  const ready = isReady(container);
+  const ports = container.ports.filter(isPort).slice(0, maxPorts);
+  const names = new Map<string, EndpointDescription>();
   for (const { endpointId, aliases, dnsNames } of networks.values()) {
     if (endpointId === '') continue;
     const others = [...new Set([...aliases, ...dnsNames, hostname])].filter((each) => each !== name && isName(each));
     names.set(endpointId, {
       name: isName(name) ? name : id.slice(0, 12),
       aliases: others.slice(0, maxAliases),
+      ...{ ready, ports },
     });
   }
   return names;
 }
 
-export interface EndpointNames {
+/** What was asked of a container when its endpoint was last described. */
+interface Asked {
   readonly name: string;
-  readonly aliases: readonly string[];
+  readonly health: string;
 }
+
+/** Whether a list says of a container what may change what its endpoints are called. */
+export const hasChanged = ({ name, labels, health }: DockerContainerSummary, asked: Asked | undefined): boolean =>
+  asked === undefined || asked.name !== name || (heedsHealth(labels) && health !== null && health !== asked.health);
 
 /** A container as the host's resolver sees it: where it asks from, and what it is on. */
 export interface ContainerAsker {
@@ -58,8 +78,8 @@ export interface ContainersInit {
 export class Containers {
   readonly #init: ContainersInit;
   readonly #graceMs: number;
-  /** Name of the container when its endpoint was last asked for. */
-  readonly #asked = new Map<string, string>();
+  /** By endpoint. */
+  readonly #asked = new Map<string, Asked>();
   /** Id of the container of each endpoint. */
   #containerOf: ReadonlyMap<string, string> = new Map();
   /** Address of each container on docker_gwbridge, by its id. */
@@ -136,8 +156,7 @@ export class Containers {
     for (const { leg, netns } of endpoints.list()) {
       const container = present.get(leg.endpointId);
       if (container === undefined || netns === null) continue;
-      if (this.#asked.get(leg.endpointId) === container.name) continue;
-      await this.#ask(container);
+      if (hasChanged(container, this.#asked.get(leg.endpointId))) await this.#ask(container);
     }
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
     for (const { leg } of endpoints.list()) {
@@ -167,7 +186,7 @@ export class Containers {
       const container = await client.container(id);
       for (const [endpointId, names] of namesOf(container)) {
         await endpoints.describe(endpointId, names);
-        this.#asked.set(endpointId, container.name);
+        this.#asked.set(endpointId, { name: container.name, health: container.health });
       }
     } catch (error) {
       if (!isNotFound(error)) throw error;

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import { damagedState } from '../../controlplane/errors.ts';
 import type { NetworkId } from '../../controlplane/ids.ts';
@@ -34,6 +35,16 @@ export interface DockerEndpointsInit {
   /** Resolves when the kernel has the endpoint; rejects with why it has not. */
   readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
   readonly settled: (signal: AbortSignal) => Promise<void>;
+}
+
+/** What a container is called on an endpoint, and serves there. */
+export interface EndpointDescription {
+  readonly name: string;
+  readonly aliases: readonly string[];
+  /** Names may lead to it. */
+  readonly ready: boolean;
+  /** `80/tcp` */
+  readonly ports: readonly string[];
 }
 
 /** Of an endpoint that Docker makes: addresses that it was given, and a MAC if it asks for one. */
@@ -192,8 +203,8 @@ export class DockerEndpoints {
       mac: mac ?? before?.leg.mac ?? rows.find((row) => row.mac !== null)?.mac ?? randomMac(),
       ...{ ip, ip6, aliases: [], createdMs: before?.leg.createdMs ?? Date.now() },
     };
-    const { netns = null, taken = false, name = unnamed(id) } = before ?? {};
-    await this.#save({ leg, netns, taken, name });
+    const { netns = null, taken = false, name = unnamed(id), ready = true, ports = [] } = before ?? {};
+    await this.#save({ leg, netns, taken, name, ready, ports });
     for (const row of rows) if (row.asked && row.mac !== leg.mac) await this.#saveAddress({ ...row, mac: leg.mac });
     return leg.mac;
   }
@@ -221,23 +232,21 @@ export class DockerEndpoints {
   }
 
   /** Whose it is: tells the others. */
-  async describe(
-    id: string,
-    { name, aliases }: { readonly name: string; readonly aliases: readonly string[] },
-  ): Promise<void> {
+  async describe(id: string, { name, aliases, ready, ports }: EndpointDescription): Promise<void> {
     await this.#inTurn(id, async () => {
       const endpoint = this.#endpoints.get(id);
       if (endpoint === undefined) return;
       const { leg } = endpoint;
-      if (endpoint.name === name && leg.aliases.join() === aliases.join()) return;
-      const named = { ...endpoint, name, leg: { ...leg, aliases } };
-      await this.#save(named);
-      if (named.netns !== null) await this.#announce(named);
+      const described = { ...endpoint, name, ready, ports, leg: { ...leg, aliases } };
+      if (isDeepStrictEqual(described, endpoint)) return;
+      // What a crash leaves between the two is told again.
+      if (described.netns !== null) await this.#announce(described);
+      await this.#save(described);
     });
   }
 
-  #announce({ leg, name }: DockerEndpoint): Promise<void> {
-    return this.#announcements.announce({ id: leg.endpointId, name }, leg);
+  #announce({ leg, ...its }: DockerEndpoint): Promise<void> {
+    return this.#announcements.announce({ ...its, id: leg.endpointId }, leg);
   }
 
   /** Gives back addresses older than that which no endpoint has: Docker asks for one right before it makes the endpoint. */

@@ -169,6 +169,7 @@ const ListedContainer = z
     Names: texts,
     Labels: textMap,
     State: text,
+    Status: text,
     NetworkSettings: z.object({ Networks: mapOf(Endpoint) }).nullish(),
   })
   .transform((each) => ({
@@ -178,6 +179,8 @@ const ListedContainer = z
     labels: each.Labels,
     /** `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`. */
     state: each.State,
+    /** `starting`, `healthy`, `unhealthy`; null where the list does not say: of one without a health check, or that is paused. */
+    health: /\((?:health: )?(starting|healthy|unhealthy)\)$/.exec(each.Status)?.[1] ?? null,
     /** By name of the network. */
     networks: each.NetworkSettings?.Networks ?? new Map<string, DockerEndpoint>(),
   }));
@@ -188,7 +191,8 @@ export const Container = z
   .object({
     Id: id,
     Name: text,
-    Config: z.object({ Hostname: text, Domainname: text, Labels: textMap }),
+    Config: z.object({ Hostname: text, Domainname: text, Labels: textMap, ExposedPorts: mapOf(z.unknown()) }),
+    HostConfig: z.object({ PortBindings: mapOf(z.unknown()) }).nullish(),
     State: z.object({
       Status: text,
       Running: flag,
@@ -203,6 +207,8 @@ export const Container = z
     hostname: each.Config.Hostname,
     domainname: each.Config.Domainname,
     labels: each.Config.Labels,
+    /** `80/tcp`: those that are published, then those that it or its image only says it serves. */
+    ports: [...new Set([...(each.HostConfig?.PortBindings.keys() ?? []), ...each.Config.ExposedPorts.keys()])],
     state: each.State.Status,
     /** Also while it is paused. */
     running: each.State.Running,

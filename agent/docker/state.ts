@@ -21,6 +21,10 @@ export interface DockerEndpoint {
   readonly taken: boolean;
   /** Of the container, as far as Docker has said. */
   readonly name: string;
+  /** Names may lead to it. */
+  readonly ready: boolean;
+  /** Ports that the container serves, `80/tcp`. */
+  readonly ports: readonly string[];
 }
 
 /** An address that Docker was given, whether an endpoint has it by now or not. */
@@ -44,6 +48,9 @@ export const StoredEndpoint = z.object({
   netns: textOf(parseNetnsPath).nullable(),
   taken: z.boolean(),
   name: z.string(),
+  // Rows of before containers said so have neither.
+  ready: z.boolean().default(true),
+  ports: z.array(z.string()).default([]),
 });
 export const StoredAddress = z.object({
   networkId,

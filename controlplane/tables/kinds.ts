@@ -56,6 +56,13 @@ export const leastMtu = 1280;
 /** Names of an endpoint besides its own. */
 export const maxAliases = 16;
 
+/** Ports that an endpoint tells of; with as many names and ports as there may be a record stays within its size (record.ts). */
+export const maxPorts = 32;
+const port = z
+  .string()
+  .regex(/^[1-9]\d{0,4}\/(tcp|udp|sctp)$/, 'not PORT/PROTOCOL')
+  .refine((text) => Number(text.split('/')[0]) <= 65_535, 'not a port');
+
 /** `node`: how the owner is reached. Its VTEP is an attribute; its identity is the key that signs the record. */
 export const NodeValue = z.object({
   hostname: text(253),
@@ -224,11 +231,18 @@ export const EndpointValue = z
     mac,
     aliases: z.array(name).max(maxAliases),
     createdMs: count,
+    /** Its names are not to lead to it for now: it is there, and says itself that it does not work. Its address may be asked for. */
+    ready: z.literal(false).optional(),
+    /** What it serves, `80/tcp`. */
+    ports: z.array(port).min(1).max(maxPorts).optional(),
   })
   .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'an endpoint without an address');
 
 /** Whether an endpoint can be called that. */
 export const isName = (text: string): boolean => name.safeParse(text).success;
+
+/** Whether an endpoint can tell of that port. */
+export const isPort = (text: string): boolean => port.safeParse(text).success;
 
 /** Addresses of an endpoint, of a leg, or of whatever else has one of a family or both. */
 export const addressesOf = ({

@@ -354,8 +354,11 @@ const noAliases: string[] = [];
  * does, and there are many of these.
  */
 function endpointOf(value: EndpointValue, { id, owner, networkId }: Omit<Endpoint, keyof EndpointValue>): Endpoint {
-  const { name, sandbox, ip, ip6, mac, createdMs } = value;
+  const { name, sandbox, ip, ip6, mac, createdMs, ready, ports } = value;
   const aliases = value.aliases.length === 0 ? noAliases : value.aliases;
+  if (ready !== undefined || ports !== undefined) {
+    return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId, ready, ports };
+  }
   if (ip6 === undefined) return { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
   return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId };
 }

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import type { Docker } from './docker.ts';
 import type { LabSandbox } from './host.ts';
 import type { Inside } from './inside.ts';
 import type { Lab } from './lab.ts';
@@ -19,7 +20,17 @@ export async function dig(from: LabSandbox, ...args: string[]): Promise<Dug> {
   const server = from.info.Gateway?.Gateway;
   if (server === undefined) throw new Error(`${from.name} is not on docker_gwbridge`);
   const words = [`@${server}`, '+tries=1', '+time=6', '+nocookie', ...args];
-  const { stdout } = await from.exec('dig', words, { check: false, timeoutMs: 15_000 });
+  return dug((await from.exec('dig', words, { check: false, timeoutMs: 15_000 })).stdout);
+}
+
+/** Asks Docker's own resolver from inside a container, as what runs there does. */
+export async function digIn(docker: Docker, container: string, ...args: string[]): Promise<Dug> {
+  const { SandboxKey: netns } = (await docker.inspect(container)).NetworkSettings;
+  const words = [`--net=${netns}`, 'dig', '@127.0.0.11', '+tries=1', '+time=6', '+nocookie', ...args];
+  return dug((await docker.host.exec('nsenter', words, { check: false, timeoutMs: 15_000 })).stdout);
+}
+
+function dug(stdout: string): Dug {
   const answers = [...stdout.matchAll(/^[^;\s]\S*\s+(\d+)\s+IN\s+(?!SOA)\S+\s+(.+)$/gm)];
   return {
     status: /status: (\w+)/.exec(stdout)?.[1] ?? '',

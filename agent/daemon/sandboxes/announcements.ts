@@ -4,12 +4,17 @@ import {
   type EndpointValue,
   isName,
   maxAliases,
+  maxPorts,
   networkTopic,
 } from '../../../controlplane/tables/kinds.ts';
 import type { StoredLeg, StoredSandbox } from '../../sandbox-state.ts';
 
-/** What has an endpoint; `hostname` where that is not among the aliases. */
-type Announced = Pick<StoredSandbox, 'name'> & Partial<Pick<StoredSandbox, 'hostname'>>;
+/** What has an endpoint; `hostname` where that is not among the aliases, `ports` where none are published by us. */
+type Announced = Pick<StoredSandbox, 'name'> &
+  Partial<Pick<StoredSandbox, 'hostname' | 'published'>> & {
+    readonly ready?: boolean;
+    readonly ports?: readonly string[];
+  };
 
 /**
  * What else an endpoint is called: the aliases that were asked for, and the host name, as Docker has it, where there is room
@@ -18,6 +23,12 @@ type Announced = Pick<StoredSandbox, 'name'> & Partial<Pick<StoredSandbox, 'host
 export function aliasesOf({ name, hostname = null }: Announced, { aliases }: Pick<StoredLeg, 'aliases'>): string[] {
   const all = hostname === null || !isName(hostname) ? aliases : [...aliases, hostname];
   return [...new Set(all)].filter((each) => each !== name).slice(0, maxAliases);
+}
+
+/** What it serves: the ports that it was told to publish, each once, as many as the tables take. */
+export function portsOf({ published = [], ports }: Pick<Announced, 'published' | 'ports'>): string[] {
+  const all = ports ?? published.map(({ port, protocol }) => `${port}/${protocol}`);
+  return [...new Set(all)].slice(0, maxPorts);
 }
 
 /** The endpoints of this host's sandboxes in the tables. */
@@ -34,6 +45,7 @@ export class Announcements {
 
   async announce(sandbox: Announced & Pick<StoredSandbox, 'id'>, leg: StoredLeg): Promise<void> {
     const { ip, ip6, mac, createdMs } = leg;
+    const ports = portsOf(sandbox);
     const value: EndpointValue = {
       name: sandbox.name,
       sandbox: sandbox.id,
@@ -42,6 +54,8 @@ export class Announcements {
       mac,
       aliases: aliasesOf(sandbox, leg),
       createdMs,
+      ...(sandbox.ready === false ? { ready: false } : {}),
+      ...(ports.length === 0 ? {} : { ports }),
     };
     // Before it is on disk: a crash takes the endpoint back with the next epoch, and nobody has built on it. The disk takes
     // as long as all else together.

@@ -38,6 +38,7 @@ const endpoint = fc.record({
   name: fc.constantFrom(...words),
   aliases: fc.subarray(words),
   owner: fc.constantFrom(...nodes),
+  ready: fc.constantFrom(undefined, undefined, false),
   last: fc.integer({ min: 2, max: 6 }),
 });
 const change: fc.Arbitrary<Change> = fc.oneof(
@@ -137,7 +138,7 @@ test('an asker is told the addresses of all endpoints so called on its networks 
         const called = world
           .reachable()
           .filter((each) => spellings(each, `net${networkIds.indexOf(each.networkId)}`).includes(asked.toLowerCase()));
-        const there = called.filter(({ owner }) => !world.down.has(owner));
+        const there = called.filter(({ owner, ready }) => ready !== false && !world.down.has(owner));
         const { rcode, tail } = world.ask(asked, types.A);
         // Nobody else knows: the one that is asked what is not ours fails.
         assert.equal(rcode, called.length === 0 ? 2 : there.length === 0 ? 3 : 0, asked);

@@ -127,8 +127,8 @@ test('a container is called by its name on each network, and by its aliases; wha
   assert.deepEqual(
     namesOf(parsed),
     new Map([
-      ['e1', { name: 'db', aliases: ['database', 'db-1'] }],
-      ['e2', { name: 'db', aliases: ['db-1'] }],
+      ['e1', { name: 'db', aliases: ['database', 'db-1'], ready: true, ports: [] }],
+      ['e2', { name: 'db', aliases: ['db-1'], ready: true, ports: [] }],
     ]),
   );
   const many = {

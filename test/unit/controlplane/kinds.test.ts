@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Role } from '../../../controlplane/identity/certificates.ts';
+import { newNodeKey } from '../../../controlplane/identity/keys.ts';
 import { type NetworkId, nodeIdOf } from '../../../controlplane/ids.ts';
-import { networkOfTopic, networkTopic, objectionTo } from '../../../controlplane/tables/kinds.ts';
-import { clusterTopic } from '../../../controlplane/tables/record.ts';
+import { maxAliases, maxPorts, networkOfTopic, networkTopic, objectionTo } from '../../../controlplane/tables/kinds.ts';
+import { clusterTopic, maxRecordBytes, signRecord } from '../../../controlplane/tables/record.ts';
 
 const owner = nodeIdOf(Buffer.alloc(32, 1));
 const topic = networkTopic('n'.repeat(25) as NetworkId);
@@ -159,6 +160,22 @@ test('a network and its endpoints have IPv4, IPv6 or both', () => {
   assert.equal(objection(topic, of, { ...nowhere, ip6: 'fd00:10::7' }), null);
   for (const wrong of [nowhere, { ...nowhere, ip6: '10.0.1.7' }, { ...nowhere, ip6: 'FD00:10::7' }])
     assert.equal(objection(topic, of, wrong), 'malformed ep record');
+});
+
+test('what an endpoint says of itself has bounds, and with all of it a record is no larger than it may be', () => {
+  const key = `ep/${'e'.repeat(64)}`;
+  const ports = Array.from({ length: maxPorts }, (_, at) => `${65_535 - at}/sctp`);
+  const largest = {
+    ...{ ...endpoint, name: 'n'.repeat(63), ip: '255.255.255.255', ip6: `${'ffff:'.repeat(7)}ffff` },
+    ...{ aliases: Array.from({ length: maxAliases }, (_, at) => String(at).padStart(63, 'a')), ports, ready: false },
+    createdMs: Date.UTC(2500),
+  };
+  assert.equal(objection(topic, key, largest), null);
+  const place = { topic, owner, epoch: 2 ** 45, seq: 2 ** 31, key, value: largest, writtenMs: Date.UTC(2500) };
+  assert.ok(signRecord(newNodeKey(), 'c'.repeat(25), place).payload.length <= maxRecordBytes);
+  for (const wrong of [[], [...ports, '1/tcp'], ['0/tcp'], ['65536/tcp'], ['080/tcp'], ['80'], ['80/TCP'], [80]])
+    assert.equal(objection(topic, key, { ...endpoint, ports: wrong }), 'malformed ep record', String(wrong));
+  assert.equal(objection(topic, key, { ...endpoint, ready: true }), 'malformed ep record');
 });
 
 test('the opening record has a number', () => {
