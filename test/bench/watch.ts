@@ -46,34 +46,53 @@ export function setClock(): void {
   offsetMs = (low + high) / 2;
 }
 
-/**
- * Hears from the kernel of one host when FDB and neighbour entries of its overlays come and go: one small process that
- * sleeps until then, so that watching takes nothing from what is watched.
- */
+/** A link of a network namespace as it came or changed. */
+export interface LinkEvent {
+  /** In its network namespace. */
+  readonly index: number;
+  readonly mac: string;
+  /** As of KernelEvent. */
+  readonly atMs: number;
+}
+
+/** Reads a line of `ip -ts -oneline monitor link` run with TZ=UTC; one that tells of an end is none. */
+export function parseLinkEvent(line: string): LinkEvent | undefined {
+  const match = /^\[(\S+)\.(\d{6})\] (\d+): .* link\/ether (\S+) /.exec(line);
+  const [, second, micros, index, mac] = match ?? [];
+  if (!second || !micros || !index || !mac) return undefined;
+  return { index: Number(index), mac, atMs: Date.parse(`${second}Z`) + Number(micros) / 1000 };
+}
+
+/** One small process that sleeps until the kernel tells something, so that watching takes nothing from what is watched. */
+async function monitor(host: Host, netns: string, what: 'neigh' | 'link', hear: (line: string) => void) {
+  const program = ['ip', '-ts', '-oneline', 'monitor', what];
+  const inside = await host.spawn('env', ['TZ=UTC', 'nsenter', `--net=${netns}`, '--', 'stdbuf', '-oL', ...program]);
+  let rest = '';
+  inside.stream((text) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) hear(line);
+  });
+  return inside;
+}
+
+/** Hears from the kernel of one host when FDB and neighbour entries of its overlays come and go. */
 export class Watcher {
   readonly host: Host;
-  readonly #monitor: Inside;
   readonly #netns: string;
   readonly #seen = new Map<string, number>();
   readonly #waiting = new Map<string, (atMs: number) => void>();
+  #monitor: Inside | undefined;
 
-  private constructor(host: Host, monitor: Inside, netns: string) {
+  private constructor(host: Host, netns: string) {
     this.host = host;
-    this.#monitor = monitor;
     this.#netns = netns;
-    let rest = '';
-    monitor.stream((text) => {
-      const lines = (rest + text).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) this.#hear(line);
-    });
   }
 
   /** Returns when it hears. @param netns of the overlays, which must be there */
   static async start(host: Host, netns = '/run/netns/weft'): Promise<Watcher> {
-    const monitor = ['ip', '-ts', 'monitor', 'neigh'];
-    const args = ['TZ=UTC', 'nsenter', `--net=${netns}`, '--', 'stdbuf', '-oL', ...monitor];
-    const watcher = new Watcher(host, await host.spawn('env', args), netns);
+    const watcher = new Watcher(host, netns);
+    watcher.#monitor = await monitor(host, netns, 'neigh', (line) => watcher.#hear(line));
     await watcher.#proveItHears();
     return watcher;
   }
@@ -125,7 +144,49 @@ export class Watcher {
   }
 
   async stop(): Promise<void> {
-    await this.#monitor.end('SIGKILL');
+    await this.#monitor?.end('SIGKILL');
+  }
+}
+
+/** Hears when links of a host come: of containers the moment at which their interface is there. */
+export class LinkWatcher {
+  readonly #first = new Map<number, number>();
+  readonly #ofMac = new Map<string, number>();
+  #monitor: Inside | undefined;
+
+  /** Returns when it hears. */
+  static async start(host: Host): Promise<LinkWatcher> {
+    const watcher = new LinkWatcher();
+    watcher.#monitor = await monitor(host, '/proc/1/ns/net', 'link', (line) => watcher.#hear(line));
+    const [device, mac] = ['wfbench', '02:00:5e:00:00:02'];
+    await eventually(`a monitor of links on ${host.name} to hear`, async () => {
+      await host.holder.ip([`link add ${device} address ${mac} type bridge`, `link delete ${device}`]);
+      return watcher.cameMs(mac) !== undefined;
+    });
+    watcher.forget();
+    return watcher;
+  }
+
+  #hear(line: string): void {
+    const event = parseLinkEvent(line);
+    if (event === undefined) return;
+    if (!this.#first.has(event.index)) this.#first.set(event.index, event.atMs);
+    this.#ofMac.set(event.mac, event.index);
+  }
+
+  /** When that which has (by now) this MAC came, also where it was given the MAC later; undefined when none is known. */
+  cameMs(mac: string): number | undefined {
+    return this.#first.get(this.#ofMac.get(mac.toLowerCase()) ?? -1);
+  }
+
+  /** Starts over: a number may be given again. */
+  forget(): void {
+    this.#first.clear();
+    this.#ofMac.clear();
+  }
+
+  async stop(): Promise<void> {
+    await this.#monitor?.end('SIGKILL');
   }
 }
 

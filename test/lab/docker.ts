@@ -201,7 +201,7 @@ export class Docker {
     const ready = async (): Promise<void> => {
       await answers(`/proc/${this.host.holder.pid}/root/run`, 'docker.sock', given.signal);
       // It listens before it serves, and answers once it does.
-      if (!given.signal.aborted) await this.exec(['version'], { signal: given.signal });
+      if (!given.signal.aborted) await this.exec(['version'], { timeoutMs, signal: given.signal });
     };
     try {
       await within(Promise.race([ready(), tooEarly]), timeoutMs, `${what} to answer`, () => this.log.slice(-4000));

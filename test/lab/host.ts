@@ -90,9 +90,13 @@ export class Host {
   async startAgent(options: AgentOptions = {}): Promise<AgentProcess> {
     if (this.#agent?.running) throw new Error(`${this.name} has an agent already`);
     const config = options.config === undefined ? [] : ['--config', this.writeConfig(options.config)];
-    const command = [...this.#command, 'agent', ...config];
-    this.#agent = await AgentProcess.start(this.holder, command, options);
+    this.#agent = await AgentProcess.start(this.holder, [...this.agentCommand, ...config], options);
     return this.#agent;
+  }
+
+  /** Starts an agent, for something other than us that does so. */
+  get agentCommand(): readonly string[] {
+    return [...this.#command, 'agent'];
   }
 
   /** Writes the config file and returns its path inside the host. JSON is YAML. */

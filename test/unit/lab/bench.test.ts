@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { percentile, resultOf, tableOf } from '../../bench/report.ts';
 import { changesOf } from '../../bench/statuses.ts';
-import { parseEvent, setClock, wallClockMs } from '../../bench/watch.ts';
+import { parseEvent, parseLinkEvent, setClock, wallClockMs } from '../../bench/watch.ts';
 
 const main = fileURLToPath(new URL('../../bench/main.ts', import.meta.url));
 const figure = { case: '10 hosts', metric: 'p50', value: 42.123456, unit: 'ms', samples: 50 };
@@ -72,6 +72,14 @@ describe('kernel events', () => {
       parseEvent('[2026-11-23T23:52:43.246842] 10.0.0.5 dev vx0 lladdr 02:42:0a:00:00:05 REACHABLE'),
       undefined,
     );
+  });
+  it('of links are read with what the link is known by; an end is none', () => {
+    const rest =
+      'vb@va: <BROADCAST,M-DOWN> mtu 1500 state DOWN group default \\    link/ether 02:00:00:00:00:09 brd ff';
+    const link = parseLinkEvent(`[2026-11-23T23:52:42.000250] 12: ${rest}`);
+    assert.deepEqual([link?.index, link?.mac], [12, '02:00:00:00:00:09']);
+    assert.ok(Math.abs((link?.atMs ?? 0) - (at + 0.25)) < 0.001);
+    assert.equal(parseLinkEvent(`[2026-11-23T23:52:42.000250] Deleted 12: ${rest}`), undefined);
   });
   it('have the clock of the test', () => {
     setClock();
