@@ -8,6 +8,7 @@ import { Forwarder } from '../dns/forwarder.ts';
 import { Names } from '../dns/names.ts';
 import { type Asker, Resolver } from '../dns/resolver.ts';
 import { DnsServer } from '../dns/server.ts';
+import { portsOfHost } from '../dns/services.ts';
 import type { HostResolver, Resolver as Settings } from '../files/resolv-conf.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
 import type { Background } from './background.ts';
@@ -134,6 +135,7 @@ export class NameService implements Disposable {
       },
       forwarder: this.#forwarder,
       random: Math.random,
+      portOf: portsOfHost(),
     });
   }
 

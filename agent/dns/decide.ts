@@ -1,6 +1,8 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
-import { type Answer, classes, nameData, type Question, types } from './wire.ts';
+import { addressesOf } from '../../controlplane/tables/kinds.ts';
+import { byNumber, type PortOf } from './services.ts';
+import { type Answer, classes, type Glue, nameData, type Question, srvData, types } from './wire.ts';
 
 // Who gets which answer. Pure: a question, the networks that the asker is on and what is known of them -> an answer.
 
@@ -10,6 +12,8 @@ export interface Named {
   readonly aliases: readonly string[];
   readonly ip?: string | undefined;
   readonly ip6?: string | undefined;
+  /** What it serves, `80/tcp`. */
+  readonly ports?: readonly string[] | undefined;
   /** `false`: its names do not lead to it for now. */
   readonly ready?: boolean | undefined;
   /** The node that it is on. */
@@ -33,10 +37,10 @@ export interface NetworkNames {
 export type Verdict =
   | { readonly kind: 'forward' }
   | { readonly kind: 'noName' }
-  | { readonly kind: 'answer'; readonly answers: readonly Answer[] };
+  | { readonly kind: 'answer'; readonly answers: readonly Answer[]; readonly additional?: readonly Glue[] };
 
 // What fits into an answer over UDP to those who take much, and more than anybody tries.
-const maxAddresses = 250;
+const maxAnswers = 250;
 const tasks = 'tasks.';
 
 const forward: Verdict = { kind: 'forward' };
@@ -45,14 +49,18 @@ const noName: Verdict = { kind: 'noName' };
 /**
  * @param isUp whether a node is there; endpoints of others are left out
  * @param random uniform in [0, 1): the order of addresses
+ * @param portOf what a service is called
  */
 export function decide(
   { name, type, class: of }: Question,
   networks: readonly NetworkNames[],
   isUp: (node: string) => boolean,
   random: () => number,
+  portOf: PortOf = byNumber,
 ): Verdict {
   if (of !== classes.IN || networks.length === 0) return forward;
+  const service = name.startsWith('_') ? serviceName.exec(name) : null;
+  if (service !== null) return byService(service, type, networks, isUp, random, portOf);
   const address = name.endsWith('.arpa') ? addressOf(name) : null;
   return address === null ? byName(name, type, networks, isUp, random) : byAddress(address, type, networks, isUp);
 }
@@ -64,24 +72,73 @@ function byName(
   isUp: (node: string) => boolean,
   random: () => number,
 ): Verdict {
-  let ours = false;
-  // By address: one endpoint may be found by several ways.
-  const found = new Set<Named>();
-  for (const network of networks) {
-    for (const endpoint of endpointsFor(name, network)) {
-      ours = true;
-      if (endpoint.ready !== false && isUp(endpoint.owner)) found.add(endpoint);
-    }
-  }
-  if (!ours) return forward;
+  const found = find(name, networks, isUp);
+  if (found === null) return forward;
   // As if they were not there, and all the same not to be asked elsewhere.
   if (found.size === 0) return noName;
   const addresses: string[] = [];
-  for (const { ip, ip6 } of found) {
+  for (const { ip, ip6 } of found.keys()) {
     if (ip !== undefined && (type === types.A || type === types.ANY)) addresses.push(ip);
     if (ip6 !== undefined && (type === types.AAAA || type === types.ANY)) addresses.push(ip6);
   }
   return { kind: 'answer', answers: shuffled(addresses, random).map(addressRecord) };
+}
+
+/** Endpoints that the name leads to, and the network of each; null where there is no such name, as far as we know. */
+function find(
+  name: string,
+  networks: readonly NetworkNames[],
+  isUp: (node: string) => boolean,
+): ReadonlyMap<Named, string> | null {
+  let ours = false;
+  const found = new Map<Named, string>();
+  for (const network of networks) {
+    for (const endpoint of endpointsFor(name, network)) {
+      ours = true;
+      if (endpoint.ready !== false && isUp(endpoint.owner)) found.set(endpoint, network.network);
+    }
+  }
+  return ours ? found : null;
+}
+
+// `_http._tcp.db`, or `_tcp.db`, which is there if one of the first kind is (RFC 8020).
+const serviceName = /^(?:_([^.]+)\.)?_(tcp|udp|sctp)\.(.+)$/;
+
+/** SRV (RFC 2782): where the service is to be had under that name, all alike, and their addresses. */
+function byService(
+  [, service, protocol = '', name = '']: RegExpExecArray,
+  type: number,
+  networks: readonly NetworkNames[],
+  isUp: (node: string) => boolean,
+  random: () => number,
+  portOf: PortOf,
+): Verdict {
+  const found = find(name, networks, isUp);
+  if (found === null) return forward;
+  const port = service === undefined ? null : portOf(service, protocol);
+  // Some have the same name on different hosts: one record, that leads to both.
+  const targets = new Map<string, Named[]>();
+  for (const [endpoint, network] of found) {
+    const { ports = [] } = endpoint;
+    const serves =
+      service === undefined
+        ? ports.some((each) => each.endsWith(`/${protocol}`))
+        : ports.includes(`${port}/${protocol}`);
+    if (!serves) continue;
+    const target = `${endpoint.name}.${network}`;
+    targets.set(target, [...(targets.get(target) ?? []), endpoint]);
+  }
+  if (targets.size === 0) return noName;
+  if (port === null || (type !== types.SRV && type !== types.ANY)) return { kind: 'answer', answers: [] };
+  const told = shuffled([...targets.keys()], random);
+  return {
+    kind: 'answer',
+    answers: told.map((target) => ({ type: types.SRV, data: srvData(port, target) })),
+    additional: told.map((target) => ({
+      name: target,
+      records: (targets.get(target) ?? []).flatMap(addressesOf).map(addressRecord),
+    })),
+  };
 }
 
 const nobody: ReadonlySet<Named> = new Set();
@@ -119,13 +176,13 @@ function byAddress(
 }
 
 /** The first so many of a random order (Fisher and Yates). */
-function shuffled(addresses: string[], random: () => number): string[] {
-  const count = Math.min(addresses.length, maxAddresses);
-  for (let at = 0; at < count && addresses.length > 1; at += 1) {
-    const other = at + Math.floor(random() * (addresses.length - at));
-    [addresses[at], addresses[other]] = [addresses[other] ?? '', addresses[at] ?? ''];
+function shuffled(texts: string[], random: () => number): string[] {
+  const count = Math.min(texts.length, maxAnswers);
+  for (let at = 0; at < count && texts.length > 1; at += 1) {
+    const other = at + Math.floor(random() * (texts.length - at));
+    [texts[at], texts[other]] = [texts[other] ?? '', texts[at] ?? ''];
   }
-  return addresses.slice(0, count);
+  return texts.slice(0, count);
 }
 
 function addressRecord(address: string): Answer {

@@ -1,7 +1,8 @@
 import type { NetworkId } from '../../controlplane/ids.ts';
 import { decide, type NetworkNames } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
-import { fitted, makeReply, type Query, rcodes, readQuery, types, udpLimit } from './wire.ts';
+import type { PortOf } from './services.ts';
+import { fitted, makeReply, maxMessageBytes, type Query, rcodes, readQuery, types, udpLimit } from './wire.ts';
 
 /** What tables and hosts say changes; resolvers and programs that keep a name longer than this find nobody there. */
 const ttlSeconds = 1;
@@ -26,6 +27,8 @@ export interface ResolverInit {
   readonly forwarder: Pick<Forwarder, 'ask'>;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** What services are called. @default by their numbers alone */
+  readonly portOf?: PortOf;
 }
 
 /** Queries in, replies out, whatever carries them. */
@@ -51,18 +54,21 @@ export class Resolver {
     const asker = askers.of(from);
     // Transfers of zones are between servers.
     const isTransfer = query.question.type === types.AXFR || query.question.type === types.IXFR;
-    const own = asker === null || isTransfer ? makeReply(query, { rcode: rcodes.refused }) : this.#own(query, asker);
-    const send = (whole: Buffer): void => reply(over === 'tcp' ? whole : fitted(query, whole, udpLimit(query)));
+    const limit = over === 'tcp' ? maxMessageBytes : udpLimit(query);
+    const own =
+      asker === null || isTransfer ? makeReply(query, { rcode: rcodes.refused }) : this.#own(query, asker, limit);
+    const send = (whole: Buffer): void => reply(fitted(query, whole, limit));
     if (own !== null) send(own);
     else forwarder.ask(query, from, (found) => send(found ?? makeReply(query, { rcode: rcodes.failed })));
   }
 
-  #own(query: Query, asker: Asker): Buffer | null {
-    const { names, isUp, random } = this.#init;
+  #own(query: Query, asker: Asker, limit: number): Buffer | null {
+    const { names, isUp, random, portOf } = this.#init;
     const networks = asker.networks.flatMap((id) => names(id) ?? []);
-    const verdict = decide(query.question, networks, isUp, random);
+    const verdict = decide(query.question, networks, isUp, random, portOf);
     if (verdict.kind === 'forward') return null;
-    const rcode = verdict.kind === 'noName' ? rcodes.noName : rcodes.ok;
-    return makeReply(query, { rcode, answers: verdict.kind === 'noName' ? [] : verdict.answers, ttl: ttlSeconds });
+    if (verdict.kind === 'noName') return makeReply(query, { rcode: rcodes.noName, answers: [], ttl: ttlSeconds });
+    const { answers, additional = [] } = verdict;
+    return makeReply(query, { rcode: rcodes.ok, answers, additional, ttl: ttlSeconds }, limit);
   }
 }

@@ -2,7 +2,7 @@
 // walked and passed on as it came, so record types that are not known here go through unharmed. Names are never followed
 // through compression pointers: the time for a message is linear in its length, whatever it says.
 
-export const types = { A: 1, SOA: 6, PTR: 12, AAAA: 28, OPT: 41, IXFR: 251, AXFR: 252, ANY: 255 } as const;
+export const types = { A: 1, SOA: 6, PTR: 12, AAAA: 28, SRV: 33, OPT: 41, IXFR: 251, AXFR: 252, ANY: 255 } as const;
 export const classes = { IN: 1 } as const;
 export const rcodes = {
   ok: 0,
@@ -53,6 +53,12 @@ export interface Query {
 export interface Answer {
   readonly type: number;
   readonly data: Uint8Array;
+}
+
+/** Addresses of a name in an answer, that whoever reads it will want next. */
+export interface Glue {
+  readonly name: string;
+  readonly records: readonly Answer[];
 }
 
 /** What came of reading a query: it, or the reply that says what is wrong with it, or null: nothing to be said. */
@@ -168,6 +174,7 @@ export interface ReplyParts {
   readonly rcode: number;
   /** Also says that we are who to ask. */
   readonly answers?: readonly Answer[];
+  readonly additional?: readonly Glue[];
   /** Of the answers, or for how long it holds that there are none, seconds. */
   readonly ttl?: number;
 }
@@ -175,13 +182,26 @@ export interface ReplyParts {
 /**
  * A reply of our own. With `answers`, and none in there, it has the SOA record by which resolvers know how long that is so
  * (RFC 2308).
+ * @param limit of what is additional as much as fits is there, and its lack is no loss (RFC 2181, section 9)
  */
-export function makeReply(query: Query, { rcode, answers, ttl = 0 }: ReplyParts): Buffer {
+export function makeReply(
+  query: Query,
+  { rcode, answers, additional = [], ttl = 0 }: ReplyParts,
+  limit = maxMessageBytes,
+): Buffer {
   const { asked, edns } = query;
   const none = answers !== undefined && answers.length === 0;
   const records = none ? [soa(ttl)] : (answers ?? []);
   let bytes = headerBytes + asked.length + (edns === null ? 0 : optBytes);
   for (const { data } of records) bytes += 12 + data.length;
+  const glue: Buffer[] = [];
+  for (const { name, records: of } of additional) {
+    const its = of.map((record) => namedRecord(name, record, ttl));
+    const size = its.reduce((sum, each) => sum + each.length, 0);
+    if (bytes + size > limit) break;
+    bytes += size;
+    glue.push(...its);
+  }
   const reply = Buffer.allocUnsafe(bytes);
   const authority = answers === undefined ? 0 : flag.authoritative;
   reply.writeUInt16BE(query.id, 0);
@@ -189,21 +209,38 @@ export function makeReply(query: Query, { rcode, answers, ttl = 0 }: ReplyParts)
   reply.writeUInt16BE(1, 4);
   reply.writeUInt16BE(none ? 0 : records.length, 6);
   reply.writeUInt16BE(none ? 1 : 0, 8);
-  reply.writeUInt16BE(edns === null ? 0 : 1, 10);
+  reply.writeUInt16BE(glue.length + (edns === null ? 0 : 1), 10);
   reply.set(asked, headerBytes);
   let at = headerBytes + asked.length;
-  for (const { type, data } of records) {
+  for (const record of records) {
     // The name of the question, by a compression pointer.
     reply.writeUInt16BE(0xc000 | headerBytes, at);
-    reply.writeUInt16BE(type, at + 2);
-    reply.writeUInt16BE(classes.IN, at + 4);
-    reply.writeUInt32BE(ttl, at + 6);
-    reply.writeUInt16BE(data.length, at + 10);
-    reply.set(data, at + 12);
-    at += 12 + data.length;
+    at = writeRecord(reply, at + 2, record, ttl);
+  }
+  for (const record of glue) {
+    reply.set(record, at);
+    at += record.length;
   }
   if (edns !== null) writeOpt(reply, at, edns.dnssec, rcode >> 4);
   return reply;
+}
+
+/** Behind its name. @returns where it ends */
+function writeRecord(bytes: Buffer, at: number, { type, data }: Answer, ttl: number): number {
+  bytes.writeUInt16BE(type, at);
+  bytes.writeUInt16BE(classes.IN, at + 2);
+  bytes.writeUInt32BE(ttl, at + 4);
+  bytes.writeUInt16BE(data.length, at + 8);
+  bytes.set(data, at + 10);
+  return at + 10 + data.length;
+}
+
+function namedRecord(name: string, record: Answer, ttl: number): Buffer {
+  const owner = nameData(name);
+  const bytes = Buffer.alloc(owner.length + 10 + record.data.length);
+  bytes.set(owner);
+  writeRecord(bytes, owner.length, record, ttl);
+  return bytes;
 }
 
 /** Of the root, with nothing in it but how long a denial holds. */
@@ -221,11 +258,25 @@ function writeOpt(bytes: Buffer, at: number, dnssec: boolean, extended: number):
   bytes.writeUInt16BE(0, at + 9);
 }
 
-/** The reply, or when it is too large its question alone, with the mark that there is more by TCP. */
-export function fitted(query: Query, reply: Buffer, limit: number): Buffer {
+/**
+ * The reply, or when it is too large as many of its answers as fit, with the mark that there is more by TCP: not all resolvers
+ * ask for that (musl before 1.2.4).
+ */
+export function fitted({ asked, edns }: Query, reply: Buffer, limit: number): Buffer {
   if (reply.length <= limit) return reply;
-  const cut = makeReply(query, { rcode: 0 });
+  const opt = edns === null ? 0 : optBytes;
+  let end = headerBytes + asked.length;
+  let answers = 0;
+  for (const all = reply.readUInt16BE(6); answers < all; answers += 1) {
+    const record = readRecord(reply, end);
+    if (record === null || record.end + opt > limit) break;
+    end = record.end;
+  }
+  const cut = Buffer.alloc(end + opt);
+  cut.set(reply.subarray(0, end));
   cut.writeUInt16BE(reply.readUInt16BE(2) | flag.truncated, 2);
+  for (const [at, count] of [answers, 0, edns === null ? 0 : 1].entries()) cut.writeUInt16BE(count, 6 + 2 * at);
+  if (edns !== null) writeOpt(cut, end, edns.dnssec, 0);
   return cut;
 }
 
@@ -318,6 +369,12 @@ export function passedOn(query: Query, { bytes, ttls }: Response, ageSeconds: nu
   reply.set(query.asked, headerBytes);
   if (ageSeconds > 0) for (const at of ttls) reply.writeUInt32BE(Math.max(0, reply.readUInt32BE(at) - ageSeconds), at);
   return reply;
+}
+
+/** Of a service, all of whose servers are alike: clients that go by weights choose each as often (RFC 2782). */
+export function srvData(port: number, target: string): Buffer {
+  const head = Buffer.from([0, 0, 0, 1, port >> 8, port & 0xff]);
+  return Buffer.concat([head, nameData(target)]);
 }
 
 /** A name in a record's data, uncompressed. */

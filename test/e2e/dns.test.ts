@@ -45,7 +45,8 @@ describe('names', () => {
     await settled(stage.lab);
     const from = await createSandbox(one, '--network', 'front', 'app');
     const named = ['--network', 'front', '--hostname', 'sql.example'];
-    const db = await createSandbox(two, ...named, '--network-alias', 'store', '--alias', 'data', 'db');
+    const ports = ['-p', '8080:80', '-p', '5353:53/udp'];
+    const db = await createSandbox(two, ...named, ...ports, '--network-alias', 'store', '--alias', 'data', 'db');
     const two_ = await createSandbox(three, '--network', 'front', '--network', 'back', '--alias', 'store', 'Db2');
     await createSandbox(three, '--network', 'back', 'lone');
     await settled(stage.lab);
@@ -70,6 +71,20 @@ describe('names', () => {
       firsts.add((await from.exec('dig', ['+short', `@${from.info.Gateway?.Gateway}`, 'store'])).stdout.split('\n')[0]);
       return firsts.size === 2 || undefined;
     });
+
+    // At its own port, as it is reached there; the other one so called serves nothing.
+    for (const name of ['_80._tcp.db', '_80._tcp.store.front']) {
+      const { data, additional } = await dig(from, '-t', 'SRV', name);
+      assert.deepEqual([data, additional], [['0 1 80 db.front.'], [ip, ip6].sort()], name);
+    }
+    const service = async (...args: string[]): Promise<unknown[]> => {
+      const { status, data } = await dig(from, ...args);
+      return [status, ...data];
+    };
+    assert.deepEqual(await service('-t', 'SRV', '_53._udp.db'), ['NOERROR', '0 1 53 db.front.']);
+    assert.deepEqual(await service('-t', 'A', '_80._tcp.db'), ['NOERROR']);
+    assert.deepEqual(await service('-t', 'SRV', '_80._tcp.db2'), ['NXDOMAIN']);
+    assert.deepEqual(await service('-t', 'SRV', '_8080._tcp.db'), ['NXDOMAIN']);
 
     assert.deepEqual((await dig(from, '-x', ip)).data, ['db.front.']);
     assert.deepEqual((await dig(from, '-x', ip6)).data, ['db.front.']);
@@ -128,7 +143,8 @@ describe('names', () => {
     assert.equal((await dig(from, 'big.example')).data.length, 100);
     assert.match(first.text, /^udp 1 big\.example\ntcp 1 big\.example$/m);
     const cut = await dig(from, '+ignore', '+noedns', 'big.example');
-    assert.deepEqual([cut.data, cut.flags.includes('tc')], [[], true]);
+    // Those that fit, for whoever does not ask again by TCP.
+    assert.deepEqual([cut.data.length, cut.flags.includes('tc')], [30, true]);
     assert.equal((await dig(from, '+ignore', '+bufsize=4096', 'big.example')).data.length, 100);
 
     // Who is on another bridge of the host, as a container of Docker's default one is, is told what the host knows and no more.

@@ -8,6 +8,8 @@ import { settled, useLab } from '../lab/suite.ts';
 describe('names of containers', { timeout: 120_000 }, () => {
   const stage = useLab({ hosts: 2 });
   let dockers: readonly Docker[] = [];
+  /** Where the agents of the two hosts answer. */
+  let gateways: readonly string[] = [];
   const docker = (index: number): Docker => dockers[index - 1] as Docker;
   const addressOf = async (index: number, container: string, network: string): Promise<string> =>
     (await docker(index).inspect(container)).NetworkSettings.Networks[network]?.IPAddress ?? '';
@@ -30,14 +32,9 @@ describe('names of containers', { timeout: 120_000 }, () => {
     await eventually('front in both Dockers', async () =>
       (await Promise.all(dockers.map(networks))).every((text) => text.includes(' front ')),
     );
-    const gateway = await docker(2).exec([
-      'network',
-      'inspect',
-      '-f',
-      '{{(index .IPAM.Config 0).Gateway}}',
-      'docker_gwbridge',
-    ]);
-    await docker(2).run(['--network', 'front', '--name', 'app', '--dns', gateway.stdout.trim()]);
+    const asked = ['network', 'inspect', '-f', '{{(index .IPAM.Config 0).Gateway}}', 'docker_gwbridge'];
+    gateways = (await Promise.all(dockers.map((each) => each.exec(asked)))).map(({ stdout }) => stdout.trim());
+    await docker(2).run(['--network', 'front', '--name', 'app', '--dns', gateways[1] ?? '']);
   });
   after(() => Promise.all(dockers.map((each) => each[Symbol.asyncDispose]())));
 
@@ -73,5 +70,19 @@ describe('names of containers', { timeout: 120_000 }, () => {
     await stage.lab.host(1).startAgent();
     await becomes(`NOERROR ${db}`, 'db');
     await docker(1).exec(['rm', '-f', 'db', 'unchecked', 'careless']);
+  });
+
+  it('tell where a service is, of what a container publishes or exposes', async () => {
+    const ports = ['-p', '8080:80', '--expose', '5432', '--expose', '53/udp'];
+    await docker(1).run(['--network', 'front', '--network-alias', 'shop', ...ports, '--name', 'web']);
+    const web = await addressOf(1, 'web', 'front');
+    await becomes('NOERROR 0 1 80 web.front.', '-t', 'SRV', '_80._tcp.web');
+    assert.deepEqual((await digIn(docker(2), 'app', '-t', 'SRV', '_5432._tcp.shop')).additional, [web]);
+    await becomes('NOERROR 0 1 53 web.front.', '-t', 'SRV', '_53._udp.shop.front');
+    await becomes('NXDOMAIN', '-t', 'SRV', '_8080._tcp.web');
+    // What runs on its own host asks Docker, which knows of no services and asks us.
+    await docker(1).run(['--network', 'front', '--name', 'beside', '--dns', gateways[0] ?? '']);
+    assert.deepEqual((await digIn(docker(1), 'beside', '-t', 'SRV', '_80._tcp.web')).data, ['0 1 80 web.front.']);
+    await docker(1).exec(['rm', '-f', 'web', 'beside']);
   });
 });

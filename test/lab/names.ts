@@ -11,6 +11,8 @@ export interface Dug {
   readonly flags: readonly string[];
   /** Data of the records in the answer, sorted. */
   readonly data: readonly string[];
+  /** Of those that come with it. */
+  readonly additional: readonly string[];
   /** Of the first of them, seconds. */
   readonly ttl: number;
 }
@@ -31,11 +33,16 @@ export async function digIn(docker: Docker, container: string, ...args: string[]
 }
 
 function dug(stdout: string): Dug {
-  const answers = [...stdout.matchAll(/^[^;\s]\S*\s+(\d+)\s+IN\s+(?!SOA)\S+\s+(.+)$/gm)];
+  const [answer = '', more = ''] = stdout.split(/^;; ADDITIONAL SECTION:$/m);
+  const recordsIn = (text: string) => [...text.matchAll(/^[^;\s]\S*\s+(\d+)\s+IN\s+(?!SOA)\S+\s+(.+)$/gm)];
+  const answers = recordsIn(answer);
   return {
     status: /status: (\w+)/.exec(stdout)?.[1] ?? '',
     flags: /^;; flags: ([a-z ]+);/m.exec(stdout)?.[1]?.split(' ') ?? [],
     data: answers.map(([, , data = '']) => data).sort(),
+    additional: recordsIn(more)
+      .map(([, , data = '']) => data)
+      .sort(),
     ttl: Number(answers[0]?.[1] ?? Number.NaN),
   };
 }

@@ -6,7 +6,7 @@ import type { Target } from '../engine.ts';
 import { byteInputs, takenIf } from '../inputs.ts';
 
 const endpoints = Array.from({ length: 80 }, (_, at) => ({
-  ...{ name: at === 0 ? 'db' : `web${at}`, aliases: ['web'], owner: 'one', ip: `10.0.0.${at}` },
+  ...{ name: at === 0 ? 'db' : `web${at}`, aliases: ['web'], owner: 'one', ip: `10.0.0.${at}`, ports: ['80/tcp'] },
 }));
 const names = networkOf('front', endpoints, (address) => address.startsWith('10.0.0.'));
 
@@ -15,6 +15,8 @@ const queries = [
   queryFor('web', types.A, { edns: 1232 }),
   queryFor('WWW.example.com', types.AAAA, { edns: 4096 }),
   queryFor('9.0.0.10.in-addr.arpa', types.PTR),
+  queryFor('_80._tcp.web', types.SRV),
+  queryFor('_http._tcp.db.front', types.SRV, { edns: 1232 }),
 ];
 
 const asked = readQuery(queryFor('www.example'));

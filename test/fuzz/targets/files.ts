@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { parseServices } from '../../../agent/dns/services.ts';
 import {
   parseOptions,
   parseResolvConf,
@@ -15,7 +16,9 @@ const files = [
   ';\ndomain corp.example\nsortlist 192.0.2.0/255.255.255.0\noptions timeout:1\toptions\n',
 ];
 
-/** Files of the host: what comes of them is written to those of sandboxes. */
+const services = ['http 80/tcp www # WorldWideWeb\ndomain\t53/udp\n', '# none\n\nssh 22/tcp\r\n'];
+
+/** Files of the host: what comes of them is written to those of sandboxes, or says what ports are called. */
 export const fileTargets = (): Target[] => [
   {
     name: 'resolv.conf',
@@ -28,6 +31,16 @@ export const fileTargets = (): Target[] => [
       assert.ok(parseServers(servers).ok && parseSearch(search).ok && parseOptions(options).ok);
       assert.deepEqual(parseResolvConf(renderResolvConf(resolver)).resolver, resolver);
       return takenIf(servers.length + unusable.length + search.length + options.length > 0);
+    },
+  },
+  {
+    name: 'services',
+    weight: 1,
+    ...byteInputs(services.map((text) => Buffer.from(text))),
+    take: (bytes: Uint8Array) => {
+      const ports = parseServices(Buffer.from(bytes).toString('utf8'));
+      for (const port of ports.values()) assert.ok(port >= 1 && port <= 65_535);
+      return takenIf(ports.size > 0);
     },
   },
 ];

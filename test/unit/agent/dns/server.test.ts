@@ -19,7 +19,7 @@ const many = Array.from({ length: 60 }, (_, at) => ({
   aliases: ['web'],
   ip: `10.0.0.${at + 2}`,
 }));
-const db = { ...endpoint, name: 'db', ip: '10.0.0.100', ip6: 'fd00::64' };
+const db = { ...endpoint, name: 'db', ip: '10.0.0.100', ip6: 'fd00::64', ports: ['5432/tcp'] };
 
 /** The resolver at a port of loopback, for who has 127.0.0.1. */
 async function serve(context: TestContext, late: (() => void)[] = []): Promise<number> {
@@ -45,6 +45,10 @@ test('is understood by a resolver of somebody else', async (context) => {
   await assert.rejects(client.reverse('10.0.0.200'), { code: 'ENOTFOUND' });
   await assert.rejects(client.resolve6('web1'), { code: 'ENODATA' });
   await assert.rejects(client.resolveMx('db'), { code: 'ENODATA' });
+  assert.deepEqual(await client.resolveSrv('_5432._tcp.db'), [
+    { name: 'db.front', port: 5432, priority: 0, weight: 1 },
+  ]);
+  await assert.rejects(client.resolveSrv('_5433._tcp.db'), { code: 'ENOTFOUND' });
   // Too many for 512 bytes, so it comes back by TCP.
   assert.equal((await client.resolve4('web')).length, 60);
 });

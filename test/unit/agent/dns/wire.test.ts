@@ -68,7 +68,14 @@ test('a reply is cut to what the asker takes, and says so', () => {
   const whole = makeReply(plain, { rcode: 0, answers: many, ttl: 1 });
   assert.equal(udpLimit(plain), 512);
   const cut = fitted(plain, whole, udpLimit(plain));
-  assert.deepEqual([cut.readUInt16BE(2) & 0x0200, cut.readUInt16BE(6)], [0x0200, 0]);
+  // Whoever asks nobody by TCP has these.
+  assert.deepEqual([cut.readUInt16BE(2) & 0x0200, cut.readUInt16BE(6), cut.length], [0x0200, 30, 20 + 30 * 16]);
+  assert.ok(cut.subarray(12).equals(whole.subarray(12, cut.length)));
+  const extended = read(queryFor('db', types.A, { edns: 512 }));
+  const large = makeReply(extended, { rcode: 0, answers: many, ttl: 1 });
+  const shorter = fitted(extended, large, 512);
+  assert.deepEqual([shorter.readUInt16BE(6), shorter.readUInt16BE(10)], [30, 1]);
+  assert.ok(shorter.subarray(-11).equals(large.subarray(-11)));
   assert.equal(fitted(plain, whole, whole.length), whole);
   assert.deepEqual(
     [100, 1232, 65_535].map((edns) => udpLimit(read(queryFor('db', types.A, { edns })))),
