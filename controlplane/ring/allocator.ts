@@ -140,12 +140,12 @@ export class Allocator {
     const window = inside(ranges, space.window);
     let [busy, resting] = [0, 0];
     const restingRanges = this.resting.ranges(ring);
+    // What this node holds stands in the tables, too, for the most part; what was asked for by its number rests and is held.
+    const busySets = [this.#init.view.ownership.taken(ring), space.taken, this.#reserved.get(ring)];
     for (const range of window) {
-      resting += this.resting.numbers(ring).countWithin(range.start, range.end);
+      resting += countOutside(this.resting.numbers(ring), range, busySets);
       resting += sizeOf(restingRanges.flatMap((each) => inside([range], each)));
-      for (const set of [space.taken, this.#init.view.ownership.taken(ring), this.#reserved.get(ring)]) {
-        busy += set?.countWithin(range.start, range.end) ?? 0;
-      }
+      busy += busySets.reduce((sum, set, at) => sum + countOutside(set, range, busySets.slice(0, at)), 0);
     }
     return { free: Math.max(0, sizeOf(window) - busy - resting), resting };
   }
@@ -357,4 +357,17 @@ function isRing(text: string): text is RingId {
   if (isPool(text as RingId)) return true;
   const network = text.includes('/') ? networkOfRing(text as RingId) : null;
   return network !== null && isNetworkId(network);
+}
+
+/** How many numbers of the range are in the set and in none of the others. */
+function countOutside(
+  set: NumberSet | null | undefined,
+  { start, end }: Range,
+  others: readonly (NumberSet | null | undefined)[],
+): number {
+  if (set == null) return 0;
+  if (others.every((other) => other == null)) return set.countWithin(start, end);
+  let count = 0;
+  for (const number of set.within(start, end)) if (!others.some((other) => other?.has(number))) count += 1;
+  return count;
 }

@@ -4,10 +4,10 @@ import { decode, encode } from '../../../controlplane/encoding.ts';
 import { newNetworkId } from '../../../controlplane/ids.ts';
 import { Allocator } from '../../../controlplane/ring/allocator.ts';
 import { NumberSet } from '../../../controlplane/ring/numbers.ts';
-import { networkTopic } from '../../../controlplane/tables/kinds.ts';
+import { type NetworkValue, networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { nowhere } from '../../../controlplane/tables/position.ts';
 import { decodeRecord } from '../../../controlplane/tables/record.ts';
-import { ringOf } from '../../../controlplane/tables/subnets.ts';
+import { ringOf, subnetsOf } from '../../../controlplane/tables/subnets.ts';
 import { VirtualTime } from '../../sim/time.ts';
 import { quietLog, settled } from './helpers.ts';
 import { at, connect, makeNode, type Node } from './nodes.ts';
@@ -198,6 +198,25 @@ test('a freed number rests half a minute however the clock jumps, and after a re
     assert.equal(number, 9, `${jumpMs}`);
     a.allocator.release(ring, number, true);
   }
+});
+
+test('a number that is held here and stands in the tables is counted once', async () => {
+  const { nodes } = await openCluster(1);
+  const a = at(nodes, 0);
+  const flags = { removed: false, internal: false, attachable: true, ingress: false };
+  const value: NetworkValue = {
+    ...{ ...flags, name: 'test', vni: 4097, root: a.id, subnet: '10.0.1.0/26', gateway: '10.0.1.1' },
+    ...{ stamp: [1, 0], options: {}, labels: {}, createdMs: 0 },
+  };
+  a.view.ownership.setNetwork(network, subnetsOf(network, value, []));
+  const all = [{ start: 0, end: size }];
+  const { free } = a.allocator.count(ring, all);
+  a.taken.add(7);
+  assert.deepEqual(a.allocator.count(ring, all), { free, resting: 0 });
+  a.taken.add(9);
+  assert.deepEqual(a.allocator.count(ring, all), { free: free - 1, resting: 0 });
+  a.allocator.rest(ring, 9);
+  assert.deepEqual(a.allocator.count(ring, all), { free: free - 1, resting: 0 });
 });
 
 test('a freed number rests across a restart, and a full ring says that it does', async () => {
