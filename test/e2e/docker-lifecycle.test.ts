@@ -5,6 +5,7 @@ import { Containers } from '../../agent/docker/containers.ts';
 import { DockerEndpoints } from '../../agent/docker/endpoints.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
 import { Docker } from '../lab/docker.ts';
+import { booksAgree } from '../lab/docker-books.ts';
 import type { Host } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
@@ -57,6 +58,7 @@ describe('Docker and the agent come and go', { timeout: 150_000 }, () => {
     await has(docker(1), 'after');
     assert.deepEqual((await idsOf()).filter((line) => !line.startsWith('after ')).sort(), before.sort());
     for (const name of ['unused', 'after']) await host(1).weft('network', 'rm', name);
+    await booksAgree(stage.lab, dockers);
   });
 
   it('networks that change while Docker is down are right when it is back', async () => {
@@ -68,13 +70,14 @@ describe('Docker and the agent come and go', { timeout: 150_000 }, () => {
     await docker(2).up();
     await has(docker(2), 'later');
     assert.ok(await pings(docker(2), 'two', await addressOf(docker(1), 'one', 'frontend')), 'live-restore');
+    await booksAgree(stage.lab, dockers);
   });
 
   it('a Docker that was killed with its containers running goes on with them', async () => {
     await docker(1).restart({ signal: 'SIGKILL' });
     assert.ok(await pings(docker(1), 'one', await addressOf(docker(2), 'two', 'frontend')));
     await docker(1).exec(['restart', '-t', '0', 'one']);
-    await settled(stage.lab);
+    await booksAgree(stage.lab, dockers);
     assert.ok(await pings(docker(2), 'two', await addressOf(docker(1), 'one', 'frontend')));
   });
 
@@ -86,6 +89,19 @@ describe('Docker and the agent come and go', { timeout: 150_000 }, () => {
     await settled(stage.lab);
     assert.ok(await pings(docker(2), 'two', await addressOf(docker(1), 'patient', 'frontend')));
     await docker(1).exec(['rm', '-f', 'patient']);
+    await booksAgree(stage.lab, dockers);
+  });
+
+  it('a host that drops what is forwarded, as Docker makes it do, forwards between containers and lets them out', async () => {
+    await host(1).exec('iptables', ['-P', 'FORWARD', 'DROP']);
+    await docker(1).run(['--network', 'frontend', '--name', 'behind']);
+    await settled(stage.lab);
+    assert.ok(await pings(docker(1), 'behind', await addressOf(docker(2), 'two', 'frontend')));
+    assert.ok(await pings(docker(2), 'two', await addressOf(docker(1), 'behind', 'frontend')));
+    assert.ok(await pings(docker(1), 'behind', host(2).address), 'through docker_gwbridge');
+    assert.match((await host(1).exec('iptables', ['-S', 'FORWARD'])).stdout, /^-P FORWARD DROP$/m);
+    await docker(1).exec(['rm', '-f', 'behind']);
+    await host(1).exec('iptables', ['-P', 'FORWARD', 'ACCEPT']);
   });
 
   it('IPv4 and IPv6 on one network', async () => {

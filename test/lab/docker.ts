@@ -1,7 +1,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { answers } from './agent.ts';
-import type { InsideOptions } from './holder.ts';
+import type { Holder, InsideOptions } from './holder.ts';
 import type { Host } from './host.ts';
 import { imageTar } from './image.ts';
 import type { Inside } from './inside.ts';
@@ -54,6 +54,7 @@ export class Docker {
   readonly host: Host;
   readonly #options: DockerOptions;
   #daemon: Inside | undefined;
+  #mountedIn: Holder | undefined;
   #imported: Promise<void> | undefined;
 
   private constructor(host: Host, options: DockerOptions) {
@@ -64,7 +65,6 @@ export class Docker {
   /** Starts the daemon and waits until it answers, or says with its log why it did not. One a host. */
   static async start(host: Host, options: DockerOptions = {}): Promise<Docker> {
     const docker = new Docker(host, options);
-    await docker.#mount();
     await docker.#start();
     return docker;
   }
@@ -138,8 +138,9 @@ export class Docker {
     await this.#end(signal);
   }
 
-  /** Starts it again after `down`. */
+  /** Starts it again after `down`, or a reboot of its host. */
   async up(): Promise<void> {
+    if (this.#mountedIn !== this.host.holder) await this.#daemon?.exited;
     if (this.running) throw new Error(`${this.host.name} has a Docker already`);
     await this.#start();
   }
@@ -167,7 +168,7 @@ export class Docker {
   /** Places of Docker's own that the machine's Docker, if it has one, does not share. */
   async #mount(): Promise<void> {
     const data = join(this.host.holder.directory, 'docker');
-    mkdirSync(data);
+    mkdirSync(data, { recursive: true });
     await this.host.exec('mkdir', ['-p', '/var/lib/docker', '/etc/docker', '/run/docker/plugins']);
     // The host's /var/lib is an overlay, and Docker's layers cannot be on one.
     await this.host.exec('mount', ['--bind', data, '/var/lib/docker']);
@@ -176,6 +177,8 @@ export class Docker {
   }
 
   async #start(): Promise<void> {
+    if (this.#mountedIn !== this.host.holder) await this.#mount();
+    this.#mountedIn = this.host.holder;
     const { env, args = [], timeoutMs = 20_000 } = this.#options;
     const log = openSync(this.#logPath, 'a');
     let daemon: Inside;

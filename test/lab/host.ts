@@ -16,9 +16,9 @@ export class Host {
   /** On the underlay, one of each family; `address` is the first. */
   readonly addresses: readonly string[];
   readonly address: string;
-  readonly holder: Holder;
   /** Calls to this host's agent; new calls fail while there is none. */
   readonly api: LocalClient;
+  #holder: Holder;
   readonly #underlay: Holder;
   readonly #command: readonly string[];
   #agent: AgentProcess | undefined;
@@ -33,10 +33,15 @@ export class Host {
     this.index = index;
     this.addresses = addresses;
     this.address = addresses[0] ?? '';
-    this.holder = holder;
+    this.#holder = holder;
     this.#underlay = underlay;
     this.#command = command;
     this.api = new LocalClient({ socketPath: this.socketPath });
+  }
+
+  /** Another one after a reboot. */
+  get holder(): Holder {
+    return this.#holder;
   }
 
   get name(): string {
@@ -126,6 +131,17 @@ export class Host {
   /** SIGKILL, then waits until the process is gone. */
   async killAgent(): Promise<void> {
     await this.agent.end('SIGKILL', 5_000);
+  }
+
+  /** All its processes end, as without power. */
+  async powerOff(): Promise<void> {
+    if (this.#agent?.running) await this.killAgent();
+    await this.#holder[Symbol.asyncDispose]();
+  }
+
+  /** It runs again, in a kernel that knows nothing of it. */
+  powerOn(holder: Holder): void {
+    this.#holder = holder;
   }
 
   /** Pulls the host's cable: the underlay side loses its link, addresses and routes stay. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type AgentOptions, WEFT } from './agent.ts';
 import { type Cluster, type ClusterOptions, formCluster } from './cluster.ts';
+import { keepDisk } from './disk.ts';
 import { Holder } from './holder.ts';
 import { Host } from './host.ts';
 import type { Inside } from './inside.ts';
@@ -41,8 +42,10 @@ export class Lab {
   readonly id: string;
   readonly hosts: readonly Host[];
   readonly underlay: Holder;
-  readonly #holders: readonly Holder[];
+  readonly #holders: Set<Holder>;
   readonly #program: readonly string[];
+  readonly #mtu: number;
+  readonly #families: readonly Family[];
   #ended = false;
 
   private constructor(
@@ -50,13 +53,15 @@ export class Lab {
     underlay: Holder,
     hosts: readonly Host[],
     holders: readonly Holder[],
-    program: readonly string[],
+    { program, mtu, families }: Pick<Required<LabOptions>, 'program' | 'mtu' | 'families'>,
   ) {
     this.#program = program;
+    this.#mtu = mtu;
+    this.#families = families;
     this.id = id;
     this.underlay = underlay;
     this.hosts = hosts;
-    this.#holders = holders;
+    this.#holders = new Set(holders);
   }
 
   static async create(options: LabOptions): Promise<Lab> {
@@ -77,15 +82,15 @@ export class Lab {
       if (failed) throw failed.reason;
       if (underlay === undefined) throw new Error('unreachable: all started, so there is a first');
       const program = options.program ?? [process.execPath, WEFT];
-      const families = options.families ?? ['IPv4'];
+      const { families = ['IPv4'], mtu = 1500 } = options;
       const hosts = rest.map((holder, at) => {
         const addresses = families.map(
           (family) => `${PREFIXES[family].of}${(at + 1).toString(family === 'IPv4' ? 10 : 16)}`,
         );
         return new Host(at + 1, addresses, holder, underlay, program);
       });
-      const lab = new Lab(id, underlay, hosts, holders, program);
-      await lab.#wire(options.mtu ?? 1500, families);
+      const lab = new Lab(id, underlay, hosts, holders, { program, mtu, families });
+      await lab.#wire();
       await lab.#openOutside();
       live.add(lab);
       return lab;
@@ -103,23 +108,26 @@ export class Lab {
     return host;
   }
 
-  async #wire(mtu: number, families: readonly Family[]): Promise<void> {
-    // In the underlay's netns but among the machine's processes, so that a peer's netns can be named by pid.
-    const lines = [
+  async #wire(): Promise<void> {
+    await this.#ofUnderlay([
       `link add ${BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
-      `link set ${BRIDGE} mtu ${mtu} up`,
-      ...families.map((family) => `address add ${onUnderlay(family, PREFIXES[family].gateway)} dev ${BRIDGE}`),
+      `link set ${BRIDGE} mtu ${this.#mtu} up`,
+      ...this.#families.map((family) => `address add ${onUnderlay(family, PREFIXES[family].gateway)} dev ${BRIDGE}`),
       `address add ${OUTSIDE.address}/32 dev lo`,
-      ...this.hosts.flatMap((host) => [
+    ]);
+    await this.#plugIn(this.hosts);
+  }
+
+  async #plugIn(hosts: readonly Host[]): Promise<void> {
+    const [mtu, families] = [this.#mtu, this.#families];
+    await this.#ofUnderlay(
+      hosts.flatMap((host) => [
         `link add ${host.port} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${host.holder.pid}`,
         `link set ${host.port} master ${BRIDGE} up`,
       ]),
-    ];
-    await exec('nsenter', ['-t', String(this.underlay.pid), '-n', '--', 'ip', '-batch', '-'], {
-      input: `${lines.join('\n')}\n`,
-    });
+    );
     await Promise.all(
-      this.hosts.map((host) =>
+      hosts.map((host) =>
         host.holder.ip([
           ...host.addresses.map((ip, at) => `address add ${onUnderlay(families[at] ?? 'IPv4', ip)} dev eth0`),
           'link set eth0 up',
@@ -127,6 +135,31 @@ export class Lab {
         ]),
       ),
     );
+  }
+
+  /** In the underlay's netns but among the machine's processes, so that a peer's netns can be named by pid. */
+  async #ofUnderlay(lines: readonly string[]): Promise<void> {
+    await exec('nsenter', ['-t', String(this.underlay.pid), '-n', '--', 'ip', '-batch', '-'], {
+      input: `${lines.join('\n')}\n`,
+    });
+  }
+
+  /**
+   * Takes a host's power away and gives it back. What was in memory is gone at once: processes, namespaces, devices, rules and
+   * /run. What is on disk stays: /etc and /var/lib. Nothing is started.
+   */
+  async reboot(host: Host): Promise<void> {
+    const { holder: before, name } = host;
+    const putBack = keepDisk(before);
+    // Its netns ends some time after its last process.
+    await this.#ofUnderlay([`link delete ${host.port}`]);
+    await host.powerOff();
+    const holder = await startHolder(this.id, name);
+    this.#holders.delete(before);
+    this.#holders.add(holder);
+    putBack(holder);
+    host.powerOn(holder);
+    await this.#plugIn([host]);
   }
 
   async #openOutside(): Promise<void> {
@@ -212,7 +245,7 @@ export class Lab {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
-    await Promise.all(this.#holders.map((holder) => holder[Symbol.asyncDispose]()));
+    await Promise.all([...this.#holders].map((holder) => holder[Symbol.asyncDispose]()));
     removeCgroups(this.id);
     rmSync(labDirectory(this.id), { recursive: true, force: true });
     live.delete(this);
