@@ -2,7 +2,6 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Host } from '../lab/host.ts';
 import type { Inside } from '../lab/inside.ts';
-import type { Lab } from '../lab/lab.ts';
 import { eventually, type Output } from '../lab/process.ts';
 import { needs } from './peers.ts';
 
@@ -38,17 +37,6 @@ export async function startDocker(
     (await docker(host, ['version'], false)).exitCode === 0 || undefined;
   await eventually(`dockerd on ${host.name}`, answers, { timeoutMs: LIMIT_MS, everyMs: 200 });
   return daemon;
-}
-
-/** @param run of the docker client on a host */
-export async function formSwarm(lab: Lab, run: typeof docker = docker): Promise<void> {
-  const [first, ...others] = lab.hosts;
-  if (first === undefined) return;
-  await run(first, ['swarm', 'init', '--advertise-addr', first.address]);
-  const token = (await run(first, ['swarm', 'join-token', '-q', 'worker'])).stdout.trim();
-  for (const host of others) {
-    await run(host, ['swarm', 'join', '--token', token, '--advertise-addr', host.address, `${first.address}:2377`]);
-  }
 }
 
 export function docker(host: Host, args: readonly string[], check = true): Promise<Output> {

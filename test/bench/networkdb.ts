@@ -2,7 +2,8 @@ import { fileURLToPath } from 'node:url';
 import type { Inside } from '../lab/inside.ts';
 import { Lab } from '../lab/lab.ts';
 import { eventually } from '../lab/process.ts';
-import { BARE, formSwarm, needsDocker, startDocker } from './docker.ts';
+import { formSwarm } from '../lab/swarm.ts';
+import { BARE, docker, needsDocker, startDocker } from './docker.ts';
 
 const DIAGNOSTIC_PORT = 2000;
 const SCRIPT = fileURLToPath(new URL('tools/networkdb.mjs', import.meta.url));
@@ -19,7 +20,7 @@ export async function networkDbEntries(hosts: number, samples: number, say: (tex
   const daemons = await Promise.all(
     lab.hosts.map((host) => startDocker(host, BARE, { 'network-diagnostic-port': DIAGNOSTIC_PORT })),
   );
-  await formSwarm(lab);
+  await formSwarm(lab.hosts, docker);
   // It listens only from the first time on that its settings are read anew.
   for (const daemon of daemons) daemon.signal('SIGHUP');
   const nodes = await Promise.all(

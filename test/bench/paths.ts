@@ -5,7 +5,8 @@ import type { Host } from '../lab/host.ts';
 import { Lab } from '../lab/lab.ts';
 import { exec } from '../lab/process.ts';
 import { settled } from '../lab/suite.ts';
-import { docker, formSwarm, needsDocker, startDocker } from './docker.ts';
+import { formSwarm } from '../lab/swarm.ts';
+import { docker, needsDocker, startDocker } from './docker.ts';
 import { needs } from './peers.ts';
 
 /** Somewhere on a lab host where programs can be run: its own network, or one within. */
@@ -95,7 +96,7 @@ async function swarm(labs: Labs): Promise<Path> {
   const lab = await labs.make();
   const [one, two] = [lab.host(1), lab.host(2)];
   await Promise.all(lab.hosts.map((host) => startDocker(host, [])));
-  await formSwarm(lab);
+  await formSwarm(lab.hosts, docker);
   await docker(one, ['network', 'create', '-d', 'overlay', '--attachable', NETWORK]);
   const places: Place[] = [];
   for (const host of lab.hosts) {

@@ -1,8 +1,8 @@
 import { Docker } from '../../lab/docker.ts';
 import { Lab } from '../../lab/lab.ts';
 import { eventually } from '../../lab/process.ts';
+import { formSwarm } from '../../lab/swarm.ts';
 import type { BenchContext, Benchmark } from '../benchmark.ts';
-import { formSwarm } from '../docker.ts';
 import { restartOfDocker } from '../docker-restart.ts';
 import { percentile } from '../report.ts';
 import { LinkWatcher, setClock, Watcher, wallClockMs } from '../watch.ts';
@@ -168,7 +168,7 @@ async function weft(lab: Lab): Promise<Side> {
 async function swarm(lab: Lab): Promise<Side> {
   const dockers = await start(lab);
   const [one, two] = dockers;
-  await formSwarm(lab, (host, args) => (host === one.host ? one : two).exec(args));
+  await formSwarm(lab.hosts, (host, args) => (host === one.host ? one : two).exec(args));
   return {
     ...{ name: 'swarm', dockers },
     // A worker has it with its first container.
