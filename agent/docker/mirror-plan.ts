@@ -67,7 +67,16 @@ export function mirrorPlan(
   // Of two of one name, made at once in two halves of the cluster, the older one has it.
   const oldestFirst = [...wanted].sort((a, b) => a.createdMs - b.createdMs || (a.id < b.id ? -1 : 1));
   for (const network of oldestFirst) {
-    if (mirrored.has(network.id)) continue;
+    if (mirrored.has(network.id)) {
+      const other = there.find(({ name, driver }) => name === network.name && driver !== driverName);
+      if (other !== undefined) {
+        objections.push(
+          `Docker has a second network ${network.name} (driver ${other.driver}), and takes that name for neither: remove \
+that one by its id, ${other.id.slice(0, 12)}`,
+        );
+      }
+      continue;
+    }
     const holder = holders.get(network.name);
     if (!network.subnets.some(({ space }) => space.family === 4)) {
       objections.push(`Docker cannot have network ${network.name}: it makes none without IPv4`);

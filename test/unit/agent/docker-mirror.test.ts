@@ -105,6 +105,13 @@ test('names that are taken are named, and of two networks of one name the older 
     "Docker has another network same (driver weft), and so not the cluster's: remove one of them",
     "Docker has another network bridge (driver bridge), and so not the cluster's: remove one of them",
   ]);
+  const both = mirrorPlan([older], null, [...plan.create.map((spec) => listed(spec)), theirs('same')]);
+  assert.deepEqual(both, {
+    ...{ adopt: [], remove: [], create: [] },
+    objections: [
+      'Docker has a second network same (driver bridge), and takes that name for neither: remove that one by its id, id of same',
+    ],
+  });
   const six = mirrorPlan([network('six', ['fd00:6::/64'])], null, []);
   assert.deepEqual(six.objections, ['Docker cannot have network six: it makes none without IPv4']);
 });
