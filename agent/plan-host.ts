@@ -1,11 +1,10 @@
 import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, PublishedPort } from '../dataplane/desired.ts';
+import { gatewayBridgeName } from '../dataplane/gateway-subnet.ts';
 import { type Cidr, must, parseCidr, parseIfName, parseIp, parseMac } from '../dataplane/values.ts';
 import { localDriver } from './drivers/index.ts';
 import { type NetworksById, placeOf, wayOut } from './drivers/legs.ts';
 import type { Attachments } from './plan.ts';
 import type { StoredPort, StoredSandbox } from './sandbox-state.ts';
-
-export const gatewayBridgeName = 'docker_gwbridge';
 
 /** As Docker makes it: containers of different networks share it, and must not reach each other over it. */
 const gatewayBridge = (address: Cidr): DesiredBridge => ({

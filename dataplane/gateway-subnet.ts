@@ -1,6 +1,9 @@
 import ipaddr from 'ipaddr.js';
 import { type Cidr, must, parseCidr } from './values.ts';
 
+/** Docker's name of it. */
+export const gatewayBridgeName = 'docker_gwbridge';
+
 /** 172.18.0.0/16 first, as Docker's own docker_gwbridge has it; then the rest of Docker's default local pools. */
 export const GATEWAY_CANDIDATES: readonly Cidr[] = [
   ...Array.from({ length: 14 }, (_, index) => must(parseCidr(`172.${18 + index}.0.0/16`))),

@@ -11,12 +11,19 @@ export interface Candidate {
 /** What belongs at the cursor: words, or what an agent or the file system knows. */
 export type Wanted =
   | { readonly kind: 'words'; readonly words: readonly Candidate[]; readonly prefix: string; readonly typed: string }
-  | { readonly kind: NameKind; readonly prefix: string; readonly typed: string; readonly host: string | undefined }
+  | ({ readonly kind: NameKind; readonly prefix: string; readonly typed: string } & Sockets)
   | { readonly kind: 'file' }
   | { readonly kind: 'nothing' };
 
 /** Things that have names, as operands and option values are called in the commands' usage. */
-export type NameKind = 'network' | 'sandbox' | 'node';
+const nameKinds = ['network', 'sandbox', 'node', 'swarm-network'] as const;
+export type NameKind = (typeof nameKinds)[number];
+
+/** Who knows names, as far as the words before say it. */
+export interface Sockets {
+  readonly host?: string;
+  readonly dockerSocket?: string;
+}
 
 /**
  * What can stand at the cursor, by walking the commands themselves.
@@ -30,32 +37,38 @@ export function wantedAt(program: Command, words: readonly string[]): Wanted {
     operands: [],
     open: undefined,
     ended: false,
-    host: undefined,
+    sockets: {},
     used: new Set(),
   };
   for (const word of before) step(state, word);
   const { command, open } = state;
 
   // Bash breaks `--name=value` into three words: the sign alone opens the value, and does not yet begin it.
-  if (open !== undefined) return named(open, typed === '=' ? '' : typed, '', state.host);
+  if (open !== undefined) return named(open, typed === '=' ? '' : typed, '', state.sockets);
   if (!state.ended && typed.startsWith('-')) {
     const at = typed.indexOf('=');
     const option = at === -1 ? undefined : findOption(command, typed.slice(0, at));
-    if (option !== undefined) return named(option, typed.slice(at + 1), typed.slice(0, at + 1), state.host);
+    if (option !== undefined) return named(option, typed.slice(at + 1), typed.slice(0, at + 1), state.sockets);
     return { kind: 'words', words: optionsOf(state), prefix: '', typed };
   }
   if (command.commands.length > 0) return { kind: 'words', words: verbsOf(command), prefix: '', typed };
   const operand = operandAt(command, state.operands.length);
-  return operand === undefined ? { kind: 'nothing' } : named(operand, typed, '', state.host);
+  return operand === undefined ? { kind: 'nothing' } : named(operand, typed, '', state.sockets);
 }
 
-/** The candidates for what is wanted; an agent that does not answer has none. */
+/** The candidates for what is wanted; an agent or a Docker that does not answer has none. */
 export async function candidates(
   wanted: Wanted,
   client: (host: string | undefined) => LocalClient,
+  swarmNetworks: (dockerSocket: string | undefined) => Promise<Candidate[]>,
 ): Promise<Candidate[]> {
   if (wanted.kind === 'file' || wanted.kind === 'nothing') return [];
-  const all = wanted.kind === 'words' ? wanted.words : await names(wanted.kind, () => client(wanted.host));
+  const all =
+    wanted.kind === 'words'
+      ? wanted.words
+      : wanted.kind === 'swarm-network'
+        ? await swarmNetworks(wanted.dockerSocket).catch(() => [])
+        : await names(wanted.kind, () => client(wanted.host));
   return all
     .filter(({ value }) => value.startsWith(wanted.typed))
     .map(({ value, about }) => ({ value: `${wanted.prefix}${value}`, about }));
@@ -68,14 +81,14 @@ interface State {
   open: Option | undefined;
   /** After `--`, or in a command of someone else. */
   ended: boolean;
-  host: string | undefined;
+  sockets: Sockets;
   readonly used: Set<Option>;
 }
 
 function step(state: State, word: string): void {
   if (state.open !== undefined) {
     if (word === '=') return;
-    if (state.open.attributeName() === 'host') state.host = word;
+    learn(state, state.open, word);
     state.open = undefined;
     return;
   }
@@ -98,7 +111,12 @@ function stepOption(state: State, word: string): void {
   if (option === undefined) return;
   state.used.add(option);
   if (at === -1 && option.required) state.open = option;
-  else if (at !== -1 && option.attributeName() === 'host') state.host = word.slice(at + 1);
+  else if (at !== -1) learn(state, option, word.slice(at + 1));
+}
+
+function learn(state: State, option: Option, value: string): void {
+  const name = option.attributeName();
+  if (name === 'host' || name === 'dockerSocket') state.sockets = { ...state.sockets, [name]: value };
 }
 
 function findOption(command: Command, flag: string): Option | undefined {
@@ -128,16 +146,17 @@ function operandAt(command: Command, index: number): Argument | undefined {
   return operands[index] ?? (last?.variadic ? last : undefined);
 }
 
-function named(what: Option | Argument, typed: string, prefix: string, host: string | undefined): Wanted {
+function named(what: Option | Argument, typed: string, prefix: string, sockets: Sockets): Wanted {
   if (what.argChoices !== undefined) {
     return { kind: 'words', words: what.argChoices.map((value) => ({ value, about: '' })), prefix, typed };
   }
   const name = 'flags' in what ? (/<([^>]*)>/.exec(what.flags)?.[1] ?? '') : what.name();
-  if (name === 'network' || name === 'sandbox' || name === 'node') return { kind: name, prefix, typed, host };
+  const kind = nameKinds.find((known) => known === name);
+  if (kind !== undefined) return { kind, prefix, typed, ...sockets };
   return { kind: name === 'file' || name === 'path' || name === 'command' ? 'file' : 'nothing' };
 }
 
-async function names(kind: NameKind, connect: () => LocalClient): Promise<Candidate[]> {
+async function names(kind: Exclude<NameKind, 'swarm-network'>, connect: () => LocalClient): Promise<Candidate[]> {
   try {
     const client = connect();
     switch (kind) {

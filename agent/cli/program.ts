@@ -7,6 +7,7 @@ import { addCompletion } from './commands/completion.ts';
 import { addDocker } from './commands/docker.ts';
 import { addDrift } from './commands/drift.ts';
 import { addEndpoint } from './commands/endpoint.ts';
+import { addImport } from './commands/import.ts';
 import { addInit } from './commands/init.ts';
 import { addJoin } from './commands/join.ts';
 import { addJoinToken } from './commands/join-token.ts';
@@ -73,6 +74,7 @@ export function buildProgram(session: Session): Command {
   addNetwork(program, session);
   addSandbox(program, session);
   addEndpoint(program, session);
+  addImport(program, session);
   program.commandsGroup('Agent:');
   addAgent(program, session);
   addStatus(program, session);

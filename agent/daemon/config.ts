@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { parseHostPort } from '../../controlplane/mesh/address.ts';
 import { must, type Parsed, parseIp } from '../../dataplane/values.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
+import { defaultDockerSocket } from '../docker/socket.ts';
 import { parseOptions, parseSearch, parseServers, type Resolver } from '../files/resolv-conf.ts';
 
 export const defaultConfigPath = '/etc/weft/agent.yaml';
@@ -52,7 +53,7 @@ const Config = z.strictObject({
   'gossip-port': port.default(7946),
   'join-port': port.default(2377),
   /** Docker's, whose networks are kept up to date. */
-  'docker-socket': path.default('/var/run/docker.sock'),
+  'docker-socket': path.default(defaultDockerSocket),
   /** Subnet of docker_gwbridge; the first that collides with no route when absent. */
   'gateway-subnet': z.cidrv4().optional(),
   /** For resolv.conf of sandboxes that name none of their own, as in Docker's daemon.json; the host's when empty. */

@@ -1,11 +1,10 @@
 import { ipv4ToNumber, numberToIpv4 } from '../../controlplane/addresses.ts';
 import type { Store } from '../../controlplane/store.ts';
-import { chooseGatewaySubnet, gatewayAddressIn, overlaps } from '../../dataplane/gateway-subnet.ts';
+import { chooseGatewaySubnet, gatewayAddressIn, gatewayBridgeName, overlaps } from '../../dataplane/gateway-subnet.ts';
 import { hostRoutes } from '../../dataplane/host.ts';
 import { bridgeAddress } from '../../dataplane/interfaces.ts';
 import { addressOf, must, parseCidr, parseIfName, prefixOf } from '../../dataplane/values.ts';
 import type { GatewayNetwork } from '../docker/mirror-plan.ts';
-import { gatewayBridgeName } from '../plan-host.ts';
 import { conflict } from './api-error.ts';
 
 const key = ['gateway'];

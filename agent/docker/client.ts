@@ -19,9 +19,8 @@ import {
   readReply,
   Version,
 } from './shapes.ts';
+import { defaultDockerSocket } from './socket.ts';
 import { chooseVersion } from './version.ts';
-
-export const defaultDockerSocket = '/var/run/docker.sock';
 
 // Docker makes a network by asking its driver, which may be us, and holds locks while it starts containers.
 const callTimeoutMs = 30_000;

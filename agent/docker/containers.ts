@@ -1,6 +1,6 @@
 import { isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
+import { gatewayBridgeName } from '../../dataplane/gateway-subnet.ts';
 import type { Logger } from '../daemon/log.ts';
-import { gatewayBridgeName } from '../plan-host.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
 import type { DockerClient } from './client.ts';
 import type { DockerEndpoints, EndpointDescription } from './endpoints.ts';

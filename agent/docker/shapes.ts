@@ -55,7 +55,16 @@ export const Info = z
     Name: text,
     ServerVersion: text,
     LiveRestoreEnabled: flag,
-    Swarm: z.object({ LocalNodeState: text }).nullish(),
+    Swarm: z
+      .object({ LocalNodeState: text, ControlAvailable: flag, Error: text })
+      .nullish()
+      .transform((each) => ({
+        /** `inactive`, `pending`, `active`, `locked` or `error`. */
+        state: each?.LocalNodeState || 'inactive',
+        manager: each?.ControlAvailable ?? false,
+        /** Of a manager also why the Swarm does not answer it: without a quorum, say. */
+        error: each?.Error ?? '',
+      })),
   })
   .transform((each) => ({
     id: each.ID,
@@ -63,8 +72,7 @@ export const Info = z
     name: each.Name,
     serverVersion: each.ServerVersion,
     liveRestore: each.LiveRestoreEnabled,
-    /** `inactive`, `active`, … */
-    swarm: each.Swarm?.LocalNodeState ?? 'inactive',
+    swarm: each.Swarm,
   }));
 export type DockerInfo = z.output<typeof Info>;
 
@@ -87,6 +95,7 @@ export const Network = z
     Internal: flag,
     Attachable: flag,
     Ingress: flag,
+    ConfigFrom: z.object({ Network: text }).nullish(),
     IPAM: z
       .object({ Driver: text, Options: textMap, Config: z.array(Pool).nullish() })
       .nullish()
@@ -120,6 +129,8 @@ export const Network = z
     internal: each.Internal,
     attachable: each.Attachable,
     ingress: each.Ingress,
+    /** The network of each host that holds its settings; '' for none. */
+    configFrom: each.ConfigFrom?.Network ?? '',
     ipam: each.IPAM,
     options: each.Options,
     labels: each.Labels,

@@ -54,7 +54,7 @@ describe("the client of Docker's API", { timeout: 120_000 }, () => {
     const info = await client.info();
     assert.equal(info.serverVersion, version);
     assert.match(apiVersion, /^1\.\d+$/);
-    assert.deepEqual([info.name, info.liveRestore, info.swarm], ['host1', false, 'inactive']);
+    assert.deepEqual([info.name, info.liveRestore, info.swarm.state], ['host1', false, 'inactive']);
   });
 
   it('makes, lists, shows and removes networks', async () => {
@@ -75,6 +75,7 @@ describe("the client of Docker's API", { timeout: 120_000 }, () => {
         internal: true,
         attachable: false,
         ingress: false,
+        configFrom: '',
         ipam: {
           driver: 'default',
           options: new Map(),

@@ -23,6 +23,7 @@ export const IpamConfig = z.strictObject({
     .refine((all) => Object.keys(all).length <= 16, { message: 'at most 16 auxiliary addresses' })
     .optional(),
 });
+export type IpamConfig = z.infer<typeof IpamConfig>;
 
 export const NetworkCreateRequest = z.strictObject({
   Name: name,

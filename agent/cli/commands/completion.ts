@@ -1,6 +1,7 @@
 import { Argument, type Command } from 'commander';
 import { LocalClient } from '../../api/client.ts';
-import { candidates, wantedAt } from '../complete.ts';
+import { defaultDockerSocket } from '../../docker/socket.ts';
+import { type Candidate, candidates, wantedAt } from '../complete.ts';
 import { define } from '../define.ts';
 import { resolveSocket, type Session } from '../session.ts';
 import { oneLine } from '../text.ts';
@@ -39,7 +40,12 @@ export function addCompletion(parent: Command, session: Session): void {
       const wanted = wantedAt(parent, words[0] === '--' ? words.slice(1) : words);
       const connect = (host: string | undefined) =>
         new LocalClient({ socketPath: resolveSocket(host, session.io.env), timeoutMs: patienceMs });
-      const found = await candidates(wanted, connect);
+      const swarmNetworks = async (socketPath = defaultDockerSocket): Promise<Candidate[]> => {
+        const { DockerClient } = await import('../../docker/client.ts');
+        const all = await new DockerClient({ socketPath, timeoutMs: patienceMs }).networks({ scope: ['swarm'] });
+        return all.map(({ name, driver }) => ({ value: name, about: driver }));
+      };
+      const found = await candidates(wanted, connect, swarmNetworks);
       const lines = wanted.kind === 'file' ? [':file'] : found.map(({ value, about }) => `${value}\t${oneLine(about)}`);
       session.io.stdout.write(lines.map((line) => `${line}\n`).join(''));
     });

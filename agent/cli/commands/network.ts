@@ -124,6 +124,8 @@ function ipam({ subnet = [], gateway = [], ipRange = [], auxAddress = {} }: Crea
 interface UpdateFlags {
   readonly subnetAdd?: string;
   readonly gateway?: string;
+  readonly ipRange?: string;
+  readonly auxAddress?: Record<string, string>;
 }
 
 function addUpdate(parent: Command, session: Session): void {
@@ -138,13 +140,19 @@ function addUpdate(parent: Command, session: Session): void {
     .argument('<network>', 'name, id or start of an id')
     .option('--subnet-add <cidr>', 'subnet to add; auto: the next of the pool', once)
     .option('--gateway <ip>', 'gateway in that subnet', once)
+    .option('--ip-range <cidr>', 'part of that subnet that addresses are taken from', once)
+    .option('--aux-address <name=ip>', 'address in it that something else holds (repeatable)', keyValue)
     .action(
-      session.action<UpdateFlags>(async (context, { subnetAdd, gateway }, [network = '']) => {
+      session.action<UpdateFlags>(async (context, { subnetAdd, gateway, ipRange, auxAddress }, [network = '']) => {
         if (subnetAdd === undefined) throw usage('nothing to change', 'give --subnet-add');
-        if (gateway !== undefined && subnetAdd === 'auto') throw usage('--gateway needs a subnet of your own');
+        const narrowing = { Gateway: gateway, IPRange: ipRange, AuxiliaryAddresses: auxAddress };
+        const flag = ['--gateway', '--ip-range', '--aux-address'].find(
+          (_, at) => Object.values(narrowing)[at] !== undefined,
+        );
+        if (subnetAdd === 'auto' && flag !== undefined) throw usage(`${flag} needs a subnet of your own`);
         const reply = await context.client.call('networkUpdate', {
           ref: network,
-          body: { SubnetAdd: subnetAdd === 'auto' ? {} : { Subnet: subnetAdd, Gateway: gateway } },
+          body: { SubnetAdd: subnetAdd === 'auto' ? {} : { Subnet: subnetAdd, ...narrowing } },
         });
         context.document(reply);
         context.print(`${reply.Subnet}\n`);

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { withoutResolver, withResolver } from '../../../agent/docker/daemon-json.ts';
 import { DockerError } from '../../../agent/docker/errors.ts';
 import { EventLines } from '../../../agent/docker/events.ts';
-import { Container, ListedContainers, Networks, readReply, Version } from '../../../agent/docker/shapes.ts';
+import { Container, Info, ListedContainers, Networks, readReply, Version } from '../../../agent/docker/shapes.ts';
+import { planImport, swarmView } from '../../../agent/docker/swarm.ts';
 import { chooseVersion } from '../../../agent/docker/version.ts';
 import type { Target } from '../engine.ts';
 import { jsonInputs, jsonTextOf, takenIf } from '../inputs.ts';
@@ -25,6 +26,28 @@ const networks = [
       Options: { encrypted: '' },
     },
   ],
+];
+const ofSwarm = [
+  {
+    ...{ Name: 'shop', Id: 'k4go', Scope: 'swarm', Driver: 'overlay', EnableIPv6: true, ConfigFrom: { Network: '' } },
+    IPAM: {
+      Config: [
+        {
+          Subnet: '10.60.0.0/24',
+          IPRange: '10.60.0.128/25',
+          Gateway: '10.60.0.9',
+          AuxiliaryAddresses: { r: '10.60.0.2' },
+        },
+        { Subnet: 'fd00:63::/64', Gateway: 'fd00:63::1' },
+      ],
+    },
+    Options: { 'com.docker.network.driver.mtu': '1400', 'com.docker.network.driver.overlay.vxlanid_list': '4098' },
+    Labels: { 'com.docker.stack.namespace': 'shop' },
+  },
+];
+const infos = [
+  { ID: 'D1', Name: 'a', Swarm: { LocalNodeState: 'active', ControlAvailable: true, Error: '' } },
+  { Swarm: { LocalNodeState: 'locked', ControlAvailable: false, Error: 'unlock it' } },
 ];
 const endpoint = { Aliases: ['db', 'c1'], NetworkID: '5f1c', EndpointID: 'e1', IPAddress: '10.0.1.2', IPPrefixLen: 24 };
 const containers = [
@@ -78,6 +101,32 @@ export const dockerTargets = (): Target[] => [
         const read = readReply('list', { status: 200, body }, Networks);
         for (const { id, labels } of read) assert.ok(id !== '' && labels instanceof Map);
         return read.length > 0;
+      }),
+  },
+  {
+    name: 'docker networks of a swarm',
+    weight: 1,
+    ...jsonInputs([ofSwarm]),
+    take: (body: string) =>
+      unlessRefused(() => {
+        const docker = readReply('list', { status: 200, body }, Networks);
+        const planned = planImport({ docker, weft: [] });
+        for (const { state, request, reason } of planned) {
+          assert.equal(state === 'absent', request !== null);
+          assert.equal(state === 'absent', reason === '');
+        }
+        return planned.some(({ state }) => state === 'absent');
+      }),
+  },
+  {
+    name: 'docker info',
+    weight: 1,
+    ...jsonInputs(infos),
+    take: (body: string) =>
+      unlessRefused(() => {
+        const view = swarmView(readReply('info', { status: 200, body }, Info));
+        assert.notEqual(view.ok || view.reason, '');
+        return true;
       }),
   },
   {

@@ -69,6 +69,21 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
   ['node update --role worker alpha', ['POST /v1/nodes/alpha/update', { Role: 'worker' }]],
   ['node rm beta', ['DELETE /v1/nodes/beta']],
   ['node rm -f beta gamma', ['DELETE /v1/nodes/beta?force=true'], ['DELETE /v1/nodes/gamma?force=true']],
+  [
+    'network update --subnet-add 10.9.1.0/24 --gateway 10.9.1.9 --ip-range 10.9.1.128/25 --aux-address a=10.9.1.2 frontend',
+    [
+      'POST /v1/networks/frontend/update',
+      {
+        SubnetAdd: {
+          Subnet: '10.9.1.0/24',
+          Gateway: '10.9.1.9',
+          IPRange: '10.9.1.128/25',
+          AuxiliaryAddresses: { a: '10.9.1.2' },
+        },
+      },
+    ],
+  ],
+  ['network update --subnet-add auto frontend', ['POST /v1/networks/frontend/update', { SubnetAdd: {} }]],
   ['network create frontend', ['POST /v1/networks', { Name: 'frontend' }]],
   [
     'network create -d overlay --subnet 10.9.0.0/24 --gateway 10.9.0.1 --internal --attachable --ipv6 -o a=1 --opt b=x=y --label team=shop --label bare frontend',
