@@ -196,6 +196,7 @@ export class Agent {
     this.mirror = new Mirror({
       client,
       containers: () => this.#containers.wake(),
+      killed: (event) => void this.#containers.killed(event),
       adopt: async (network) => {
         const creation = creationOf(this, requestFor(network));
         if (creation.scope === 'cluster') await this.membership.cluster.networks.create(creation.spec);

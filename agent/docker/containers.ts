@@ -30,6 +30,10 @@ export const isTelling = (event: DockerEvent | UnreadableEvent): boolean =>
 export const isReady = ({ labels, health }: Pick<DockerContainer, 'labels' | 'health'>): boolean =>
   !heedsHealth(labels) || health === 'none' || health === 'healthy';
 
+/** Whether a container is ended by it whatever it does (signal(7): SIGKILL is 9). */
+export const isKilling = (event: DockerEvent | UnreadableEvent): event is DockerEvent =>
+  event.type === 'container' && event.action === 'kill' && event.attributes.get('signal') === '9';
+
 /** What a container is called on each of its endpoints: its name, what else it answers to, and what it serves. */
 export function namesOf(container: DockerContainer): Map<string, EndpointDescription> {
   const { id, name, hostname, networks } = container;
@@ -112,6 +116,20 @@ export class Containers {
     });
   }
 
+  /** A container was killed: its exit, and its way off its networks, take Docker a while. */
+  async killed({ id, atMs }: DockerEvent): Promise<void> {
+    const { endpoints, log } = this.#init;
+    for (const { leg } of endpoints.list()) {
+      // It may have been started again since.
+      if (this.#containerOf.get(leg.endpointId) !== id || leg.createdMs > atMs) continue;
+      try {
+        await endpoints.killed(leg.endpointId);
+      } catch (error) {
+        log.warn({ err: error }, 'an endpoint of a container that was killed is taken back only when Docker leaves it');
+      }
+    }
+  }
+
   /** Something has happened in Docker, or an endpoint was joined. */
   wake(delayMs = coalesceMs): void {
     if (this.#stopped) return;
@@ -156,6 +174,7 @@ export class Containers {
     for (const { leg, netns } of endpoints.list()) {
       const container = present.get(leg.endpointId);
       if (container === undefined || netns === null) continue;
+      if (container.state === 'running') await endpoints.runs(leg.endpointId);
       if (hasChanged(container, this.#asked.get(leg.endpointId))) await this.#ask(container);
     }
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);

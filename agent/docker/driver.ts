@@ -30,6 +30,11 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
     if (network === undefined) throw notFound('network', id);
     return network;
   };
+  const networkByVni = (vni: string): Network => {
+    const network = [...cluster().view.networks.values()].find((each) => String(each.vni) === vni);
+    if (network !== undefined) return network;
+    throw invalid(`no network of the cluster has VNI ${vni}`, `the cluster chooses it: leave ${shapes.vniOption} out`);
+  };
   const poolOf = (text: string): { network: Network; subnet: NetworkSubnet } => {
     const named = shapes.parsePoolId(text);
     if (named === null) throw invalid(`${text} is no pool of ${driverName}`);
@@ -45,15 +50,15 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
       'NetworkDriver.CreateNetwork',
       async (body) => {
         const { NetworkID: id, Options, IPv4Data, IPv6Data } = shapes.CreateNetwork.parse(body);
-        const named = shapes.networkIn(Options);
-        if (named === null) {
+        const vni = shapes.vniIn(Options);
+        if (vni === null) {
           // Made by a user of Docker: it is taken into the cluster when Docker has told its name.
           const options = parseOptions(overlay, shapes.driverOptionsIn(Options));
           if (!options.ok) throw invalid(options.reason);
           cluster();
           return {};
         }
-        const network = networkById(named);
+        const network = networkByVni(vni);
         for (const { Pool } of [...(IPv4Data ?? []), ...(IPv6Data ?? [])]) subnetOf(network, Pool);
         await endpoints.addNetwork({ id, networkId: network.id });
         return {};
@@ -167,6 +172,10 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
             );
           }
           return { Address: `${subnet.gateway}/${subnet.space.prefixLength}`, Data: {} };
+        }
+        // Asked for by each Docker that makes the network, as it does with the gateway: nobody's.
+        if (wanted !== null && Object.values(subnet.aux).includes(wanted)) {
+          return { Address: `${wanted}/${subnet.space.prefixLength}`, Data: {} };
         }
         const ip = await endpoints.takeAddress(network, wanted, subnet.space.family);
         return { Address: `${ip}/${prefixLengthOf(network, ip)}`, Data: {} };

@@ -11,6 +11,7 @@ import { conflict, notFound } from '../daemon/api-error.ts';
 import { Announcements } from '../daemon/sandboxes/announcements.ts';
 import type { Family } from '../daemon/sandboxes/attachment.ts';
 import { kernelFollows } from '../daemon/sandboxes/kernel-follows.ts';
+import { unusedMac } from '../daemon/sandboxes/overlay-claims.ts';
 import type { HandedEndpoint } from '../plan.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
 import {
@@ -26,6 +27,8 @@ import {
 const maxEndpoints = 1023;
 const maxAddresses = 4096;
 const maxNetworks = 4096;
+/** Who is still there so long after it was killed is not dead. */
+const surviveMs = 10_000;
 
 export interface DockerEndpointsInit {
   readonly store: Store;
@@ -34,7 +37,6 @@ export interface DockerEndpointsInit {
   readonly changed: () => void;
   /** Resolves when the kernel has the endpoint; rejects with why it has not. */
   readonly applied: (endpointId: string, signal: AbortSignal) => Promise<void>;
-  readonly settled: (signal: AbortSignal) => Promise<void>;
 }
 
 /** What a container is called on an endpoint, and serves there. */
@@ -66,6 +68,8 @@ export class DockerEndpoints {
   readonly #endpoints = new Map<string, DockerEndpoint>();
   readonly #addresses = new Map<string, DockerAddress>();
   readonly #announcements: Announcements;
+  /** Endpoints whose container was killed, and since when (`performance.now()`). */
+  readonly #killed = new Map<string, number>();
   /** The last of what is to be done with each endpoint. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -193,6 +197,7 @@ export class DockerEndpoints {
         `Docker has ${maxEndpoints} endpoints on this host, as many as a bridge has ports`,
       );
     }
+    if (mac !== null) unusedMac(this.#init.cluster(), network, mac, id);
     const rows = [ip, ip6].flatMap(
       (each) => this.#addresses.get(addressKey({ networkId: network.id, ip: each ?? '' })) ?? [],
     );
@@ -240,7 +245,7 @@ export class DockerEndpoints {
       const described = { ...endpoint, name, ready, ports, leg: { ...leg, aliases } };
       if (isDeepStrictEqual(described, endpoint)) return;
       // What a crash leaves between the two is told again.
-      if (described.netns !== null) await this.#announce(described);
+      if (described.netns !== null && !this.#killed.has(id)) await this.#announce(described);
       await this.#save(described);
     });
   }
@@ -257,7 +262,25 @@ export class DockerEndpoints {
     }
   }
 
-  /** What others know of it is taken back, and its interface goes. */
+  /** Its container runs no more, though Docker has yet to clear up after it: what others know of it is taken back. */
+  async killed(id: string): Promise<void> {
+    await this.#inTurn(id, async () => {
+      const endpoint = this.#endpoints.get(id);
+      if (endpoint === undefined || endpoint.netns === null) return;
+      this.#killed.set(id, performance.now());
+      await this.#announcements.withdraw([endpoint.leg]);
+    });
+  }
+
+  /** It runs, whoever was killed: the others are told again if that was some time ago. */
+  async runs(id: string, afterMs = surviveMs): Promise<void> {
+    const sinceMs = this.#killed.get(id);
+    if (sinceMs === undefined || performance.now() - sinceMs < afterMs) return;
+    this.#killed.delete(id);
+    await this.reconcile();
+  }
+
+  /** What others know of it is taken back; its interface goes as soon as the kernel is asked. */
   async leave(id: string): Promise<void> {
     await this.#inTurn(id, async () => {
       const endpoint = this.#endpoints.get(id);
@@ -266,11 +289,11 @@ export class DockerEndpoints {
   }
 
   async #leave(endpoint: DockerEndpoint): Promise<void> {
+    this.#killed.delete(endpoint.leg.endpointId);
     if (endpoint.netns === null) return;
-    await this.#save({ ...endpoint, netns: null, taken: false });
-    await this.#announcements.withdraw([endpoint.leg]);
+    const left = { ...endpoint, netns: null, taken: false };
+    await Promise.all([this.#save(left), this.#announcements.withdraw([endpoint.leg])]);
     this.#init.changed();
-    await kernelFollows(this.#init.settled);
   }
 
   async remove(id: string): Promise<void> {
@@ -284,6 +307,7 @@ export class DockerEndpoints {
     const keys = [...this.#init.store.entries(['docker'])].map(([key]) => key);
     this.#networks.clear();
     this.#endpoints.clear();
+    this.#killed.clear();
     this.#addresses.clear();
     await this.#commit(keys.map((key) => ({ key, value: null })));
   }
@@ -292,7 +316,7 @@ export class DockerEndpoints {
   async reconcile(): Promise<void> {
     for (const endpoint of this.list()) {
       const { leg, netns } = endpoint;
-      if (netns === null || this.#announcements.has(leg)) continue;
+      if (netns === null || this.#killed.has(leg.endpointId) || this.#announcements.has(leg)) continue;
       if (!this.#init.cluster().view.networks.has(leg.networkId)) continue;
       await this.#announce(endpoint);
     }

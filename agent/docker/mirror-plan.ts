@@ -1,6 +1,6 @@
 import type { Network } from '../../controlplane/tables/view.ts';
 import type { NetworkSpec } from './client.ts';
-import { networkOption } from './protocol.ts';
+import { networkOption, vniOption } from './protocol.ts';
 import type { DockerNetwork } from './shapes.ts';
 
 // Which networks a Docker is to have, given those of the cluster: pure decisions.
@@ -43,7 +43,7 @@ export function mirrorPlan(
   const mirrored = new Set<string>();
   for (const network of there) {
     if (network.driver !== driverName) continue;
-    const id = network.options.get(networkOption);
+    const id = network.ipam.options.get(networkOption);
     if (id === undefined) {
       // Of the cluster by now: an agent that was ended in between, or another host was quicker.
       (wanted.some(({ name }) => name === network.name) ? remove : adopt).push(network);
@@ -104,15 +104,24 @@ const gatewaySpec = ({ name, subnet, gateway, range }: GatewayNetwork): NetworkS
   ipam: { pools: [{ subnet, gateway, ...(range === null ? {} : { ipRange: range }) }] },
 });
 
-function specOf({ id, name, internal, labels, options, subnets }: Network) {
-  const mark = { [networkOption]: id };
+function specOf({ id, vni, name, internal, labels, options, subnets }: Network) {
   return {
-    ...{ name, driver: driverName, internal, attachable: true, options: { ...options, ...mark }, labels },
+    ...{
+      name,
+      driver: driverName,
+      internal,
+      attachable: true,
+      options: { ...options, [vniOption]: String(vni) },
+      labels,
+    },
     ipv6: subnets.some(({ space }) => space.family === 6),
     ipam: {
       driver: driverName,
-      options: mark,
-      pools: subnets.map(({ space, gateway }) => ({ subnet: space.text, gateway })),
+      options: { [networkOption]: id },
+      pools: subnets.map(({ space, gateway, ipRange, aux }) => ({
+        ...{ subnet: space.text, gateway, auxiliary: aux },
+        ...(ipRange === null ? {} : { ipRange }),
+      })),
     },
   } satisfies NetworkSpec;
 }

@@ -4,10 +4,10 @@ import type { Network } from '../../controlplane/tables/view.ts';
 import { issueText, toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
-import { isTelling } from './containers.ts';
+import { isKilling, isTelling } from './containers.ts';
 import { DockerError } from './errors.ts';
 import { type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
-import type { DockerNetwork } from './shapes.ts';
+import type { DockerEvent, DockerNetwork } from './shapes.ts';
 
 /** A Docker that is not there may come at any time; asking costs a failed connect. */
 const absentMs = 1_000;
@@ -25,6 +25,8 @@ export interface MirrorInit {
   readonly gateway: () => GatewayNetwork | null;
   /** Docker is there (again), or something has happened to one of its containers. */
   readonly containers: () => void;
+  /** A container was killed. */
+  readonly killed: (event: DockerEvent) => void;
 }
 
 /** Keeps the cluster's networks in this host's Docker, by its API. */
@@ -87,6 +89,7 @@ export class Mirror {
     const followed = (async () => {
       for await (const event of events) {
         if (event.type !== 'container') this.wake();
+        if (isKilling(event)) this.#init.killed(event);
         if (isTelling(event)) this.#init.containers();
       }
     })();

@@ -9,8 +9,13 @@ const text = z.string().max(256);
 const options = z.record(z.string().max(256), z.unknown()).nullish();
 const onEndpoint = { NetworkID: dockerId, EndpointID: dockerId };
 
-/** Option of a mirrored network: the id of the network of the cluster, for the driver and for its addresses. */
+/** IPAM option of a mirrored network: the id of the network of the cluster. */
 export const networkOption = 'weft.network';
+/**
+ * Option by which the driver knows a mirrored network, as Docker's overlay has it (moby, libnetwork/netlabel): docker-compose
+ * takes a network with any other option than those in the file for one that has been changed.
+ */
+export const vniOption = 'com.docker.network.driver.overlay.vxlanid_list';
 const generic = 'com.docker.network.generic';
 /** In the options of RequestAddress: what the address is for. */
 const addressType = 'RequestAddressType';
@@ -37,11 +42,15 @@ export const RequestPool = z.object({ Pool: text.default(''), Options: options }
 export const RequestAddress = z.object({ PoolID: text, Address: text.default(''), Options: options });
 export const ReleaseAddress = z.object({ PoolID: text, Address: text });
 
-/** The network of the cluster that a network of Docker stands for; null for one that somebody made by hand. */
+/** The network of the cluster whose addresses are asked for; null for one that somebody made by hand. */
 export function networkIn(given: z.output<typeof options>): string | null {
-  const inner = given?.[generic];
-  const found = (isObject(inner) ? inner[networkOption] : undefined) ?? given?.[networkOption];
+  const found = given?.[networkOption];
   return typeof found === 'string' ? found : null;
+}
+
+/** VNI of the network of the cluster that a network of Docker stands for; null for one that somebody made by hand. */
+export function vniIn(given: z.output<typeof options>): string | null {
+  return driverOptionsIn(given)[vniOption] ?? null;
 }
 
 /** What a user gave as driver options (`-o KEY=VALUE`). */

@@ -25,6 +25,8 @@ export interface Driver {
   readonly options: { readonly [key: string]: (value: string) => string | null };
   /** The same for options that only somebody else knows. */
   readonly anyOption?: (value: string) => string | null;
+  /** Options that Docker's driver has and this one has not, by name: why. */
+  readonly lacks?: { readonly [key: string]: string };
 }
 
 /**

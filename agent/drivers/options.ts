@@ -10,6 +10,8 @@ export function parseOptions(
   const options = new Map<string, string>();
   for (const [key, value] of Object.entries(given)) {
     const name = key === mtuOptionShort ? mtuOption : key;
+    const lack = Object.hasOwn(driver.lacks ?? {}, name) ? driver.lacks?.[name] : undefined;
+    if (lack !== undefined) return { ok: false, reason: `network option ${key}: ${lack}` };
     const reasonOf = Object.hasOwn(driver.options, name) ? driver.options[name] : driver.anyOption;
     if (reasonOf === undefined) {
       const known = Object.keys(driver.options).flatMap((each) =>

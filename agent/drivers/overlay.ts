@@ -6,4 +6,8 @@ export const overlay: Driver = {
   name: 'overlay',
   scope: 'cluster',
   options: { [mtuOption]: wantMtu },
+  lacks: {
+    encrypted: 'what goes between hosts is not encrypted yet; leave it out, or run the hosts on an encrypted network',
+    'com.docker.network.driver.overlay.vxlanid_list': 'the cluster chooses VNIs itself; leave it out',
+  },
 };

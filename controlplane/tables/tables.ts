@@ -147,9 +147,12 @@ export class Tables {
     return this.#own.write(topic, key, value, early);
   }
 
-  /** Writes a tombstone for an own record; nothing to do when there is no such record. */
-  async remove(topic: string, key: string): Promise<void> {
-    if (this.own(topic, key) !== null) await this.#own.write(topic, key, null);
+  /**
+   * Writes a tombstone for an own record; nothing to do when there is no such record.
+   * @param early as with `put`
+   */
+  async remove(topic: string, key: string, early = false): Promise<void> {
+    if (this.own(topic, key) !== null) await this.#own.write(topic, key, null, early);
   }
 
   /** Own live record of that key. */

@@ -128,7 +128,7 @@ describe('Docker and the agent come and go', { timeout: 150_000 }, () => {
     const network = await cluster.networks.create({ ...spec, name: 'lost' });
     const done = async (): Promise<void> => {};
     const common = { store: memoryStore(), cluster: () => cluster, changed: () => {} };
-    const endpoints = new DockerEndpoints({ ...common, applied: done, settled: done });
+    const endpoints = new DockerEndpoints({ ...common, applied: done });
     const dockerNetwork = 'd'.repeat(64);
     await endpoints.addNetwork({ id: dockerNetwork, networkId: network.id });
     const ip = await endpoints.takeAddress(network, null, 4);

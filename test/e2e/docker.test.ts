@@ -218,7 +218,7 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     const secret = await docker(1).exec(['network', 'create', '-d', 'weft', '-o', 'encrypted', 'secret'], {
       check: false,
     });
-    assert.match(secret.stderr, /weft: network option encrypted is not known/);
+    assert.match(secret.stderr, /weft: network option encrypted: what goes between hosts is not encrypted yet/);
     await docker(1).exec(['rm', '-f', 'one']);
     await docker(2).exec(['rm', '-f', 'two']);
     for (const name of ['made', 'chosen']) await host(1).weft('network', 'rm', name);

@@ -68,7 +68,8 @@ export class Announcements {
     for (const leg of legs) {
       const network = view.networks.get(leg.networkId);
       if (network !== undefined) for (const ip of addressesOf(leg)) networks.rest(network, ip);
-      await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`);
+      // Early, as above: a crash brings it back, and whoever has it told takes it back again.
+      await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`, true);
     }
   }
 

@@ -54,7 +54,7 @@ export class OverlayClaims {
       const base = {
         networkId: network.id,
         endpointId: unusedEndpointId([...all, next]),
-        mac: mac === null ? randomMac() : this.#unused(network, mac),
+        mac: mac === null ? randomMac() : unusedMac(this.#cluster, network, mac),
         ip: ipOf(4),
         ip6: ipOf(6),
       };
@@ -64,16 +64,20 @@ export class OverlayClaims {
     return next;
   }
 
-  /** A MAC that is asked for, since of two endpoints with one MAC only the older is reached. @throws RequestError */
-  #unused({ id, name }: Network, mac: string): string {
-    const other = [...this.#cluster.view.endpointsOf(id).values()].find((each) => each.mac === mac);
-    if (other === undefined) return mac;
-    throw conflict('mac_taken', `${mac} is the MAC address of ${other.name} on network ${name}`, 'ask for another');
-  }
-
   /** @param kept the addresses are a sandbox's now */
   release(kept: boolean): void {
     for (const { address } of this.#claimed) this.#cluster.allocator.release(address.ring, address.number, kept);
     for (const leave of this.#entered) leave();
   }
+}
+
+/**
+ * A MAC that is asked for, since of two endpoints with one MAC only the older is reached.
+ * @param except an endpoint that may have it
+ * @throws RequestError `mac_taken`
+ */
+export function unusedMac({ view }: Cluster, { id, name }: Network, mac: string, except?: string): string {
+  const other = [...view.endpointsOf(id).values()].find((each) => each.mac === mac && each.id !== except);
+  if (other === undefined) return mac;
+  throw conflict('mac_taken', `${mac} is the MAC address of ${other.name} on network ${name}`, 'ask for another');
 }

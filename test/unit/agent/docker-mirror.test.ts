@@ -17,7 +17,12 @@ function network(
   more: Partial<Network> = {},
 ): Network {
   made += 1;
-  const spaces = subnets.map((text) => ({ space: parseSpace(text), gateway: text.replace(/0\/\d+$|\/\d+$/, '1') }));
+  const spaces = subnets.map((text) => ({
+    space: parseSpace(text),
+    gateway: text.replace(/0\/\d+$|\/\d+$/, '1'),
+    ipRange: null,
+    aux: {},
+  }));
   return {
     id: `${name}${made}`,
     name,
@@ -98,7 +103,7 @@ test('names that are taken are named, and of two networks of one name the older 
   const [older, younger] = [network('same'), network('same')];
   const plan = mirrorPlan([younger, older, network('bridge')], null, [theirs('bridge')]);
   assert.deepEqual(
-    plan.create.map(({ options }) => options),
+    plan.create.map(({ ipam }) => ipam?.options),
     [{ 'weft.network': older.id }],
   );
   assert.deepEqual(plan.objections, [
@@ -167,7 +172,7 @@ test('a network that was made in Docker is taken into the cluster once, with the
   const next = mirrorPlan([taken], null, [any]);
   assert.deepEqual([next.adopt, next.remove], [[], [any]]);
   assert.deepEqual(
-    next.create.map(({ options }) => options),
+    next.create.map(({ ipam }) => ipam?.options),
     [{ 'weft.network': taken.id }],
   );
 });

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { callsOf } from '../../../agent/docker/driver.ts';
 import { DockerEndpoints } from '../../../agent/docker/endpoints.ts';
 import { answerTo, pluginListener } from '../../../agent/docker/plugin.ts';
-import { networkOption } from '../../../agent/docker/protocol.ts';
+import { networkOption, vniOption } from '../../../agent/docker/protocol.ts';
 import { readBody } from '../../../agent/http-body.ts';
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { Store } from '../../../controlplane/store.ts';
@@ -18,6 +18,7 @@ import { makeCluster, memoryStore, quietLog } from '../controlplane/helpers.ts';
 
 const spec = { internal: false, attachable: true, ingress: false, options: {}, labels: {} };
 const mark = (network: Network): object => ({ [networkOption]: network.id });
+const vniOf = (network: Network): object => ({ [vniOption]: String(network.vni) });
 const id = (digit: string): string => digit.repeat(64);
 
 async function startedManager(): Promise<Cluster> {
@@ -29,8 +30,7 @@ async function startedManager(): Promise<Cluster> {
 }
 
 function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = async (): Promise<void> => {}) {
-  const settled = async (): Promise<void> => {};
-  const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied, settled });
+  const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied });
   const calls = callsOf({ cluster: () => cluster, endpoints, isRemoving: () => false });
   const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> =>
     (await answerTo(calls, call, JSON.stringify(body), quietLog as never)) as Record<string, unknown>;
@@ -55,7 +55,7 @@ async function attach({ ask }: Plugin, network: Network, endpoint: string, wante
 }
 
 async function onNetwork(plugin: Plugin, network: Network): Promise<void> {
-  const made = { NetworkID: id('d'), Options: { 'com.docker.network.generic': mark(network) } };
+  const made = { NetworkID: id('d'), Options: { 'com.docker.network.generic': vniOf(network) } };
   const data = [{ Pool: network.subnet, Gateway: `${network.gateway}/24` }];
   assert.deepEqual(await plugin.ask('NetworkDriver.CreateNetwork', { ...made, IPv4Data: data, IPv6Data: [] }), {});
 }
@@ -84,7 +84,7 @@ test("Docker's conversation with a plugin, as it was recorded, is answered throu
     const network = networks.get(pool);
     if (path === '/IpamDriver.RequestPool' && network) body = { ...body, Options: mark(network) };
     if (path === '/NetworkDriver.CreateNetwork' && network)
-      body = { ...body, Options: { 'com.docker.network.generic': mark(network) } };
+      body = { ...body, Options: { 'com.docker.network.generic': vniOf(network) } };
     if ('PoolID' in body) body = { ...body, PoolID: `${network?.id} ${pool}` };
     if (path === '/IpamDriver.ReleaseAddress') body = { ...body, Address: addresses.get(String(req?.Address)) };
     const face = body['Interface'] as { Address: string } | undefined;
@@ -146,6 +146,45 @@ test('what Docker was given is known after a restart, since Docker does not say 
   await cluster.stop();
 });
 
+test('who was killed is nobody for the others before Docker says so, and is again if it runs on', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster);
+  await onNetwork(plugin, network);
+  await attach(plugin, network, id('a'));
+  const known = (): string[] => [...cluster.view.endpointsOf(network.id).values()].map(({ name }) => name);
+  assert.equal(known().length, 1);
+  await plugin.endpoints.killed(id('a'));
+  await plugin.endpoints.describe(id('a'), { name: 'db', aliases: [], ready: true, ports: [] });
+  await plugin.endpoints.reconcile();
+  await plugin.endpoints.runs(id('a'));
+  assert.deepEqual(known(), []);
+  assert.equal(plugin.endpoints.handed().length, 1, 'its interface is left to Docker');
+  await plugin.endpoints.runs(id('a'), 0);
+  assert.deepEqual(known(), ['db']);
+  await plugin.endpoints.killed(id('a'));
+  const at = { NetworkID: id('d'), EndpointID: id('a') };
+  for (const call of ['Leave', 'DeleteEndpoint']) assert.deepEqual(await plugin.ask(`NetworkDriver.${call}`, at), {});
+  await plugin.endpoints.killed(id('a'));
+  assert.deepEqual([known(), plugin.endpoints.list()], [[], []]);
+  await cluster.stop();
+});
+
+test('a MAC address that another endpoint of the network has is refused', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster);
+  await onNetwork(plugin, network);
+  await attach(plugin, network, id('a'));
+  const [endpoint] = cluster.view.endpointsOf(network.id).values();
+  const face = { Address: '10.0.0.99/24', AddressIPv6: '', MacAddress: endpoint?.mac };
+  const of = (EndpointID: string): object => ({ NetworkID: id('d'), EndpointID, Interface: face });
+  const { Err } = await plugin.ask('NetworkDriver.CreateEndpoint', of(id('b')));
+  assert.match(String(Err), /is the MAC address of docker-a+ on network frontend: ask for another/);
+  assert.equal((await plugin.ask('NetworkDriver.CreateEndpoint', of(id('a'))))['Err'], undefined, 'its own');
+  await cluster.stop();
+});
+
 test('what the kernel refuses is told to Docker, and to no other node', async () => {
   const cluster = await startedManager();
   const network = await cluster.networks.create({ ...spec, name: 'frontend' });
@@ -171,12 +210,18 @@ test('bad requests are refused in words, and change nothing', async () => {
   const errorOf = async (call: string, body: unknown): Promise<string> => String((await ask(call, body))['Err']);
   const secret = { 'com.docker.network.generic': { encrypted: '' } };
   const unknown = await errorOf('NetworkDriver.CreateNetwork', { NetworkID: id('d'), Options: secret });
-  assert.match(unknown, /network option encrypted is not known to driver overlay/);
+  assert.match(unknown, /network option encrypted: what goes between hosts is not encrypted yet/);
   assert.match(await errorOf('NetworkDriver.CreateNetwork', { NetworkID: 'x' }), /NetworkID: want 64 hex digits/);
-  const other = { NetworkID: id('d'), Options: mark(network), IPv4Data: [{ Pool: '192.0.2.0/24' }] };
+  const marked = { 'com.docker.network.generic': vniOf(network) };
+  const other = { NetworkID: id('d'), Options: marked, IPv4Data: [{ Pool: '192.0.2.0/24' }] };
   assert.match(
     await errorOf('NetworkDriver.CreateNetwork', other),
     /network frontend has 10\..*, and not 192\.0\.2\.0\/24/,
+  );
+  const unheardOf = { 'com.docker.network.generic': { [vniOption]: '7' } };
+  assert.match(
+    await errorOf('NetworkDriver.CreateNetwork', { NetworkID: id('d'), Options: unheardOf }),
+    /no network of the cluster has VNI 7.*leave com\.docker\.network\.driver\.overlay\.vxlanid_list out/,
   );
   assert.match(await errorOf('IpamDriver.RequestPool', { Pool: '192.0.2.0/24' }), /docker network create -d weft NAME/);
   assert.match(await errorOf('IpamDriver.RequestAddress', { PoolID: 'x' }), /x is no pool of weft/);
