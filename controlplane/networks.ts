@@ -28,6 +28,8 @@ export const ingressName = 'ingress';
 
 /** The subnet's own fields are those of IPv4. */
 export interface NetworkSpec extends SubnetSpec {
+  /** @default a new one */
+  readonly id?: NetworkId | undefined;
   readonly name: string;
   /** False: IPv6 alone. @default true */
   readonly ipv4?: boolean | undefined;
@@ -124,7 +126,7 @@ export class Networks {
         ipv6 && checked({ ...ipv6, subnet: ipv6.subnet ?? this.#uniqueLocal(firstVni + vniIndex), family: 6 });
       // The numbers may have taken their time, and who stands down meanwhile would write what nobody takes over.
       this.#needManager('create a network');
-      const id = newNetworkId();
+      const { id = newNetworkId() } = spec;
       const value: NetworkValue = {
         stamp: [...clock.next()],
         removed: false,
@@ -222,6 +224,17 @@ export class Networks {
       'every unique local prefix that was tried overlaps a network or a route of this host',
       'give the network an IPv6 subnet of your own: `--subnet`',
     );
+  }
+
+  /** A subnet of the cluster's pool for a network that is made later. @throws ControlPlaneError `exhausted` */
+  async reserveSubnet(): Promise<{ subnet: string; release: (kept: boolean) => void }> {
+    const { index, subnet } = await this.#fromPool();
+    return { subnet, release: (kept) => this.#init.allocator.release('subnet', index, kept) };
+  }
+
+  /** @throws ControlPlaneError `not_manager` */
+  mustBeAbleToCreate(): void {
+    this.#needManager('create a network');
   }
 
   async #fromPool(): Promise<PooledSubnet> {

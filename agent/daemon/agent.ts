@@ -23,6 +23,7 @@ import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { requestFor } from '../docker/adopt.ts';
+import { AwaitedPools } from '../docker/awaited-pools.ts';
 import { DockerClient } from '../docker/client.ts';
 import { Containers } from '../docker/containers.ts';
 import { DockerEndpoints } from '../docker/endpoints.ts';
@@ -74,6 +75,7 @@ export class Agent {
   /** What Docker has of the cluster's networks. */
   readonly docker: DockerEndpoints;
   readonly mirror: Mirror;
+  readonly pools = new AwaitedPools();
   readonly files: SandboxFiles;
   readonly gateway: Gateway;
   readonly localNetworks: LocalNetworks;
@@ -197,9 +199,12 @@ export class Agent {
       client,
       containers: () => this.#containers.wake(),
       killed: (event) => void this.#containers.killed(event),
-      adopt: async (network) => {
+      known: () => this.docker.networks(),
+      adopt: async ({ network, as }) => {
         const creation = creationOf(this, requestFor(network));
-        if (creation.scope === 'cluster') await this.membership.cluster.networks.create(creation.spec);
+        if (creation.scope !== 'cluster') return;
+        await this.membership.cluster.networks.create({ ...creation.spec, ...(as === null ? {} : { id: as }) });
+        if (as !== null) this.pools.arrived(as);
       },
       log: init.log,
       networks: () => (this.#membership === null ? null : [...this.#membership.cluster.view.networks.values()]),

@@ -98,7 +98,9 @@ async function servePlugin(agent: Agent, log: Logger): Promise<{ close: () => Pr
   const calls = callsOf({
     cluster: () => agent.membership.cluster,
     endpoints: agent.docker,
+    pools: agent.pools,
     isRemoving: (id) => agent.mirror.isRemoving(id),
+    making: () => agent.mirror.making,
   });
   const listener = pluginListener(calls, log);
   const fd = inheritedSocket(process.env, process.pid, 'docker');

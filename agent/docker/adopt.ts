@@ -1,6 +1,7 @@
 import { contains, parseSubnet } from '../../controlplane/addresses.ts';
 import { NetworkCreateRequest } from '../api/schema.ts';
 import { overlay } from '../drivers/overlay.ts';
+import { driverName } from './mirror-plan.ts';
 import type { DockerNetwork } from './shapes.ts';
 
 // A network that somebody made in Docker, `docker network create -d weft NAME`, as one for the cluster. Pure.
@@ -16,7 +17,7 @@ const dockersChoice = [
  * @throws ZodError for what the cluster's networks cannot be
  */
 export function requestFor({ name, internal, ipv6, options, labels, ipam }: DockerNetwork): NetworkCreateRequest {
-  const pools = ipam.pools.filter(({ subnet }) => !isDockersChoice(subnet));
+  const pools = ipam.pools.filter(({ subnet }) => ipam.driver === driverName || !isDockersChoice(subnet));
   return NetworkCreateRequest.parse({
     ...{ Name: name, Driver: overlay.name, Internal: internal, Attachable: true, EnableIPv6: ipv6 },
     Options: Object.fromEntries(options),

@@ -1,12 +1,14 @@
 import { offsetIn } from '../../controlplane/addresses.ts';
 import type { Cluster } from '../../controlplane/cluster.ts';
+import type { NetworkId } from '../../controlplane/ids.ts';
 import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
-import type { Network } from '../../controlplane/tables/view.ts';
+import type { Network, View } from '../../controlplane/tables/view.ts';
 import { addressOf, type Parsed, parseCidr, parseIp, parseMac, parseNetnsPath } from '../../dataplane/values.ts';
 import { conflict, invalid, notFound } from '../daemon/api-error.ts';
 import { parseOptions } from '../drivers/options.ts';
 import { overlay } from '../drivers/overlay.ts';
+import type { AwaitedPools } from './awaited-pools.ts';
 import type { DockerEndpoints } from './endpoints.ts';
 import { driverName } from './mirror-plan.ts';
 import type { Answer } from './plugin.ts';
@@ -14,17 +16,22 @@ import * as shapes from './protocol.ts';
 
 /** types.CONNECTED of libnetwork: reached on the link itself. */
 const CONNECTED = 1;
+/** For a network that was just made to be in the tables. Docker waits longer for an answer. */
+const arrivalMs = 10_000;
 
 export interface DriverInit {
   /** @throws RequestError where the node is in no cluster */
   readonly cluster: () => Cluster;
   readonly endpoints: DockerEndpoints;
+  readonly pools: AwaitedPools;
   /** Whether it is Weft that has Docker remove that network, and not a user of Docker. */
   readonly isRemoving: (id: string) => boolean;
+  /** The network of the cluster that Weft is having Docker make right now. */
+  readonly making: () => NetworkId | null;
 }
 
 /** What dockerd may ask, by the path of the call: `NetworkDriver` and `IpamDriver` of libnetwork's remote protocol. */
-export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): ReadonlyMap<string, Answer> {
+export function callsOf({ cluster, endpoints, pools, isRemoving, making }: DriverInit): ReadonlyMap<string, Answer> {
   const networkById = (id: string): Network => {
     const network = [...cluster().view.networks.values()].find((each) => each.id === id);
     if (network === undefined) throw notFound('network', id);
@@ -35,9 +42,11 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
     if (network !== undefined) return network;
     throw invalid(`no network of the cluster has VNI ${vni}`, `the cluster chooses it: leave ${shapes.vniOption} out`);
   };
-  const poolOf = (text: string): { network: Network; subnet: NetworkSubnet } => {
+  const poolOf = async (text: string): Promise<{ network: Network; subnet: NetworkSubnet }> => {
     const named = shapes.parsePoolId(text);
     if (named === null) throw invalid(`${text} is no pool of ${driverName}`);
+    // A container may be started before the cluster has the network that was just made for it.
+    if (endpoints.awaits(named.networkId)) await whenThere(cluster().view, named.networkId as NetworkId);
     const network = networkById(named.networkId);
     return { network, subnet: subnetOf(network, named.subnet) };
   };
@@ -51,15 +60,21 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
       async (body) => {
         const { NetworkID: id, Options, IPv4Data, IPv6Data } = shapes.CreateNetwork.parse(body);
         const vni = shapes.vniIn(Options);
+        const data = [...(IPv4Data ?? []), ...(IPv6Data ?? [])];
         if (vni === null) {
           // Made by a user of Docker: it is taken into the cluster when Docker has told its name.
           const options = parseOptions(overlay, shapes.driverOptionsIn(Options));
           if (!options.ok) throw invalid(options.reason);
-          cluster();
+          cluster().networks.mustBeAbleToCreate();
+          const ours = data.filter(({ AddressSpace }) => AddressSpace === driverName);
+          if (ours.length > 0) {
+            const networkId = pools.assign(ours.map(({ Pool }) => Pool));
+            await endpoints.addNetwork({ id, networkId, awaited: true });
+          }
           return {};
         }
         const network = networkByVni(vni);
-        for (const { Pool } of [...(IPv4Data ?? []), ...(IPv6Data ?? [])]) subnetOf(network, Pool);
+        for (const { Pool } of data) subnetOf(network, Pool);
         await endpoints.addNetwork({ id, networkId: network.id });
         return {};
       },
@@ -143,27 +158,30 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
     ],
     [
       'IpamDriver.RequestPool',
-      (body) => {
-        const { Pool, Options } = shapes.RequestPool.parse(body);
-        const named = shapes.networkIn(Options);
-        if (named === null) {
-          throw invalid(
-            `addresses of ${driverName} are for networks of the cluster`,
-            `leave --ipam-driver out: \`docker network create -d ${driverName} NAME\` makes one`,
-          );
-        }
-        const network = networkById(named);
-        const { space } = subnetOf(network, Pool);
-        return { PoolID: shapes.poolId(network.id, space.text), Pool: space.text, Data: {} };
+      async (body) => {
+        const { Pool, V6 } = shapes.RequestPool.parse(body);
+        const made = making();
+        const subnet = made && networkById(made).subnets.find(({ space }) => space.text === Pool);
+        if (made !== null && subnet) return { PoolID: shapes.poolId(made, Pool), Pool, Data: {} };
+        const pool = await pools.request(cluster(), { subnet: Pool, family: V6 || Pool.includes(':') ? 6 : 4 });
+        return { PoolID: pool.id, Pool: pool.subnet, Data: {} };
       },
     ],
-    ['IpamDriver.ReleasePool', nothing],
+    [
+      'IpamDriver.ReleasePool',
+      (body) => {
+        pools.drop(shapes.ReleasePool.parse(body).PoolID);
+        return {};
+      },
+    ],
     [
       'IpamDriver.RequestAddress',
       async (body) => {
         const { PoolID, Address, Options } = shapes.RequestAddress.parse(body);
-        const { network, subnet } = poolOf(PoolID);
         const wanted = Address === '' ? null : valid(parseIp(Address));
+        const ofItself = pools.address(PoolID, wanted);
+        if (ofItself !== null) return { Address: ofItself, Data: {} };
+        const { network, subnet } = await poolOf(PoolID);
         if (shapes.isForGateway(Options) || wanted === subnet.gateway) {
           if (wanted !== null && wanted !== subnet.gateway) {
             throw conflict(
@@ -193,6 +211,22 @@ export function callsOf({ cluster, endpoints, isRemoving }: DriverInit): Readonl
       },
     ],
   ]);
+}
+
+/** Resolves when the network is in the tables, or after a time. */
+async function whenThere(view: View, id: NetworkId): Promise<void> {
+  if (view.networks.has(id)) return;
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      unwatch();
+      resolve();
+    };
+    const timer = setTimeout(done, arrivalMs);
+    const unwatch = view.watch(() => {
+      if (view.networks.has(id)) done();
+    });
+  });
 }
 
 /** @throws RequestError */

@@ -104,6 +104,16 @@ export class DockerEndpoints {
     return [...this.#addresses.values()].filter(({ networkId }) => networkId === network).map(({ ip }) => ip);
   }
 
+  /** Docker's networks of ours, by its ids. */
+  networks(): ReadonlyMap<string, MirroredNetwork> {
+    return this.#networks;
+  }
+
+  /** Whether Docker has a network that is to be that one of the cluster. */
+  awaits(networkId: string): boolean {
+    return [...this.#networks.values()].some((each) => each.awaited && each.networkId === networkId);
+  }
+
   /** The network of the cluster behind one of Docker's; null when there is none any more. */
   findNetwork(dockerNetwork: string): Network | null {
     const known = this.#networks.get(dockerNetwork);
@@ -312,8 +322,11 @@ export class DockerEndpoints {
     await this.#commit(keys.map((key) => ({ key, value: null })));
   }
 
-  /** Announces what the tables lack: what a crash between the two left behind. */
+  /** Announces what the tables lack: what a crash between the two left behind. Networks that they have are awaited no more. */
   async reconcile(): Promise<void> {
+    for (const { id, networkId, awaited } of this.#networks.values()) {
+      if (awaited && this.#init.cluster().view.networks.has(networkId)) await this.addNetwork({ id, networkId });
+    }
     for (const endpoint of this.list()) {
       const { leg, netns } = endpoint;
       if (netns === null || this.#killed.has(leg.endpointId) || this.#announcements.has(leg)) continue;

@@ -1,7 +1,9 @@
+import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import type { NetworkSpec } from './client.ts';
-import { networkOption, vniOption } from './protocol.ts';
+import { vniOption } from './protocol.ts';
 import type { DockerNetwork } from './shapes.ts';
+import type { MirroredNetwork } from './state.ts';
 
 // Which networks a Docker is to have, given those of the cluster: pure decisions.
 
@@ -17,45 +19,59 @@ export interface GatewayNetwork {
 }
 
 export interface MirrorPlan {
-  /** Made by a user of Docker with our driver: to be made in the cluster, then removed, and made again as the cluster's. */
-  readonly adopt: readonly DockerNetwork[];
+  /** Made by a user of Docker with our driver: to be made in the cluster. */
+  readonly adopt: readonly Adoption[];
   /** Of Docker's networks, to be removed before others are made. */
   readonly remove: readonly DockerNetwork[];
-  readonly create: readonly NetworkSpec[];
+  readonly create: readonly Creation[];
   /** What cannot be, one line each. */
   readonly objections: readonly string[];
 }
 
+export interface Adoption {
+  readonly network: DockerNetwork;
+  /** The id that it is to have in the cluster; null where its addresses are not ours: it has to be made again. */
+  readonly as: NetworkId | null;
+}
+
+export interface Creation {
+  /** The network of the cluster; null for docker_gwbridge. */
+  readonly of: NetworkId | null;
+  readonly spec: NetworkSpec;
+}
+
 /**
- * Steps from what Docker has to what it is to have: one network for each of the cluster, known by an option that no user has a
- * reason to set. What is not of our driver is left alone, also where it has a name that one of the cluster has.
+ * Steps from what Docker has to what it is to have: one network for each of the cluster. What is not of our driver is left
+ * alone, also where it has a name that one of the cluster has.
+ * @param known networks of ours, by Docker's ids
  */
 export function mirrorPlan(
   wanted: readonly Network[],
   gateway: GatewayNetwork | null,
   there: readonly DockerNetwork[],
+  known: ReadonlyMap<string, MirroredNetwork>,
 ): MirrorPlan {
-  const adopt: DockerNetwork[] = [];
+  const adopt: Adoption[] = [];
   const remove: DockerNetwork[] = [];
-  const create: NetworkSpec[] = [];
+  const create: Creation[] = [];
   const objections: string[] = [];
   const byId = new Map<string, Network>(wanted.map((network) => [network.id, network]));
   const mirrored = new Set<string>();
   for (const network of there) {
     if (network.driver !== driverName) continue;
-    const id = network.ipam.options.get(networkOption);
-    if (id === undefined) {
+    const { networkId = null, awaited = false } = known.get(network.id) ?? {};
+    const of = byId.get(networkId ?? '');
+    const isNew = networkId === null ? !network.options.has(vniOption) : awaited;
+    if (of === undefined && isNew) {
       // Of the cluster by now: an agent that was ended in between, or another host was quicker.
-      (wanted.some(({ name }) => name === network.name) ? remove : adopt).push(network);
-      continue;
-    }
-    const of = byId.get(id);
-    if (of === undefined || mirrored.has(id) || !isLike(network, specOf(of))) remove.push(network);
-    else mirrored.add(id);
+      if (wanted.some(({ name }) => name === network.name)) remove.push(network);
+      else adopt.push({ network, as: networkId });
+    } else if (of === undefined || mirrored.has(of.id) || !isLike(network, specOf(of))) remove.push(network);
+    else mirrored.add(of.id);
   }
   const bridge = gateway && there.find(({ name }) => name === gateway.name);
   // Docker would make it with the first container that needs it, and in a subnet of its own choice.
-  if (gateway && !bridge) create.push(gatewaySpec(gateway));
+  if (gateway && !bridge) create.push({ of: null, spec: gatewaySpec(gateway) });
   if (gateway && bridge && !bridge.ipam.pools.some(({ subnet }) => subnet === gateway.subnet)) {
     const has = bridge.ipam.pools.map(({ subnet }) => subnet).join(', ');
     objections.push(
@@ -85,7 +101,7 @@ that one by its id, ${other.id.slice(0, 12)}`,
         `Docker has another network ${network.name} (driver ${holder}), and so not the cluster's: remove one of them`,
       );
     } else {
-      create.push(specOf(network));
+      create.push({ of: network.id, spec: specOf(network) });
       holders.set(network.name, driverName);
     }
   }
@@ -104,7 +120,7 @@ const gatewaySpec = ({ name, subnet, gateway, range }: GatewayNetwork): NetworkS
   ipam: { pools: [{ subnet, gateway, ...(range === null ? {} : { ipRange: range }) }] },
 });
 
-function specOf({ id, vni, name, internal, labels, options, subnets }: Network) {
+function specOf({ vni, name, internal, labels, options, subnets }: Network) {
   return {
     ...{
       name,
@@ -117,7 +133,6 @@ function specOf({ id, vni, name, internal, labels, options, subnets }: Network) 
     ipv6: subnets.some(({ space }) => space.family === 6),
     ipam: {
       driver: driverName,
-      options: { [networkOption]: id },
       pools: subnets.map(({ space, gateway, ipRange, aux }) => ({
         ...{ subnet: space.text, gateway, auxiliary: aux },
         ...(ipRange === null ? {} : { ipRange }),

@@ -1,13 +1,15 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { ZodError } from 'zod';
+import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { issueText, toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
 import { isKilling, isTelling } from './containers.ts';
 import { DockerError } from './errors.ts';
-import { type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
+import { type Adoption, type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
 import type { DockerEvent, DockerNetwork } from './shapes.ts';
+import type { MirroredNetwork } from './state.ts';
 
 /** A Docker that is not there may come at any time; asking costs a failed connect. */
 const absentMs = 1_000;
@@ -19,8 +21,10 @@ export interface MirrorInit {
   readonly log: Logger;
   /** Those of the cluster; null outside of one. */
   readonly networks: () => readonly Network[] | null;
+  /** Docker's networks of ours, by its ids. */
+  readonly known: () => ReadonlyMap<string, MirroredNetwork>;
   /** Makes one in the cluster like that of Docker. Rejects with why it cannot be. */
-  readonly adopt: (network: DockerNetwork) => Promise<unknown>;
+  readonly adopt: (adoption: Adoption) => Promise<unknown>;
   /** null where it is not made. */
   readonly gateway: () => GatewayNetwork | null;
   /** Docker is there (again), or something has happened to one of its containers. */
@@ -33,6 +37,7 @@ export interface MirrorInit {
 export class Mirror {
   readonly #init: MirrorInit;
   readonly #removing = new Set<string>();
+  #making: NetworkId | null = null;
   #wake: () => void = () => undefined;
   #woken = false;
   #objections: readonly string[] = [];
@@ -50,6 +55,11 @@ export class Mirror {
   /** Whether it is we who are having Docker remove that network, and not a user of Docker. */
   isRemoving(id: string): boolean {
     return this.#removing.has(id);
+  }
+
+  /** The network of the cluster that Docker is making for us right now. */
+  get making(): NetworkId | null {
+    return this.#making;
   }
 
   /** The cluster's networks have changed. */
@@ -123,12 +133,13 @@ export class Mirror {
   }
 
   async #reconcile(signal: AbortSignal): Promise<void> {
-    const { client, log, networks, gateway, adopt: make } = this.#init;
+    const { client, log, networks, gateway, known, adopt: make } = this.#init;
     const wanted = networks();
     const { adopt, remove, create, objections } = mirrorPlan(
       wanted ?? [],
       gateway(),
       await client.networks({}, { signal }),
+      known(),
     );
     const refused: string[] = [];
     const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
@@ -141,10 +152,12 @@ export class Mirror {
       }
     };
     const adopted: DockerNetwork[] = [];
-    for (const network of wanted === null ? [] : adopt) {
+    for (const adoption of wanted === null ? [] : adopt) {
+      const { network, as } = adoption;
       try {
-        await make(network);
+        await make(adoption);
         log.info({}, `network ${network.name}, made in Docker, is one of the cluster`);
+        if (as !== null) continue;
         adopted.push(network);
         // Its own comes in the next round, when the name is free.
         this.#woken = true;
@@ -160,7 +173,14 @@ export class Mirror {
         this.#removing.delete(id);
       }
     }
-    for (const spec of create) await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }));
+    for (const { of, spec } of create) {
+      this.#making = of;
+      try {
+        await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }));
+      } finally {
+        this.#making = null;
+      }
+    }
     const all = [...objections, ...refused];
     for (const line of all) if (!this.#objections.includes(line)) log.warn({}, line);
     this.#objections = all;

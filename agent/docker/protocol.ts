@@ -9,11 +9,9 @@ const text = z.string().max(256);
 const options = z.record(z.string().max(256), z.unknown()).nullish();
 const onEndpoint = { NetworkID: dockerId, EndpointID: dockerId };
 
-/** IPAM option of a mirrored network: the id of the network of the cluster. */
-export const networkOption = 'weft.network';
 /**
- * Option by which the driver knows a mirrored network, as Docker's overlay has it (moby, libnetwork/netlabel): docker-compose
- * takes a network with any other option than those in the file for one that has been changed.
+ * Option by which a mirrored network is known, as Docker's overlay has it (moby, libnetwork/netlabel): docker-compose takes a
+ * network with any other option than those in the file, also of its addresses, for one that has been changed.
  */
 export const vniOption = 'com.docker.network.driver.overlay.vxlanid_list';
 const generic = 'com.docker.network.generic';
@@ -21,7 +19,7 @@ const generic = 'com.docker.network.generic';
 const addressType = 'RequestAddressType';
 const gatewayType = 'com.docker.network.gateway';
 
-const ipamData = z.object({ Pool: text.default(''), Gateway: text.default('') });
+const ipamData = z.object({ AddressSpace: text.default(''), Pool: text.default(''), Gateway: text.default('') });
 
 export const CreateNetwork = z.object({
   NetworkID: dockerId,
@@ -38,15 +36,10 @@ export const CreateEndpoint = z.object({
     .nullish(),
 });
 export const Join = z.object({ ...onEndpoint, SandboxKey: z.string().max(4096) });
-export const RequestPool = z.object({ Pool: text.default(''), Options: options });
+export const RequestPool = z.object({ Pool: text.default(''), V6: z.boolean().default(false) });
+export const ReleasePool = z.object({ PoolID: text });
 export const RequestAddress = z.object({ PoolID: text, Address: text.default(''), Options: options });
 export const ReleaseAddress = z.object({ PoolID: text, Address: text });
-
-/** The network of the cluster whose addresses are asked for; null for one that somebody made by hand. */
-export function networkIn(given: z.output<typeof options>): string | null {
-  const found = given?.[networkOption];
-  return typeof found === 'string' ? found : null;
-}
 
 /** VNI of the network of the cluster that a network of Docker stands for; null for one that somebody made by hand. */
 export function vniIn(given: z.output<typeof options>): string | null {

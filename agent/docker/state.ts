@@ -9,6 +9,8 @@ export interface MirroredNetwork {
   /** Docker's id, 64 hex digits. */
   readonly id: string;
   readonly networkId: NetworkId;
+  /** Made by a user of Docker with our addresses: the cluster is yet to have it. */
+  readonly awaited?: true | undefined;
 }
 
 /** An endpoint that Docker made on a network of the cluster. It names interface and addresses in the container itself. */
@@ -42,7 +44,7 @@ export interface DockerAddress {
 
 const networkId = z.custom<NetworkId>((id) => typeof id === 'string' && isNetworkId(id));
 
-export const StoredNetwork = z.object({ id: dockerId, networkId });
+export const StoredNetwork = z.object({ id: dockerId, networkId, awaited: z.literal(true).optional() });
 export const StoredEndpoint = z.object({
   leg: storedLeg,
   netns: textOf(parseNetnsPath).nullable(),

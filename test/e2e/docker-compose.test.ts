@@ -8,7 +8,7 @@ import { settled, useLab } from '../lab/suite.ts';
 
 const service = (networks: string): string =>
   `    image: ${IMAGE}\n    stop_signal: SIGKILL\n    networks: ${networks}\n`;
-/** Makes its networks by our driver. */
+/** Makes its networks by our driver, with our addresses. */
 const SHOP = `version: "3.5"
 services:
   db:
@@ -16,11 +16,20 @@ ${service('{ backend: { aliases: [database] } }')}
   web:
 ${service('[frontend, backend]')}
 networks:
-  frontend: { driver: weft, name: frontend }
+  frontend: { driver: weft, name: frontend, ipam: { driver: weft } }
   backend:
     driver: weft
+    ipam: { driver: weft }
     driver_opts: { com.docker.network.driver.mtu: "1400" }
     labels: { tier: data }
+`;
+/** With addresses of Docker's choice, until the network is made again. */
+const PLAIN = `version: "3.5"
+services:
+  lone:
+${service('[plain]')}
+networks:
+  plain: { driver: weft }
 `;
 /** Uses what is there. */
 const REPORTS = `version: "3.5"
@@ -49,6 +58,7 @@ describe('docker-compose across hosts', { timeout: 150_000 }, () => {
       assert.equal((await each.host.weft('docker', 'setup', '--yes')).exitCode, 0);
       await each.restart();
       await writeFile(each.host, '/run/compose.yml', index === 0 ? SHOP : REPORTS);
+      await writeFile(each.host, '/run/plain.yml', PLAIN);
     }
   });
   after(() => Promise.all(dockers.map((each) => each[Symbol.asyncDispose]())));
@@ -56,8 +66,10 @@ describe('docker-compose across hosts', { timeout: 150_000 }, () => {
   /** Containers' names are `shop_db_1` until Compose 1, and `shop-db-1` since. */
   let separator = '';
   const named = (name: string): string => name.replaceAll('-', separator);
-  const compose = (on: number, project: string, ...args: string[]): Promise<Output> =>
-    host(on).exec('docker-compose', ['-f', '/run/compose.yml', '-p', project, ...args], { timeoutMs: 60_000 });
+  const compose = (on: number, project: string, ...args: string[]): Promise<Output> => {
+    const file = project === 'plain' ? '/run/plain.yml' : '/run/compose.yml';
+    return host(on).exec('docker-compose', ['-f', file, '-p', project, ...args], { timeoutMs: 60_000 });
+  };
   const endpoints = (network: string): Promise<Endpoint[]> => host(2).api.call('endpointList', { query: { network } });
   const found = async (on: number, container: string, name: string): Promise<string[]> => {
     const { stdout } = await docker(on).execIn(container, 'nslookup', [name], { check: false });
@@ -111,6 +123,18 @@ describe('docker-compose across hosts', { timeout: 150_000 }, () => {
     const before = await docker(1).exec(['ps', '--quiet', '--no-trunc']);
     await compose(1, 'shop', 'up', '--detach', '--scale', 'web=2');
     assert.equal((await docker(1).exec(['ps', '--quiet', '--no-trunc'])).stdout, before.stdout);
+  });
+
+  it('`driver: weft` alone will do, once the network is the one of the cluster', async () => {
+    await compose(1, 'plain', 'up', '--no-start');
+    await eventually('the network with our addresses', async () => {
+      const { stdout } = await docker(1).exec(['network', 'inspect', 'plain_plain'], { check: false });
+      return JSON.parse(stdout)[0]?.IPAM.Driver === 'weft';
+    });
+    for (let time = 0; time < 2; time += 1) await compose(1, 'plain', 'up', '--detach');
+    await settled(stage.lab);
+    assert.equal((await endpoints('plain_plain')).length, 1);
+    await compose(1, 'plain', 'down');
   });
 
   it('`down` takes the networks away everywhere, when nobody is on them any more', async () => {

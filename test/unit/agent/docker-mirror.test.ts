@@ -3,8 +3,9 @@ import { test } from 'node:test';
 import { isDockersChoice, requestFor } from '../../../agent/docker/adopt.ts';
 import type { NetworkSpec } from '../../../agent/docker/client.ts';
 import { namesOf } from '../../../agent/docker/containers.ts';
-import { type GatewayNetwork, mirrorPlan } from '../../../agent/docker/mirror-plan.ts';
+import { type Creation, type GatewayNetwork, mirrorPlan } from '../../../agent/docker/mirror-plan.ts';
 import { Container, type DockerNetwork, Network as InDocker } from '../../../agent/docker/shapes.ts';
+import type { MirroredNetwork } from '../../../agent/docker/state.ts';
 import { parseSpace } from '../../../controlplane/addresses.ts';
 import type { Network } from '../../../controlplane/tables/view.ts';
 
@@ -45,6 +46,16 @@ const listed = ({ name, driver, internal, options, labels, ipam }: NetworkSpec, 
     },
   });
 
+const none: ReadonlyMap<string, MirroredNetwork> = new Map();
+
+/** What is remembered of those that Docker made. */
+const knownAs = (made: readonly Creation[]): ReadonlyMap<string, MirroredNetwork> =>
+  new Map(
+    made.flatMap(({ of, spec }) =>
+      of === null ? [] : [[`id of ${spec.name}`, { id: `id of ${spec.name}`, networkId: of }]],
+    ),
+  );
+
 const theirs = (name: string): DockerNetwork => listed({ name, driver: 'bridge' });
 
 test('a Docker that has nothing gets each network of the cluster, and then has nothing more to do', () => {
@@ -56,14 +67,14 @@ test('a Docker that has nothing gets each network of the cluster, and then has n
   const gateway: GatewayNetwork = {
     ...{ name: 'docker_gwbridge', subnet: '172.18.0.0/16', gateway: '172.18.0.1', range: '172.18.0.0/17' },
   };
-  const { create, remove, objections } = mirrorPlan(wanted, gateway, [theirs('bridge')]);
+  const { create, remove, objections } = mirrorPlan(wanted, gateway, [theirs('bridge')], none);
   assert.deepEqual(
-    create.map(({ name }) => name),
+    create.map(({ spec }) => spec.name),
     ['docker_gwbridge', 'frontend', 'dual', 'wide'],
   );
   assert.deepEqual([remove, objections], [[], []]);
   assert.deepEqual(
-    create.map(({ ipv6 = false, internal = false }) => [ipv6, internal]),
+    create.map(({ spec: { ipv6 = false, internal = false } }) => [ipv6, internal]),
     [
       [false, false],
       [false, false],
@@ -71,53 +82,65 @@ test('a Docker that has nothing gets each network of the cluster, and then has n
       [false, true],
     ],
   );
-  assert.equal(create[0]?.ipam?.pools?.[0]?.ipRange, '172.18.0.0/17');
-  const after = [theirs('bridge'), ...create.map((spec) => listed(spec))];
-  assert.deepEqual(mirrorPlan(wanted, gateway, after), { adopt: [], remove: [], create: [], objections: [] });
+  assert.equal(create[0]?.spec.ipam?.pools?.[0]?.ipRange, '172.18.0.0/17');
+  const after = [theirs('bridge'), ...create.map(({ spec }) => listed(spec))];
+  assert.deepEqual(mirrorPlan(wanted, gateway, after, knownAs(create)), {
+    adopt: [],
+    remove: [],
+    create: [],
+    objections: [],
+  });
 });
 
 test('what the cluster has no more, or has otherwise, goes; what is of another driver stays', () => {
   const [kept, changed, gone] = [network('kept'), network('changed'), network('gone')];
-  const there = [theirs('own'), ...mirrorPlan([kept, changed, gone], null, []).create.map((spec) => listed(spec))];
+  const made = mirrorPlan([kept, changed, gone], null, [], none).create;
+  const there = [theirs('own'), ...made.map(({ spec }) => listed(spec))];
   const now = { ...changed, labels: { new: 'yes' } };
-  const plan = mirrorPlan([kept, now], null, there);
+  const plan = mirrorPlan([kept, now], null, there, knownAs(made));
   assert.deepEqual(
     plan.remove.map(({ name }) => name),
     ['changed', 'gone'],
   );
   assert.deepEqual(
-    plan.create.map(({ name, labels }) => [name, labels]),
+    plan.create.map(({ spec }) => [spec.name, spec.labels]),
     [['changed', { new: 'yes' }]],
   );
 });
 
 test('a network that Docker has twice is removed once', () => {
   const one = network('one');
-  const [spec] = mirrorPlan([one], null, []).create;
-  assert.ok(spec);
-  const plan = mirrorPlan([one], null, [listed(spec, 'first'), listed(spec, 'second')]);
+  const [made] = mirrorPlan([one], null, [], none).create;
+  assert.ok(made);
+  const known = new Map(['first', 'second'].map((id) => [id, { id, networkId: one.id }]));
+  const plan = mirrorPlan([one], null, [listed(made.spec, 'first'), listed(made.spec, 'second')], known);
   assert.deepEqual([plan.remove.map(({ id }) => id), plan.create], [['second'], []]);
 });
 
 test('names that are taken are named, and of two networks of one name the older one has it', () => {
   const [older, younger] = [network('same'), network('same')];
-  const plan = mirrorPlan([younger, older, network('bridge')], null, [theirs('bridge')]);
+  const plan = mirrorPlan([younger, older, network('bridge')], null, [theirs('bridge')], none);
   assert.deepEqual(
-    plan.create.map(({ ipam }) => ipam?.options),
-    [{ 'weft.network': older.id }],
+    plan.create.map(({ of }) => of),
+    [older.id],
   );
   assert.deepEqual(plan.objections, [
     "Docker has another network same (driver weft), and so not the cluster's: remove one of them",
     "Docker has another network bridge (driver bridge), and so not the cluster's: remove one of them",
   ]);
-  const both = mirrorPlan([older], null, [...plan.create.map((spec) => listed(spec)), theirs('same')]);
+  const both = mirrorPlan(
+    [older],
+    null,
+    [...plan.create.map(({ spec }) => listed(spec)), { ...theirs('same'), id: 'another' }],
+    knownAs(plan.create),
+  );
   assert.deepEqual(both, {
     ...{ adopt: [], remove: [], create: [] },
     objections: [
-      'Docker has a second network same (driver bridge), and takes that name for neither: remove that one by its id, id of same',
+      'Docker has a second network same (driver bridge), and takes that name for neither: remove that one by its id, another',
     ],
   });
-  const six = mirrorPlan([network('six', ['fd00:6::/64'])], null, []);
+  const six = mirrorPlan([network('six', ['fd00:6::/64'])], null, [], none);
   assert.deepEqual(six.objections, ['Docker cannot have network six: it makes none without IPv4']);
 });
 
@@ -156,8 +179,9 @@ test('a network that was made in Docker is taken into the cluster once, with the
   const byHand = (name: string, subnet: string): DockerNetwork =>
     listed({ name, driver: 'weft', labels: { a: 'b' }, ipam: { pools: [{ subnet }] } });
   const [chosen, any] = [byHand('chosen', '10.9.0.0/24'), byHand('any', '172.19.0.0/16')];
-  const plan = mirrorPlan([], null, [chosen, any]);
-  assert.deepEqual([plan.adopt, plan.remove, plan.create], [[chosen, any], [], []]);
+  const plan = mirrorPlan([], null, [chosen, any], none);
+  const adopted = [chosen, any].map((each) => ({ network: each, as: null }));
+  assert.deepEqual([plan.adopt, plan.remove, plan.create], [adopted, [], []]);
   const common = {
     Driver: 'overlay',
     Internal: false,
@@ -169,12 +193,37 @@ test('a network that was made in Docker is taken into the cluster once, with the
   assert.deepEqual(requestFor(chosen), { ...common, Name: 'chosen', IPAM: { Config: [{ Subnet: '10.9.0.0/24' }] } });
   assert.deepEqual(requestFor(any), { ...common, Name: 'any', IPAM: { Config: [] } });
   const taken = network('any');
-  const next = mirrorPlan([taken], null, [any]);
+  const next = mirrorPlan([taken], null, [any], none);
   assert.deepEqual([next.adopt, next.remove], [[], [any]]);
   assert.deepEqual(
-    next.create.map(({ ipam }) => ipam?.options),
-    [{ 'weft.network': taken.id }],
+    next.create.map(({ of }) => of),
+    [taken.id],
   );
+});
+
+test('a network that was made in Docker with our addresses is taken into the cluster as it is, once', () => {
+  const pools = [{ subnet: '172.19.0.0/16', gateway: '172.19.0.9' }];
+  const made = listed({ name: 'made', driver: 'weft', ipam: { driver: 'weft', pools } });
+  const as = 'a'.repeat(25) as Network['id'];
+  const awaited = new Map([[made.id, { id: made.id, networkId: as, awaited: true as const }]]);
+  assert.deepEqual(mirrorPlan([], null, [made], awaited).adopt, [{ network: made, as }]);
+  assert.deepEqual(requestFor(made).IPAM?.Config, [{ Subnet: '172.19.0.0/16' }], 'chosen by somebody, or by us');
+  const now = network('made', ['172.19.0.0/16'], { id: as });
+  const nothing = { adopt: [], remove: [], create: [], objections: [] };
+  assert.deepEqual(mirrorPlan([now], null, [made], awaited), nothing);
+  const known = new Map([[made.id, { id: made.id, networkId: as }]]);
+  assert.deepEqual(mirrorPlan([now], null, [made], known), nothing);
+  assert.deepEqual(mirrorPlan([], null, [made], known).remove, [made], 'removed elsewhere');
+  const quicker = mirrorPlan([network('made')], null, [made], awaited);
+  assert.deepEqual([quicker.adopt, quicker.remove, quicker.create.length], [[], [made], 1]);
+});
+
+test('one of ours of which nothing is known any more is made again, and not taken for a new one', () => {
+  const one = network('one');
+  const [made] = mirrorPlan([one], null, [], none).create;
+  assert.ok(made);
+  const { adopt, remove, create } = mirrorPlan([one], null, [listed(made.spec)], none);
+  assert.deepEqual([adopt, remove.length, create.length], [[], 1, 1]);
 });
 
 test("Docker's own choice of a subnet is told from somebody's", () => {

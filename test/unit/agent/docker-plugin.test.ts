@@ -4,10 +4,11 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { AwaitedPools } from '../../../agent/docker/awaited-pools.ts';
 import { callsOf } from '../../../agent/docker/driver.ts';
 import { DockerEndpoints } from '../../../agent/docker/endpoints.ts';
 import { answerTo, pluginListener } from '../../../agent/docker/plugin.ts';
-import { networkOption, vniOption } from '../../../agent/docker/protocol.ts';
+import { vniOption } from '../../../agent/docker/protocol.ts';
 import { readBody } from '../../../agent/http-body.ts';
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { Store } from '../../../controlplane/store.ts';
@@ -17,7 +18,6 @@ import { identityOf } from '../../sim/identities.ts';
 import { makeCluster, memoryStore, quietLog } from '../controlplane/helpers.ts';
 
 const spec = { internal: false, attachable: true, ingress: false, options: {}, labels: {} };
-const mark = (network: Network): object => ({ [networkOption]: network.id });
 const vniOf = (network: Network): object => ({ [vniOption]: String(network.vni) });
 const id = (digit: string): string => digit.repeat(64);
 
@@ -31,17 +31,29 @@ async function startedManager(): Promise<Cluster> {
 
 function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = async (): Promise<void> => {}) {
   const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied });
-  const calls = callsOf({ cluster: () => cluster, endpoints, isRemoving: () => false });
+  const pools = new AwaitedPools();
+  let making: Network['id'] | null = null;
+  const calls = callsOf({
+    ...{ cluster: () => cluster, endpoints, pools, isRemoving: () => false },
+    making: () => making,
+  });
+  /** As while the mirror has Docker make it. */
+  const requestPool = async (network: Network): Promise<Record<string, unknown>> => {
+    making = network.id;
+    return ask('IpamDriver.RequestPool', { Pool: network.subnet }).finally(() => {
+      making = null;
+    });
+  };
   const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> =>
     (await answerTo(calls, call, JSON.stringify(body), quietLog as never)) as Record<string, unknown>;
-  return { endpoints, ask, calls };
+  return { endpoints, pools, ask, calls, requestPool };
 }
 
 type Plugin = ReturnType<typeof pluginOf>;
 
 /** A container's way onto a network, as Docker goes it. @returns its address with prefix length */
-async function attach({ ask }: Plugin, network: Network, endpoint: string, wanted = ''): Promise<string> {
-  const { PoolID } = await ask('IpamDriver.RequestPool', { Pool: network.subnet, Options: mark(network) });
+async function attach({ ask, requestPool }: Plugin, network: Network, endpoint: string, wanted = ''): Promise<string> {
+  const { PoolID } = await requestPool(network);
   const { Address, Err } = await ask('IpamDriver.RequestAddress', { PoolID, Address: wanted, Options: null });
   assert.equal(Err, undefined);
   const face = { Address, AddressIPv6: '', MacAddress: '' };
@@ -82,7 +94,6 @@ test("Docker's conversation with a plugin, as it was recorded, is answered throu
       networks.set(pool, await cluster.networks.create({ ...spec, name: `n${networks.size}`, subnet: pool }));
     }
     const network = networks.get(pool);
-    if (path === '/IpamDriver.RequestPool' && network) body = { ...body, Options: mark(network) };
     if (path === '/NetworkDriver.CreateNetwork' && network)
       body = { ...body, Options: { 'com.docker.network.generic': vniOf(network) } };
     if ('PoolID' in body) body = { ...body, PoolID: `${network?.id} ${pool}` };
@@ -90,7 +101,10 @@ test("Docker's conversation with a plugin, as it was recorded, is answered throu
     const face = body['Interface'] as { Address: string } | undefined;
     if (face)
       body = { ...body, Interface: { ...face, Address: `${addresses.get(face.Address.replace(/\/.*/, ''))}/24` } };
-    const answer = await plugin.ask(path.slice(1), body);
+    const answer =
+      path === '/IpamDriver.RequestPool' && network
+        ? await plugin.requestPool(network)
+        : await plugin.ask(path.slice(1), body);
     assert.equal(answer['Err'], undefined, `${path}: ${JSON.stringify(body)}`);
     asked += 1;
     if (path === '/IpamDriver.RequestAddress') {
@@ -146,6 +160,56 @@ test('what Docker was given is known after a restart, since Docker does not say 
   await cluster.stop();
 });
 
+test('a network that is made with our addresses has them before it has a name, and a container waits for that', async () => {
+  const cluster = await startedManager();
+  const plugin = pluginOf(cluster);
+  const { ask, pools, endpoints } = plugin;
+  const four = await ask('IpamDriver.RequestPool', { AddressSpace: 'weft', Pool: '', V6: false });
+  assert.match(String(four['Pool']), /^10\.\d+\.\d+\.0\/24$/);
+  const gateway = await ask('IpamDriver.RequestAddress', {
+    ...{ PoolID: four['PoolID'], Address: '', Options: { RequestAddressType: 'com.docker.network.gateway' } },
+  });
+  assert.equal(gateway['Address'], String(four['Pool']).replace('.0/', '.1/'));
+  const router = String(four['Pool']).replace(/0\/.*/, '9');
+  assert.equal(
+    (await ask('IpamDriver.RequestAddress', { PoolID: four['PoolID'], Address: router }))['Address'],
+    `${router}/24`,
+  );
+  const foreign = await ask('IpamDriver.RequestAddress', { PoolID: four['PoolID'], Address: '192.0.2.1' });
+  assert.match(String(foreign['Err']), /192\.0\.2\.1 is not in 10\./);
+  const six = await ask('IpamDriver.RequestPool', { AddressSpace: 'weft', Pool: 'fd00:9::/64', V6: true });
+  const given = [four, six].map(({ Pool }) => ({ AddressSpace: 'weft', Pool }));
+  const made = { NetworkID: id('d'), Options: {}, IPv4Data: given.slice(0, 1), IPv6Data: given.slice(1) };
+  assert.deepEqual(await ask('NetworkDriver.CreateNetwork', made), {});
+  const [row] = endpoints.networks().values();
+  assert.equal(row?.awaited, true);
+  assert.ok(row && [four, six].every(({ PoolID }) => String(PoolID).startsWith(row.networkId)));
+
+  const address = ask('IpamDriver.RequestAddress', { PoolID: four['PoolID'] });
+  const subnet = String(four['Pool']);
+  const network = await cluster.networks.create({
+    ...{ ...spec, id: row?.networkId, name: 'made', subnet, ipv6: { subnet: 'fd00:9::/64' } },
+  });
+  pools.arrived(network.id);
+  assert.match(String((await address)['Address']), /^10\..*\/24$/);
+  await endpoints.reconcile();
+  assert.equal(endpoints.networks().get(id('d'))?.awaited, undefined);
+  const next = await ask('IpamDriver.RequestPool', { AddressSpace: 'weft', Pool: '', V6: false });
+  assert.notEqual(next['Pool'], four['Pool']);
+  assert.deepEqual(await ask('IpamDriver.ReleasePool', { PoolID: next['PoolID'] }), {});
+  const unasked = {
+    ...made,
+    NetworkID: id('e'),
+    IPv4Data: [{ AddressSpace: 'weft', Pool: '10.250.0.0/24' }],
+    IPv6Data: [],
+  };
+  assert.match(
+    String((await ask('NetworkDriver.CreateNetwork', unasked))['Err']),
+    /10\.250\.0\.0\/24 were not asked for/,
+  );
+  await cluster.stop();
+});
+
 test('who was killed is nobody for the others before Docker says so, and is again if it runs on', async () => {
   const cluster = await startedManager();
   const network = await cluster.networks.create({ ...spec, name: 'frontend' });
@@ -192,7 +256,7 @@ test('what the kernel refuses is told to Docker, and to no other node', async ()
     throw new Error('no room in the bridge');
   });
   await onNetwork(plugin, network);
-  const { PoolID } = await plugin.ask('IpamDriver.RequestPool', { Pool: network.subnet, Options: mark(network) });
+  const { PoolID } = await plugin.requestPool(network);
   const { Address } = await plugin.ask('IpamDriver.RequestAddress', { PoolID });
   const at = { NetworkID: id('d'), EndpointID: id('a') };
   await plugin.ask('NetworkDriver.CreateEndpoint', { ...at, Interface: { Address } });
@@ -223,7 +287,8 @@ test('bad requests are refused in words, and change nothing', async () => {
     await errorOf('NetworkDriver.CreateNetwork', { NetworkID: id('d'), Options: unheardOf }),
     /no network of the cluster has VNI 7.*leave com\.docker\.network\.driver\.overlay\.vxlanid_list out/,
   );
-  assert.match(await errorOf('IpamDriver.RequestPool', { Pool: '192.0.2.0/24' }), /docker network create -d weft NAME/);
+  assert.match(await errorOf('IpamDriver.RequestPool', { Pool: '192.0.2.1/24' }), /cannot be a network's subnet/);
+  assert.match(await errorOf('IpamDriver.RequestPool', { V6: true }), /an IPv6 subnet has to be named/);
   assert.match(await errorOf('IpamDriver.RequestAddress', { PoolID: 'x' }), /x is no pool of weft/);
   const pool = `${network.id} ${network.subnet}`;
   assert.match(await errorOf('IpamDriver.RequestAddress', { PoolID: pool, Address: '1.2.3' }), /not an IP address/);
