@@ -77,6 +77,15 @@ describe("the agent as Docker's default resolver", { timeout: 150_000 }, () => {
     await docker(1).exec(['rm', '-f', 'db']);
   });
 
+  it('who leaves the cluster and has not undone it is told', async () => {
+    await host(2).weft('docker', 'setup', '--yes');
+    const left = await host(2).weft('leave');
+    assert.deepEqual([left.exitCode, left.stdout], [0, 'Node left the cluster.\n'], left.stderr);
+    assert.match(left.stderr, /still told to ask the agent.*\n.*`weft docker setup --undo/);
+    await host(2).weft('docker', 'setup', '--undo', '--yes');
+    assert.equal(await read(), ORIGINAL);
+  });
+
   it('a dockerd that has --dns on its command line would not start with both: refused', async () => {
     const { exitCode, stderr } = await host(1).weft('docker', 'setup', '--yes');
     assert.equal(exitCode, 1);

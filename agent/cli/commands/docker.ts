@@ -63,6 +63,15 @@ async function read(path: string): Promise<Files> {
   return { file, record, ours: readOurs(record) };
 }
 
+/** Whether it was done to the Docker here, and not undone. */
+export async function isSetUp(): Promise<boolean> {
+  // Without a Docker here, or where its file is not to be read, there is nothing to say.
+  return await read(defaultFile).then(
+    ({ ours }) => ours !== null,
+    () => false,
+  );
+}
+
 async function setUp(context: Context, flags: Flags): Promise<void> {
   const address = await resolverHere(context);
   const files = await read(flags.file);

@@ -52,7 +52,7 @@ Swarm and Weft use the same ports. While both run on a host, set gossip-port and
 
 async function importSwarm(context: Context, flags: Flags, operands: readonly string[]): Promise<void> {
   const { create = false, prefix = '', dockerSocket = defaultDockerSocket } = flags;
-  const { manager, gap, networks } = await readSwarm(dockerSocket);
+  const { manager, gap, networks } = await context.progress('Asking Docker', readSwarm(dockerSocket));
   if (gap !== '') warn(context, `Docker at ${dockerSocket}: ${gap}`);
   const { planImport } = await import('../../docker/swarm.ts');
   const weft = await weftNetworks(context, create);

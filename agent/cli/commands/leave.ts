@@ -3,6 +3,11 @@ import { define } from '../define.ts';
 import { dryRunWords, printDryRun } from '../dry-run.ts';
 import type { Session } from '../session.ts';
 import { membershipMs } from './addressing.ts';
+import { isSetUp } from './docker.ts';
+
+const stillSetUp = `weft: Docker's containers are still told to ask the agent for names, which answers none from now on
+take it out: \`weft docker setup --undo && systemctl restart docker\`
+`;
 
 /** `weft leave`. */
 export function addLeave(parent: Command, session: Session): void {
@@ -22,6 +27,7 @@ export function addLeave(parent: Command, session: Session): void {
         );
         context.document(reply);
         context.print('Node left the cluster.\n');
+        if (!context.json && (await isSetUp())) context.io.stderr.write(stillSetUp);
       }),
     );
 }
