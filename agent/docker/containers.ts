@@ -34,6 +34,13 @@ export const isReady = ({ labels, health }: Pick<DockerContainer, 'labels' | 'he
 export const isKilling = (event: DockerEvent | UnreadableEvent): event is DockerEvent =>
   event.type === 'container' && event.action === 'kill' && event.attributes.get('signal') === '9';
 
+/** Docker may go on to list the endpoint of such a container, after a crash while it took it down. */
+const ended = new Set(['created', 'exited', 'dead', 'removing']);
+
+/** Ids of the endpoints that containers have. */
+export const heldBy = (containers: readonly DockerContainerSummary[]): ReadonlySet<string> =>
+  new Set(containers.filter(({ state }) => !ended.has(state)).flatMap(endpointIdsOf));
+
 /** What a container is called on each of its endpoints: its name, what else it answers to, and what it serves. */
 export function namesOf(container: DockerContainer): Map<string, EndpointDescription> {
   const { id, name, hostname, networks } = container;
@@ -88,6 +95,8 @@ export class Containers {
   #containerOf: ReadonlyMap<string, string> = new Map();
   /** Address of each container on docker_gwbridge, by its id. */
   #gatewayIps: ReadonlyMap<string, string> = new Map();
+  /** Endpoints that no container has, and since when: one that ends has it for a moment longer than its container runs. */
+  #lostMs: ReadonlyMap<string, number> = new Map();
   #timer: NodeJS.Timeout | null = null;
   #running = false;
   #again = false;
@@ -178,13 +187,13 @@ export class Containers {
       if (hasChanged(container, this.#asked.get(leg.endpointId))) await this.#ask(container);
     }
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
-    for (const { leg } of endpoints.list()) {
-      if (present.has(leg.endpointId) || leg.createdMs > sinceMs - this.#graceMs) continue;
-      log.warn(
-        { endpoint: leg.endpointId.slice(0, 12) },
-        'Docker has lost an endpoint without a word; it is taken back',
-      );
-      await endpoints.remove(leg.endpointId);
+    const held = heldBy(containers);
+    const lost = endpoints.list().flatMap(({ leg: { endpointId: id } }) => (held.has(id) ? [] : [id]));
+    this.#lostMs = new Map(lost.map((id) => [id, this.#lostMs.get(id) ?? sinceMs]));
+    for (const [id, lostMs] of this.#lostMs) {
+      if (lostMs > sinceMs - this.#graceMs) continue;
+      log.warn({ endpoint: id.slice(0, 12) }, 'Docker has lost an endpoint without a word; it is taken back');
+      await endpoints.remove(id);
     }
   }
 

@@ -67,6 +67,8 @@ export class DockerEndpoints {
   readonly #networks = new Map<string, MirroredNetwork>();
   readonly #endpoints = new Map<string, DockerEndpoint>();
   readonly #addresses = new Map<string, DockerAddress>();
+  /** Since when an address is seen without an endpoint. */
+  #unusedMs: ReadonlyMap<string, number> = new Map();
   readonly #announcements: Announcements;
   /** Endpoints whose container was killed, and since when (`performance.now()`). */
   readonly #killed = new Map<string, number>();
@@ -264,12 +266,12 @@ export class DockerEndpoints {
     return this.#announcements.announce({ ...its, id: leg.endpointId }, leg);
   }
 
-  /** Gives back addresses older than that which no endpoint has: Docker asks for one right before it makes the endpoint. */
-  async returnUnused(olderThanMs: number): Promise<void> {
+  /** Gives back what no endpoint has had since before then: a moment lies between a request and the endpoint, or its end and the release. */
+  async returnUnused(beforeMs: number): Promise<void> {
     const used = new Set(this.list().flatMap(({ leg }) => addressesOf(leg).map((ip) => addressKey({ ...leg, ip }))));
-    for (const [key, row] of this.#addresses) {
-      if (!used.has(key) && (row.freedMs ?? row.createdMs) < olderThanMs) await this.#dropAddress(row);
-    }
+    const unused = [...this.#addresses].filter(([key]) => !used.has(key));
+    this.#unusedMs = new Map(unused.map(([key, row]) => [key, row.freedMs ?? this.#unusedMs.get(key) ?? Date.now()]));
+    for (const [key, row] of unused) if ((this.#unusedMs.get(key) ?? beforeMs) < beforeMs) await this.#dropAddress(row);
   }
 
   /** Its container runs no more, though Docker has yet to clear up after it: what others know of it is taken back. */

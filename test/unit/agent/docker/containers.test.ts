@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hasChanged, isReady, isTelling, namesOf } from '../../../../agent/docker/containers.ts';
+import { hasChanged, heldBy, isReady, isTelling, namesOf } from '../../../../agent/docker/containers.ts';
 import { readEvent } from '../../../../agent/docker/events.ts';
 import { Container, ListedContainers } from '../../../../agent/docker/shapes.ts';
 
@@ -65,4 +65,15 @@ test('a container serves what it publishes and what it or its image says, as muc
   assert.deepEqual(described([], ['8000-8010/tcp', '70000/tcp', '0/tcp', '9/dccp']), []);
   const many = Array.from({ length: 40 }, (_, at) => `${at + 1}/tcp`);
   assert.deepEqual(described([], many)?.length, 32);
+});
+
+test('a container that has ended has no endpoint, though Docker may list one', () => {
+  const states = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
+  const listed = ListedContainers.parse(
+    states.map((State) => ({
+      ...{ Id: `c-${State}`, Names: [`/${State}`], Labels: {}, State, Status: '' },
+      NetworkSettings: { Networks: { net: { EndpointID: State }, other: { EndpointID: '' } } },
+    })),
+  );
+  assert.deepEqual([...heldBy(listed)], ['running', 'paused', 'restarting']);
 });
