@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import {
   addressAt,
   formatSubnet,
@@ -122,8 +123,7 @@ export class Networks {
       if (ipv4 && spec.subnet === undefined) pooled = await this.#fromPool();
       const subnet = spec.subnet ?? pooled?.subnet;
       const four = ipv4 && subnet !== undefined ? checked({ ...spec, subnet, family: 4 }) : null;
-      const six =
-        ipv6 && checked({ ...ipv6, subnet: ipv6.subnet ?? this.#uniqueLocal(firstVni + vniIndex), family: 6 });
+      const six = ipv6 && checked({ ...ipv6, subnet: ipv6.subnet ?? this.uniqueLocal(firstVni + vniIndex), family: 6 });
       // The numbers may have taken their time, and who stands down meanwhile would write what nobody takes over.
       this.#needManager('create a network');
       const { id = newNetworkId() } = spec;
@@ -206,8 +206,12 @@ export class Networks {
     }
   }
 
-  /** A /64 of this cluster's for a network that was given none, which no network and no route of this host overlaps. */
-  #uniqueLocal(vni: number): string {
+  /**
+   * A /64 of this cluster's for a network that was given none, which no network and no route of this host overlaps.
+   * @param number tells it from those of other networks: its VNI, or for a network that is made later any, at random
+   * @throws ControlPlaneError `exhausted`
+   */
+  uniqueLocal(number: number = randomInt(0xffffff)): string {
     const { view, avoid, clusterId } = this.#init;
     const taken = [
       ...[...view.networks.values()].flatMap(({ subnets }) => subnets.map(({ space }) => space)),
@@ -215,7 +219,7 @@ export class Networks {
       // One that holds all of them is no reason to avoid any, like the default route.
     ].filter(({ family, prefixLength }) => family === 6 && prefixLength > 8);
     for (let round = 0; round < maxRounds; round += 1) {
-      const subnet = uniqueLocal(clusterId, vni, round);
+      const subnet = uniqueLocal(clusterId, number, round);
       const space = parseSpace(subnet);
       if (space !== null && !taken.some((each) => overlap(each, space))) return subnet;
     }

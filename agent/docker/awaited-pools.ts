@@ -40,12 +40,10 @@ export class AwaitedPools {
     if (this.#pools.size >= maxPools) {
       throw conflict('too_many_pools', 'too many networks are being made at once', 'try again in a moment');
     }
-    if (family === 6 && subnet === '') {
-      throw invalid('an IPv6 subnet has to be named here', 'give `--subnet` twice, for IPv4 and for IPv6');
-    }
-    cluster.networks.mustBeAbleToCreate();
-    const pooled = subnet === '' ? await cluster.networks.reserveSubnet() : null;
-    const { space } = checked({ subnet: pooled?.subnet ?? subnet, family });
+    const { networks } = cluster;
+    networks.mustBeAbleToCreate();
+    const pooled = subnet === '' && family === 4 ? await networks.reserveSubnet() : null;
+    const { space } = checked({ subnet: (pooled?.subnet ?? subnet) || networks.uniqueLocal(), family });
     const networkId = (family === 6 ? this.#last()?.networkId : undefined) ?? newNetworkId();
     const id = poolId(networkId, space.text);
     const release = pooled?.release ?? (() => undefined);

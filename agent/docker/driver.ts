@@ -192,7 +192,7 @@ export function callsOf({ cluster, endpoints, pools, isRemoving, making }: Drive
           return { Address: `${subnet.gateway}/${subnet.space.prefixLength}`, Data: {} };
         }
         // Asked for by each Docker that makes the network, as it does with the gateway: nobody's.
-        if (wanted !== null && Object.values(subnet.aux).includes(wanted)) {
+        if (wanted !== null && making() === network.id && Object.values(subnet.aux).includes(wanted)) {
           return { Address: `${wanted}/${subnet.space.prefixLength}`, Data: {} };
         }
         const ip = await endpoints.takeAddress(network, wanted, subnet.space.family);

@@ -108,8 +108,8 @@ function forwardOf({ bridges, guardForwarding }: RulesInput): Chain[] {
     rules.push(`iifname "${name}" oifname != "${name}" drop`, `iifname != "${name}" oifname "${name}" drop`);
   }
   if (ours.length > 0) rules.push(`oifname ${quoted(ours)} ct state established,related accept`);
-  const published = ours.filter((bridge) => bridge.published.length > 0);
-  if (published.length > 0) rules.push(`oifname ${quoted(published)} ct status dnat accept`);
+  // Led there on purpose, by us or by Docker, which publishes ports of its containers through docker_gwbridge.
+  if (ours.length > 0) rules.push(`oifname ${quoted(ours)} ct status dnat accept`);
   // Without icc, isolated ports already stop bridged frames; the last of these stops the same traffic when it is routed.
   const open = ours.filter(({ icc }) => icc);
   if (open.length > 0) {

@@ -13,7 +13,7 @@ const rulesOf = (of: RulesInput): DesiredTable => rulesFor(of) ?? assert.fail();
 
 test('the table is replaced in one transaction', () => {
   const { digest, script } = rulesOf(input);
-  const mark = `comment "weft ${digest} 8"`;
+  const mark = `comment "weft ${digest} 9"`;
   assert.equal(
     script,
     `add table inet weft
@@ -31,6 +31,7 @@ table inet weft {
   chain forward {
     type filter hook forward priority filter; policy accept;
     oifname { "docker_gwbridge" } ct state established,related accept ${mark}
+    oifname { "docker_gwbridge" } ct status dnat accept ${mark}
     oifname { "docker_gwbridge" } drop ${mark}
     meta iifkind { "bridge", "tun", "wireguard" } return ${mark}
     meta oifkind { "bridge", "tun", "wireguard" } return ${mark}
@@ -65,7 +66,7 @@ test('published ports lead from the host to their legs, for others and for the h
   );
   assert.ok(
     text.includes(`    oifname { "docker_gwbridge", "${BRIDGE.name}" } ct state established,related accept
-    oifname { "${BRIDGE.name}" } ct status dnat accept
+    oifname { "docker_gwbridge", "${BRIDGE.name}" } ct status dnat accept
     iifname . oifname { "${BRIDGE.name}" . "${BRIDGE.name}" } accept
     oifname { "docker_gwbridge", "${BRIDGE.name}" } drop
 `),
