@@ -145,6 +145,7 @@ export class Agent {
       background: this.#background,
       bridge: () => this.gateway.address,
       askers: () => askersOf([...this.sandboxes.list(), ...this.#containers.askers()]),
+      findAskers: () => this.#containers.identify(),
       changed: () => this.#background.later(0, () => this.sandboxes.putFiles()),
     });
     this.#host = new HostWatch({

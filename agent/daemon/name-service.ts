@@ -1,8 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import type { Health } from '../../controlplane/liveness/liveness.ts';
-import { BridgeAskers, type OnBridge } from '../dns/bridge-askers.ts';
+import { BridgeAskers, nobodys, type OnBridge } from '../dns/bridge-askers.ts';
 import { ContainerBridges } from '../dns/container-bridges.ts';
 import { Forwarder } from '../dns/forwarder.ts';
 import { Names } from '../dns/names.ts';
@@ -19,6 +20,10 @@ const port = 53;
 const soonMs = 100;
 /** Until whoever has the port lets go of it. */
 const laterMs = 5_000;
+/** A resolver in a container waits for four or five (Docker's, resolv.conf(5)). */
+const findMs = 2_000;
+/** Addresses on docker_gwbridge that are nobody's whom we know; when full it starts anew. */
+const maxStrangers = 4_096;
 /** As long as an agent may be silent before it counts as down while its host answers. */
 const restartMs = 15_000;
 
@@ -29,6 +34,8 @@ export interface NameServiceInit {
   readonly bridge: () => string | null;
   /** All that may ask for names of networks. */
   readonly askers: () => readonly OnBridge[];
+  /** Looks for such as have come a moment ago; `askersChanged` is called when there are. Never rejects. */
+  readonly findAskers: () => Promise<void>;
   /** Sandboxes are to ask somebody else now, or us again. */
   readonly changed: () => void;
 }
@@ -43,6 +50,8 @@ export class NameService implements Disposable {
   #unwatch: () => void = () => {};
   /** null: to be asked for again. */
   #askers: BridgeAskers | null = null;
+  /** Looked for in vain since the askers changed. */
+  readonly #strangers = new Set<string>();
   #server: DnsServer | null = null;
   /** Why the port cannot be had; '' when it can, or that is not known yet. */
   #problem = '';
@@ -71,6 +80,7 @@ export class NameService implements Disposable {
   /** Somebody came, went, or is on other networks. */
   askersChanged(): void {
     this.#askers = null;
+    this.#strangers.clear();
   }
 
   start(cluster: Cluster): void {
@@ -89,7 +99,7 @@ export class NameService implements Disposable {
     this.#unwatch();
     this.#names = null;
     this.#cluster = null;
-    this.#askers = null;
+    this.askersChanged();
     this.#problem = '';
   }
 
@@ -127,7 +137,7 @@ export class NameService implements Disposable {
   #resolver(cluster: Cluster): Resolver {
     const { self, liveness } = cluster;
     return new Resolver({
-      askers: { of: (address) => this.#askerAt(address) },
+      askers: { of: (address) => this.#askerAt(address), find: (address) => this.#findAsker(address) },
       names: (network) => this.#names?.of(network) ?? null,
       isUp: (node) => {
         const id = node as NodeId;
@@ -139,14 +149,30 @@ export class NameService implements Disposable {
     });
   }
 
-  #askerAt(address: string): Asker | null {
+  #askerAt(address: string): Asker | null | 'unknown' {
     const bridge = this.#init.bridge();
     if (bridge === null) return null;
+    if (this.#strangers.has(address)) return nobodys;
     if (this.#askers === null) {
       this.#askers = new BridgeAskers(bridge, this.#init.askers(), (other) => this.#bridges.has(other));
       this.#names?.keep(this.#askers.networks);
     }
     return this.#askers.of(address);
+  }
+
+  /** A container's program asks before Docker lists the container. */
+  async #findAsker(address: string): Promise<Asker | null | 'unknown'> {
+    const late = new AbortController();
+    const isLate = await Promise.race([
+      this.#init.findAskers().then(() => false),
+      pause(findMs, true, { signal: late.signal, ref: false }).catch(() => true),
+    ]);
+    late.abort();
+    const found = this.#askerAt(address);
+    if (found !== 'unknown' || isLate) return found;
+    if (this.#strangers.size >= maxStrangers) this.#strangers.clear();
+    this.#strangers.add(address);
+    return nobodys;
   }
 
   #putUpstreams(): void {

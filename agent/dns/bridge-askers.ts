@@ -7,13 +7,14 @@ export interface OnBridge extends Asker {
   readonly address: string;
 }
 
-const nobodys: Asker = { networks: [] };
+/** Somebody who is told no names of ours. */
+export const nobodys: Asker = { networks: [] };
 
 /**
- * Who has which address on docker_gwbridge. What else is on bridges of this host is told no names of ours, but what the host
+ * Who has which address on docker_gwbridge. What is there and not known may have come a moment ago. What else is on bridges of this host is told no names of ours, but what the host
  * knows. Nobody else is answered: the host itself neither, or a nameserver of the host that asks us would be asked by us.
  */
-export class BridgeAskers implements Askers {
+export class BridgeAskers implements Pick<Askers, 'of'> {
   readonly #own: string;
   readonly #subnet = new BlockList();
   readonly #byAddress: ReadonlyMap<string, Asker>;
@@ -31,10 +32,11 @@ export class BridgeAskers implements Askers {
     this.networks = new Set(known.flatMap(({ networks }) => networks));
   }
 
-  of(address: string): Asker | null {
+  of(address: string): Asker | null | 'unknown' {
     const known = this.#byAddress.get(address);
     if (known !== undefined) return known;
     if (address === this.#own) return null;
-    return this.#subnet.check(address) || this.#elsewhere(address) ? nobodys : null;
+    if (this.#subnet.check(address)) return 'unknown';
+    return this.#elsewhere(address) ? nobodys : null;
   }
 }

@@ -15,8 +15,10 @@ export interface Asker {
 
 /** Who has which source address. */
 export interface Askers {
-  /** null: nobody whom we answer. */
-  of(address: string): Asker | null;
+  /** null: nobody whom we answer. `unknown`: somebody who has just come, and may be one; `find` says. */
+  of(address: string): Asker | null | 'unknown';
+  /** Never rejects. @returns `unknown` when that was not to be found out in time */
+  find(address: string): Promise<Asker | null | 'unknown'>;
 }
 
 export interface ResolverInit {
@@ -31,9 +33,13 @@ export interface ResolverInit {
   readonly portOf?: PortOf;
 }
 
+/** Queries that wait until it is known who asks; more are told to try again. */
+const maxUnknown = 512;
+
 /** Queries in, replies out, whatever carries them. */
 export class Resolver {
   readonly #init: ResolverInit;
+  #unknown = 0;
 
   constructor(init: ResolverInit) {
     this.#init = init;
@@ -49,9 +55,26 @@ export class Resolver {
       if (read.reply !== null) reply(read.reply);
       return;
     }
-    const { query } = read;
-    const { askers, forwarder } = this.#init;
-    const asker = askers.of(from);
+    const asker = this.#init.askers.of(from);
+    if (asker !== 'unknown') this.#answer(read.query, asker, from, over, reply);
+    else void this.#answerLater(read.query, from, over, reply);
+  }
+
+  async #answerLater(query: Query, from: string, over: 'udp' | 'tcp', reply: (bytes: Buffer) => void): Promise<void> {
+    // The bytes that it came in may be used for others.
+    const own = { ...query, asked: Uint8Array.from(query.asked) };
+    let asker: Asker | null | 'unknown' = 'unknown';
+    if (this.#unknown < maxUnknown) {
+      this.#unknown += 1;
+      asker = await this.#init.askers.find(from);
+      this.#unknown -= 1;
+    }
+    if (asker === 'unknown') reply(makeReply(own, { rcode: rcodes.failed }));
+    else this.#answer(own, asker, from, over, reply);
+  }
+
+  #answer(query: Query, asker: Asker | null, from: string, over: 'udp' | 'tcp', reply: (bytes: Buffer) => void): void {
+    const { forwarder } = this.#init;
     // Transfers of zones are between servers.
     const isTransfer = query.question.type === types.AXFR || query.question.type === types.IXFR;
     const limit = over === 'tcp' ? maxMessageBytes : udpLimit(query);

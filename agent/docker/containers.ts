@@ -1,3 +1,4 @@
+import type { EndpointId } from '../../controlplane/ids.ts';
 import { isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
 import { gatewayBridgeName } from '../../dataplane/gateway-subnet.ts';
 import type { Logger } from '../daemon/log.ts';
@@ -92,11 +93,13 @@ export class Containers {
   /** By endpoint. */
   readonly #asked = new Map<string, Asked>();
   /** Id of the container of each endpoint. */
-  #containerOf: ReadonlyMap<string, string> = new Map();
+  #containerOf = new Map<string, string>();
   /** Address of each container on docker_gwbridge, by its id. */
   #gatewayIps: ReadonlyMap<string, string> = new Map();
   /** Endpoints that no container has, and since when: one that ends has it for a moment longer than its container runs. */
   #lostMs: ReadonlyMap<string, number> = new Map();
+  #identifying: Promise<void> | null = null;
+  #identifyNext: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
   #running = false;
   #again = false;
@@ -112,16 +115,19 @@ export class Containers {
     if (this.#timer) clearTimeout(this.#timer);
   }
 
-  /** Containers that can ask the host's resolver. */
+  /** Containers that can ask the host's resolver, on all networks that they are joined to by now. */
   askers(): ContainerAsker[] {
     const legs = new Map<string, StoredLeg[]>();
+    const netnsOf = new Map<string, string>();
     for (const { leg, netns } of this.#init.endpoints.list()) {
+      if (netns === null) continue;
+      legs.set(netns, [...(legs.get(netns) ?? []), leg]);
       const container = this.#containerOf.get(leg.endpointId);
-      if (netns !== null && container !== undefined) legs.set(container, [...(legs.get(container) ?? []), leg]);
+      if (container !== undefined) netnsOf.set(container, netns);
     }
-    return [...legs].flatMap(([container, its]) => {
-      const ip = this.#gatewayIps.get(container);
-      return ip === undefined ? [] : [{ gateway: { ip }, legs: its }];
+    return [...this.#gatewayIps].flatMap(([container, ip]) => {
+      const netns = netnsOf.get(container);
+      return netns === undefined ? [] : [{ gateway: { ip }, legs: legs.get(netns) ?? [] }];
     });
   }
 
@@ -136,6 +142,48 @@ export class Containers {
       } catch (error) {
         log.warn({ err: error }, 'an endpoint of a container that was killed is taken back only when Docker leaves it');
       }
+    }
+  }
+
+  /**
+   * Looks who is on docker_gwbridge, and whose the endpoints are that no list has told of yet: Docker lists what a container is
+   * on only once it has started, when its program runs and asks for names. Whoever calls during a look has the next one. Never
+   * rejects.
+   */
+  identify(): Promise<void> {
+    if (this.#identifying === null) {
+      this.#identifying = this.#identify().finally(() => {
+        this.#identifying = null;
+      });
+      return this.#identifying;
+    }
+    this.#identifyNext ??= this.#identifying.then(() => {
+      this.#identifyNext = null;
+      return this.identify();
+    });
+    return this.#identifyNext;
+  }
+
+  async #identify(): Promise<void> {
+    const { client, endpoints, log } = this.#init;
+    try {
+      const joined = endpoints.list().filter(({ netns }) => netns !== null);
+      const untold = joined.filter(({ leg }) => !this.#containerOf.has(leg.endpointId));
+      const networks = new Set<string>(untold.map(({ leg }) => leg.networkId));
+      const ids = [...endpoints.networks().values()].filter(({ networkId }) => networks.has(networkId));
+      // Not by the containers themselves, which Docker locks while they start.
+      const [gatewayIps, ...found] = await Promise.all([
+        this.#gateways(),
+        ...ids.map(({ id }) => client.network(id).catch(ignoreMissing)),
+      ]);
+      this.#gatewayIps = gatewayIps;
+      for (const network of found) {
+        for (const [container, { endpointId }] of network?.containers ?? [])
+          this.#containerOf.set(endpointId, container);
+      }
+      this.#init.changed();
+    } catch (error) {
+      if (!(error instanceof DockerError)) log.error({ err: error }, 'looking who asks for names failed');
     }
   }
 
@@ -177,7 +225,9 @@ export class Containers {
     const sinceMs = Date.now();
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
-    this.#containerOf = new Map([...present].map(([endpoint, { id }]) => [endpoint, id]));
+    const joined = new Set(endpoints.list().flatMap(({ leg, netns }) => (netns === null ? [] : [leg.endpointId])));
+    const untold = [...this.#containerOf].filter(([id]) => joined.has(id as EndpointId));
+    this.#containerOf = new Map([...untold, ...[...present].map(([endpoint, { id }]) => [endpoint, id] as const)]);
     this.#gatewayIps = await this.#gateways();
     this.#init.changed();
     for (const { leg, netns } of endpoints.list()) {
@@ -220,6 +270,11 @@ export class Containers {
       if (!isNotFound(error)) throw error;
     }
   }
+}
+
+function ignoreMissing(error: unknown): null {
+  if (isNotFound(error)) return null;
+  throw error;
 }
 
 const endpointIdsOf = ({ networks }: DockerContainerSummary): string[] =>

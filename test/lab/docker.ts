@@ -41,6 +41,7 @@ export interface ContainerEndpoint {
   readonly Gateway: string;
   readonly IPAddress: string;
   readonly IPPrefixLen: number;
+  readonly GlobalIPv6Address: string;
   readonly MacAddress: string;
   readonly Aliases: readonly string[] | null;
 }

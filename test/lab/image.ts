@@ -16,62 +16,85 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exec } from './process.ts';
 
-const CACHE = fileURLToPath(new URL('../../.cache/', import.meta.url));
+export const CACHE = fileURLToPath(new URL('../../.cache/', import.meta.url));
 const PREFIX = 'lab-image-';
-/** What containers find besides the applets of busybox, in whose place they come. */
-const PROGRAMS = ['ip', 'ping', 'iperf3'] as const;
 // Of what is below, so that an image of another make is not taken for this one.
-const LAYOUT = 1;
+const LAYOUT = 2;
+const common = { 'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n', 'etc/group': 'root:x:0:\n' };
+
+/** What an image has besides busybox, in the place of its applets. */
+export interface Contents {
+  /** Names the file in `.cache/`. */
+  readonly name: string;
+  /** Of this machine, by name; each comes with the libraries that it loads. */
+  readonly programs: readonly string[];
+  /** Files of this machine that come with it, by where they are in the image: what a program loads unasked, and what was made for it. */
+  readonly files?: ReadonlyMap<string, string>;
+  /** Files by their text. */
+  readonly texts?: Readonly<Record<string, string>>;
+}
+
+/** Of the image that most containers of tests run. */
+const usual: Contents = { name: 'usual', programs: ['ip', 'ping', 'iperf3'] };
 
 /**
  * A root file system for containers as a tar, of programs that this machine has: there is no registry to ask. It is made
  * once and kept in `.cache/` for as long as these programs are the same.
  * @returns its path on the machine
  */
-export async function imageTar(): Promise<string> {
+export async function imageTar({
+  name,
+  programs: named,
+  files = new Map(),
+  texts = {},
+}: Contents = usual): Promise<string> {
+  const prefix = `${PREFIX}${name}-`;
   const busybox = await which('busybox');
-  const programs = await Promise.all(PROGRAMS.map(which));
+  const programs = await Promise.all(named.map(which));
   const libraries = [...new Set((await Promise.all([busybox, ...programs].map(librariesOf))).flat())].sort();
-  const hash = createHash('sha256').update(`${LAYOUT}`);
-  for (const path of [busybox, ...programs, ...libraries]) {
+  const copies = new Map<string, string>([
+    ...programs.map((program) => [join('bin', basename(program)), program] as const),
+    ...libraries.map((library) => [library, library] as const),
+    ...files,
+  ]);
+  const hash = createHash('sha256').update(JSON.stringify([LAYOUT, texts]));
+  for (const path of [busybox, ...copies.values()]) {
     const { size, mtimeMs } = statSync(path);
     hash.update(`${path} ${size} ${mtimeMs}\n`);
   }
-  const path = join(CACHE, `${PREFIX}${hash.digest('hex').slice(0, 12)}.tar`);
+  const path = join(CACHE, `${prefix}${hash.digest('hex').slice(0, 12)}.tar`);
   if (existsSync(path)) return path;
 
   mkdirSync(CACHE, { recursive: true });
-  const work = mkdtempSync(join(CACHE, `.${PREFIX}`));
+  const work = mkdtempSync(join(CACHE, `.${prefix}`));
   try {
     const root = join(work, 'root');
-    for (const name of ['bin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'root', 'var/run']) {
-      mkdirSync(join(root, name), { recursive: true });
+    for (const directory of ['bin', 'etc', 'proc', 'sys', 'dev', 'tmp', 'root', 'var/run']) {
+      mkdirSync(join(root, directory), { recursive: true });
     }
     copyFileSync(busybox, join(root, 'bin/busybox'));
-    for (const program of programs) copyFileSync(realpathSync(program), join(root, 'bin', basename(program)));
-    for (const library of libraries) {
-      mkdirSync(join(root, dirname(library)), { recursive: true });
-      copyFileSync(realpathSync(library), join(root, library));
+    for (const [to, from] of copies) {
+      mkdirSync(join(root, dirname(to)), { recursive: true });
+      copyFileSync(realpathSync(from), join(root, to));
     }
     for (const applet of (await exec(busybox, ['--list'])).stdout.split('\n').filter(Boolean)) {
       const at = join(root, 'bin', applet);
       if (!existsSync(at)) symlinkSync('busybox', at);
     }
-    writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
-    writeFileSync(join(root, 'etc/group'), 'root:x:0:\n');
+    for (const [at, text] of Object.entries({ ...common, ...texts })) writeFileSync(join(root, at), text);
     await exec('tar', ['-C', root, '--owner=0', '--group=0', '-cf', join(work, 'tar'), '.'], { timeoutMs: 60_000 });
     // Whoever makes it at the same time makes the same.
     renameSync(join(work, 'tar'), path);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  for (const name of readdirSync(CACHE)) {
-    if (name.startsWith(PREFIX) && name !== basename(path)) rmSync(join(CACHE, name));
+  for (const other of readdirSync(CACHE)) {
+    if (other.startsWith(prefix) && other !== basename(path)) rmSync(join(CACHE, other), { force: true });
   }
   return path;
 }
 
-async function which(program: string): Promise<string> {
+export async function which(program: string): Promise<string> {
   for (const directory of (process.env['PATH'] ?? '').split(':').concat('/usr/sbin', '/sbin')) {
     const path = join(directory, program);
     if (directory !== '' && existsSync(path)) return path;

@@ -1,6 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import type { Docker } from './docker.ts';
-import type { LabSandbox } from './host.ts';
+import type { Host, LabSandbox } from './host.ts';
 import type { Inside } from './inside.ts';
 import type { Lab } from './lab.ts';
 
@@ -25,11 +24,10 @@ export async function dig(from: LabSandbox, ...args: string[]): Promise<Dug> {
   return dug((await from.exec('dig', words, { check: false, timeoutMs: 15_000 })).stdout);
 }
 
-/** Asks Docker's own resolver from inside a container, as what runs there does. */
-export async function digIn(docker: Docker, container: string, ...args: string[]): Promise<Dug> {
-  const { SandboxKey: netns } = (await docker.inspect(container)).NetworkSettings;
+/** Asks Docker's own resolver from inside a container, as what runs there does. @param netns Docker's `SandboxKey` */
+export async function digIn(host: Host, netns: string, ...args: string[]): Promise<Dug> {
   const words = [`--net=${netns}`, 'dig', '@127.0.0.11', '+tries=1', '+time=6', '+nocookie', ...args];
-  return dug((await docker.host.exec('nsenter', words, { check: false, timeoutMs: 15_000 })).stdout);
+  return dug((await host.exec('nsenter', words, { check: false, timeoutMs: 15_000 })).stdout);
 }
 
 function dug(stdout: string): Dug {

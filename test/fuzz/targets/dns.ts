@@ -40,7 +40,7 @@ export const dnsTargets = (): Target[] => [
       const input = Buffer.from(bytes);
       let reply: Buffer | null = null;
       const resolver = new Resolver({
-        askers: { of: () => ({ networks: ['n' as never] }) },
+        askers: { of: () => ({ networks: ['n' as never] }), find: async () => null },
         names: () => names,
         isUp: () => true,
         forwarder: { ask: (_query, _client, done) => done(null) },

@@ -68,7 +68,7 @@ class World {
   on: NetworkId[] = [...networkIds];
   readonly names = new Names({ networks: this.networks, endpointsOf: (id) => this.endpoints.get(id) ?? new Map() });
   readonly resolver = new Resolver({
-    askers: { of: () => ({ networks: this.on }) },
+    askers: { of: () => ({ networks: this.on }), find: async () => null },
     names: (id) => this.names.of(id),
     isUp: (node) => !this.down.has(node),
     forwarder: { ask: (_query, _client, reply) => reply(null) },

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { BridgeAskers } from '../../../../agent/dns/bridge-askers.ts';
-import { Resolver } from '../../../../agent/dns/resolver.ts';
+import { type Asker, type Askers, Resolver } from '../../../../agent/dns/resolver.ts';
 import { DnsServer } from '../../../../agent/dns/server.ts';
 import { lengthOf } from '../../../../agent/dns/upstream.ts';
 import type { NetworkId } from '../../../../controlplane/ids.ts';
@@ -21,11 +21,17 @@ const many = Array.from({ length: 60 }, (_, at) => ({
 }));
 const db = { ...endpoint, name: 'db', ip: '10.0.0.100', ip6: 'fd00::64', ports: ['5432/tcp'] };
 
+const known = new BridgeAskers('127.0.0.9/8', [{ address: '127.0.0.1', networks: [network] }], () => false);
+
 /** The resolver at a port of loopback, for who has 127.0.0.1. */
-async function serve(context: TestContext, late: (() => void)[] = []): Promise<number> {
+async function serve(
+  context: TestContext,
+  late: (() => void)[] = [],
+  askers: Askers = { of: (address) => known.of(address), find: async () => null },
+): Promise<number> {
   const names = networkOf('front', [db, ...many], (address) => address.startsWith('10.0.0.'));
   const resolver = new Resolver({
-    askers: new BridgeAskers('127.0.0.9/8', [{ address: '127.0.0.1', networks: [network] }], () => false),
+    askers,
     names: (id) => (id === network ? names : null),
     isUp: () => true,
     forwarder: { ask: (_query, _client, reply) => void late.push(() => reply(null)) },
@@ -108,10 +114,40 @@ test('nobody holds more connections than his share', async (context) => {
   assert.ok(sockets.every((socket) => !socket.destroyed));
 });
 
+test('who is not known yet is answered once he is, by what he is then; others do not wait for that', async (context) => {
+  let found: (asker: Asker | 'unknown') => void = () => {};
+  const asked: string[] = [];
+  const find = (address: string) => {
+    asked.push(address);
+    return new Promise<Asker | 'unknown'>((resolve) => {
+      found = resolve;
+    });
+  };
+  let unknown = true;
+  const of = (address: string) => (unknown ? ('unknown' as const) : known.of(address));
+  const port = await serve(context, [], { of, find });
+  const client = new Client({ timeout: 5_000, tries: 1 });
+  client.setServers([`127.0.0.1:${port}`]);
+  const later = client.resolve4('DB');
+  while (asked.length === 0) await new Promise(setImmediate);
+  unknown = false;
+  assert.deepEqual(await client.resolve4('db'), ['10.0.0.100']);
+  found({ networks: [network] });
+  assert.deepEqual(await later, ['10.0.0.100']);
+  assert.deepEqual(asked, ['127.0.0.1']);
+  // Not found out in time: whoever asks is to ask again, and not to believe that there is no such name.
+  unknown = true;
+  const never = client.resolve4('db');
+  while (asked.length === 1) await new Promise(setImmediate);
+  found('unknown');
+  await assert.rejects(never, { code: 'ESERVFAIL' });
+});
+
 test('answers askers on bridges of the host and nobody else', () => {
   const docker0 = (address: string): boolean => address.startsWith('172.17.');
   const askers = new BridgeAskers('172.18.0.1/16', [{ address: '172.18.0.2', networks: [network] }], docker0);
-  assert.deepEqual(askers.of('172.18.0.2')?.networks, [network]);
-  for (const address of ['172.18.9.9', '172.17.0.2']) assert.deepEqual(askers.of(address)?.networks, []);
+  assert.deepEqual(askers.of('172.18.0.2'), { address: '172.18.0.2', networks: [network] });
+  assert.deepEqual(askers.of('172.17.0.2'), { networks: [] });
+  assert.equal(askers.of('172.18.9.9'), 'unknown');
   for (const address of ['172.18.0.1', '172.19.0.2', '10.0.0.5', 'fe80::1', '']) assert.equal(askers.of(address), null);
 });

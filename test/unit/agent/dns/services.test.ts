@@ -81,7 +81,7 @@ test('addresses come with it as far as they fit, and the answer is whole without
   );
   const names = networkOf('n'.repeat(63), all, () => false);
   const resolver = new Resolver({
-    askers: { of: () => ({ networks: ['n' as never] }) },
+    askers: { of: () => ({ networks: ['n' as never] }), find: async () => null },
     names: () => names,
     isUp: () => true,
     forwarder: { ask: (_query, _client, reply) => reply(null) },
