@@ -23,7 +23,7 @@ import { clusterTopic } from './tables/record.ts';
 import type { Replica } from './tables/replica.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Touched, View } from './tables/view.ts';
-import { addressWarnings, clockWarning } from './warnings.ts';
+import { addressWarnings, clockWarning, nameWarnings } from './warnings.ts';
 
 /** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
 export class Cluster {
@@ -254,9 +254,9 @@ export class Cluster {
     this.inheritance.follow(touched);
   }
 
-  /** What a person should know of addresses and clocks, one line each. */
+  /** What a person should know of addresses, names and clocks, one line each. */
   warnings(): string[] {
     const clocks = clockWarning(this.#parts);
-    return [...addressWarnings(this.#parts), ...(clocks === null ? [] : [clocks])];
+    return [...addressWarnings(this.#parts), ...nameWarnings(this.#parts.view), ...(clocks === null ? [] : [clocks])];
   }
 }

@@ -6,7 +6,7 @@ import { sharedVteps } from './standing.ts';
 import { maxSkewMs } from './tables/clock.ts';
 import { addressesOf } from './tables/kinds.ts';
 import type { Tables } from './tables/tables.ts';
-import type { View } from './tables/view.ts';
+import type { Network, View } from './tables/view.ts';
 
 interface Estates {
   readonly view: View;
@@ -43,6 +43,25 @@ export function addressWarnings({ self, networks, liveness, ...estates }: Addres
     lines.push(`${nodes.map(nameOf).join(' and ')} say they have the same VTEP ${vtep}: ${advice}`);
   }
   return lines.filter((line) => line !== '');
+}
+
+/** Two halves of a cluster can give one name at the same time. It means the older network, everywhere. */
+export function nameWarnings(view: View): string[] {
+  const byName = new Map<string, Network[]>();
+  for (const network of view.networks.values()) {
+    byName.set(network.name, [...(byName.get(network.name) ?? []), network]);
+  }
+  return [...byName].flatMap(([name, all]) => {
+    const means = view.networkByName(name);
+    return all.flatMap((network) => {
+      if (network === means || means === null) return [];
+      const [older, id] = [means, network].map((each) => each.id.slice(0, 12));
+      return (
+        `two networks have the name ${name}, made while their makers did not see each other: it means the older one, ${older}; ` +
+        `the other is known by its id alone: when nothing is on it any more, \`weft network rm ${id}\``
+      );
+    });
+  });
 }
 
 // More names than that say that it is this node's own clock.

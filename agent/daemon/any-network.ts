@@ -4,6 +4,7 @@ import { bridge, bridgeNameOf } from '../drivers/bridge.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import type { Agent } from './agent.ts';
 import { conflict, invalid, notFound } from './api-error.ts';
+import { iso } from './calls/replies.ts';
 
 /** A network of the cluster, or one of this host alone. */
 export type AnyNetwork =
@@ -12,12 +13,16 @@ export type AnyNetwork =
 
 /**
  * The network of that name or id, or whose id begins so. Names are unique among the cluster's and among this host's; what
- * another host has made meanwhile may have the name of one of these.
+ * another host has made meanwhile may have the name of one of these. Of two of the cluster's, made in two halves of it, the
+ * older one has the name.
  * @throws RequestError `network_not_found`, `network_ambiguous`
  */
 export function findAnyNetwork(agent: Agent, ref: string): AnyNetwork {
   const all = allNetworks(agent);
-  const exact = all.filter(({ network }) => network.name === ref || network.id === ref);
+  const named = agent.active?.cluster.view.networkByName(ref);
+  const exact = all.filter(
+    ({ scope, network }) => network.id === ref || (network.name === ref && (scope === 'local' || network === named)),
+  );
   if (exact.length > 1) {
     const ids = exact.map(({ scope, network }) => `${network.id.slice(0, 12)} (${scope})`);
     throw conflict(
@@ -32,6 +37,24 @@ export function findAnyNetwork(agent: Agent, ref: string): AnyNetwork {
   // Outside a cluster it may be one of the cluster's that is meant: then that is what there is to say.
   if (agent.active === null && agent.membership === null) throw notFound('network', ref);
   throw notFound('network', ref);
+}
+
+/**
+ * The same, for removing it: a name that means another one to whoever gave it is not enough.
+ * @throws RequestError `network_ambiguous`
+ */
+export function findToRemove(agent: Agent, ref: string): AnyNetwork {
+  const found = findAnyNetwork(agent, ref);
+  const others = allNetworks(agent).filter(
+    ({ scope, network }) => scope === 'cluster' && network.name === ref && network.id !== found.network.id,
+  );
+  if (found.scope === 'local' || found.network.name !== ref || others.length === 0) return found;
+  const ids = [found, ...others].map(({ network }) => `${network.id.slice(0, 12)} (of ${iso(network.createdMs)})`);
+  throw conflict(
+    'network_ambiguous',
+    `${ids.length} networks of the cluster have the name ${ref}`,
+    `use the id of the one that is meant: ${ids.join(' or ')}`,
+  );
 }
 
 /** Who has that name already, in a few words; null when nobody has. */

@@ -55,6 +55,9 @@ export function mirrorPlan(
   const remove: DockerNetwork[] = [];
   const create: Creation[] = [];
   const objections: string[] = [];
+  // Of two of one name, made at once in two halves of the cluster, the older one has it.
+  const oldestFirst = [...wanted].sort((a, b) => a.createdMs - b.createdMs || (a.id < b.id ? -1 : 1));
+  const byName = new Map([...oldestFirst].reverse().map((network) => [network.name, network]));
   const byId = new Map<string, Network>(wanted.map((network) => [network.id, network]));
   const mirrored = new Set<string>();
   for (const network of there) {
@@ -66,8 +69,9 @@ export function mirrorPlan(
       // Of the cluster by now: an agent that was ended in between, or another host was quicker.
       if (wanted.some(({ name }) => name === network.name)) remove.push(network);
       else adopt.push({ network, as: networkId });
-    } else if (of === undefined || mirrored.has(of.id) || !isLike(network, specOf(of))) remove.push(network);
-    else mirrored.add(of.id);
+    } else if (of === undefined || byName.get(of.name) !== of || mirrored.has(of.id) || !isLike(network, specOf(of))) {
+      remove.push(network);
+    } else mirrored.add(of.id);
   }
   const bridge = gateway && there.find(({ name }) => name === gateway.name);
   // Docker would make it with the first container that needs it, and in a subnet of its own choice.
@@ -80,9 +84,9 @@ export function mirrorPlan(
     );
   }
   const holders = new Map(there.filter((each) => !remove.includes(each)).map((each) => [each.name, each.driver]));
-  // Of two of one name, made at once in two halves of the cluster, the older one has it.
-  const oldestFirst = [...wanted].sort((a, b) => a.createdMs - b.createdMs || (a.id < b.id ? -1 : 1));
   for (const network of oldestFirst) {
+    // The cluster names it among its own warnings.
+    if (byName.get(network.name) !== network) continue;
     if (mirrored.has(network.id)) {
       const other = there.find(({ name, driver }) => name === network.name && driver !== driverName);
       if (other !== undefined) {
@@ -102,7 +106,6 @@ that one by its id, ${other.id.slice(0, 12)}`,
       );
     } else {
       create.push({ of: network.id, spec: specOf(network) });
-      holders.set(network.name, driverName);
     }
   }
   return { adopt, remove, create, objections };

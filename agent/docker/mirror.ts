@@ -142,14 +142,17 @@ export class Mirror {
       known(),
     );
     const refused: string[] = [];
-    const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    const attempt = async (what: string, work: () => Promise<unknown>): Promise<boolean> => {
       try {
         await work();
         log.info({}, `Docker: ${what}`);
       } catch (error) {
         if (!(error instanceof DockerError) || error.code !== 'refused') throw error;
-        if (error.status !== 404) refused.push(error.message);
+        if (error.status === 404) return true;
+        refused.push(error.message);
+        return false;
       }
+      return true;
     };
     const adopted: DockerNetwork[] = [];
     for (const adoption of wanted === null ? [] : adopt) {
@@ -165,15 +168,18 @@ export class Mirror {
         refused.push(`Docker's network ${network.name} cannot be one of the cluster: ${wordsOf(error)}`);
       }
     }
+    const kept = new Set<string>();
     for (const { id, name } of [...remove, ...adopted]) {
       this.#removing.add(id);
       try {
-        await attempt(`network ${name} removed`, () => client.removeNetwork(id, { signal }));
+        const isGone = await attempt(`network ${name} removed`, () => client.removeNetwork(id, { signal }));
+        if (!isGone) kept.add(name);
       } finally {
         this.#removing.delete(id);
       }
     }
     for (const { of, spec } of create) {
+      if (kept.has(spec.name)) continue;
       this.#making = of;
       try {
         await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }));

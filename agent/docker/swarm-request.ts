@@ -5,6 +5,7 @@ import { type IpamConfig, NetworkCreateRequest } from '../api/schema.ts';
 import { issueText } from '../daemon/api-error.ts';
 import { overlay } from '../drivers/overlay.ts';
 import { mtuOption } from '../mtu.ts';
+import { vniOption } from './protocol.ts';
 import type { DockerNetwork } from './shapes.ts';
 
 // A network of a Swarm, as Weft would be asked for it. Pure.
@@ -99,8 +100,6 @@ function configOf({ subnet, gateway, ipRange, auxiliary }: DockerNetwork['ipam']
   }
 }
 
-/** The VXLAN ids of its subnets, which are chosen anew. */
-const vniOption = 'com.docker.network.driver.overlay.vxlanid_list';
 /** RFC 8200: no link of IPv6 has less. */
 const leastIpv6Mtu = 1280;
 
@@ -113,6 +112,7 @@ function keptOptions(options: ReadonlyMap<string, string>, ipv6: boolean): Kept 
   const all = new Map<string, string>();
   const notes: string[] = [];
   for (const [key, value] of options) {
+    // VXLAN ids are chosen anew.
     if (key === vniOption) continue;
     const why = whyNotOption(key, value, ipv6);
     if (why === null) all.set(key, value);

@@ -2,7 +2,7 @@ import { cleanUpCommands } from '../../../dataplane/cleanup.ts';
 import type { DryRunReply, DryRunRequest } from '../../api/schema.ts';
 import { localDriver } from '../../drivers/index.ts';
 import type { Agent } from '../agent.ts';
-import { type AnyNetwork, findAnyNetwork } from '../any-network.ts';
+import { type AnyNetwork, findAnyNetwork, findToRemove } from '../any-network.ts';
 import { invalid } from '../api-error.ts';
 import type { PlanChange } from '../planner.ts';
 import { attachmentOf } from '../sandboxes/attachment.ts';
@@ -21,7 +21,7 @@ export async function dryRun(agent: Agent, request: DryRunRequest, signal: Abort
       return preview(agent, withNetwork(made), signal);
     }
     case 'networkRemove': {
-      const found = findAnyNetwork(agent, request.Network);
+      const found = findToRemove(agent, request.Network);
       if (found.scope === 'cluster') agent.membership.cluster.networks.mustBeRemovable(found.network);
       else agent.localNetworks.mustBeRemovable(found.network, agent.sandboxesOn(found.network).length);
       return preview(agent, withoutNetwork(found), signal);

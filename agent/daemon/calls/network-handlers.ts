@@ -6,7 +6,7 @@ import { parseOptions } from '../../drivers/options.ts';
 import { overlay } from '../../drivers/overlay.ts';
 import { mtuOption } from '../../mtu.ts';
 import type { Agent } from '../agent.ts';
-import { allNetworks, findAnyNetwork, nameHeld } from '../any-network.ts';
+import { allNetworks, findAnyNetwork, findToRemove, nameHeld } from '../any-network.ts';
 import { conflict, invalid } from '../api-error.ts';
 import { attachmentOf } from '../sandboxes/attachment.ts';
 import { ingressSandboxName } from '../sandboxes/sandboxes.ts';
@@ -55,7 +55,7 @@ export function networkHandlers(agent: Agent): NetworkHandlers {
       return { Subnet: await cluster().networks.addSubnet(found.network, subnetSpecOf(body.SubnetAdd)) };
     },
     networkRemove: async ({ ref }) => {
-      const found = findAnyNetwork(agent, ref);
+      const found = findToRemove(agent, ref);
       if (found.scope === 'cluster') await cluster().networks.remove(found.network);
       else await agent.removeLocalNetwork(found.network);
       return {};

@@ -125,9 +125,13 @@ test('names that are taken are named, and of two networks of one name the older 
     [older.id],
   );
   assert.deepEqual(plan.objections, [
-    "Docker has another network same (driver weft), and so not the cluster's: remove one of them",
     "Docker has another network bridge (driver bridge), and so not the cluster's: remove one of them",
   ]);
+  // The half that has made the younger one hears of the other.
+  const late = mirrorPlan([younger], null, [], none);
+  const there = late.create.map(({ spec }) => listed(spec));
+  const healed = mirrorPlan([younger, older], null, there, knownAs(late.create));
+  assert.deepEqual([healed.remove, healed.create.map(({ of }) => of), healed.objections], [there, [older.id], []]);
   const both = mirrorPlan(
     [older],
     null,

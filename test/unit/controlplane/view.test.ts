@@ -4,7 +4,7 @@ import type { NetworkId, NodeId } from '../../../controlplane/ids.ts';
 import { maxCounter, maxSkewMs } from '../../../controlplane/tables/clock.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, type SignedRecord } from '../../../controlplane/tables/record.ts';
-import { clockWarning } from '../../../controlplane/warnings.ts';
+import { clockWarning, nameWarnings } from '../../../controlplane/warnings.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { simulationStartMs } from '../../sim/time.ts';
 import { Writer } from './helpers.ts';
@@ -89,6 +89,9 @@ test('a name that was taken twice leads to the older network everywhere', async 
     written(two, clusterTopic, [`network/${other}`, network([11, 0], { createdMs: 1 })]),
   )) {
     assert.equal(view.networkByName('frontend')?.id, other);
+    const [warning, ...more] = nameWarnings(view);
+    assert.match(warning ?? '', /have the name frontend, .* means the older one, m{12}; .*`weft network rm \S{12}`$/);
+    assert.deepEqual(more, []);
   }
 });
 
