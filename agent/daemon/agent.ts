@@ -144,8 +144,12 @@ export class Agent {
       log: init.log,
       background: this.#background,
       bridge: () => this.gateway.address,
-      askers: () => askersOf([...this.sandboxes.list(), ...this.#containers.askers()]),
-      findAskers: () => this.#containers.identify(),
+      askers: () => {
+        const { asking } = this.#containers;
+        const onGateway = [...askersOf(this.sandboxes.list()), ...asking.onGateway()];
+        return { onGateway, beside: asking.beside(), isBehind: asking.isBehind };
+      },
+      findAsker: (address) => this.#containers.asking.identify(address),
       changed: () => this.#background.later(0, () => this.sandboxes.putFiles()),
     });
     this.#host = new HostWatch({

@@ -3,7 +3,7 @@ import ipaddr from 'ipaddr.js';
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NodeId } from '../../controlplane/ids.ts';
 import type { Health } from '../../controlplane/liveness/liveness.ts';
-import { BridgeAskers, nobodys, type OnBridge } from '../dns/bridge-askers.ts';
+import { BridgeAskers, type KnownAskers, nobodys, type OnBridge } from '../dns/bridge-askers.ts';
 import { ContainerBridges } from '../dns/container-bridges.ts';
 import { Forwarder } from '../dns/forwarder.ts';
 import { Names } from '../dns/names.ts';
@@ -33,9 +33,9 @@ export interface NameServiceInit {
   /** Address of docker_gwbridge with prefix length; null outside a cluster. */
   readonly bridge: () => string | null;
   /** All that may ask for names of networks. */
-  readonly askers: () => readonly OnBridge[];
-  /** Looks for such as have come a moment ago; `askersChanged` is called when there are. Never rejects. */
-  readonly findAskers: () => Promise<void>;
+  readonly askers: () => KnownAskers;
+  /** Looks who has an address; `askersChanged` is called when that is somebody who may ask. Never rejects. */
+  readonly findAsker: (address: string) => Promise<void>;
   /** Sandboxes are to ask somebody else now, or us again. */
   readonly changed: () => void;
 }
@@ -164,7 +164,7 @@ export class NameService implements Disposable {
   async #findAsker(address: string): Promise<Asker | null | 'unknown'> {
     const late = new AbortController();
     const isLate = await Promise.race([
-      this.#init.findAskers().then(() => false),
+      this.#init.findAsker(address).then(() => false),
       pause(findMs, true, { signal: late.signal, ref: false }).catch(() => true),
     ]);
     late.abort();

@@ -4,6 +4,8 @@ import { networkInterfaces } from 'node:os';
 
 const sysfs = '/sys/class/net';
 const refreshMs = 5_000;
+/** A network and its first container come together. */
+const atOnceMs = 250;
 
 /**
  * Bridges of this host that no card is a port of: Docker's, ours, those of virtual machines. Who is there may have been told to
@@ -20,9 +22,19 @@ export class ContainerBridges {
     this.#nowMs = nowMs;
   }
 
-  /** Whether somebody with that address is on one of them; not the host itself. As of some seconds ago at most. */
+  /**
+   * Whether somebody with that address is on one of them; not the host itself. As of some seconds ago at most, and with those that
+   * have come since.
+   */
   has(address: string): boolean {
     if (this.#nowMs() - this.#readMs >= refreshMs) this.#read();
+    if (this.#has(address)) return true;
+    if (this.#nowMs() - this.#readMs < atOnceMs) return false;
+    this.#read();
+    return this.#has(address);
+  }
+
+  #has(address: string): boolean {
     return isIP(address) === 4 && !this.#own.has(address) && this.#subnets.check(address);
   }
 

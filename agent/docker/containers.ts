@@ -1,8 +1,6 @@
-import type { EndpointId } from '../../controlplane/ids.ts';
 import { isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
-import { gatewayBridgeName } from '../../dataplane/gateway-subnet.ts';
 import type { Logger } from '../daemon/log.ts';
-import type { StoredLeg } from '../sandbox-state.ts';
+import { AskingContainers } from './asking.ts';
 import type { DockerClient } from './client.ts';
 import type { DockerEndpoints, EndpointDescription } from './endpoints.ts';
 import { DockerError, isNotFound } from './errors.ts';
@@ -70,12 +68,6 @@ interface Asked {
 export const hasChanged = ({ name, labels, health }: DockerContainerSummary, asked: Asked | undefined): boolean =>
   asked === undefined || asked.name !== name || (heedsHealth(labels) && health !== null && health !== asked.health);
 
-/** A container as the host's resolver sees it: where it asks from, and what it is on. */
-export interface ContainerAsker {
-  readonly gateway: { readonly ip: string };
-  readonly legs: readonly StoredLeg[];
-}
-
 export interface ContainersInit {
   readonly client: DockerClient;
   readonly endpoints: DockerEndpoints;
@@ -88,18 +80,14 @@ export interface ContainersInit {
 
 /** Follows whose endpoints Docker's are: their names, and that they are still there. The driver is told neither. */
 export class Containers {
+  /** Who of them asks for names. */
+  readonly asking: AskingContainers;
   readonly #init: ContainersInit;
   readonly #graceMs: number;
   /** By endpoint. */
   readonly #asked = new Map<string, Asked>();
-  /** Id of the container of each endpoint. */
-  #containerOf = new Map<string, string>();
-  /** Address of each container on docker_gwbridge, by its id. */
-  #gatewayIps: ReadonlyMap<string, string> = new Map();
   /** Endpoints that no container has, and since when: one that ends has it for a moment longer than its container runs. */
   #lostMs: ReadonlyMap<string, number> = new Map();
-  #identifying: Promise<void> | null = null;
-  #identifyNext: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
   #running = false;
   #again = false;
@@ -108,6 +96,7 @@ export class Containers {
   constructor(init: ContainersInit) {
     this.#init = init;
     this.#graceMs = init.graceMs ?? 60_000;
+    this.asking = new AskingContainers(init);
   }
 
   stop(): void {
@@ -115,75 +104,17 @@ export class Containers {
     if (this.#timer) clearTimeout(this.#timer);
   }
 
-  /** Containers that can ask the host's resolver, on all networks that they are joined to by now. */
-  askers(): ContainerAsker[] {
-    const legs = new Map<string, StoredLeg[]>();
-    const netnsOf = new Map<string, string>();
-    for (const { leg, netns } of this.#init.endpoints.list()) {
-      if (netns === null) continue;
-      legs.set(netns, [...(legs.get(netns) ?? []), leg]);
-      const container = this.#containerOf.get(leg.endpointId);
-      if (container !== undefined) netnsOf.set(container, netns);
-    }
-    return [...this.#gatewayIps].flatMap(([container, ip]) => {
-      const netns = netnsOf.get(container);
-      return netns === undefined ? [] : [{ gateway: { ip }, legs: legs.get(netns) ?? [] }];
-    });
-  }
-
   /** A container was killed: its exit, and its way off its networks, take Docker a while. */
   async killed({ id, atMs }: DockerEvent): Promise<void> {
     const { endpoints, log } = this.#init;
     for (const { leg } of endpoints.list()) {
       // It may have been started again since.
-      if (this.#containerOf.get(leg.endpointId) !== id || leg.createdMs > atMs) continue;
+      if (this.asking.containerOf(leg.endpointId) !== id || leg.createdMs > atMs) continue;
       try {
         await endpoints.killed(leg.endpointId);
       } catch (error) {
         log.warn({ err: error }, 'an endpoint of a container that was killed is taken back only when Docker leaves it');
       }
-    }
-  }
-
-  /**
-   * Looks who is on docker_gwbridge, and whose the endpoints are that no list has told of yet: Docker lists what a container is
-   * on only once it has started, when its program runs and asks for names. Whoever calls during a look has the next one. Never
-   * rejects.
-   */
-  identify(): Promise<void> {
-    if (this.#identifying === null) {
-      this.#identifying = this.#identify().finally(() => {
-        this.#identifying = null;
-      });
-      return this.#identifying;
-    }
-    this.#identifyNext ??= this.#identifying.then(() => {
-      this.#identifyNext = null;
-      return this.identify();
-    });
-    return this.#identifyNext;
-  }
-
-  async #identify(): Promise<void> {
-    const { client, endpoints, log } = this.#init;
-    try {
-      const joined = endpoints.list().filter(({ netns }) => netns !== null);
-      const untold = joined.filter(({ leg }) => !this.#containerOf.has(leg.endpointId));
-      const networks = new Set<string>(untold.map(({ leg }) => leg.networkId));
-      const ids = [...endpoints.networks().values()].filter(({ networkId }) => networks.has(networkId));
-      // Not by the containers themselves, which Docker locks while they start.
-      const [gatewayIps, ...found] = await Promise.all([
-        this.#gateways(),
-        ...ids.map(({ id }) => client.network(id).catch(ignoreMissing)),
-      ]);
-      this.#gatewayIps = gatewayIps;
-      for (const network of found) {
-        for (const [container, { endpointId }] of network?.containers ?? [])
-          this.#containerOf.set(endpointId, container);
-      }
-      this.#init.changed();
-    } catch (error) {
-      if (!(error instanceof DockerError)) log.error({ err: error }, 'looking who asks for names failed');
     }
   }
 
@@ -225,11 +156,7 @@ export class Containers {
     const sinceMs = Date.now();
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
-    const joined = new Set(endpoints.list().flatMap(({ leg, netns }) => (netns === null ? [] : [leg.endpointId])));
-    const untold = [...this.#containerOf].filter(([id]) => joined.has(id as EndpointId));
-    this.#containerOf = new Map([...untold, ...[...present].map(([endpoint, { id }]) => [endpoint, id] as const)]);
-    this.#gatewayIps = await this.#gateways();
-    this.#init.changed();
+    await this.asking.follow(containers);
     for (const { leg, netns } of endpoints.list()) {
       const container = present.get(leg.endpointId);
       if (container === undefined || netns === null) continue;
@@ -247,17 +174,6 @@ export class Containers {
     }
   }
 
-  /** Docker tells whose a port of docker_gwbridge is with the network alone. */
-  async #gateways(): Promise<Map<string, string>> {
-    try {
-      const { containers } = await this.#init.client.network(gatewayBridgeName);
-      return new Map([...containers].map(([id, { ipv4 }]) => [id, ipv4.replace(/\/.*/, '')]));
-    } catch (error) {
-      if (isNotFound(error)) return new Map();
-      throw error;
-    }
-  }
-
   async #ask({ id }: DockerContainerSummary): Promise<void> {
     const { client, endpoints } = this.#init;
     try {
@@ -270,11 +186,6 @@ export class Containers {
       if (!isNotFound(error)) throw error;
     }
   }
-}
-
-function ignoreMissing(error: unknown): null {
-  if (isNotFound(error)) return null;
-  throw error;
 }
 
 const endpointIdsOf = ({ networks }: DockerContainerSummary): string[] =>

@@ -119,6 +119,18 @@ describe('names of containers', { timeout: 180_000 }, () => {
       all.map(({ stdout }) => stdout.trim()),
       [db, db, db],
     );
+    // Docker gives whoever has another way out no address on docker_gwbridge, as with the default network of a Compose file.
+    await docker(2).exec(['network', 'create', 'plain']);
+    const asks = ['--network', 'plain', '--dns', gateways[1] ?? ''];
+    await docker(2).exec(['create', ...asks, '--name', 'two', musl.image, 'sh', '-c', `${program} db; ip route`]);
+    await docker(2).exec(['network', 'connect', 'front', 'two']);
+    const { stdout } = await docker(2).exec(['start', '--attach', 'two']);
+    const onGateway = gateways[1]?.replace(/\.\d+\.\d+$/, '.') ?? '';
+    assert.deepEqual([stdout.split('\n')[0], stdout.includes(onGateway)], [db, false], stdout);
+    assert.equal((await docker(2).exec(['start', '--attach', 'two'])).stdout.split('\n')[0], db);
+    assert.equal((await once('plain', 'db')).stdout.trim(), 'none', 'not on the network');
+    await docker(2).exec(['rm', 'two']);
+    await docker(2).exec(['network', 'rm', 'plain']);
     // Who is on docker_gwbridge and no network of ours is told what the host knows.
     assert.equal((await once('docker_gwbridge', 'www.example')).stdout.trim(), '192.0.2.1');
     assert.equal((await once('docker_gwbridge', 'db')).stdout.trim(), 'none');

@@ -21,7 +21,8 @@ const many = Array.from({ length: 60 }, (_, at) => ({
 }));
 const db = { ...endpoint, name: 'db', ip: '10.0.0.100', ip6: 'fd00::64', ports: ['5432/tcp'] };
 
-const known = new BridgeAskers('127.0.0.9/8', [{ address: '127.0.0.1', networks: [network] }], () => false);
+const onGateway = [{ address: '127.0.0.1', networks: [network] }];
+const known = new BridgeAskers('127.0.0.9/8', { onGateway, beside: [], isBehind: false }, () => false);
 
 /** The resolver at a port of loopback, for who has 127.0.0.1. */
 async function serve(
@@ -145,9 +146,23 @@ test('who is not known yet is answered once he is, by what he is then; others do
 
 test('answers askers on bridges of the host and nobody else', () => {
   const docker0 = (address: string): boolean => address.startsWith('172.17.');
-  const askers = new BridgeAskers('172.18.0.1/16', [{ address: '172.18.0.2', networks: [network] }], docker0);
-  assert.deepEqual(askers.of('172.18.0.2'), { address: '172.18.0.2', networks: [network] });
+  const onGateway = [{ address: '172.18.0.2', networks: [network] }];
+  const beside = [
+    { address: '172.17.0.3', networks: [network] },
+    // Of somewhere else, where anybody may have it.
+    { address: '192.0.2.3', networks: [network] },
+  ];
+  const askers = new BridgeAskers('172.18.0.1/16', { onGateway, beside, isBehind: false }, docker0);
+  assert.deepEqual(askers.of('172.18.0.2'), onGateway[0]);
+  assert.deepEqual(askers.of('172.17.0.3'), beside[0]);
   assert.deepEqual(askers.of('172.17.0.2'), { networks: [] });
   assert.equal(askers.of('172.18.9.9'), 'unknown');
-  for (const address of ['172.18.0.1', '172.19.0.2', '10.0.0.5', 'fe80::1', '']) assert.equal(askers.of(address), null);
+  for (const address of ['172.18.0.1', '172.19.0.2', '192.0.2.3', '10.0.0.5', 'fe80::1', '']) {
+    assert.equal(askers.of(address), null);
+  }
+  // While it is not known of somebody where he asks from, he may be there.
+  const behind = new BridgeAskers('172.18.0.1/16', { onGateway, beside, isBehind: true }, docker0);
+  assert.deepEqual(behind.of('172.17.0.2'), 'unknown');
+  assert.deepEqual(behind.of('172.17.0.3'), beside[0]);
+  assert.equal(behind.of('192.0.2.3'), null);
 });
