@@ -1,4 +1,4 @@
-import { isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
+import { addressesOf, isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
 import type { Logger } from '../daemon/log.ts';
 import { AskingContainers } from './asking.ts';
 import type { DockerClient } from './client.ts';
@@ -165,12 +165,14 @@ export class Containers {
     }
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
     const held = heldBy(containers);
-    const lost = endpoints.list().flatMap(({ leg: { endpointId: id } }) => (held.has(id) ? [] : [id]));
-    this.#lostMs = new Map(lost.map((id) => [id, this.#lostMs.get(id) ?? sinceMs]));
-    for (const [id, lostMs] of this.#lostMs) {
-      if (lostMs > sinceMs - this.#graceMs) continue;
+    const lost = endpoints.list().flatMap(({ leg }) => (held.has(leg.endpointId) ? [] : [leg]));
+    this.#lostMs = new Map(lost.map(({ endpointId: id }) => [id, this.#lostMs.get(id) ?? sinceMs]));
+    for (const leg of lost) {
+      const { endpointId: id, networkId } = leg;
+      if ((this.#lostMs.get(id) ?? sinceMs) > sinceMs - this.#graceMs) continue;
       log.warn({ endpoint: id.slice(0, 12) }, 'Docker has lost an endpoint without a word; it is taken back');
       await endpoints.remove(id);
+      for (const ip of addressesOf(leg)) await endpoints.returnAddress(networkId, ip);
     }
   }
 
