@@ -24,18 +24,19 @@ export function addImport(parent: Command, session: Session): void {
   });
   define(group, 'swarm', {
     summary: 'Print how to make the overlay networks of a Swarm as networks of the cluster, or make them',
-    details: `Reads what the Docker at --docker-socket knows of its Swarm (on a manager that is all) and changes nothing there. Names,
-subnets, gateways, ranges, labels, the MTU, --internal and --attachable are as they were; VNIs are chosen anew. What cannot be
-is said, and why. Without --create it prints commands and needs no agent; with it, run on a manager of the cluster, it
-makes what is not there yet; a network that fails or cannot be does not stop the others, and makes the exit code 1.
-
-A Docker that has the Swarm's network NAME cannot have Weft's of that name: \`weft status\` says so until \`docker network rm
-NAME\`. So make them all, then take one after the other: end what is on it (\`docker service rm\`), remove it (\`docker network
-rm\`, on a manager of the Swarm), start its containers again (\`docker run --network NAME\`). With --prefix they are beside each
-other, and containers can be moved one by one.
-
-Swarm and Weft use the same ports. While both run on a host, set gossip-port and join-port in the agent's configuration, and
-\`weft init --data-path-port 4790\`.`,
+    details: [
+      'Reads what the Docker at --docker-socket knows of its Swarm (on a manager that is all) and changes nothing there.' +
+        ' Names, subnets, gateways, ranges, labels, the MTU, --internal and --attachable are as they were; VNIs are chosen' +
+        ' anew. What cannot be is said, and why. Without --create it prints commands and needs no agent; with it, run on a' +
+        ' manager of the cluster, it makes what is not there yet; a network that fails or cannot be does not stop the' +
+        ' others, and makes the exit code 1.',
+      "A Docker that has the Swarm's network NAME cannot have Weft's of that name: `weft status` says so until" +
+        ' `docker network rm NAME`. So make them all, then take one after the other: end what is on it (`docker service' +
+        ' rm`), remove it (`docker network rm`, on a manager of the Swarm), start its containers again (`docker run' +
+        ' --network NAME`). With --prefix they are beside each other, and containers can be moved one by one.',
+      "Swarm and Weft use the same ports. While both run on a host, set gossip-port and join-port in the agent's" +
+        ' configuration, and `weft init --data-path-port 4790`.',
+    ].join('\n\n'),
     examples: [
       'weft import swarm',
       'weft import swarm --create',
@@ -84,7 +85,12 @@ async function readSwarm(socketPath: string) {
     return { ...view, networks: await docker.networks() };
   } catch (error) {
     if (!(error instanceof DockerError)) throw error;
-    throw new Failure(exitCodes.failed, `docker_${error.code}`, error.message, 'another is named by --docker-socket');
+    throw new Failure(
+      exitCodes.failed,
+      `docker_${error.code}`,
+      error.message,
+      'give the socket of another Docker with --docker-socket',
+    );
   }
 }
 
