@@ -27,6 +27,7 @@ import { AwaitedPools } from '../docker/awaited-pools.ts';
 import { DockerClient } from '../docker/client.ts';
 import { Containers } from '../docker/containers.ts';
 import { DockerEndpoints } from '../docker/endpoints.ts';
+import { internalWarnings } from '../docker/internal.ts';
 import { Mirror } from '../docker/mirror.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
@@ -290,6 +291,7 @@ export class Agent {
       ...this.#ingressLeg.warnings(),
       ...this.#planner.objections,
       ...this.mirror.warnings(),
+      ...(this.#membership === null ? [] : internalWarnings(this.docker.list(), this.#membership.cluster)),
       ...ofFiles,
       ...this.names.warnings(),
       ...this.mtus.warnings(),

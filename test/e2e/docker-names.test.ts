@@ -175,6 +175,32 @@ describe('names of containers', { timeout: 180_000 }, () => {
     await docker(2).exec(['rm', '-f', 'beside']);
   });
 
+  it('on an internal network are those of the own host alone, and `weft status` says so', async () => {
+    await stage.lab.host(1).weft('network', 'create', '--internal', 'shut');
+    await eventually('the network in both Dockers', async () => {
+      const lists = await Promise.all(dockers.map(async (each) => (await each.exec(['network', 'ls'])).stdout));
+      return lists.every((text) => / shut /.test(text)) || undefined;
+    });
+    const warned = async (): Promise<readonly string[]> =>
+      (await stage.lab.host(2).api.call('status')).Warnings.filter((line) => line.includes('internal network shut'));
+    const on = ['--detach', '--network', 'shut', '--dns', gateways[1] ?? '', '--stop-signal', 'SIGKILL'];
+    for (const name of ['in', 'near']) await docker(2).exec(['run', ...on, '--name', name, glibc.image]);
+    assert.deepEqual(await warned(), []);
+    await docker(1).run(['--network', 'shut', '--name', 'far']);
+    await eventually('a warning', async () => (await warned()).length === 1 || undefined);
+    assert.match(
+      (await warned())[0] ?? '',
+      /have no names for (in, near|near, in): .*connect them to a network that leads out/,
+    );
+    assert.deepEqual(await found('in', glibc, 'near'), [await addressOf(2, 'near', 'shut')]);
+    assert.deepEqual(await found('in', glibc, 'far'), ['none']);
+    await docker(2).exec(['rm', '-f', 'near']);
+    await docker(2).exec(['network', 'connect', 'front', 'in']);
+    assert.deepEqual(await found('in', glibc, 'far'), [await addressOf(1, 'far', 'shut')]);
+    await eventually('no warning', async () => (await warned()).length === 0 || undefined);
+    await Promise.all([docker(1).exec(['rm', '-f', 'far']), docker(2).exec(['rm', '-f', 'in'])]);
+  });
+
   it('lead to one with a health check that asks for it only while that succeeds', async () => {
     const check = ['--health-cmd', 'test -e /tmp/ok', '--health-interval', '300ms', '--health-retries', '1'];
     const asks = ['--network', 'front', '--network-alias', 'store', '--label', 'weft.dns=healthy'];
