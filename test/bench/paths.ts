@@ -1,13 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { Docker } from '../lab/docker.ts';
 import type { Host } from '../lab/host.ts';
 import { Lab } from '../lab/lab.ts';
-import { exec } from '../lab/process.ts';
 import { settled } from '../lab/suite.ts';
 import { formSwarm } from '../lab/swarm.ts';
-import { docker, needsDocker, startDocker } from './docker.ts';
-import { needs } from './peers.ts';
+import { needs, needsDocker } from './peers.ts';
 
 /** Somewhere on a lab host where programs can be run: its own network, or one within. */
 export interface Place {
@@ -94,39 +90,18 @@ async function weft(labs: Labs): Promise<Path> {
 /** Docker Swarm's overlay, container to container, by daemons as they come. */
 async function swarm(labs: Labs): Promise<Path> {
   const lab = await labs.make();
-  const [one, two] = [lab.host(1), lab.host(2)];
-  await Promise.all(lab.hosts.map((host) => startDocker(host, [])));
-  await formSwarm(lab.hosts, docker);
-  await docker(one, ['network', 'create', '-d', 'overlay', '--attachable', NETWORK]);
-  const places: Place[] = [];
-  for (const host of lab.hosts) {
-    await importImage(host);
-    await docker(host, ['run', '-d', '--name', `c${host.index}`, '--network', NETWORK, 'idle', '/idle']);
-    const { stdout } = await docker(host, ['inspect', '-f', '{{.State.Pid}}', `c${host.index}`]);
-    places.push({ host, enter: ['nsenter', '-t', stdout.trim(), '-n', '--'] });
-  }
-  const format = `{{(index .NetworkSettings.Networks "${NETWORK}").IPAddress}}`;
-  const { stdout: address } = await docker(two, ['inspect', '-f', format, 'c2']);
-  const [from, to] = places;
-  if (from === undefined || to === undefined) throw new Error('a lab of two hosts has two');
-  return { name: 'swarm', from, to, address: address.trim() };
-}
-
-/** An image that holds one program, which does nothing. */
-async function importImage(host: Host): Promise<void> {
-  const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
-  try {
-    const source = join(directory, 'idle.c');
-    writeFileSync(source, '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n');
-    const root = join(directory, 'root');
-    mkdirSync(root);
-    await exec('cc', ['-O2', '-static', '-o', join(root, 'idle'), source]);
-    const archive = join(directory, 'idle.tar');
-    await exec('tar', ['-C', root, '-cf', archive, '.']);
-    await docker(host, ['import', archive, 'idle']);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  const quiet = { args: ['--log-level', 'fatal'] };
+  const [one, two] = [await Docker.start(lab.host(1), quiet), await Docker.start(lab.host(2), quiet)];
+  await formSwarm([one, two]);
+  await one.exec(['network', 'create', '-d', 'overlay', '--attachable', NETWORK]);
+  for (const docker of [one, two]) await docker.run(['--name', 'idle', '--network', NETWORK]);
+  const [from, to] = [(await one.inspect('idle')).NetworkSettings, (await two.inspect('idle')).NetworkSettings];
+  return {
+    name: 'swarm',
+    from: inNetns(one.host, from.SandboxKey),
+    to: inNetns(two.host, to.SandboxKey),
+    address: to.Networks[NETWORK]?.IPAddress ?? '',
+  };
 }
 
 /** All paths, set up side by side. Swarm's is left out, and that is said, where Docker cannot be had. They end with `labs`. */

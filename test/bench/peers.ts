@@ -16,6 +16,9 @@ export async function needs(program: string, packageName: string, say: (text: st
   await exec('apt-get', ['install', '-y', '--no-install-recommends', packageName], { env, timeoutMs: INSTALL_MS });
 }
 
+/** Docker as a peer to measure against. */
+export const needsDocker = (say: (text: string) => void): Promise<void> => needs('/usr/sbin/dockerd', 'docker.io', say);
+
 /**
  * How long Serf's user event takes from its command to the last of the other agents, in milliseconds. The event is
  * handed to an agent that waits for it by a command that runs anyway, so the time of a process start is left out: it is

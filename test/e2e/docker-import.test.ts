@@ -69,7 +69,7 @@ describe('weft import swarm', { timeout: 150_000 }, () => {
   });
 
   it('on a manager it prints all networks, and makes none', async () => {
-    await formSwarm(stage.lab.hosts, ({ name }, args) => docker(name === 'host1' ? 1 : 2).exec(args));
+    await formSwarm([docker(1), docker(2)]);
     for (const [name, flags] of Object.entries(networks))
       await docker(1).exec(['network', 'create', '-d', 'overlay', ...flags, name]);
     await docker(1).exec(['network', 'create', '--config-only', '-o', 'parent=eth0', 'settings']);

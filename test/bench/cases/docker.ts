@@ -167,8 +167,8 @@ async function weft(lab: Lab): Promise<Side> {
 
 async function swarm(lab: Lab): Promise<Side> {
   const dockers = await start(lab);
-  const [one, two] = dockers;
-  await formSwarm(lab.hosts, (host, args) => (host === one.host ? one : two).exec(args));
+  const [one] = dockers;
+  await formSwarm(dockers);
   return {
     ...{ name: 'swarm', dockers },
     // A worker has it with its first container.
