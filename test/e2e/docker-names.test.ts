@@ -193,7 +193,9 @@ describe('names of containers', { timeout: 180_000 }, () => {
       /have no names for (in, near|near, in): .*connect them to a network that leads out/,
     );
     assert.deepEqual(await found('in', glibc, 'near'), [await addressOf(2, 'near', 'shut')]);
-    assert.deepEqual(await found('in', glibc, 'far'), ['none']);
+    // Docker 20.10 does not reply at all, for which a C library waits ten seconds.
+    const { SandboxKey: within } = (await docker(2).inspect('in')).NetworkSettings;
+    assert.deepEqual((await digIn(stage.lab.host(2), within, '+time=1', 'far')).data, []);
     await docker(2).exec(['rm', '-f', 'near']);
     await docker(2).exec(['network', 'connect', 'front', 'in']);
     assert.deepEqual(await found('in', glibc, 'far'), [await addressOf(1, 'far', 'shut')]);
