@@ -6,7 +6,7 @@ import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
 
 /** How often all of them come and go. */
-const ROUNDS = Number(process.env['STORM_ROUNDS'] ?? 2);
+const ROUNDS = Number(process.env['STORM_ROUNDS'] ?? 5);
 const CONTAINERS = 20;
 /** Docker's own lock on its networks is the limit; more at once wait there. */
 const AT_ONCE = 4;
