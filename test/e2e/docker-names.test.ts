@@ -214,6 +214,7 @@ describe('names of containers', { timeout: 180_000 }, () => {
     await becomes(`NOERROR ${others.sort().join(' ')}`, 'store');
     await becomes('NXDOMAIN', 'db');
     await becomes('NXDOMAIN', 'tasks.db.front');
+    assert.match((await stage.lab.host(2).weft('endpoint', 'ls')).stdout, /\bdb \(not ready\) /);
     // It is there all the same.
     await becomes('NOERROR db.front.', '-x', db);
     assert.equal((await docker(2).execIn('musl', 'ping', ['-c1', '-W2', db])).exitCode, 0);

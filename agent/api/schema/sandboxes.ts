@@ -39,6 +39,10 @@ export const Endpoint = z.strictObject({
   /** VTEP of the endpoint's node. */
   VTEP: z.string(),
   Aliases: z.array(z.string()),
+  /** Names lead to it; not to a container that Docker does not find healthy, where `weft.dns=healthy` asks for that. */
+  Ready: z.boolean(),
+  /** What it serves as far as it says, `80/tcp`. */
+  Ports: z.array(z.string()),
   Local: z.boolean(),
 });
 export type Endpoint = z.infer<typeof Endpoint>;

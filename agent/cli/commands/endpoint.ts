@@ -44,7 +44,7 @@ function render(endpoints: readonly Endpoint[], { quiet, trunc }: Flags): string
   const rows = endpoints.map((endpoint) => [
     id(endpoint),
     endpoint.Network,
-    endpoint.Name,
+    endpoint.Ready ? endpoint.Name : `${endpoint.Name} (not ready)`,
     endpoint.Node,
     endpoint.IPv4Address,
     endpoint.IPv6Address,

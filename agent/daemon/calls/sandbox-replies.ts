@@ -7,6 +7,7 @@ import type { LocalNetwork } from '../../drivers/local-network.ts';
 import { hostnameFor } from '../../files/render.ts';
 import type { StoredLocalLeg, StoredPort, StoredSandbox } from '../../sandbox-state.ts';
 import type { Agent } from '../agent.ts';
+import { portsOf } from '../sandboxes/announcements.ts';
 import { addressFields } from './network-replies.ts';
 import { hostnameOf, iso } from './replies.ts';
 
@@ -24,6 +25,8 @@ export function endpointReply(cluster: Cluster, endpoint: TableEndpoint): Endpoi
     MacAddress: endpoint.mac,
     VTEP: cluster.view.nodes.get(endpoint.owner)?.vtep ?? '',
     Aliases: endpoint.aliases,
+    Ready: endpoint.ready !== false,
+    Ports: endpoint.ports ?? [],
     Local: endpoint.owner === cluster.self,
   };
 }
@@ -49,6 +52,8 @@ export function localEndpointReply(
     MacAddress: leg.mac ?? '',
     VTEP: '',
     Aliases: [...leg.aliases],
+    Ready: true,
+    Ports: portsOf(sandbox),
     Local: true,
   };
 }

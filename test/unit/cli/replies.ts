@@ -108,6 +108,8 @@ const endpoint: Endpoint = {
   MacAddress: '02:42:0a:00:01:02',
   VTEP: '192.0.2.10',
   Aliases: ['www', 'shop'],
+  Ready: true,
+  Ports: ['80/tcp'],
   Local: true,
 };
 

@@ -104,6 +104,8 @@ describe('entries', () => {
     MacAddress: '02:42:0A:00:01:03',
     VTEP: '10.99.0.2',
     Aliases: [],
+    Ready: true,
+    Ports: [],
     Local: false,
   };
   const networks = [{ Id: 'n1', VNI: 4097 }];
