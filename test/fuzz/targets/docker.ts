@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { namesOf } from '../../../agent/docker/containers.ts';
 import { withoutResolver, withResolver } from '../../../agent/docker/daemon-json.ts';
 import { DockerError } from '../../../agent/docker/errors.ts';
 import { EventLines } from '../../../agent/docker/events.ts';
 import { Container, Info, ListedContainers, Networks, readReply, Version } from '../../../agent/docker/shapes.ts';
 import { planImport, swarmView } from '../../../agent/docker/swarm.ts';
 import { chooseVersion } from '../../../agent/docker/version.ts';
+import { isName, isPort, maxPorts } from '../../../controlplane/tables/kinds.ts';
 import type { Target } from '../engine.ts';
 import { jsonInputs, jsonTextOf, takenIf } from '../inputs.ts';
 import { jsonOf } from '../mutate.ts';
@@ -52,11 +54,27 @@ const infos = [
 const endpoint = { Aliases: ['db', 'c1'], NetworkID: '5f1c', EndpointID: 'e1', IPAddress: '10.0.1.2', IPPrefixLen: 24 };
 const containers = [
   {
-    ...{ Id: 'c1', Name: '/web', Config: { Hostname: 'c1', Domainname: '', Labels: { a: 'b' } } },
+    ...{
+      Id: 'c1',
+      Name: '/web',
+      Config: { Hostname: 'c1', Domainname: '', Labels: { a: 'b' }, ExposedPorts: { '80/tcp': {} } },
+    },
+    HostConfig: { PortBindings: { '53/udp': [{ HostIp: '', HostPort: '5353' }] } },
     State: { Status: 'running', Running: true, Pid: 712, Health: { Status: 'healthy' } },
     NetworkSettings: { SandboxID: 's1', SandboxKey: '/var/run/docker/netns/s1', Networks: { web: endpoint } },
   },
-  [{ Id: 'c1', Names: ['/web'], Labels: {}, State: 'running', NetworkSettings: { Networks: { web: endpoint } } }],
+  [
+    {
+      ...{
+        Id: 'c1',
+        Names: ['/web'],
+        Labels: { 'weft.dns': 'healthy' },
+        State: 'running',
+        Status: 'Up 1 second (healthy)',
+      },
+      NetworkSettings: { Networks: { web: endpoint } },
+    },
+  ],
 ];
 const versions = [
   { ApiVersion: '1.41', MinAPIVersion: '1.12' },
@@ -137,7 +155,12 @@ export const dockerTargets = (): Target[] => [
       unlessRefused(() => {
         const reply = { status: 200, body };
         if (body.startsWith('[')) return readReply('list', reply, ListedContainers).length > 0;
-        return readReply('inspect', reply, Container).networks instanceof Map;
+        const container = readReply('inspect', reply, Container);
+        // What comes of it is written to the tables.
+        for (const { name, aliases, ports } of namesOf(container).values()) {
+          assert.ok([name, ...aliases].every(isName) && ports.every(isPort) && ports.length <= maxPorts);
+        }
+        return true;
       }),
   },
   {

@@ -29,7 +29,7 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
   const digest = createHash('sha256').update(next.certificate).digest('hex');
   const narrowing = { ipRange: '10.0.1.128/25', aux: { printer: '10.0.1.9' } };
   const addresses = { ip: '10.0.1.7', ip6: 'fd00:10::7', mac: '02:42:0a:00:01:07' };
-  const endpoint = { name: 'web', sandbox: '5'.repeat(64), ...addresses };
+  const endpoint = { name: 'web', sandbox: '5'.repeat(64), ready: false, ports: ['80/tcp'], ...addresses };
   const grant = (start: number, end: number) => ({ start, end, to: self, generation: 1 });
   const inCluster: readonly (readonly [key: string, value: object])[] = [
     ['node', { hostname: 'b', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946'], version: '0', createdMs: 0 }],

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { hasChanged, heldBy, isReady, isTelling, namesOf } from '../../../../agent/docker/containers.ts';
 import { readEvent } from '../../../../agent/docker/events.ts';
 import { Container, ListedContainers } from '../../../../agent/docker/shapes.ts';
+import { StoredEndpoint } from '../../../../agent/docker/state.ts';
 
 const labels = (value: string): ReadonlyMap<string, string> => new Map([['weft.dns', value]]);
 
@@ -48,6 +49,19 @@ test('a container is asked again when the list says another name or health than 
   assert.ok(!hasChanged(listed('db', 'Up 3 seconds (Paused)'), asked));
   assert.ok(!hasChanged(listed('db', 'Up 3 seconds'), { name: 'db', health: 'none' }));
   assert.ok(!hasChanged(listed('db', 'Up 3 seconds (unhealthy)', 'always'), asked));
+});
+
+test('a row of before containers said so is of one that names lead to', () => {
+  const leg = {
+    ifName: 'wj1',
+    mac: '02:42:0a:00:01:09',
+    endpointId: 'e'.repeat(64),
+    ip: '10.0.1.9',
+    networkId: 'n'.repeat(25),
+  };
+  const row = { leg: { ...leg, aliases: [], createdMs: 1 }, netns: null, taken: false, name: 'db' };
+  const { ready, ports } = StoredEndpoint.parse(row);
+  assert.deepEqual([ready, ports], [true, []]);
 });
 
 test('a container serves what it publishes and what it or its image says, as much as the tables take', () => {
