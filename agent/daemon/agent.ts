@@ -22,13 +22,7 @@ import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
-import { requestFor } from '../docker/adopt.ts';
-import { AwaitedPools } from '../docker/awaited-pools.ts';
-import { DockerClient } from '../docker/client.ts';
-import { Containers } from '../docker/containers.ts';
-import { DockerEndpoints } from '../docker/endpoints.ts';
-import { internalWarnings } from '../docker/internal.ts';
-import { Mirror } from '../docker/mirror.ts';
+import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
@@ -73,16 +67,12 @@ export class Agent {
   #config: AgentConfig;
   readonly startedMs = Date.now();
   readonly sandboxes: Sandboxes;
-  /** What Docker has of the cluster's networks. */
-  readonly docker: DockerEndpoints;
-  readonly mirror: Mirror;
-  readonly pools = new AwaitedPools();
+  readonly docker: Docker;
   readonly files: SandboxFiles;
   readonly gateway: Gateway;
   readonly localNetworks: LocalNetworks;
   readonly dataPlane: DataPlane;
   readonly #planner: Planner;
-  readonly #containers: Containers;
   readonly #hostProbe: HostProbe;
   readonly mtus: NetworkMtus;
   readonly selfTests: SelfTests;
@@ -146,11 +136,11 @@ export class Agent {
       background: this.#background,
       bridge: () => this.gateway.address,
       askers: () => {
-        const { asking } = this.#containers;
+        const { asking } = this.docker;
         const onGateway = [...askersOf(this.sandboxes.list()), ...asking.onGateway()];
         return { onGateway, beside: asking.beside(), isBehind: asking.isBehind };
       },
-      findAsker: (address) => this.#containers.asking.identify(address),
+      findAsker: (address) => this.docker.asking.identify(address),
       changed: () => this.#background.later(0, () => this.sandboxes.putFiles()),
     });
     this.#host = new HostWatch({
@@ -172,7 +162,7 @@ export class Agent {
       cluster: () => this.#membership?.cluster ?? null,
       attachments: () => ({
         sandboxes: this.sandboxes.present(),
-        handed: this.docker.handed(),
+        handed: this.docker.endpoints.handed(),
         gateway: this.gateway.address,
         localNetworks: this.localNetworks.list(),
         underlayMtu: this.#host.underlayMtu,
@@ -200,26 +190,20 @@ export class Agent {
         await this.dataPlane.settled(undefined, signal);
       },
     };
-    const client = new DockerClient({ socketPath: init.config.dockerSocket });
-    this.mirror = new Mirror({
-      client,
-      containers: () => this.#containers.wake(),
-      killed: (event) => void this.#containers.killed(event),
-      known: () => this.docker.networks(),
-      adopt: async ({ network, as }) => {
-        const creation = creationOf(this, requestFor(network));
-        if (creation.scope !== 'cluster') return;
-        await this.membership.cluster.networks.create({ ...creation.spec, ...(as === null ? {} : { id: as }) });
-        if (as !== null) this.pools.arrived(as);
-      },
+    this.docker = new Docker({
+      store: init.store,
       log: init.log,
-      networks: () => (this.#membership === null ? null : [...this.#membership.cluster.view.networks.values()]),
+      socketPath: init.config.dockerSocket,
+      cluster: () => this.membership.cluster,
+      active: () => this.#membership?.cluster ?? null,
+      create: async (request, id) => {
+        const creation = creationOf(this, request);
+        if (creation.scope !== 'cluster') return;
+        await this.membership.cluster.networks.create({ ...creation.spec, ...(id === null ? {} : { id }) });
+      },
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
-    });
-    this.docker = new DockerEndpoints({ store: init.store, cluster: () => this.membership.cluster, ...kernel });
-    this.#containers = new Containers({
-      ...{ client, endpoints: this.docker, log: init.log },
-      changed: () => this.names.askersChanged(),
+      askersChanged: () => this.names.askersChanged(),
+      ...kernel,
     });
     this.sandboxes = new Sandboxes({
       store: init.store,
@@ -230,7 +214,7 @@ export class Agent {
       cluster: () => this.membership.cluster,
       reservedPorts: () =>
         portsOfNode(init.config, this.active?.cluster.view.cluster?.dataPathPort ?? defaultDataPathPort),
-      othersLegs: () => this.docker.list().map(({ leg }) => leg),
+      othersLegs: () => this.docker.endpoints.list().map(({ leg }) => leg),
       ...kernel,
     });
   }
@@ -250,7 +234,10 @@ export class Agent {
   }
 
   #legs(): StoredLeg[] {
-    return [...this.sandboxes.list().flatMap(({ legs }) => legs), ...this.docker.list().map(({ leg }) => leg)];
+    return [
+      ...this.sandboxes.list().flatMap(({ legs }) => legs),
+      ...this.docker.endpoints.list().map(({ leg }) => leg),
+    ];
   }
 
   get state(): AgentState {
@@ -290,8 +277,7 @@ export class Agent {
       ...this.#host.warnings(),
       ...this.#ingressLeg.warnings(),
       ...this.#planner.objections,
-      ...this.mirror.warnings(),
-      ...(this.#membership === null ? [] : internalWarnings(this.docker.list(), this.#membership.cluster)),
+      ...this.docker.warnings(),
       ...ofFiles,
       ...this.names.warnings(),
       ...this.mtus.warnings(),
@@ -317,7 +303,7 @@ export class Agent {
     // Now that it is known which bridges are wanted.
     await this.#host.lookAtForwarding();
     // Now that it is known whether there is a cluster: else its networks would be taken out of Docker.
-    this.#background.later(0, () => this.mirror.run(this.#stop.signal));
+    this.#background.later(0, () => this.docker.follow(this.#stop.signal));
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
     this.#background.later(0, () => this.#removeOver());
@@ -337,7 +323,7 @@ export class Agent {
   /** Ends the agent; forwarding goes on. */
   async stop(): Promise<void> {
     this.#background.stop();
-    this.#containers.stop();
+    this.docker.stop();
     this.#hostResolver[Symbol.dispose]();
     this.names[Symbol.dispose]();
     this.mtus.stop();
@@ -486,11 +472,11 @@ export class Agent {
     const { view } = membership.cluster;
     view.watch((touched) => {
       this.#planner.heard(touched);
-      if (touched.networks) this.mirror.wake();
+      if (touched.networks) this.docker.wake();
       if (touched.networks) this.#background.later(0, () => this.#reconcile());
     });
     this.#planner.planNow();
-    this.mirror.wake();
+    this.docker.wake();
     await this.#reconcile();
   }
 
@@ -502,7 +488,7 @@ export class Agent {
 
   async #reconcile(): Promise<void> {
     if (this.#state !== 'active') return;
-    await this.docker.reconcile();
+    await this.docker.endpoints.reconcile();
     if (!(await this.sandboxes.reconcile())) this.#background.later(reconcileAgainMs, () => this.#reconcile());
   }
 
@@ -513,7 +499,6 @@ export class Agent {
     this.names.stop();
     this.#warnings.clear();
     await this.docker.forget();
-    this.mirror.wake();
     await this.sandboxes.leaveCluster();
     await this.gateway.forget();
     this.#planner.planNow();
@@ -544,7 +529,7 @@ export class Agent {
       pending: () => this.pending(),
       avoid: () => this.#host.prefixes,
       saying: (network) => this.mtus.saying(network),
-      held: (network) => [...this.sandboxes.addressesOn(network), ...this.docker.addressesOn(network)],
+      held: (network) => [...this.sandboxes.addressesOn(network), ...this.docker.endpoints.addressesOn(network)],
       hostAnswers: (vtep, timeoutMs) => this.#hostProbe.answers(vtep, timeoutMs),
       onRemoved: () => this.#background.later(0, () => this.#removed()),
     };

@@ -4,7 +4,6 @@ import { Vault } from '../../controlplane/identity/vault.ts';
 import { openStore } from '../../controlplane/store.ts';
 import { listenerOf, makeApp, serve, serveInherited } from '../api/server.ts';
 import type { AgentFlags } from '../cli/agent-flags.ts';
-import { callsOf } from '../docker/driver.ts';
 import { pluginListener } from '../docker/plugin.ts';
 import { pluginPlaces } from '../plugins/discover.ts';
 import { version } from '../version.ts';
@@ -95,14 +94,7 @@ export async function runAgent(flags: AgentFlags): Promise<number> {
 
 /** Docker finds its plugins by their sockets (docs.docker.com, Docker Plugin API). @returns null where there can be none */
 async function servePlugin(agent: Agent, log: Logger): Promise<{ close: () => Promise<void> } | null> {
-  const calls = callsOf({
-    cluster: () => agent.membership.cluster,
-    endpoints: agent.docker,
-    pools: agent.pools,
-    isRemoving: (id) => agent.mirror.isRemoving(id),
-    making: () => agent.mirror.making,
-  });
-  const listener = pluginListener(calls, log);
+  const listener = pluginListener(agent.docker.calls, log);
   const fd = inheritedSocket(process.env, process.pid, 'docker');
   try {
     if (fd !== null) return await serveInherited(listener, fd);

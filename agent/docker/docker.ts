@@ -1,0 +1,103 @@
+import type { Cluster } from '../../controlplane/cluster.ts';
+import type { NetworkId } from '../../controlplane/ids.ts';
+import type { Store } from '../../controlplane/store.ts';
+import type { NetworkCreateRequest } from '../api/schema.ts';
+import type { Logger } from '../daemon/log.ts';
+import { requestFor } from './adopt.ts';
+import type { AskingContainers } from './asking.ts';
+import { AwaitedPools } from './awaited-pools.ts';
+import { DockerClient } from './client.ts';
+import { Containers } from './containers.ts';
+import { callsOf } from './driver.ts';
+import { DockerEndpoints, type DockerEndpointsInit } from './endpoints.ts';
+import { internalWarnings } from './internal.ts';
+import { Mirror } from './mirror.ts';
+import type { GatewayNetwork } from './mirror-plan.ts';
+import type { Answer } from './plugin.ts';
+
+export interface DockerInit extends Pick<DockerEndpointsInit, 'changed' | 'applied'> {
+  readonly store: Store;
+  readonly log: Logger;
+  readonly socketPath: string;
+  /** @throws RequestError where the node is in no cluster */
+  readonly cluster: () => Cluster;
+  /** null outside of a cluster. */
+  readonly active: () => Cluster | null;
+  /** Makes a network in the cluster. @param id null: a new one. @throws RequestError, ControlPlaneError */
+  readonly create: (request: NetworkCreateRequest, id: NetworkId | null) => Promise<void>;
+  /** docker_gwbridge; null where it is not made. */
+  readonly gateway: () => GatewayNetwork | null;
+  /** Who may ask for names has changed. */
+  readonly askersChanged: () => void;
+}
+
+/** Docker on this host: what it asks of us, what it was given, and what it is to have. */
+export class Docker {
+  readonly endpoints: DockerEndpoints;
+  readonly #init: DockerInit;
+  readonly #pools = new AwaitedPools();
+  readonly #mirror: Mirror;
+  readonly #containers: Containers;
+
+  constructor(init: DockerInit) {
+    const { store, log, cluster, changed, applied } = init;
+    this.#init = init;
+    const client = new DockerClient({ socketPath: init.socketPath });
+    this.endpoints = new DockerEndpoints({ store, cluster, changed, applied });
+    this.#containers = new Containers({ client, endpoints: this.endpoints, log, changed: init.askersChanged });
+    this.#mirror = new Mirror({
+      ...{ client, log, gateway: init.gateway },
+      containers: () => this.#containers.wake(),
+      killed: (event) => void this.#containers.killed(event),
+      known: () => this.endpoints.networks(),
+      adopt: async ({ network, as }) => {
+        await init.create(requestFor(network), as);
+        if (as !== null) this.#pools.arrived(as);
+      },
+      networks: () => {
+        const member = init.active();
+        return member && [...member.view.networks.values()];
+      },
+    });
+  }
+
+  /** What dockerd may ask of its plugin. */
+  get calls(): ReadonlyMap<string, Answer> {
+    return callsOf({
+      ...{ cluster: this.#init.cluster, endpoints: this.endpoints, pools: this.#pools },
+      isRemoving: (id) => this.#mirror.isRemoving(id),
+      making: () => this.#mirror.making,
+    });
+  }
+
+  /** Containers, by where they ask for names from. */
+  get asking(): AskingContainers {
+    return this.#containers.asking;
+  }
+
+  /** What is not as somebody may want it, one line each. */
+  warnings(): readonly string[] {
+    const member = this.#init.active();
+    return [...this.#mirror.warnings(), ...(member === null ? [] : internalWarnings(this.endpoints.list(), member))];
+  }
+
+  /** Follows Docker until the signal aborts. */
+  follow(signal: AbortSignal): Promise<void> {
+    return this.#mirror.run(signal);
+  }
+
+  /** The cluster's networks have changed. */
+  wake(): void {
+    this.#mirror.wake();
+  }
+
+  stop(): void {
+    this.#containers.stop();
+  }
+
+  /** The node left the cluster. */
+  async forget(): Promise<void> {
+    await this.endpoints.forget();
+    this.wake();
+  }
+}
