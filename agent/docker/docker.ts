@@ -15,6 +15,9 @@ import { Mirror } from './mirror.ts';
 import type { GatewayNetwork } from './mirror-plan.ts';
 import type { Answer } from './plugin.ts';
 
+/** How long a network that Docker does not list is left to it. */
+const graceMs = 60_000;
+
 export interface DockerInit extends Pick<DockerEndpointsInit, 'changed' | 'applied'> {
   readonly store: Store;
   readonly log: Logger;
@@ -49,6 +52,7 @@ export class Docker {
       ...{ client, log, gateway: init.gateway },
       containers: () => this.#containers.wake(),
       killed: (event) => void this.#containers.killed(event),
+      listed: (ids) => this.endpoints.keepNetworks(ids, Date.now() - graceMs),
       known: () => this.endpoints.networks(),
       adopt: async ({ network, as }) => {
         await init.create(requestFor(network), as);

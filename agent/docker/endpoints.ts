@@ -67,6 +67,8 @@ export class DockerEndpoints {
   readonly #networks = new Map<string, MirroredNetwork>();
   readonly #endpoints = new Map<string, DockerEndpoint>();
   readonly #addresses = new Map<string, DockerAddress>();
+  /** Since when Docker does not list a network. */
+  #unlistedMs: ReadonlyMap<string, number> = new Map();
   /** Since when an address is seen without an endpoint. */
   #unusedMs: ReadonlyMap<string, number> = new Map();
   readonly #announcements: Announcements;
@@ -146,6 +148,17 @@ export class DockerEndpoints {
   async removeNetwork(id: string): Promise<void> {
     await this.#commit([{ key: ['docker', 'network', id], value: null }]);
     this.#networks.delete(id);
+  }
+
+  /**
+   * Forgets what Docker, which was wiped, has lost: networks that it has not listed since before then. One that it makes is not
+   * listed for a moment.
+   * @param listed ids of all that it has
+   */
+  async keepNetworks(listed: ReadonlySet<string>, beforeMs: number): Promise<void> {
+    const unlisted = [...this.#networks.keys()].filter((id) => !listed.has(id));
+    this.#unlistedMs = new Map(unlisted.map((id) => [id, this.#unlistedMs.get(id) ?? Date.now()]));
+    for (const id of unlisted) if ((this.#unlistedMs.get(id) ?? beforeMs) < beforeMs) await this.removeNetwork(id);
   }
 
   /** An address for Docker to give away. @throws ControlPlaneError, RequestError */

@@ -21,6 +21,8 @@ export interface MirrorInit {
   readonly log: Logger;
   /** Those of the cluster; null outside of one. */
   readonly networks: () => readonly Network[] | null;
+  /** Docker has listed these networks, and no other. */
+  readonly listed: (ids: ReadonlySet<string>) => Promise<void>;
   /** Docker's networks of ours, by its ids. */
   readonly known: () => ReadonlyMap<string, MirroredNetwork>;
   /** Makes one in the cluster like that of Docker. Rejects with why it cannot be. */
@@ -133,14 +135,11 @@ export class Mirror {
   }
 
   async #reconcile(signal: AbortSignal): Promise<void> {
-    const { client, log, networks, gateway, known, adopt: make } = this.#init;
+    const { client, log, networks, gateway, listed, known, adopt: make } = this.#init;
     const wanted = networks();
-    const { adopt, remove, create, objections } = mirrorPlan(
-      wanted ?? [],
-      gateway(),
-      await client.networks({}, { signal }),
-      known(),
-    );
+    const there = await client.networks({}, { signal });
+    await listed(new Set(there.map(({ id }) => id)));
+    const { adopt, remove, create, objections } = mirrorPlan(wanted ?? [], gateway(), there, known());
     const refused: string[] = [];
     const attempt = async (what: string, work: () => Promise<unknown>): Promise<boolean> => {
       try {

@@ -164,6 +164,18 @@ describe('Docker and the agent come and go', { timeout: 150_000 }, () => {
     }
   });
 
+  it('a Docker that was wiped has the networks again, and they work', async () => {
+    await docker(2).exec(['rm', '-f', 'two']);
+    await docker(2).down();
+    await host(2).exec('sh', ['-c', 'rm -rf /var/lib/docker/*']);
+    await docker(2).up();
+    await has(docker(2), 'frontend');
+    await docker(2).importImage({ again: true });
+    await docker(2).run(['--network', 'frontend', '--name', 'two']);
+    await settled(stage.lab);
+    assert.ok(await pings(docker(1), 'one', await addressOf(docker(2), 'two', 'frontend')));
+  });
+
   it('a node that leaves takes its networks out of Docker', async () => {
     await docker(2).exec(['rm', '-f', 'two']);
     await host(2).weft('leave', '--force');

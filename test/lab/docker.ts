@@ -118,8 +118,9 @@ export class Docker {
     return found;
   }
 
-  /** Makes the image that `run` runs, once: busybox, ip, ping and iperf3. */
-  importImage(): Promise<void> {
+  /** Makes the image that `run` runs, once: busybox, ip, ping and iperf3. @param again it has been lost since */
+  importImage({ again = false } = {}): Promise<void> {
+    if (again) this.#imported = undefined;
     this.#imported ??= this.#import();
     return this.#imported;
   }

@@ -210,6 +210,24 @@ test('a network that is made with our addresses has them before it has a name, a
   await cluster.stop();
 });
 
+test('networks that a Docker has lost are forgotten after a while, and those that it is making are not', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const store = memoryStore();
+  const plugin = pluginOf(cluster, store);
+  await onNetwork(plugin, network);
+  const { endpoints } = plugin;
+  const [inAMoment, longAgo] = [Date.now() + 60_000, Date.now() - 60_000];
+  await endpoints.keepNetworks(new Set(), longAgo);
+  await endpoints.keepNetworks(new Set([id('d')]), inAMoment);
+  assert.equal(endpoints.findNetwork(id('d'))?.name, 'frontend');
+  await endpoints.keepNetworks(new Set(), longAgo);
+  assert.equal(endpoints.networks().size, 1);
+  await endpoints.keepNetworks(new Set(), inAMoment);
+  assert.equal(pluginOf(cluster, store).endpoints.networks().size, 0);
+  await cluster.stop();
+});
+
 test('who was killed is nobody for the others before Docker says so, and is again if it runs on', async () => {
   const cluster = await startedManager();
   const network = await cluster.networks.create({ ...spec, name: 'frontend' });
