@@ -11,6 +11,8 @@ import type { DockerContainer, DockerContainerSummary, DockerEvent } from './sha
 const coalesceMs = 20;
 /** Between a network's gap in events and the next look, if nothing happens. */
 const everyMs = 60_000;
+/** After one that failed: of containers that go meanwhile Docker's list may be an error. */
+const againMs = 1_000;
 
 /** Events after which a container may have other names, or is gone. */
 const telling = new Set(['start', 'die', 'rename', 'destroy', 'connect', 'disconnect']);
@@ -89,6 +91,8 @@ export class Containers {
   /** Endpoints that no container has, and since when: one that ends has it for a moment longer than its container runs. */
   #lostMs: ReadonlyMap<string, number> = new Map();
   #timer: NodeJS.Timeout | null = null;
+  /** When that ends, by a clock that does not jump. */
+  #dueMs = 0;
   #running = false;
   #again = false;
   #stopped = false;
@@ -125,7 +129,11 @@ export class Containers {
       this.#again = true;
       return;
     }
-    if (this.#timer) clearTimeout(this.#timer);
+    const dueMs = performance.now() + delayMs;
+    // One event after the other puts nothing off.
+    if (this.#timer !== null && this.#dueMs <= dueMs) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#dueMs = dueMs;
     this.#timer = setTimeout(() => {
       this.#timer = null;
       void this.#look();
@@ -135,6 +143,7 @@ export class Containers {
   async #look(): Promise<void> {
     this.#running = true;
     this.#again = false;
+    let nextMs = everyMs;
     try {
       try {
         await this.#sync();
@@ -143,11 +152,12 @@ export class Containers {
         await this.#init.endpoints.returnUnused(Date.now() - this.#graceMs);
       }
     } catch (error) {
+      nextMs = againMs;
       // Without Docker nothing is known; it is looked at again when it is there.
       if (!(error instanceof DockerError)) this.#init.log.error({ err: error }, "following Docker's containers failed");
     } finally {
       this.#running = false;
-      this.wake(this.#again ? coalesceMs : everyMs);
+      this.wake(this.#again ? coalesceMs : nextMs);
     }
   }
 
