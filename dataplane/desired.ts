@@ -61,6 +61,44 @@ export interface DesiredSandbox {
   readonly overlayLegs: readonly OverlayLeg[];
   readonly bridgeLegs: readonly BridgeLeg[];
   readonly directLegs: readonly DirectLeg[];
+  /** Of the host's ingress sandbox: which connections it passes on, and to whom. */
+  readonly gate?: Gate;
+  /** Of a sandbox that is a backend: its answers go back through the gate that the connection came in by. */
+  readonly returns?: ReturnPath;
+}
+
+/** Where connections to published ports are spread over those that serve them. */
+export interface Gate {
+  /** The leg that leads to the backends, by its name in the sandbox. */
+  readonly legIfName: IfName;
+  /** No two of one protocol with the same port. */
+  readonly ports: readonly GatePort[];
+}
+
+export interface GatePort {
+  readonly protocol: Protocol;
+  /** The published one: packets come to the gate at it. */
+  readonly port: number;
+  /** None: connections are refused. */
+  readonly backends: readonly Backend[];
+  /** How long a client without a connection is remembered, to be led to the same backend again; 0: not at all. */
+  readonly affinityMs: number;
+  /** What backends see: the client's own address (they need a ReturnPath), or the gate's. */
+  readonly source: 'keep' | 'snat';
+}
+
+export interface Backend {
+  readonly ip: Ip;
+  readonly port: number;
+}
+
+export interface ReturnPath {
+  /** Of the leg that connections come in by. It is found by that: legs that are handed over are named by others. */
+  readonly mac: Mac;
+  /** Prefix of the network that the leg is on: what comes from in there is answered directly. */
+  readonly subnet: Cidr;
+  /** All gates of the cluster. */
+  readonly gates: readonly { readonly mac: Mac; readonly ip: Ip }[];
 }
 
 interface Leg {
