@@ -138,6 +138,7 @@ export class Cluster {
     const everything = {
       nodes: true,
       networks: true,
+      services: true,
       endpoints: new Map<NetworkId, ReadonlySet<string>>(),
       rings: new Set(view.ownership.rings),
       fences: new Set(view.removedNodes()),

@@ -6,8 +6,9 @@ import type { Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
 import { parseHostPort } from '../mesh/address.ts';
 import { maxGeneration } from '../ring/ring.ts';
-import { maxCounter } from './clock.ts';
+import { count, name, timestamp } from './fields.ts';
 import { clusterTopic, type SignedRecord } from './record.ts';
+import { parseServiceKey, ServiceValue } from './services.ts';
 
 // What the tables hold: for each kind of key, in which topic it lives, who may write it, and the shape of its value.
 
@@ -15,7 +16,6 @@ import { clusterTopic, type SignedRecord } from './record.ts';
 const maxBallot = 10_000;
 
 const text = (max: number) => z.string().max(max);
-const count = z.int().min(0);
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= 64);
 // One spelling each (no leading zeros, no host bits): what two nodes compare or compute with must read the same to both.
 const ipv4 = z.string().max(15).refine(isIpv4, 'not an IPv4 address');
@@ -46,9 +46,7 @@ const hostPort = z
     return parsed !== null && ip.safeParse(parsed.host).success;
   }, 'not IP:PORT');
 const label = z.record(text(128), text(1024)).refine((all) => Object.keys(all).length <= 64, 'more than 64 labels');
-const timestamp = z.tuple([count, count.max(maxCounter)]);
 const nodeId = z.string().refine((value) => parseNodeId(value) !== null, 'not a node id');
-const name = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, 'not a name');
 
 /** Smallest MTU that a network has for its paths' sake. */
 export const leastMtu = 1280;
@@ -62,6 +60,24 @@ const port = z
   .string()
   .regex(/^[1-9]\d{0,4}\/(tcp|udp|sctp)$/, 'not PORT/PROTOCOL')
   .refine((text) => Number(text.split('/')[0]) <= 65_535, 'not a port');
+
+/** Services that an endpoint is a backend of; together with its aliases no longer than the aliases may be alone. */
+export const maxServes = 16;
+const maxNamesLength = maxAliases * 63;
+const serves = z
+  .string()
+  .max(89)
+  .refine((key) => parseServiceKey(key) !== null, 'not a service');
+const lengthOf = (texts: readonly string[]): number => texts.reduce((sum, { length }) => sum + length, 0);
+
+/** Of these services the first that an endpoint with such aliases can tell of. */
+export function servesWithin(aliases: readonly string[], services: readonly string[]): string[] {
+  let left = maxNamesLength - lengthOf(aliases);
+  return services.slice(0, maxServes).filter(({ length }) => {
+    left -= length;
+    return left >= 0;
+  });
+}
 
 /** `node`: how the owner is reached. Its VTEP is an attribute; its identity is the key that signs the record. */
 export const NodeValue = z.object({
@@ -235,8 +251,11 @@ export const EndpointValue = z
     ready: z.literal(false).optional(),
     /** What it serves, `80/tcp`. */
     ports: z.array(port).min(1).max(maxPorts).optional(),
+    /** On the ingress network: the services, `<network id>/<name>`, whose published ports lead to it. */
+    serves: z.array(serves).min(1).max(maxServes).optional(),
   })
-  .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'an endpoint without an address');
+  .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'an endpoint without an address')
+  .refine(({ aliases, serves = [] }) => lengthOf(aliases) + lengthOf(serves) <= maxNamesLength, 'too many names');
 
 /** Whether an endpoint can be called that. */
 export const isName = (text: string): boolean => name.safeParse(text).success;
@@ -354,6 +373,14 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
       value: SubnetValue,
       managersOnly: true,
       agree: subnetAgrees,
+    },
+  ],
+  service: [
+    {
+      scope: 'cluster',
+      key: named((rest) => parseServiceKey(rest) !== null),
+      value: ServiceValue,
+      managersOnly: true,
     },
   ],
   fence: [

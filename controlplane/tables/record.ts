@@ -36,7 +36,7 @@ export interface SignedRecord {
 /** [payload, signature] */
 export type WireRecord = readonly [Uint8Array, Uint8Array];
 
-/** A record is one endpoint or one network: 2 KiB is ten times what the largest needs. */
+/** A record is one endpoint, one network or one service: 2 KiB is ten times what nearly all of them need. */
 export const maxRecordBytes = 2048;
 export const maxKeyLength = 128;
 

@@ -19,6 +19,7 @@ import {
   vniCount,
 } from './kinds.ts';
 import { Ownership } from './ownership.ts';
+import { type Service, type ServiceKey, Services, type ServiceValue } from './services.ts';
 import { type NetworkSubnet, type RingId, ringPools, subnetsOf } from './subnets.ts';
 import type { TableChange, Tables } from './tables.ts';
 
@@ -40,6 +41,8 @@ const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 're
 export interface Touched {
   readonly nodes: boolean;
   readonly networks: boolean;
+  /** A service, or which of them has a port. */
+  readonly services: boolean;
   /** By network, the names (`OWNER ID`) of endpoints that came, changed, went, or are shown or hidden by now. */
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlySet<string>>;
   readonly rings: ReadonlySet<RingId>;
@@ -56,7 +59,7 @@ export interface Touched {
   readonly fences: ReadonlySet<NodeId>;
 }
 
-const nothing = { nodes: false, networks: false, removed: [], roles: false, keys: false } as const;
+const nothing = { nodes: false, networks: false, services: false, removed: [], roles: false, keys: false } as const;
 
 /** Shared objects have one record per writer; this is the value that counts. */
 interface Stamped {
@@ -77,6 +80,7 @@ export class View {
   readonly #on = new Map<NetworkId, Map<NodeId, OnValue>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
+  readonly #services = new Services();
   readonly #clock: HybridClock;
   readonly #tables: Tables;
   #unwatch: () => void = () => {};
@@ -117,6 +121,16 @@ export class View {
   watch(watcher: (touched: Touched) => void): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
+  }
+
+  /** Services of the networks that there are, with the ports that each has. */
+  get services(): ReadonlyMap<ServiceKey, Service> {
+    return this.#services.all;
+  }
+
+  /** The record that counts of a service, also of one that was removed. */
+  serviceRecord(key: ServiceKey): ServiceValue | null {
+    return this.#winner<ServiceValue>(`service/${key}`);
   }
 
   get cluster(): ClusterValue | null {
@@ -244,6 +258,7 @@ export class View {
   #apply(changes: readonly TableChange[]): void {
     let nodes = false;
     let networks = false;
+    let services = false;
     let keys = false;
     const certificates = new Map<NodeId, Uint8Array>();
     const fences = new Set<NodeId>();
@@ -291,9 +306,10 @@ export class View {
         setIn(this.#shared, key, owner, value as Stamped | null);
         this.#observe(owner, key, value as Stamped | null);
         if (prefix === 'network' || prefix === 'subnet') {
-          this.#mergeNetwork(first as NetworkId);
+          services = this.#mergeNetwork(first as NetworkId) || services;
           networks = true;
         }
+        if (prefix === 'service') services = this.#mergeService(`${first}/${rest}`) || services;
         keys ||= keyKinds.has(prefix);
         if (prefix === 'cluster') this.#mergePools();
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
@@ -303,7 +319,7 @@ export class View {
       const endpoint = value === null ? null : endpointOf(value, { id, owner, networkId });
       this.ownership.setEndpoint(networkId, `${owner} ${id}`, endpoint);
     }
-    this.#tell({ nodes, networks, removed, fences, on, roles, keys, certificates });
+    this.#tell({ nodes, networks, services, removed, fences, on, roles, keys, certificates });
   }
 
   /** Follows the stamp of a record that has come, or gone. */
@@ -318,21 +334,33 @@ export class View {
     for (const watcher of this.#watchers) watcher({ ...touched, rings, endpoints });
   }
 
-  #mergeNetwork(id: NetworkId): void {
+  /** @returns whether services came with it, or went */
+  #mergeNetwork(id: NetworkId): boolean {
     const value = this.#winner<NetworkValue>(`network/${id}`);
-    if (value === null || value.removed) {
-      this.networks.delete(id);
-      this.ownership.setNetwork(id, null);
-      return;
-    }
     const added: SubnetValue[] = [];
+    const ofServices: string[] = [];
     for (const key of this.#shared.keys()) {
+      if (key.startsWith(`service/${id}/`)) ofServices.push(key.slice('service/'.length));
       const subnet = key.startsWith(`subnet/${id}/`) ? this.#winner<SubnetValue>(key) : null;
       if (subnet !== null) added.push(subnet);
     }
-    const subnets = subnetsOf(id, value, added);
-    this.networks.set(id, { ...value, id, subnets });
-    this.ownership.setNetwork(id, subnets);
+    const before = this.networks.has(id);
+    if (value === null || value.removed) {
+      this.networks.delete(id);
+      this.ownership.setNetwork(id, null);
+    } else {
+      const subnets = subnetsOf(id, value, added);
+      this.networks.set(id, { ...value, id, subnets });
+      this.ownership.setNetwork(id, subnets);
+    }
+    if (this.networks.has(id) === before) return false;
+    return ofServices.map((key) => this.#mergeService(key)).includes(true);
+  }
+
+  /** Those of a network that is not known, or was removed, are none. @returns whether that changed anything */
+  #mergeService(key: string): boolean {
+    const isThere = this.networks.has(key.slice(0, key.indexOf('/')) as NetworkId);
+    return this.#services.set(key, isThere ? this.#winner<ServiceValue>(`service/${key}`) : null);
   }
 
   #mergePools(): void {
@@ -354,10 +382,10 @@ const noAliases: string[] = [];
  * does, and there are many of these.
  */
 function endpointOf(value: EndpointValue, { id, owner, networkId }: Omit<Endpoint, keyof EndpointValue>): Endpoint {
-  const { name, sandbox, ip, ip6, mac, createdMs, ready, ports } = value;
+  const { name, sandbox, ip, ip6, mac, createdMs, ready, ports, serves } = value;
   const aliases = value.aliases.length === 0 ? noAliases : value.aliases;
-  if (ready !== undefined || ports !== undefined) {
-    return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId, ready, ports };
+  if (ready !== undefined || ports !== undefined || serves !== undefined) {
+    return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId, ready, ports, serves };
   }
   if (ip6 === undefined) return { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
   return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId };

@@ -47,6 +47,16 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
       `subnet/${networkId}/10.0.2.0_24`,
       { stamp, subnet: '10.0.2.0/24', gateway: '10.0.2.1', root: self, createdMs: 1, aux: {} },
     ],
+    [
+      `service/${networkId}/web`,
+      {
+        ...{ stamp, removed: false, source: 'keep', affinityMs: 600_000, createdMs: 1 },
+        ports: [
+          ['tcp', 8080, 80, 1, 'ingress'],
+          ['udp', 8000, 53, 16, 'host'],
+        ],
+      },
+    ],
     ['token/worker', { stamp, sealed: Buffer.alloc(44), retired: [Buffer.alloc(44)] }],
     [
       'join-token/0123456789',
@@ -69,7 +79,7 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
   const inNetwork: readonly (readonly [key: string, value: object])[] = [
     [`range/${ring}/0-256/1`, grant(0, 256)],
     ['range/fd00:10::_64/0-256/1', grant(0, 256)],
-    [`ep/${endpointId}`, { ...endpoint, aliases: ['www'], createdMs: 1 }],
+    [`ep/${endpointId}`, { ...endpoint, aliases: ['www'], serves: [`${networkId}/web`], createdMs: 1 }],
   ];
   const written = (topic: string, all: typeof inCluster): Written[] =>
     all.map(([name, value]) => ({ kind: name.replace(/\/.*/, ''), topic, key: name, value }));

@@ -3,8 +3,18 @@ import { test } from 'node:test';
 import type { Role } from '../../../controlplane/identity/certificates.ts';
 import { newNodeKey } from '../../../controlplane/identity/keys.ts';
 import { type NetworkId, nodeIdOf } from '../../../controlplane/ids.ts';
-import { maxAliases, maxPorts, networkOfTopic, networkTopic, objectionTo } from '../../../controlplane/tables/kinds.ts';
+import { maxCounter } from '../../../controlplane/tables/clock.ts';
+import {
+  maxAliases,
+  maxPorts,
+  maxServes,
+  networkOfTopic,
+  networkTopic,
+  objectionTo,
+  servesWithin,
+} from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, maxRecordBytes, signRecord } from '../../../controlplane/tables/record.ts';
+import { maxAffinityMs, maxServicePorts } from '../../../controlplane/tables/services.ts';
 
 const owner = nodeIdOf(Buffer.alloc(32, 1));
 const topic = networkTopic('n'.repeat(25) as NetworkId);
@@ -32,6 +42,9 @@ const endpoint = {
 };
 const range = { start: 0, end: 4, to: owner, generation: 1 };
 const subnet = { stamp, subnet: '10.0.2.0/24', gateway: '10.0.2.1', root: owner, createdMs: 1 };
+const service = {
+  ...{ stamp, removed: false, ports: [['tcp', 8080, 80, 1, 'ingress']], source: 'keep', affinityMs: 0, createdMs: 1 },
+};
 const cluster = { stamp, root: owner, pools: ['10.0.0.0/8'], subnetBits: 24, dataPathPort: 4789 };
 const token = { stamp, sealed: Buffer.alloc(44), retired: [] };
 
@@ -46,6 +59,7 @@ const right: [string, string, object, boolean][] = [
   [clusterTopic, 'range/subnet/0-4/1', range, false],
   [clusterTopic, 'range/vni/12-14/3', { ...range, start: 12, end: 14, generation: 3 }, false],
   [clusterTopic, `subnet/${'n'.repeat(25)}/10.0.2.0_24`, subnet, false],
+  [clusterTopic, `service/${'n'.repeat(25)}/web`, service, false],
   [clusterTopic, `fence/${owner}/0`, { heir: owner, ballot: 0 }, false],
   [clusterTopic, `fence/${owner}/heir`, { heir: owner, ballot: 3 }, false],
   [topic, 'range/10.0.1.0_24/0-4/1', range, true],
@@ -102,6 +116,11 @@ test('keys that are none are refused', () => {
     'range/vni/x/1',
     'subnet/short/10.0.1.0_24',
     'fence/nobody/0',
+    'service/web',
+    'service/short/web',
+    `service/${'n'.repeat(25)}/`,
+    `service/${'n'.repeat(25)}/-web`,
+    `service/${'n'.repeat(25)}/web/x`,
     'ep/1',
     '__proto__',
     'constructor',
@@ -176,6 +195,77 @@ test('what an endpoint says of itself has bounds, and with all of it a record is
   for (const wrong of [[], [...ports, '1/tcp'], ['0/tcp'], ['65536/tcp'], ['080/tcp'], ['80'], ['80/TCP'], [80]])
     assert.equal(objection(topic, key, { ...endpoint, ports: wrong }), 'malformed ep record', String(wrong));
   assert.equal(objection(topic, key, { ...endpoint, ready: true }), 'malformed ep record');
+});
+
+const keyOfService = `service/${'n'.repeat(25)}/${'s'.repeat(63)}`;
+const sizeOf = (inTopic: string, key: string, value: object): number =>
+  signRecord(newNodeKey(), 'c'.repeat(25), {
+    ...{ topic: inTopic, owner, epoch: 2 ** 45, seq: 2 ** 31, key, value, writtenMs: Date.UTC(2500) },
+  }).payload.length;
+
+test('a service has ports of its own, each once, and with as many as there may be a record is no larger than it may be', () => {
+  const largest = {
+    stamp: [Date.UTC(2500), maxCounter],
+    removed: false,
+    ports: Array.from({ length: maxServicePorts }, (_, at) => ['sctp', 65_535 - at, 65_535 - at, 1, 'ingress']),
+    source: 'local',
+    affinityMs: maxAffinityMs,
+    createdMs: Date.UTC(2500),
+  };
+  assert.equal(objection(clusterTopic, keyOfService, largest), null);
+  // What a later version may say of it in addition, has room too.
+  assert.ok(sizeOf(clusterTopic, keyOfService, largest) <= maxRecordBytes - 128);
+  const ranges = [
+    ['tcp', 8000, 80, 1024, 'ingress'],
+    ['udp', 8000, 80, 1024, 'host'],
+    ['tcp', 9024, 64_512, 1024, 'ingress'],
+  ];
+  assert.equal(objection(clusterTopic, keyOfService, { ...service, ports: ranges }), null);
+  const wrong = [
+    [],
+    [...largest.ports, ['tcp', 1, 1, 1, 'ingress']],
+    [['tcp', 0, 1, 1, 'ingress']],
+    [['tcp', 65_535, 1, 2, 'ingress']],
+    [['tcp', 1, 65_535, 2, 'ingress']],
+    [['tcp', 1, 1, 0, 'ingress']],
+    [['tcp', 1, 1, 1025, 'ingress']],
+    [['icmp', 1, 1, 1, 'ingress']],
+    [['tcp', 1, 1, 1, 'nowhere']],
+    [['tcp', 1, 1, 1]],
+    [...ranges, ['tcp', 9023, 1, 1, 'host']],
+  ];
+  for (const ports of wrong)
+    assert.equal(
+      objection(clusterTopic, keyOfService, { ...service, ports }),
+      'malformed service record',
+      `${ports.at(-1)}`,
+    );
+  for (const fields of [{ source: 'proxy' }, { affinityMs: -1 }, { affinityMs: maxAffinityMs + 1 }])
+    assert.equal(objection(clusterTopic, keyOfService, { ...service, ...fields }), 'malformed service record');
+});
+
+test('an endpoint tells of the services it is a backend of, as many as there is room for besides its aliases', () => {
+  const key = `ep/${'e'.repeat(64)}`;
+  const services = Array.from({ length: 20 }, (_, at) => `${'n'.repeat(25)}/${String(at).padStart(63, 's')}`);
+  const base = {
+    ...{ ...endpoint, name: 'n'.repeat(63), ip: '255.255.255.255', ip6: `${'ffff:'.repeat(7)}ffff`, ready: false },
+    ...{ ports: Array.from({ length: maxPorts }, (_, at) => `${65_535 - at}/sctp`), createdMs: Date.UTC(2500) },
+  };
+  for (const count of [0, 1, 5, 15]) {
+    const aliases = Array.from({ length: count }, (_, at) => String(at).padStart(63, 'a'));
+    const serves = servesWithin(aliases, services);
+    assert.equal(serves.length, Math.floor(((maxAliases - count) * 63) / 89));
+    const value = { ...base, aliases, ...(serves.length === 0 ? {} : { serves }) };
+    assert.equal(objection(topic, key, value), null);
+    assert.ok(sizeOf(topic, key, value) <= maxRecordBytes);
+    const more = { ...value, serves: services.slice(0, serves.length + 1) };
+    assert.equal(objection(topic, key, more), 'malformed ep record');
+  }
+  const short = services.map((_, at) => `${'n'.repeat(25)}/${at}`);
+  assert.equal(servesWithin([], short).length, maxServes);
+  assert.equal(objection(topic, key, { ...endpoint, serves: servesWithin([], short) }), null);
+  for (const wrong of [[], short.slice(0, maxServes + 1), ['web'], ['short/web'], [`${'n'.repeat(25)}/`], [1]])
+    assert.equal(objection(topic, key, { ...endpoint, serves: wrong }), 'malformed ep record', String(wrong));
 });
 
 test('the opening record has a number', () => {

@@ -4,6 +4,7 @@ import type { NetworkId, NodeId } from '../../../controlplane/ids.ts';
 import { maxCounter, maxSkewMs } from '../../../controlplane/tables/clock.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, type SignedRecord } from '../../../controlplane/tables/record.ts';
+import { serviceKey, tupleOf } from '../../../controlplane/tables/services.ts';
 import { clockWarning, nameWarnings } from '../../../controlplane/warnings.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { simulationStartMs } from '../../sim/time.ts';
@@ -103,6 +104,71 @@ test('a name that was taken twice in the same millisecond leads to the same netw
   );
   const [first, second] = nodes.map(({ view }) => view.networkByName('frontend')?.id);
   assert.equal(first, second);
+});
+
+const service = (stamp: readonly [number, number], fields: object = {}) => ({
+  ...{ stamp, removed: false, ports: [['tcp', 8080, 80, 1, 'ingress']], source: 'keep', affinityMs: 0, createdMs: 1 },
+  ...fields,
+});
+
+test('a service counts by its latest record, while its network is there, in whatever order they come', async () => {
+  const [key, of] = [`service/${id}/web`, `network/${id}`];
+  const shown = async (a: readonly SignedRecord[], b: readonly SignedRecord[]) =>
+    (await inBothOrders(a, b)).map(({ view }) => [...view.services.values()].map(({ affinityMs }) => affinityMs));
+  const there = [of, network([10, 0])] as const;
+  const later = service([10, 2], { affinityMs: 5 });
+  for (const [fromOne, fromTwo, expected] of [
+    [[there], [[key, service([10, 1])]], [0]],
+    [[there, [key, service([10, 1])]], [[key, later]], [5]],
+    [[there, [key, service([10, 1])]], [[key, { ...later, removed: true }]], []],
+    [[[of, network([10, 0], { removed: true })]], [[key, later]], []],
+    [[there, [key, later]], [[of, network([10, 1], { removed: true })]], []],
+  ] as const) {
+    const shownBoth = await shown(written(one, clusterTopic, ...fromOne), written(two, clusterTopic, ...fromTwo));
+    assert.deepEqual(shownBoth, [expected, expected]);
+  }
+});
+
+test('a port that was published twice is of the older service everywhere, and the other says so', async () => {
+  const [older, newer] = [serviceKey(id, 'older'), serviceKey(id, 'newer')];
+  const ports = [
+    ['tcp', 8079, 80, 2, 'ingress'],
+    ['udp', 8080, 53, 1, 'ingress'],
+  ];
+  for (const { view } of await inBothOrders(
+    written(
+      one,
+      clusterTopic,
+      [`network/${id}`, network([10, 0])],
+      [`service/${newer}`, service([10, 1], { ports, createdMs: 2 })],
+    ),
+    written(two, clusterTopic, [`service/${older}`, service([10, 1])]),
+  )) {
+    assert.deepEqual(view.services.get(older)?.lost, []);
+    assert.deepEqual(view.services.get(newer)?.ports.map(tupleOf), ports.slice(1));
+    const [lost, ...more] = view.services.get(newer)?.lost ?? [];
+    assert.deepEqual([lost?.to, lost?.port.published, more], [older, 8079, []]);
+    // Who asks again for what it looks up gets the same.
+    assert.equal(view.services, view.services);
+  }
+});
+
+test('watchers hear of services when one changes, and when its network comes or goes', async () => {
+  const [node] = await inBothOrders([], []);
+  assert.ok(node !== undefined);
+  const heard: boolean[] = [];
+  node.view.watch(({ services }) => heard.push(services));
+  const writer = new Writer(one);
+  for (const [key, value] of [
+    ['', 1],
+    [`service/${id}/web`, service([10, 0])],
+    [`network/${id}`, network([10, 0])],
+    [`network/${id}`, network([10, 1], { name: 'other' })],
+    [`service/${id}/web`, null],
+    [`network/${id}`, network([10, 2], { removed: true })],
+  ] as const)
+    node.tables.ingest(writer.write(clusterTopic, key, value));
+  assert.deepEqual(heard.slice(-5), [false, true, false, true, false]);
 });
 
 test('a stamp from far ahead, of a decision on a role too, names its writer and does not drag the clock along', async () => {

@@ -1,0 +1,143 @@
+import { z } from 'zod';
+import { isNetworkId, type NetworkId } from '../ids.ts';
+import { count, name, timestamp } from './fields.ts';
+
+/** Entries of one service, and ports that one entry may stand for; with as many a record stays within its size (record.ts). */
+export const maxServicePorts = 64;
+export const maxPortCount = 1024;
+
+/** Longer than that, a client is better told by what the service itself sets. */
+export const maxAffinityMs = 7 * 86_400_000;
+
+export const publishProtocols = ['tcp', 'udp', 'sctp'] as const;
+export type PublishProtocol = (typeof publishProtocols)[number];
+
+/** A port, or `count` of them one after another, at which nodes answer: `published + i` leads to `target + i` of the endpoints. */
+export interface ServicePort {
+  readonly protocol: PublishProtocol;
+  readonly published: number;
+  readonly target: number;
+  readonly count: number;
+  /** `ingress`: every node answers; `host`: those where an endpoint is. */
+  readonly mode: 'ingress' | 'host';
+}
+
+const port = z.int().min(1).max(65_535);
+/** As records hold it, protocol first: names of fields would take two thirds of a record. */
+const portTuple = z
+  .tuple([z.enum(publishProtocols), port, port, z.int().min(1).max(maxPortCount), z.enum(['ingress', 'host'])])
+  .refine(([, published, target, count]) => Math.max(published, target) + count - 1 <= 65_535, 'no such ports');
+
+type PortTuple = z.infer<typeof portTuple>;
+
+export const portOf = ([protocol, published, target, count, mode]: PortTuple): ServicePort => ({
+  ...{ protocol, published, target, count, mode },
+});
+export const tupleOf = ({ protocol, published, target, count, mode }: ServicePort): PortTuple => [
+  ...([protocol, published, target, count, mode] as const),
+];
+
+type PublishedRange = Pick<ServicePort, 'protocol' | 'published' | 'count'>;
+
+/** Whether two have a published port in common. */
+export const overlapping = (a: PublishedRange, b: PublishedRange): boolean =>
+  a.protocol === b.protocol && a.published < b.published + b.count && b.published < a.published + a.count;
+
+/** `service/<network id>/<name>`: how the endpoints of that name are reached from outside. One record per writer; the highest stamp wins, removal included. */
+export const ServiceValue = z.object({
+  stamp: timestamp,
+  removed: z.boolean(),
+  ports: z
+    .array(portTuple)
+    .min(1)
+    .max(maxServicePorts)
+    .refine((all) => {
+      const ports = all.map(portOf);
+      return ports.every((one, at) => !ports.slice(0, at).some((other) => overlapping(one, other)));
+    }, 'a port twice'),
+  /** What endpoints see of a client: its own address, that of the node it came in at, or its own, by endpoints of that node alone. */
+  source: z.enum(['keep', 'snat', 'local']),
+  /** For how long after its last connection a client is led to the same endpoint; 0 for none. */
+  affinityMs: count.max(maxAffinityMs),
+  createdMs: count,
+});
+export type ServiceValue = z.infer<typeof ServiceValue>;
+
+/** `<network id>/<name>`. */
+export type ServiceKey = `${string}/${string}`;
+
+export const serviceKey = (network: NetworkId, serviceName: string): ServiceKey => `${network}/${serviceName}`;
+
+export function parseServiceKey(text: string): { readonly network: NetworkId; readonly name: string } | null {
+  const at = text.indexOf('/');
+  const [network, rest] = [text.slice(0, Math.max(at, 0)), text.slice(at + 1)];
+  return isNetworkId(network) && name.safeParse(rest).success ? { network, name: rest } : null;
+}
+
+/** An entry that another service has at least one port of. */
+export interface LostPort {
+  readonly port: ServicePort;
+  readonly to: ServiceKey;
+}
+
+/** A service as it counts: on a network that there is, with the ports that are its own. */
+export type Service = Omit<ServiceValue, 'ports'> & {
+  readonly key: ServiceKey;
+  readonly network: NetworkId;
+  readonly name: string;
+  /** What nodes answer at. */
+  readonly ports: readonly ServicePort[];
+  /** What was published in two halves of a cluster, and is another service's. */
+  readonly lost: readonly LostPort[];
+};
+
+/** Those who come first have what they ask for. */
+const byAge = (a: Service, b: Service): number => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1);
+
+/**
+ * Who has which port: of an entry that two services ask for the older has it, whole, and the other one none of its own. What
+ * is lost keeps nobody else from a port. @param asking with all that their records say as `ports`
+ */
+export function settled(asking: Iterable<Service>): Map<ServiceKey, Service> {
+  const holders = new Map<PublishProtocol, Map<number, ServiceKey>>(publishProtocols.map((each) => [each, new Map()]));
+  const found = new Map<ServiceKey, Service>();
+  for (const service of [...asking].sort(byAge)) {
+    const lost: LostPort[] = [];
+    const ports = service.ports.filter((port) => {
+      const byPort = holders.get(port.protocol) ?? new Map<number, ServiceKey>();
+      const all = Array.from({ length: port.count }, (_, at) => port.published + at);
+      const taken = all.find((each) => byPort.has(each));
+      if (taken !== undefined) lost.push({ port, to: byPort.get(taken) as ServiceKey });
+      else for (const each of all) byPort.set(each, service.key);
+      return taken === undefined;
+    });
+    found.set(service.key, lost.length === 0 ? service : { ...service, ports, lost });
+  }
+  return found;
+}
+
+/** The services that count, by key. */
+export class Services {
+  readonly #asking = new Map<ServiceKey, Service>();
+  #settled: ReadonlyMap<ServiceKey, Service> | null = new Map();
+
+  /** As of now: of who asks for one port, the older has it. What did not change is the same object as before. */
+  get all(): ReadonlyMap<ServiceKey, Service> {
+    this.#settled ??= settled(this.#asking.values());
+    return this.#settled;
+  }
+
+  /** @param value null where the service or its network is not, or not any more @returns whether that changed anything */
+  set(key: string, value: ServiceValue | null): boolean {
+    const place = parseServiceKey(key);
+    if (place === null) return false;
+    const known = serviceKey(place.network, place.name);
+    if (value === null || value.removed) {
+      if (!this.#asking.delete(known)) return false;
+    } else {
+      this.#asking.set(known, { ...value, ports: value.ports.map(portOf), lost: [], key: known, ...place });
+    }
+    this.#settled = null;
+    return true;
+  }
+}

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { NetworkId } from '../../../controlplane/ids.ts';
+import {
+  overlapping,
+  parseServiceKey,
+  publishProtocols,
+  type Service,
+  type ServicePort,
+  serviceKey,
+  settled,
+} from '../../../controlplane/tables/services.ts';
+
+const network = 'n'.repeat(25) as NetworkId;
+const port = fc.record({
+  protocol: fc.constantFrom(...publishProtocols),
+  published: fc.integer({ min: 1, max: 40 }),
+  target: fc.integer({ min: 1, max: 40 }),
+  count: fc.integer({ min: 1, max: 6 }),
+  mode: fc.constantFrom('ingress' as const, 'host' as const),
+});
+/** Each with ports that do not overlap, as records say them; names, and with them keys, are each another. */
+const services = fc
+  .array(fc.tuple(fc.array(port, { minLength: 1, maxLength: 5 }), fc.integer({ min: 0, max: 3 })), { maxLength: 8 })
+  .map((all) =>
+    all.map(([ports, createdMs], at): Service => {
+      const name = `s${at}`;
+      const own = ports.filter((each, index) => !ports.slice(0, index).some((other) => overlapping(each, other)));
+      return {
+        ...{ key: serviceKey(network, name), network, name, ports: own, lost: [], createdMs, stamp: [1, 0] },
+        ...{ removed: false, source: 'keep', affinityMs: 0 },
+      };
+    }),
+  );
+
+const numbersOf = ({ protocol, published, count }: ServicePort): string[] =>
+  Array.from({ length: count }, (_, at) => `${protocol} ${published + at}`);
+
+test('two entries overlap when there is a port that is in both', () => {
+  fc.assert(
+    fc.property(port, port, (a, b) => {
+      const shared = numbersOf(a).some((each) => numbersOf(b).includes(each));
+      assert.equal(overlapping(a, b), shared);
+    }),
+  );
+});
+
+test('no port has two services, in whatever order they are known, and none is lost but to an older one that has it', () => {
+  fc.assert(
+    fc.property(services, fc.infiniteStream(fc.nat()), (asking, order) => {
+      const found = settled(asking);
+      const shuffled = asking.map((each) => [order.next().value ?? 0, each] as const).sort(([a], [b]) => a - b);
+      const again = settled(shuffled.map(([, each]) => each));
+      assert.deepEqual(new Map([...again].sort()), new Map([...found].sort()));
+      const has = [...found.values()].flatMap(({ ports }) => ports.flatMap(numbersOf));
+      assert.equal(new Set(has).size, has.length);
+      for (const asked of asking) {
+        const { ports = [], lost = [], createdMs = 0 } = found.get(asked.key) ?? {};
+        const all = new Set([...ports, ...lost.map(({ port: each }) => each)]);
+        assert.deepEqual(all, new Set(asked.ports));
+        for (const { port: each, to } of lost) {
+          const winner = found.get(to);
+          assert.ok(winner !== undefined);
+          assert.ok(winner.ports.some((other) => overlapping(each, other)));
+          assert.ok(winner.createdMs < createdMs || (winner.createdMs === createdMs && to < asked.key));
+        }
+        if (lost.length === 0) assert.equal(found.get(asked.key), asked);
+      }
+    }),
+  );
+});
+
+test('keys of services are read as they are written, and nothing else is', () => {
+  fc.assert(
+    fc.property(fc.stringMatching(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/), (name) => {
+      assert.deepEqual(parseServiceKey(serviceKey(network, name)), { network, name });
+    }),
+  );
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      const read = parseServiceKey(text);
+      if (read !== null) assert.equal(serviceKey(read.network, read.name), text);
+    }),
+  );
+});
