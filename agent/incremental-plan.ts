@@ -1,21 +1,24 @@
 import type { NetworkId } from '../controlplane/ids.ts';
 import type { Touched } from '../controlplane/tables/view.ts';
 import type { DesiredGuard } from '../dataplane/desired.ts';
+import { type MeshPlan, meshOf } from './ingress/mesh.ts';
 import { type Attachments, guardOf, type Plan, plan, type TablesForPlan } from './plan.ts';
 import { RemoteList } from './remote-list.ts';
 
 /** What the view says was touched, as far as a plan is concerned. */
-export type TouchedForPlan = Pick<Touched, 'nodes' | 'networks' | 'endpoints'>;
+export type TouchedForPlan = Pick<Touched, 'nodes' | 'networks' | 'services' | 'endpoints'>;
 
 /** What was touched by several changes together. Holds names of endpoints, and each once. */
 export class TouchedSince {
   nodes = false;
   networks = false;
+  services = false;
   readonly endpoints = new Map<NetworkId, Set<string>>();
 
-  add({ nodes, networks, endpoints }: TouchedForPlan): void {
+  add({ nodes, networks, services, endpoints }: TouchedForPlan): void {
     this.nodes ||= nodes;
     this.networks ||= networks;
+    this.services ||= services;
     for (const [id, names] of endpoints) {
       const known = this.endpoints.get(id) ?? new Set<string>();
       for (const name of names) known.add(name);
@@ -26,24 +29,30 @@ export class TouchedSince {
 
 const nobody: ReadonlySet<string> = new Set();
 
+const touchesIngress = ({ endpoints }: TouchedForPlan, { networks }: TablesForPlan): boolean =>
+  [...endpoints.keys()].some((id) => networks.get(id)?.ingress);
+
 /** Plans again and again; each plan equals the whole one, and costs what has changed. */
 export class IncrementalPlan {
   readonly #lists = new Map<NetworkId, RemoteList>();
   #of: Pick<TablesForPlan, 'self' | 'vtep'> = { self: '' as TablesForPlan['self'], vtep: '' };
   #port = 0;
   #guard: DesiredGuard | null = null;
+  #mesh: MeshPlan | null = null;
 
   /** @param touched since the last plan; null: anything may have been */
   next(tables: TablesForPlan | null, attachments: Attachments, touched: TouchedForPlan | null): Plan {
     if (tables === null) {
       this.#lists.clear();
       this.#guard = null;
+      this.#mesh = null;
       return plan(null, attachments);
     }
     const { self, vtep, port } = tables;
     const same = touched !== null && this.#of.self === self && this.#of.vtep === vtep && this.#port === port;
     if (!same) this.#lists.clear();
     if (!same || touched.nodes || touched.networks) this.#guard = null;
+    if (!same || touched.services || touched.networks || touchesIngress(touched, tables)) this.#mesh = null;
     this.#of = { self, vtep };
     this.#port = port;
     const used = new Set<NetworkId>();
@@ -60,6 +69,10 @@ export class IncrementalPlan {
       guard: () => {
         this.#guard ??= guardOf(tables);
         return this.#guard;
+      },
+      mesh: () => {
+        this.#mesh ??= meshOf(tables);
+        return this.#mesh;
       },
     });
     for (const id of this.#lists.keys()) if (!used.has(id)) this.#lists.delete(id);

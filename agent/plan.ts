@@ -17,6 +17,7 @@ import {
   parseVni,
 } from '../dataplane/values.ts';
 import type { LocalNetwork } from './drivers/local-network.ts';
+import { ingressSandboxName, type MeshPlan, type MeshTables, meshOf, noMesh } from './ingress/mesh.ts';
 import { mtuUntilMeasured } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import { type EndpointTables, isOtherFamily, type Remotes, remotesOf } from './remotes.ts';
@@ -26,7 +27,7 @@ import { hostNetns, type StoredLeg, type StoredSandbox } from './sandbox-state.t
 const agentPortsMax = 32;
 
 /** What the tables say, as far as the kernel is concerned. */
-export interface TablesForPlan extends EndpointTables {
+export interface TablesForPlan extends EndpointTables, MeshTables {
   readonly port: number;
   readonly networks: ReadonlyMap<NetworkId, Network>;
 }
@@ -44,6 +45,8 @@ export interface Attachments {
   readonly underlayMtu: number;
   /** Checksums are made in software (the self-test found that the network card spoils them). */
   readonly softwareChecksums?: boolean;
+  /** Published ports that something else has on this host, `tcp 8080`. @default none */
+  readonly heldPorts?: ReadonlySet<string>;
   /** What the members of each network have agreed on; for those that are not in it, what the underlay device leaves. */
   readonly mtus?: ReadonlyMap<NetworkId, number>;
 }
@@ -68,12 +71,14 @@ export interface PlanParts {
   /** @param own addresses and MACs of this host's endpoints on the network */
   remotesOn(network: Network, own: ReadonlySet<string>): Remotes;
   guard(): DesiredGuard;
+  mesh(): MeshPlan;
 }
 
 /** All of it from nothing. Pure. */
 export const wholeParts = (tables: TablesForPlan): PlanParts => ({
   remotesOn: (network, own) => remotesOf(tables, network, own),
   guard: () => guardOf(tables),
+  mesh: () => meshOf(tables),
 });
 
 /**
@@ -85,7 +90,8 @@ export function plan(
   attachments: Attachments,
   parts: PlanParts | null = tables && wholeParts(tables),
 ): Plan {
-  const { underlayMtu, mtus, softwareChecksums = false, handed = [] } = attachments;
+  const { underlayMtu, mtus, softwareChecksums = false, handed = [], heldPorts } = attachments;
+  const mesh = parts?.mesh() ?? noMesh;
   const objections = tables === null ? [] : strangersIn(tables);
   const host = new HostPlan(attachments);
   // Of those that share the host's namespace nothing is to be made.
@@ -109,9 +115,14 @@ export function plan(
       return network === undefined ? [] : [overlayLegOf(leg, network, mtuOf(network))];
     });
     const netns = must(parseNetnsPath(sandbox.netns));
-    return { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs, ...host.legsOf(sandbox) };
+    const bare = { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs };
+    const gateLeg = sandbox.name === ingressSandboxName ? sandbox.legs[0] : undefined;
+    if (gateLeg === undefined) return { ...bare, ...host.legsOf(sandbox), ...returnsFor(sandbox.legs, mesh) };
+    const led = mesh.published.filter(({ protocol, hostPort }) => !heldPorts?.has(`${protocol} ${hostPort}`));
+    const gate = { legIfName: must(parseIfName(gateLeg.ifName)), ports: mesh.ports };
+    return { ...bare, ...host.legsOf({ ...sandbox, published: [...sandbox.published, ...led] }), gate };
   });
-  const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf)];
+  const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf, mesh)];
   const guard = parts?.guard() ?? null;
   const agentPorts = tables === null ? [] : agentPortsOf(tables);
   return { desired: { overlays, sandboxes: mine, ...host.parts, guard, agentPorts }, objections };
@@ -133,6 +144,7 @@ function handedSandboxes(
   handed: readonly HandedEndpoint[],
   tables: TablesForPlan | null,
   mtuOf: (network: Network) => number,
+  mesh: MeshPlan,
 ): DesiredSandbox[] {
   const byNetns = new Map<string, OverlayLeg[]>();
   for (const { leg, netns, taken } of handed) {
@@ -148,7 +160,20 @@ function handedSandboxes(
     // As Docker calls them: the last part of the path.
     id: netns.slice(netns.lastIndexOf('/') + 1),
     ...{ netns: must(parseNetnsPath(netns)), owned: false, awaited: true, overlayLegs, bridgeLegs: [], directLegs: [] },
+    ...returnsFor(overlayLegs, mesh),
   }));
+}
+
+/** The way back of whoever has a leg that takes connections of the mesh. */
+function returnsFor(
+  legs: readonly { readonly endpointId: string }[],
+  { returns }: MeshPlan,
+): Pick<DesiredSandbox, 'returns'> {
+  for (const { endpointId } of legs) {
+    const found = returns.get(endpointId);
+    if (found !== undefined) return { returns: found };
+  }
+  return {};
 }
 
 /** Nodes whose VTEP this host's VXLAN devices cannot send to: a join is refused, but an address may change later. */

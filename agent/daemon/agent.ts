@@ -24,6 +24,9 @@ import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
+import { HeldPorts } from '../ingress/held-ports.ts';
+import { ingressSandboxName } from '../ingress/mesh.ts';
+import { type Carrier, Serving } from '../ingress/serving.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
 import { version } from '../version.ts';
@@ -34,7 +37,7 @@ import { Background } from './background.ts';
 import { creationOf } from './calls/network-handlers.ts';
 import type { AgentConfig } from './config.ts';
 import { Gateway, gatewayNetwork } from './gateway.ts';
-import { portsOfNode } from './host-ports.ts';
+import { portsOfNode, type ReservedPort } from './host-ports.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import { HostWatch } from './host-watch.ts';
 import { IngressLeg } from './ingress-leg.ts';
@@ -43,9 +46,10 @@ import type { Logger } from './log.ts';
 import { askersOf, NameService } from './name-service.ts';
 import { NetworkMtus } from './network-mtus.ts';
 import { type PlanChange, Planner } from './planner.ts';
+import { attachmentOf } from './sandboxes/attachment.ts';
 import { isKeptLocally } from './sandboxes/local-legs.ts';
 import { fileRoots, SandboxFiles } from './sandboxes/sandbox-files.ts';
-import { ingressSandboxName, Sandboxes } from './sandboxes/sandboxes.ts';
+import { Sandboxes } from './sandboxes/sandboxes.ts';
 import { SelfTests } from './self-tests.ts';
 
 /** A pass over 100,000 endpoints takes about that. */
@@ -85,6 +89,8 @@ export class Agent {
   readonly #background: Background;
   readonly #host: HostWatch;
   readonly #ingressLeg: IngressLeg;
+  readonly #serving: Serving;
+  readonly #heldPorts: HeldPorts;
   #state: AgentState = 'inactive';
   #becoming: Promise<unknown> = Promise.resolve();
   #membership: Membership | null = null;
@@ -168,7 +174,19 @@ export class Agent {
         underlayMtu: this.#host.underlayMtu,
         mtus: this.mtus.mtus(this.#legs().map(({ networkId }) => networkId)),
         softwareChecksums: this.selfTests.softwareChecksums,
+        heldPorts: this.#heldPorts.ports,
       }),
+    });
+    this.#serving = new Serving({
+      log: init.log,
+      background: this.#background,
+      cluster: () => (this.#state === 'active' ? (this.#membership?.cluster ?? null) : null),
+      carriers: () => this.#carriers(),
+    });
+    this.#heldPorts = new HeldPorts({
+      sandboxes: () => this.sandboxes.list(),
+      reserved: () => this.#reservedPorts(),
+      changed: () => this.#planner.wake(),
     });
     this.localNetworks = new LocalNetworks({
       store: init.store,
@@ -202,7 +220,10 @@ export class Agent {
         await this.membership.cluster.networks.create({ ...creation.spec, ...(id === null ? {} : { id }) });
       },
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
-      askersChanged: () => this.names.askersChanged(),
+      askersChanged: () => {
+        this.names.askersChanged();
+        this.#serving.wake();
+      },
       ...kernel,
     });
     this.sandboxes = new Sandboxes({
@@ -212,8 +233,7 @@ export class Agent {
       files: this.files,
       log: init.log,
       cluster: () => this.membership.cluster,
-      reservedPorts: () =>
-        portsOfNode(init.config, this.active?.cluster.view.cluster?.dataPathPort ?? defaultDataPathPort),
+      reservedPorts: () => this.#reservedPorts(),
       othersLegs: () => this.docker.endpoints.list().map(({ leg }) => leg),
       ...kernel,
     });
@@ -231,6 +251,26 @@ export class Agent {
     this.files.defaults = resolver;
     this.names.follow(this.files.host, resolver);
     this.#background.later(0, () => this.sandboxes.putFiles());
+  }
+
+  #reservedPorts(): ReservedPort[] {
+    return portsOfNode(this.config, this.active?.cluster.view.cluster?.dataPathPort ?? defaultDataPathPort);
+  }
+
+  /** What may serve published ports. */
+  #carriers(): Carrier[] {
+    const ingress = [...this.membership.cluster.view.networks.values()].find((network) => network.ingress);
+    if (ingress === undefined) return [];
+    const to = { scope: 'cluster', network: ingress } as const;
+    const sandboxes = this.sandboxes.list().filter(({ name, legs }) => name !== ingressSandboxName && legs.length > 0);
+    return [
+      ...sandboxes.map((sandbox) => ({
+        ...{ id: sandbox.id, legs: sandbox.legs },
+        join: (alias: string) => this.sandboxes.connect(sandbox, to, attachmentOf({ Aliases: [alias] })),
+        leave: () => this.sandboxes.disconnect(sandbox, to),
+      })),
+      ...this.docker.carriers(ingress.id),
+    ];
   }
 
   #legs(): StoredLeg[] {
@@ -278,6 +318,8 @@ export class Agent {
       ...this.#ingressLeg.warnings(),
       ...this.#planner.objections,
       ...this.docker.warnings(),
+      ...this.#serving.warnings(),
+      ...this.#heldPorts.warnings(),
       ...ofFiles,
       ...this.names.warnings(),
       ...this.mtus.warnings(),
@@ -306,6 +348,7 @@ export class Agent {
     this.#background.later(0, () => this.docker.follow(this.#stop.signal));
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
+    this.#background.every(watchHostMs, async () => this.#heldPorts.look(this.#planner.mesh));
     this.#background.later(0, () => this.#removeOver());
   }
 
@@ -469,14 +512,18 @@ export class Agent {
     await this.mtus.start(membership.cluster);
     this.selfTests.start(membership.cluster);
     this.names.start(membership.cluster);
-    const { view } = membership.cluster;
+    const { view, liveness } = membership.cluster;
+    liveness.watch(() => this.#planner.heardOfLiveness());
     view.watch((touched) => {
       this.#planner.heard(touched);
       if (touched.networks) this.docker.wake();
+      if (touched.services || touched.endpoints.size > 0) this.#serving.wake();
+      if (touched.services) this.#heldPorts.look(this.#planner.mesh);
       if (touched.networks) this.#background.later(0, () => this.#reconcile());
     });
     this.#planner.planNow();
     this.docker.wake();
+    this.#serving.wake();
     await this.#reconcile();
   }
 

@@ -71,13 +71,16 @@ export class HostPorts {
     const where = spec.hostPorts === null ? 'any port' : `port ${spec.hostPorts[0]}`;
     throw conflict(
       'port_in_use',
-      `${where}/${spec.protocol} of this host is taken${holder === null ? '' : ` by ${named(holder)}`}`,
+      `${where}/${spec.protocol} of this host is taken${holder === null ? '' : ` by ${holderName(holder)}`}`,
       'choose another, or leave the port of the host out for any that is free',
     );
   }
 }
 
-function named(holder: Taken & { readonly sandbox?: string; readonly use?: string; readonly inode?: number }): string {
+/** Who has a port, in a few words. */
+export function holderName(
+  holder: Taken & { readonly sandbox?: string; readonly use?: string; readonly inode?: number },
+): string {
   if (holder.sandbox !== undefined) return `sandbox ${holder.sandbox}`;
   if (holder.use !== undefined) return `this node for ${holder.use}`;
   return (holder.inode === undefined ? null : processWith(holder.inode)) ?? 'a socket of this host';

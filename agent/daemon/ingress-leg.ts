@@ -1,7 +1,8 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
+import { ingressSandboxName } from '../ingress/mesh.ts';
 import type { Background } from './background.ts';
 import type { Logger } from './log.ts';
-import { ingressSandboxName, type Sandboxes } from './sandboxes/sandboxes.ts';
+import type { Sandboxes } from './sandboxes/sandboxes.ts';
 
 const againMs = 2_000;
 

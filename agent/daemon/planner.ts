@@ -4,6 +4,7 @@ import { NOTHING as nothing } from '../../dataplane/cleanup.ts';
 import type { DataPlane } from '../../dataplane/dataplane.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { IncrementalPlan, type TouchedForPlan, TouchedSince } from '../incremental-plan.ts';
+import { type MeshPlan, meshOf, noMesh } from '../ingress/mesh.ts';
 import { type Attachments, plan, type TablesForPlan } from '../plan.ts';
 import type { Logger } from './log.ts';
 
@@ -44,6 +45,12 @@ export class Planner {
     return this.#objections;
   }
 
+  /** What the mesh asks of this host. */
+  get mesh(): MeshPlan {
+    const tables = this.#tables();
+    return tables === null ? noMesh : meshOf(tables);
+  }
+
   /** What the last plan asked for. */
   get desired(): Desired {
     return this.#desired;
@@ -53,6 +60,11 @@ export class Planner {
   heard(touched: TouchedForPlan): void {
     this.#touched.add(touched);
     this.wake();
+  }
+
+  /** Nodes came to be there, or not: connections go to others. */
+  heardOfLiveness(): void {
+    this.heard({ nodes: false, networks: false, services: true, endpoints: new Map() });
   }
 
   /** Plans soon; many changes of one moment make one plan. */
@@ -76,10 +88,11 @@ export class Planner {
   #tables(): TablesForPlan | null {
     const cluster = this.#init.cluster();
     if (cluster === null) return null;
-    const { self, identity, view } = cluster;
+    const { self, identity, view, liveness } = cluster;
     return {
       ...{ self, vtep: identity.vtep, port: view.cluster?.dataPathPort ?? defaultDataPathPort },
-      ...{ nodes: view.nodes, networks: view.networks, endpoints: view.endpoints },
+      ...{ nodes: view.nodes, networks: view.networks, services: view.services, endpoints: view.endpoints },
+      isUp: (node) => node === self || !liveness.isSuspended(node),
     };
   }
 

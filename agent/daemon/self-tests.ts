@@ -9,10 +9,10 @@ import {
   testPath,
 } from '../../dataplane/selftest/selftest.ts';
 import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
+import { ingressSandboxName } from '../ingress/mesh.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { faultMessage } from '../selftest.ts';
 import type { Logger } from './log.ts';
-import { ingressSandboxName } from './sandboxes/sandboxes.ts';
 
 /** Of each packet that is waited for; a network that takes longer is of no use for containers either. */
 const timeoutMs = 1_000;

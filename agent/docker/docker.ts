@@ -3,6 +3,8 @@ import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Store } from '../../controlplane/store.ts';
 import type { NetworkCreateRequest } from '../api/schema.ts';
 import type { Logger } from '../daemon/log.ts';
+import type { Carrier } from '../ingress/serving.ts';
+import type { StoredLeg } from '../sandbox-state.ts';
 import { requestFor } from './adopt.ts';
 import type { AskingContainers } from './asking.ts';
 import { AwaitedPools } from './awaited-pools.ts';
@@ -38,6 +40,7 @@ export interface DockerInit extends Pick<DockerEndpointsInit, 'changed' | 'appli
 export class Docker {
   readonly endpoints: DockerEndpoints;
   readonly #init: DockerInit;
+  readonly #client: DockerClient;
   readonly #pools = new AwaitedPools();
   readonly #mirror: Mirror;
   readonly #containers: Containers;
@@ -46,6 +49,7 @@ export class Docker {
     const { store, log, cluster, changed, applied } = init;
     this.#init = init;
     const client = new DockerClient({ socketPath: init.socketPath });
+    this.#client = client;
     this.endpoints = new DockerEndpoints({ store, cluster, changed, applied });
     this.#containers = new Containers({ client, endpoints: this.endpoints, log, changed: init.askersChanged });
     this.#mirror = new Mirror({
@@ -77,6 +81,21 @@ export class Docker {
   /** Containers, by where they ask for names from. */
   get asking(): AskingContainers {
     return this.#containers.asking;
+  }
+
+  /** Containers that run, to be put on the ingress network and taken off again. */
+  carriers(ingress: NetworkId): Carrier[] {
+    const legs = new Map<string, StoredLeg[]>();
+    for (const { leg, netns } of this.endpoints.list()) {
+      const container = this.asking.containerOf(leg.endpointId);
+      if (netns !== null && container !== undefined) legs.set(container, [...(legs.get(container) ?? []), leg]);
+    }
+    const network = [...this.endpoints.networks().values()].find(({ networkId }) => networkId === ingress)?.id ?? '';
+    return [...legs].map(([id, its]) => ({
+      ...{ id, legs: its },
+      join: (alias) => this.#client.connect(network, id, { aliases: [alias] }),
+      leave: () => this.#client.disconnect(network, id),
+    }));
   }
 
   /** What is not as somebody may want it, one line each. */

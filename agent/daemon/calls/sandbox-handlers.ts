@@ -1,7 +1,7 @@
+import { ingressSandboxName } from '../../ingress/mesh.ts';
 import type { Agent } from '../agent.ts';
 import { findAnyNetwork } from '../any-network.ts';
 import { conflict, type RequestError } from '../api-error.ts';
-import { ingressSandboxName } from '../sandboxes/sandboxes.ts';
 import type { Handlers } from './call.ts';
 import { mustKnow } from './network-replies.ts';
 import { findNode } from './replies.ts';

@@ -46,6 +46,8 @@ export class Announcements {
   async announce(sandbox: Announced & Pick<StoredSandbox, 'id'>, leg: StoredLeg): Promise<void> {
     const { ip, ip6, mac, createdMs } = leg;
     const ports = portsOf(sandbox);
+    const { serves } = (this.#cluster().tables.own(networkTopic(leg.networkId), `ep/${leg.endpointId}`)?.record.value ??
+      {}) as Partial<EndpointValue>;
     const value: EndpointValue = {
       name: sandbox.name,
       sandbox: sandbox.id,
@@ -56,6 +58,8 @@ export class Announcements {
       createdMs,
       ...(sandbox.ready === false ? { ready: false } : {}),
       ...(ports.length === 0 ? {} : { ports }),
+      // That is not for who announces it to say.
+      ...(serves === undefined ? {} : { serves }),
     };
     // Before it is on disk: a crash takes the endpoint back with the next epoch, and nobody has built on it. The disk takes
     // as long as all else together.

@@ -9,6 +9,7 @@ import { addressesOf } from '../../../controlplane/tables/kinds.ts';
 import { randomMac } from '../../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../../api/schema.ts';
 import { localWayOut } from '../../drivers/legs.ts';
+import { ingressSandboxName } from '../../ingress/mesh.ts';
 import {
   nextIfName,
   parseSandbox,
@@ -35,9 +36,6 @@ import { findSandbox } from './sandbox-ref.ts';
 
 // The bridge port limit of the kernel (BR_MAX_PORTS, net/bridge/br_private.h) less the VXLAN device.
 const maxSandboxes = 1023;
-
-/** Sandbox of the node itself, its leg on the ingress network; named as Docker's. */
-export const ingressSandboxName = 'ingress-sbox';
 
 export interface SandboxesInit {
   readonly store: Store;

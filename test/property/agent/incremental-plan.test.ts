@@ -34,10 +34,12 @@ interface State {
   vtep: string;
 }
 
+const isUp = (): boolean => true;
+
 type Change = (state: State, touched: TouchedSince) => void;
 
 const touch = (touched: TouchedSince, network: NetworkId, name: string): void =>
-  touched.add({ nodes: false, networks: false, endpoints: new Map([[network, new Set([name])]]) });
+  touched.add({ nodes: false, networks: false, services: false, endpoints: new Map([[network, new Set([name])]]) });
 
 const endpointChange: fc.Arbitrary<Change> = fc
   .record({
@@ -73,7 +75,7 @@ const nodeChange: fc.Arbitrary<Change> = fc
   .map(({ id, vtep, hostname }) => ({ nodes }, touched) => {
     if (vtep === null) nodes.delete(id as NodeId);
     else nodes.set(id as NodeId, { hostname, vtep, gossip: [`${vtep}:7946`], version: '0', createdMs: 1 });
-    touched.add({ nodes: true, networks: false, endpoints: new Map() });
+    touched.add({ nodes: true, networks: false, services: false, endpoints: new Map() });
   });
 
 const legChange: fc.Arbitrary<Change> = fc
@@ -122,7 +124,7 @@ test('a plan that follows what changes equals the whole plan, at every point', (
       for (const batch of batches) {
         const since: TouchedSince = touched ?? new TouchedSince();
         for (const change of batch) change(state, since);
-        const tables: TablesForPlan = { ...state, self, port: 4789, networks };
+        const tables: TablesForPlan = { ...state, ...{ self, port: 4789, networks, services: new Map(), isUp } };
         const attachments: Attachments = {
           ...{ sandboxes: state.sandboxes, gateway: null, localNetworks: [], underlayMtu: 1500 },
         };
@@ -144,6 +146,7 @@ test('what did not change is the same object: nothing below has to look at it', 
   const node = { hostname: 'a', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946'], version: '0', createdMs: 1 };
   const tables = {
     ...{ self, vtep: '192.0.2.1', port: 4789, networks, nodes: new Map([['a' as NodeId, node]]) },
+    ...{ services: new Map(), isUp },
     endpoints: new Map([[NETWORKS[0] as NetworkId, known]]),
   };
   const state: State = { nodes: new Map(), endpoints: new Map(), sandboxes: [], vtep: '' };

@@ -53,6 +53,8 @@ function tables(endpoints: readonly Endpoint[], more: Partial<TablesForPlan> = {
     self,
     vtep: '192.0.2.1',
     port: 4789,
+    services: new Map(),
+    isUp: () => true,
     nodes: new Map([
       [self, node('192.0.2.1')],
       ['b' as NodeId, node('192.0.2.2')],
