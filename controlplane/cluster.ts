@@ -17,13 +17,14 @@ import type { Allocator } from './ring/allocator.ts';
 import type { Inheritance } from './ring/inheritance.ts';
 import type { RoleChange } from './roles/change.ts';
 import type { Roles } from './roles/roles.ts';
+import type { Services } from './services.ts';
 import type { HybridClock } from './tables/clock.ts';
 import type { NodeValue } from './tables/kinds.ts';
 import { clusterTopic } from './tables/record.ts';
 import type { Replica } from './tables/replica.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Touched, View } from './tables/view.ts';
-import { addressWarnings, clockWarning, nameWarnings } from './warnings.ts';
+import { addressWarnings, clockWarning, nameWarnings, serviceWarnings } from './warnings.ts';
 
 /** A running member: the tables, the mesh that keeps them equal, and the verbs that change them. */
 export class Cluster {
@@ -36,6 +37,7 @@ export class Cluster {
   readonly allocator: Allocator;
   readonly inheritance: Inheritance;
   readonly networks: Networks;
+  readonly services: Services;
   readonly interests: Interests;
   readonly removal: Removal;
   readonly roles: Roles;
@@ -62,6 +64,7 @@ export class Cluster {
     this.allocator = parts.allocator;
     this.inheritance = parts.inheritance;
     this.networks = parts.networks;
+    this.services = parts.services;
     this.interests = parts.interests;
     this.removal = parts.removal;
     this.roles = parts.roles;
@@ -257,7 +260,11 @@ export class Cluster {
 
   /** What a person should know of addresses, names and clocks, one line each. */
   warnings(): string[] {
+    const { view } = this.#parts;
     const clocks = clockWarning(this.#parts);
-    return [...addressWarnings(this.#parts), ...nameWarnings(this.#parts.view), ...(clocks === null ? [] : [clocks])];
+    return [
+      ...[...addressWarnings(this.#parts), ...nameWarnings(view), ...serviceWarnings(view)],
+      ...(clocks === null ? [] : [clocks]),
+    ];
   }
 }

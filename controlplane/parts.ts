@@ -20,6 +20,7 @@ import { Allocator } from './ring/allocator.ts';
 import { Inheritance } from './ring/inheritance.ts';
 import { RoleChange } from './roles/change.ts';
 import { Roles } from './roles/roles.ts';
+import { Services } from './services.ts';
 import { Standing } from './standing.ts';
 import type { Store } from './store.ts';
 import { HybridClock } from './tables/clock.ts';
@@ -81,6 +82,7 @@ export interface Parts {
   readonly allocator: Allocator;
   readonly inheritance: Inheritance;
   readonly networks: Networks;
+  readonly services: Services;
   readonly interests: Interests;
   readonly removal: Removal;
   readonly roles: Roles;
@@ -286,8 +288,22 @@ export function makeParts(init: ClusterInit): Parts {
     held: init.held,
     log,
   });
+  const services = new Services({ tables, view, clock, isManager, now: () => environment.now() });
   return {
-    ...{ self, credentials, tables, view, transport, replica, allocator, inheritance, networks, interests, removal },
+    ...{
+      self,
+      credentials,
+      tables,
+      view,
+      transport,
+      replica,
+      allocator,
+      inheritance,
+      networks,
+      services,
+      interests,
+      removal,
+    },
     ...{ roles, liveness, roleChange, leaving, keys, convergence, clock, offences, standing, members, isManager },
   };
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { isNetworkId, type NetworkId } from '../ids.ts';
 import { count, name, timestamp } from './fields.ts';
+import type { EndpointValue } from './kinds.ts';
 
 /** Entries of one service, and ports that one entry may stand for; with as many a record stays within its size (record.ts). */
 export const maxServicePorts = 64;
@@ -91,6 +92,15 @@ export type Service = Omit<ServiceValue, 'ports'> & {
   readonly lost: readonly LostPort[];
 };
 
+/** Whether an endpoint is one of the service; as with names, upper and lower case are the same. */
+export function isOf(
+  service: Pick<Service, 'network' | 'name'>,
+  { networkId, name: own, aliases }: Pick<EndpointValue, 'name' | 'aliases'> & { readonly networkId: NetworkId },
+): boolean {
+  const wanted = service.name.toLowerCase();
+  return networkId === service.network && [own, ...aliases].some((each) => each.toLowerCase() === wanted);
+}
+
 /** Those who come first have what they ask for. */
 const byAge = (a: Service, b: Service): number => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1);
 
@@ -117,7 +127,7 @@ export function settled(asking: Iterable<Service>): Map<ServiceKey, Service> {
 }
 
 /** The services that count, by key. */
-export class Services {
+export class SettledServices {
   readonly #asking = new Map<ServiceKey, Service>();
   #settled: ReadonlyMap<ServiceKey, Service> | null = new Map();
 

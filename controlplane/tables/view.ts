@@ -19,7 +19,7 @@ import {
   vniCount,
 } from './kinds.ts';
 import { Ownership } from './ownership.ts';
-import { type Service, type ServiceKey, Services, type ServiceValue } from './services.ts';
+import { type Service, type ServiceKey, type ServiceValue, SettledServices } from './services.ts';
 import { type NetworkSubnet, type RingId, ringPools, subnetsOf } from './subnets.ts';
 import type { TableChange, Tables } from './tables.ts';
 
@@ -80,7 +80,7 @@ export class View {
   readonly #on = new Map<NetworkId, Map<NodeId, OnValue>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
-  readonly #services = new Services();
+  readonly #services = new SettledServices();
   readonly #clock: HybridClock;
   readonly #tables: Tables;
   #unwatch: () => void = () => {};
