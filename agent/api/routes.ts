@@ -66,6 +66,20 @@ export const routes = {
   sandboxInspect: route('sandboxInspect', 'One sandbox of this host', Empty, schema.Sandbox),
   sandboxRemove: route('sandboxRemove', 'Remove a sandbox and its endpoints', Empty, Empty),
   endpointList: route('endpointList', 'Endpoints on all hosts', Empty, schema.Endpoint.array(), ['network', 'node']),
+  servicePublish: route(
+    'servicePublish',
+    'Have all nodes answer on ports for the endpoints of a name',
+    schema.ServicePublishRequest,
+    schema.Service,
+  ),
+  serviceUnpublish: route(
+    'serviceUnpublish',
+    'Take published ports back, or all of a service',
+    schema.ServiceUnpublishRequest,
+    Empty,
+  ),
+  serviceList: route('serviceList', 'Services with published ports', Empty, schema.Service.array(), ['network']),
+  serviceInspect: route('serviceInspect', 'One service and its endpoints', Empty, schema.Service, ['network']),
   drift: route(
     'drift',
     'What in the kernel of this host is not as it is wanted, by a listing',

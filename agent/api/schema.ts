@@ -14,6 +14,7 @@ export * from './schema/networks.ts';
 export * from './schema/nodes.ts';
 export * from './schema/sandboxes.ts';
 export * from './schema/selftest.ts';
+export * from './schema/services.ts';
 export * from './schema/status.ts';
 
 export const ErrorReply = z.strictObject({

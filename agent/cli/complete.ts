@@ -16,7 +16,7 @@ export type Wanted =
   | { readonly kind: 'nothing' };
 
 /** Things that have names, as operands and option values are called in the commands' usage. */
-const nameKinds = ['network', 'sandbox', 'node', 'swarm-network'] as const;
+const nameKinds = ['network', 'sandbox', 'node', 'service', 'swarm-network'] as const;
 export type NameKind = (typeof nameKinds)[number];
 
 /** Who knows names, as far as the words before say it. */
@@ -164,6 +164,8 @@ async function names(kind: Exclude<NameKind, 'swarm-network'>, connect: () => Lo
         return (await client.call('networkList')).map((network) => ({ value: network.Name, about: network.Driver }));
       case 'sandbox':
         return (await client.call('sandboxList')).map((sandbox) => ({ value: sandbox.Name, about: 'sandbox' }));
+      case 'service':
+        return (await client.call('serviceList')).map((service) => ({ value: service.Name, about: service.Network }));
       case 'node':
         return (await client.call('nodeList')).map((node) => ({ value: node.Hostname, about: node.Status }));
     }

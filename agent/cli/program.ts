@@ -18,6 +18,7 @@ import { addNode } from './commands/node.ts';
 import { addReload } from './commands/reload.ts';
 import { addSandbox } from './commands/sandbox.ts';
 import { addSelfTest } from './commands/self-test.ts';
+import { addPublish, addService, addUnpublish } from './commands/service.ts';
 import { addStatus } from './commands/status.ts';
 import { addToken } from './commands/token.ts';
 import { addVersion } from './commands/version.ts';
@@ -74,6 +75,9 @@ export function buildProgram(session: Session): Command {
   addNetwork(program, session);
   addSandbox(program, session);
   addEndpoint(program, session);
+  addPublish(program, session);
+  addUnpublish(program, session);
+  addService(program, session);
   addImport(program, session);
   program.commandsGroup('Agent:');
   addAgent(program, session);

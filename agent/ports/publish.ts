@@ -56,7 +56,8 @@ export function parsePublish(text: string): Parsed<PortSpec[]> {
   return { ok: true, value: specs };
 }
 
-function parseRange(text: string): [first: number, last: number] | null {
+/** `80`, `80-90`; null for anything else. */
+export function parseRange(text: string): [first: number, last: number] | null {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
   if (match === null) return null;
   const first = Number(match[1]);

@@ -1,13 +1,16 @@
 import { z } from 'zod';
-import { reference } from './fields.ts';
+import { name, reference } from './fields.ts';
 import { LeaveRequest } from './membership.ts';
 import { ConnectRequest, NetworkCreateRequest } from './networks.ts';
+import { ServicePublishRequest, ServiceUnpublishRequest } from './services.ts';
 
 /** A call of the API, and what it would be asked. */
 export const DryRunRequest = z.discriminatedUnion('Verb', [
   z.strictObject({ Verb: z.literal('networkCreate'), Request: NetworkCreateRequest }),
   z.strictObject({ Verb: z.literal('networkRemove'), Network: reference }),
   z.strictObject({ Verb: z.literal('networkConnect'), Network: reference, Request: ConnectRequest }),
+  z.strictObject({ Verb: z.literal('servicePublish'), Service: name, Request: ServicePublishRequest }),
+  z.strictObject({ Verb: z.literal('serviceUnpublish'), Service: name, Request: ServiceUnpublishRequest }),
   z.strictObject({ Verb: z.literal('leave'), Request: LeaveRequest }),
 ]);
 export type DryRunRequest = z.infer<typeof DryRunRequest>;

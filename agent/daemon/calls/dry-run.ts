@@ -8,6 +8,7 @@ import type { PlanChange } from '../planner.ts';
 import { attachmentOf } from '../sandboxes/attachment.ts';
 import { isKeptLocally } from '../sandboxes/local-legs.ts';
 import { creationOf } from './network-handlers.ts';
+import { previewPublish, previewUnpublish } from './service-handlers.ts';
 
 /** What a call would change on this host. Refuses what the call would refuse, with the same words. @throws RequestError */
 export async function dryRun(agent: Agent, request: DryRunRequest, signal: AbortSignal): Promise<DryRunReply> {
@@ -37,6 +38,22 @@ export async function dryRun(agent: Agent, request: DryRunRequest, signal: Abort
           const sandboxes = attachments.sandboxes.map((each) => (each.id === next.id ? next : each));
           return { tables, attachments: { ...attachments, sandboxes } };
         },
+        signal,
+      );
+    }
+    case 'servicePublish':
+    case 'serviceUnpublish': {
+      const { cluster } = agent.membership;
+      const { key, service } =
+        request.Verb === 'servicePublish'
+          ? previewPublish(agent, request.Service, request.Request)
+          : previewUnpublish(agent, request.Service, request.Request);
+      const services = new Map(cluster.view.services);
+      services.delete(key);
+      if (service !== null) services.set(key, service);
+      return preview(
+        agent,
+        ({ tables, attachments }) => ({ tables: tables && { ...tables, services }, attachments }),
         signal,
       );
     }

@@ -9,6 +9,7 @@ import { findNetwork } from './network-replies.ts';
 import { driftReply, findNode, nodeReply, selfTestReply, statusReply, versionReply } from './replies.ts';
 import { caReply, meshKeyReply, rotateCa, rotateMeshKey } from './rotations.ts';
 import { sandboxHandlers } from './sandbox-handlers.ts';
+import { serviceHandlers } from './service-handlers.ts';
 
 const waitPollMs = 50;
 
@@ -106,6 +107,7 @@ export function makeHandlers(agent: Agent): Handlers {
 
     ...networkHandlers(agent),
     ...sandboxHandlers(agent),
+    ...serviceHandlers(agent),
     drift: ({ signal }) => driftReply(agent, signal, 0),
     driftFix: async ({ signal }) => driftReply(agent, signal, await agent.dataPlane.repair(signal)),
     dryRun: ({ body, signal }) => dryRun(agent, body, signal),

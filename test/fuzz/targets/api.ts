@@ -21,6 +21,11 @@ const bodies: { readonly [name in RouteName]?: object } = {
   networkConnect: { Sandbox: 'web', Aliases: ['www'] },
   networkDisconnect: { Sandbox: 'web' },
   sandboxCreate: { Name: 'web', Networks: ['blue'], Aliases: ['www'], Pid: 1, NetnsPath: '/run/netns/x', Dns: ['::1'] },
+  servicePublish: {
+    ...{ Network: 'blue', Source: 'keep', AffinityMs: 1_000 },
+    Ports: [{ Protocol: 'udp', PublishedPort: 8080, TargetPort: 80, Count: 2 }],
+  },
+  serviceUnpublish: { Network: 'blue', Ports: [{ Protocol: 'tcp', PublishedPort: 8080 }] },
   dryRun: { Verb: 'networkConnect', Network: 'blue', Request: { Sandbox: 'web', IPAddress: '10.0.1.7' } },
   reload: { DryRun: true },
   selfTest: { Nodes: ['host-2'] },

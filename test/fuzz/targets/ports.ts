@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { parsePublish } from '../../../agent/ports/publish.ts';
+import { parsePublishedPort, parseServicePort } from '../../../agent/ports/service-ports.ts';
 import { parseSctpEndpoints, parseSockets } from '../../../dataplane/listeners.ts';
 import type { Target } from '../engine.ts';
 import { byteInputs, takenIf } from '../inputs.ts';
@@ -21,6 +22,21 @@ export const portTargets = (): Target[] => [
       const parsed = parsePublish(Buffer.from(bytes).toString('utf8'));
       if (parsed.ok) for (const { port } of parsed.value) assert.ok(port >= 1 && port <= 65_535);
       return takenIf(parsed.ok);
+    },
+  },
+  {
+    name: 'ports of services',
+    weight: 2,
+    ...byteInputs(['8080:80', '8000-8009:80-89/udp', '8080/sctp', '80-90'].map((text) => Buffer.from(text))),
+    take: (bytes: Uint8Array) => {
+      const text = Buffer.from(bytes).toString('utf8');
+      const [published, back] = [parseServicePort(text), parsePublishedPort(text)];
+      for (const parsed of [published, back]) {
+        if (!parsed.ok) continue;
+        assert.ok(parsed.value.count >= 1 && parsed.value.published >= 1);
+        assert.ok(parsed.value.published + parsed.value.count - 1 <= 65_535);
+      }
+      return takenIf(published.ok || back.ok);
     },
   },
   {

@@ -47,6 +47,9 @@ test('names that the agent knows', async () => {
   assert.deepEqual(await complete('network', 'connect', '--alias', 'x', 'frontend', ''), ['web']);
   assert.deepEqual(await complete('network', 'connect', 'frontend', 'web', ''), []);
   assert.deepEqual(await complete('node', 'rm', ''), ['alpha', 'beta']);
+  assert.deepEqual(await complete('unpublish', ''), ['web']);
+  assert.deepEqual(await complete('unpublish', 'web', ''), []);
+  assert.deepEqual(await complete('publish', '--source', ''), ['keep', 'snat', 'local']);
   assert.deepEqual(await complete('sandbox', 'create', '--network', 'fr'), ['frontend']);
   assert.deepEqual(await complete('endpoint', 'ls', '--node=b'), ['--node=beta']);
   // As bash breaks it.

@@ -3,7 +3,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { version } from '../../../agent/version.ts';
 import { FakeAgent } from './fake-agent.ts';
 import { failing, ok } from './harness.ts';
-import { ids, networks, nodes, replies, sandbox, status } from './replies.ts';
+import { ids, networks, nodes, replies, sandbox, service, status } from './replies.ts';
 
 let agent: FakeAgent;
 before(async () => {
@@ -134,6 +134,15 @@ e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    fd00:1::2/64   02:42:0a:
 `,
   ],
   ['endpoint ls -q --no-trunc', `${ids.endpoint}\n`],
+  ['publish web 8080:80', '*:8080->80/tcp\n*:8000-8010->53-63/udp\n'],
+  ['unpublish web 8080', ''],
+  [
+    'service ls',
+    `NAME   NETWORK    ENDPOINTS   PORTS                                    SOURCE   AFFINITY
+web    frontend   1/2         *:8080->80/tcp, *:8000-8010->53-63/udp   keep     10 minutes
+`,
+  ],
+  ['service ls -q', 'web\n'],
   [
     'drift',
     `OBJECT                          WHAT                                        SINCE
@@ -143,10 +152,12 @@ foreign/br0                     foreign: a bridge device that is not ours   2 ho
 `,
   ],
   ['drift --fix', 'Repaired with 2 steps.\nNo drift.\n'],
-  ...['network create n', 'network rm n', 'network connect n s', 'leave'].map((verb): [string, string] => [
-    `${verb} --dry-run`,
-    "ip link del dev wb4097\nnft -f - <<'END'\ntable inet weft {\n}\nEND\n",
-  ]),
+  ...['network create n', 'network rm n', 'network connect n s', 'publish w 1:1', 'unpublish w', 'leave'].map(
+    (verb): [string, string] => [
+      `${verb} --dry-run`,
+      "ip link del dev wb4097\nnft -f - <<'END'\ntable inet weft {\n}\nEND\n",
+    ],
+  ),
   [
     'reload',
     `KEY           FROM        TO         TAKES EFFECT
@@ -215,6 +226,10 @@ const documents: [typed: string, document: unknown][] = [
   ['sandbox inspect web', [sandbox]],
   ['sandbox rm a', ['a']],
   ['endpoint ls', replies.endpointList],
+  ['publish web 8080:80', service],
+  ['unpublish web', {}],
+  ['service ls', [service]],
+  ['service inspect web', [service]],
   ['drift', replies.drift],
   ['drift --fix', replies.driftFix],
   ['self-test', replies.selfTest],
@@ -280,6 +295,19 @@ test('a warning of the agent is for stderr, the id alone for stdout', async () =
     stdout: 'x1\n',
     stderr: 'weft: MTU of the underlay is 1400\n',
   });
+});
+
+test('a service without endpoints is published, and said to have none; a port that is another one is marked', async () => {
+  const [port] = service.Ports;
+  const lost = { ...port, LostTo: 'shop on network backend' };
+  agent.answers.set('servicePublish', { status: 200, body: { ...service, Ports: [lost], Endpoints: [] } });
+  assert.deepEqual(await failing(agent, ['publish', 'web', '8080:80']), {
+    code: 0,
+    stdout: '*:8080->80/tcp (it is of shop on network backend)\n',
+    stderr: 'weft: nothing on network frontend is called web yet\n',
+  });
+  agent.answers.set('serviceList', { status: 200, body: [{ ...service, Endpoints: null, AffinityMs: 0 }] });
+  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +- .* -$/m);
 });
 
 test('progress is told at a terminal only, when it takes long, and taken away again', async () => {

@@ -1,6 +1,6 @@
 import type { Reply } from '../../../agent/api/client.ts';
 import type { RouteName } from '../../../agent/api/request-lines.ts';
-import type { Ca, Endpoint, Network, Node, Sandbox, Status } from '../../../agent/api/schema.ts';
+import type { Ca, Endpoint, Network, Node, Sandbox, Service, Status } from '../../../agent/api/schema.ts';
 
 /** The clock of all tests here. */
 export const now = Date.parse('2026-03-01T12:00:00.000Z');
@@ -145,6 +145,29 @@ export const sandbox: Sandbox = {
   Gateway: { Interface: 'eth1', IPv4Address: '172.18.0.2/16', Gateway: '172.18.0.1' },
 };
 
+export const service: Service = {
+  Name: 'web',
+  Network: 'frontend',
+  NetworkID: ids.frontend,
+  CreatedAt: ago(60),
+  Ports: [
+    { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, Count: 1, PublishMode: 'ingress', LostTo: '' },
+    { Protocol: 'udp', TargetPort: 53, PublishedPort: 8000, Count: 11, PublishMode: 'ingress', LostTo: '' },
+  ],
+  Source: 'keep',
+  AffinityMs: 600_000,
+  Endpoints: [
+    {
+      ...{ ID: ids.endpoint, Name: 'web', Node: 'alpha', NodeID: ids.alpha, NodeStatus: 'ready' },
+      ...{ IPv4Address: '10.0.1.2/24', IPv6Address: '', Ready: true, Backend: true, Local: true },
+    },
+    {
+      ...{ ID: 'e2', Name: 'web', Node: 'beta', NodeID: ids.beta, NodeStatus: 'down' },
+      ...{ IPv4Address: '10.0.1.3/24', IPv6Address: '', Ready: true, Backend: true, Local: false },
+    },
+  ],
+};
+
 export const status: Status = {
   Version: '0.1.0',
   State: 'active',
@@ -269,6 +292,10 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
   sandboxInspect: sandbox,
   sandboxRemove: {},
   endpointList: [endpoint],
+  servicePublish: service,
+  serviceUnpublish: {},
+  serviceList: [service],
+  serviceInspect: service,
   drift: {
     Mode: 'repair',
     Items: [

@@ -184,6 +184,57 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
   ['sandbox rm web', ['DELETE /v1/sandboxes/web']],
   ['endpoint ls', ['GET /v1/endpoints']],
   ['endpoint ls --network frontend --node beta', ['GET /v1/endpoints?network=frontend&node=beta']],
+  [
+    'publish web 8080:80',
+    ['POST /v1/services/web/publish', { Ports: [{ Protocol: 'tcp', PublishedPort: 8080, TargetPort: 80, Count: 1 }] }],
+  ],
+  [
+    'publish --network frontend --source local --affinity 10m web 443:8443 8000-8010:80-90/UDP',
+    [
+      'POST /v1/services/web/publish',
+      {
+        Network: 'frontend',
+        Ports: [
+          { Protocol: 'tcp', PublishedPort: 443, TargetPort: 8443, Count: 1 },
+          { Protocol: 'udp', PublishedPort: 8000, TargetPort: 80, Count: 11 },
+        ],
+        Source: 'local',
+        AffinityMs: 600_000,
+      },
+    ],
+  ],
+  ['unpublish web', ['POST /v1/services/web/unpublish', {}]],
+  [
+    'unpublish --network frontend web 8080 8000-8010/udp',
+    [
+      'POST /v1/services/web/unpublish',
+      {
+        Network: 'frontend',
+        Ports: [
+          { Protocol: 'tcp', PublishedPort: 8080, Count: 1 },
+          { Protocol: 'udp', PublishedPort: 8000, Count: 11 },
+        ],
+      },
+    ],
+  ],
+  [
+    'unpublish --dry-run web 8080',
+    [
+      'POST /v1/dry-run',
+      {
+        Verb: 'serviceUnpublish',
+        Service: 'web',
+        Request: { Ports: [{ Protocol: 'tcp', PublishedPort: 8080, Count: 1 }] },
+      },
+    ],
+  ],
+  ['service ls', ['GET /v1/services']],
+  ['service ls --network frontend', ['GET /v1/services?network=frontend']],
+  [
+    'service inspect --network frontend web shop',
+    ['GET /v1/services/web?network=frontend'],
+    ['GET /v1/services/shop?network=frontend'],
+  ],
   ['wait --converged', ['POST /v1/wait', { TimeoutSeconds: 30 }]],
   [
     'wait --converged --network frontend --timeout 0.5',

@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { addresses, isoTime, port, reference } from './fields.ts';
+
+const protocol = z.enum(['tcp', 'udp', 'sctp']);
+const published = {
+  Protocol: protocol.default('tcp'),
+  PublishedPort: port,
+  /** So many ports one after another, from that one on. */
+  Count: z.int().min(1).max(1024).default(1),
+};
+/** Whether an endpoint sees the client's address or that of the node it came in at; `local`: the client's, by endpoints of that node alone. */
+const source = z.enum(['keep', 'snat', 'local']);
+/** For how long after its last connection a client comes to the same endpoint; 0: it need not. */
+const affinityMs = z
+  .int()
+  .min(0)
+  .max(7 * 86_400_000);
+
+/** `Network` may be left out where it is clear: one has endpoints of that name, or there is one besides ingress. */
+export const ServicePublishRequest = z.strictObject({
+  Network: reference.optional(),
+  /** Added to what the service has. */
+  Ports: z
+    .array(z.strictObject({ ...published, TargetPort: port }))
+    .min(1)
+    .max(64),
+  Source: source.optional(),
+  AffinityMs: affinityMs.optional(),
+});
+export type ServicePublishRequest = z.infer<typeof ServicePublishRequest>;
+
+export const ServiceUnpublishRequest = z.strictObject({
+  Network: reference.optional(),
+  /** All where none are named. */
+  Ports: z.array(z.strictObject(published)).min(1).max(64).optional(),
+});
+export type ServiceUnpublishRequest = z.infer<typeof ServiceUnpublishRequest>;
+
+/** The endpoints of one name or alias on a network, and the ports at which nodes answer for them; words as in Docker's `EndpointSpec`. */
+export const Service = z.strictObject({
+  Name: z.string(),
+  Network: z.string(),
+  NetworkID: z.string(),
+  CreatedAt: isoTime,
+  Ports: z.array(
+    z.strictObject({
+      Protocol: protocol,
+      /** Of the endpoints. */
+      TargetPort: z.int(),
+      /** Of the nodes. */
+      PublishedPort: z.int(),
+      Count: z.int(),
+      /** `ingress`: every node answers. */
+      PublishMode: z.enum(['ingress', 'host']),
+      /** The older service, `NAME on network NETWORK`, which has the port instead; empty where it is this one's. */
+      LostTo: z.string(),
+    }),
+  ),
+  Source: source,
+  AffinityMs: affinityMs,
+  /** null where a list shows a network that this worker does not follow. */
+  Endpoints: z
+    .array(
+      z.strictObject({
+        ID: z.string(),
+        Name: z.string(),
+        Node: z.string(),
+        NodeID: z.string(),
+        NodeStatus: z.enum(['ready', 'down']),
+        ...addresses,
+        /** Names lead to it, and so do published ports. */
+        Ready: z.boolean(),
+        /** It has a leg on ingress, where connections reach it. */
+        Backend: z.boolean(),
+        Local: z.boolean(),
+      }),
+    )
+    .nullable(),
+});
+export type Service = z.infer<typeof Service>;

@@ -1,0 +1,164 @@
+import { type Command, Option } from 'commander';
+import type { Service } from '../../api/schema.ts';
+import { parsePublishedPort, parseServicePort } from '../../ports/service-ports.ts';
+import { define } from '../define.ts';
+import { dryRunWords, printDryRun } from '../dry-run.ts';
+import { usage } from '../failure.ts';
+import { duration, once } from '../parse.ts';
+import { each, type Session, writeJson } from '../session.ts';
+import { oneLine, duration as span, table } from '../text.ts';
+
+/** `weft service`. */
+export function addService(parent: Command, session: Session): void {
+  const service = define(parent, 'service', {
+    summary: 'Look at the services with published ports',
+    examples: ['weft service ls', 'weft service inspect web'],
+  }).helpCommand(false);
+  addList(service, session);
+  addInspect(service, session);
+}
+
+interface PublishFlags {
+  readonly network?: string;
+  readonly source?: Service['Source'];
+  readonly affinity?: number;
+  readonly dryRun?: boolean;
+}
+
+/** `weft publish`. */
+export function addPublish(parent: Command, session: Session): void {
+  define(parent, 'publish', {
+    summary: 'Have every node answer on ports for the endpoints of a name; prints what is published',
+    details: `The endpoints are those of that name or alias on the network, on whatever host, now and later; connections are
+spread over those that are ready. Nodes answer at all of their addresses. What is published is added to what the service
+has. The network may be left out where one alone has such endpoints, or where there is one alone.`,
+    examples: [
+      'weft publish web 8080:80',
+      'weft publish --network frontend web 80:8080 443:8443 8000-8010:8000-8010/udp',
+      'weft publish --affinity 10m --source snat web 8080:80',
+    ],
+  })
+    .argument('<service>', 'name or alias of the endpoints')
+    .argument('<ports...>', 'PUBLISHED[-LAST]:TARGET[-LAST][/tcp|udp|sctp]')
+    .option('--network <network>', 'network on which the endpoints are', once)
+    .addOption(
+      new Option(
+        '--source <source>',
+        'what they see: keep, the client; snat, the node it came in at; local, the client, and endpoints of that node alone answer',
+      ).choices(['keep', 'snat', 'local']),
+    )
+    .option(
+      '--affinity <duration>',
+      'a client comes to the same endpoint for so long after its last connection',
+      duration,
+    )
+    .option('--dry-run', dryRunWords)
+    .action(
+      session.action<PublishFlags>(async (context, { network, source, affinity, dryRun }, [name = '', ...words]) => {
+        const Ports = words.map((word) => {
+          const parsed = parseServicePort(word);
+          if (!parsed.ok) throw usage(parsed.reason);
+          const { protocol, published, target, count } = parsed.value;
+          return { Protocol: protocol, PublishedPort: published, TargetPort: target, Count: count };
+        });
+        const body = { Network: network, Ports, Source: source, AffinityMs: affinity };
+        if (dryRun) return printDryRun(context, [{ Verb: 'servicePublish', Service: name, Request: body }]);
+        const service = await context.client.call('servicePublish', { ref: name, body });
+        context.document(service);
+        if (service.Endpoints?.length === 0 && !context.json) {
+          const nothing = `nothing on network ${service.Network} is called ${service.Name} yet`;
+          context.io.stderr.write(`weft: ${oneLine(nothing)}\n`);
+        }
+        context.print(service.Ports.map((port) => `${portText(port)}\n`).join(''));
+      }),
+    );
+}
+
+/** `weft unpublish`. */
+export function addUnpublish(parent: Command, session: Session): void {
+  define(parent, 'unpublish', {
+    summary: 'Take published ports back; without any, all of the service',
+    details: 'Of a range a part may go.',
+    examples: ['weft unpublish web 8080', 'weft unpublish web 8000-8010/udp', 'weft unpublish --network frontend web'],
+  })
+    .argument('<service>', 'name, as `weft service ls` shows it')
+    .argument('[ports...]', 'PUBLISHED[-LAST][/tcp|udp|sctp]')
+    .option('--network <network>', 'network of the service, where several have one of that name', once)
+    .option('--dry-run', dryRunWords)
+    .action(
+      session.action<{ network?: string; dryRun?: boolean }>(
+        async (context, { network, dryRun }, [name = '', ...words]) => {
+          const ports = words.map((word) => {
+            const parsed = parsePublishedPort(word);
+            if (!parsed.ok) throw usage(parsed.reason);
+            const { protocol, published, count } = parsed.value;
+            return { Protocol: protocol, PublishedPort: published, Count: count };
+          });
+          const body = { Network: network, Ports: ports.length === 0 ? undefined : ports };
+          if (dryRun) return printDryRun(context, [{ Verb: 'serviceUnpublish', Service: name, Request: body }]);
+          const reply = await context.client.call('serviceUnpublish', { ref: name, body });
+          context.document(reply);
+        },
+      ),
+    );
+}
+
+function addList(parent: Command, session: Session): void {
+  define(parent, 'ls', {
+    summary: 'List the services with published ports',
+    details: 'ENDPOINTS: how many of them take connections now, and how many there are.',
+    examples: ['weft service ls', 'weft service ls --network frontend'],
+  })
+    .alias('list')
+    .option('--network <network>', 'only those on this network', once)
+    .option('-q, --quiet', 'names alone')
+    .action(
+      session.action<{ network?: string; quiet?: boolean }>(async (context, { network, quiet }) => {
+        const services = await context.client.call('serviceList', { query: { network } });
+        context.document(services);
+        context.print(quiet ? services.map(({ Name }) => `${oneLine(Name)}\n`).join('') : render(services));
+      }),
+    );
+}
+
+function addInspect(parent: Command, session: Session): void {
+  define(parent, 'inspect', {
+    summary: 'Show services with their ports and endpoints, as a JSON array',
+    examples: [
+      'weft service inspect web',
+      "weft service inspect web | jq -r '.[0].Endpoints[] | select(.Backend).Node'",
+    ],
+  })
+    .argument('<service...>', 'names')
+    .option('--network <network>', 'network of the services, where several have one of that name', once)
+    .action(
+      session.action<{ network?: string }>(async (context, { network }, refs) => {
+        const found = await each(context, refs, (ref) =>
+          context.client.call('serviceInspect', { ref, query: { network } }),
+        );
+        writeJson(context.io.stdout, found);
+      }),
+    );
+}
+
+function render(services: readonly Service[]): string {
+  const rows = services.map(({ Name, Network, Endpoints, Ports, Source, AffinityMs }) => [
+    Name,
+    Network,
+    Endpoints === null ? '-' : `${Endpoints.filter(takesConnections).length}/${Endpoints.length}`,
+    Ports.map(portText).join(', '),
+    Source,
+    AffinityMs === 0 ? '-' : span(AffinityMs),
+  ]);
+  return table(['NAME', 'NETWORK', 'ENDPOINTS', 'PORTS', 'SOURCE', 'AFFINITY'], rows);
+}
+
+const takesConnections = ({ Ready, Backend, NodeStatus }: NonNullable<Service['Endpoints']>[number]): boolean =>
+  Ready && Backend && NodeStatus === 'ready';
+
+/** As Docker shows those of a service: `*:8080->80/tcp`. */
+function portText({ PublishedPort, TargetPort, Count, Protocol, LostTo }: Service['Ports'][number]): string {
+  const range = (first: number): string => (Count === 1 ? `${first}` : `${first}-${first + Count - 1}`);
+  const text = `*:${range(PublishedPort)}->${range(TargetPort)}/${Protocol}`;
+  return LostTo === '' ? text : `${text} (it is of ${LostTo})`;
+}

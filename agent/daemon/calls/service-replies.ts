@@ -1,0 +1,103 @@
+import type { Cluster } from '../../../controlplane/cluster.ts';
+import type { NetworkId } from '../../../controlplane/ids.ts';
+import type { ServiceKey, Service as TableService } from '../../../controlplane/tables/services.ts';
+import type { Endpoint } from '../../../controlplane/tables/view.ts';
+import type { Service } from '../../api/schema.ts';
+import { namesOf } from '../../dns/decide.ts';
+import { addressFields } from './network-replies.ts';
+import { hostnameOf, iso } from './replies.ts';
+
+type EndpointReply = NonNullable<Service['Endpoints']>[number];
+
+export function serviceReply(cluster: Cluster, service: TableService): Service {
+  const [reply] = serviceReplies(cluster, [service]);
+  if (reply === undefined) throw new Error('a service without a reply');
+  return reply;
+}
+
+/** In the order of their networks and names. */
+export function serviceReplies(cluster: Cluster, services: readonly TableService[]): Service[] {
+  const backends = backendsBy(cluster);
+  const named = new Map([...new Set(services.map(({ network }) => network))].map((id) => [id, namedOn(cluster, id)]));
+  const endpointsOf = ({ key, network, name }: TableService): EndpointReply[] => {
+    const its = named.get(network)?.get(name.toLowerCase()) ?? [];
+    return its
+      .map((endpoint) => endpointReply(cluster, endpoint, backends.get(key)?.has(carrierOf(endpoint)) ?? false))
+      .sort((a, b) => order(a.Node, b.Node) || order(a.Name, b.Name) || order(a.ID, b.ID));
+  };
+  return services
+    .map((service) => ({
+      Name: service.name,
+      Network: cluster.view.networks.get(service.network)?.name ?? '',
+      NetworkID: service.network,
+      CreatedAt: iso(service.createdMs),
+      Ports: portReplies(cluster, service),
+      Source: service.source,
+      AffinityMs: service.affinityMs,
+      Endpoints: cluster.interests.follows(service.network) ? endpointsOf(service) : null,
+    }))
+    .sort((a, b) => order(a.Network, b.Network) || order(a.Name, b.Name));
+}
+
+function portReplies({ view }: Cluster, { ports, lost }: TableService): Service['Ports'] {
+  const winner = (key: ServiceKey): string => {
+    const service = view.services.get(key);
+    return `${service?.name} on network ${service && view.networks.get(service.network)?.name}`;
+  };
+  const all = [
+    ...ports.map((port) => ({ port, LostTo: '' })),
+    ...lost.map(({ port, to }) => ({ port, LostTo: winner(to) })),
+  ];
+  return all.map(({ port, LostTo }) => ({
+    Protocol: port.protocol,
+    TargetPort: port.target,
+    PublishedPort: port.published,
+    Count: port.count,
+    PublishMode: port.mode,
+    LostTo,
+  }));
+}
+
+function endpointReply(cluster: Cluster, endpoint: Endpoint, isBackend: boolean): EndpointReply {
+  const { owner } = endpoint;
+  const isDown = owner !== cluster.self && cluster.liveness.isSuspended(owner);
+  return {
+    ID: endpoint.id,
+    Name: endpoint.name,
+    Node: hostnameOf(cluster, owner),
+    NodeID: owner,
+    NodeStatus: isDown ? 'down' : 'ready',
+    ...addressFields(cluster.view.networks.get(endpoint.networkId), endpoint),
+    Ready: endpoint.ready !== false,
+    Backend: isBackend,
+    Local: owner === cluster.self,
+  };
+}
+
+/** Who has a leg on ingress that serves a service, by service. */
+function backendsBy({ view }: Cluster): ReadonlyMap<string, ReadonlySet<string>> {
+  const found = new Map<string, Set<string>>();
+  const ingress = [...view.networks.values()].find((network) => network.ingress);
+  if (ingress === undefined) return found;
+  for (const leg of view.endpointsOf(ingress.id).values())
+    for (const key of leg.serves ?? []) found.set(key, (found.get(key) ?? new Set()).add(carrierOf(leg)));
+  return found;
+}
+
+/** Endpoints of a network by name, in lower case. */
+function namedOn({ view }: Cluster, network: NetworkId): ReadonlyMap<string, readonly Endpoint[]> {
+  const found = new Map<string, Endpoint[]>();
+  for (const endpoint of view.endpointsOf(network).values()) {
+    for (const name of namesOf(endpoint)) {
+      const its = found.get(name);
+      if (its === undefined) found.set(name, [endpoint]);
+      else its.push(endpoint);
+    }
+  }
+  return found;
+}
+
+/** Endpoints of one sandbox, or container, have its name, and names are unique on a host. */
+const carrierOf = ({ owner, name }: Pick<Endpoint, 'owner' | 'name'>): string => `${owner} ${name}`;
+
+const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
