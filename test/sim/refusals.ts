@@ -12,6 +12,10 @@ const expected = new Set([
   'address_in_use',
   'address_reserved',
   'address_resting',
+  'port_published',
+  'port_reserved',
+  'port_not_published',
+  'service_not_found',
 ]);
 
 /** Does the work; a refusal that the faults of a run explain is part of the story. */

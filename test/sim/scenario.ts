@@ -2,12 +2,14 @@ import { bounds, stored } from './invariants/bounds.ts';
 import { followers } from './invariants/followers.ts';
 import { oneOwner } from './invariants/owners.ts';
 import { quarantine } from './invariants/quarantine.ts';
+import { portsAgreed } from './invariants/services.ts';
 import { byzantineOperations } from './operations/byzantine.ts';
 import { endpointOperations } from './operations/endpoints.ts';
 import { faultOperations } from './operations/faults.ts';
 import { hostOperations } from './operations/hosts.ts';
 import { membershipOperations } from './operations/membership.ts';
 import { networkOperations } from './operations/networks.ts';
+import { serviceOperations } from './operations/services.ts';
 import type { Prng } from './prng.ts';
 import type { Invariant, Operation } from './world.ts';
 
@@ -15,6 +17,7 @@ import type { Invariant, Operation } from './world.ts';
 export const operations: readonly Operation[] = [
   ...endpointOperations,
   ...networkOperations,
+  ...serviceOperations,
   ...membershipOperations,
   ...faultOperations,
   ...hostOperations,
@@ -22,7 +25,7 @@ export const operations: readonly Operation[] = [
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */
-export const invariants: readonly Invariant[] = [bounds, stored, oneOwner, followers, quarantine];
+export const invariants: readonly Invariant[] = [bounds, stored, oneOwner, followers, quarantine, portsAgreed];
 
 const totalWeight = operations.reduce((sum, { weight }) => sum + weight, 0);
 
