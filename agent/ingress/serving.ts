@@ -1,7 +1,7 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NetworkId } from '../../controlplane/ids.ts';
 import { type EndpointValue, networkTopic, servesWithin } from '../../controlplane/tables/kinds.ts';
-import type { Service } from '../../controlplane/tables/services.ts';
+import { isOf, type Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { Background } from '../daemon/background.ts';
 import type { Logger } from '../daemon/log.ts';
@@ -25,10 +25,9 @@ export interface Carrier {
 /** The services that a carrier is an endpoint of. Pure. @param own its endpoints, as the tables have them */
 export function servedBy(own: readonly Endpoint[], services: Iterable<Service>): string[] {
   const served: string[] = [];
-  for (const { key, network, name, ports } of services) {
-    if (!ports.some(({ mode }) => mode === 'ingress')) continue;
-    const its = own.some((each) => each.networkId === network && (each.name === name || each.aliases.includes(name)));
-    if (its) served.push(key);
+  for (const service of services) {
+    if (!service.ports.some(({ mode }) => mode === 'ingress')) continue;
+    if (own.some((each) => isOf(service, each))) served.push(service.key);
   }
   return served.sort();
 }
