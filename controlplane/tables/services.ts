@@ -109,17 +109,18 @@ const byAge = (a: Service, b: Service): number => a.createdMs - b.createdMs || (
  * is lost keeps nobody else from a port. @param asking with all that their records say as `ports`
  */
 export function settled(asking: Iterable<Service>): Map<ServiceKey, Service> {
-  const holders = new Map<PublishProtocol, Map<number, ServiceKey>>(publishProtocols.map((each) => [each, new Map()]));
+  const holders = { tcp: new Map<number, ServiceKey>(), udp: new Map(), sctp: new Map() };
   const found = new Map<ServiceKey, Service>();
   for (const service of [...asking].sort(byAge)) {
     const lost: LostPort[] = [];
     const ports = service.ports.filter((port) => {
-      const byPort = holders.get(port.protocol) ?? new Map<number, ServiceKey>();
-      const all = Array.from({ length: port.count }, (_, at) => port.published + at);
-      const taken = all.find((each) => byPort.has(each));
-      if (taken !== undefined) lost.push({ port, to: byPort.get(taken) as ServiceKey });
-      else for (const each of all) byPort.set(each, service.key);
-      return taken === undefined;
+      const byPort: Map<number, ServiceKey> = holders[port.protocol];
+      const end = port.published + port.count;
+      let to: ServiceKey | undefined;
+      for (let each = port.published; to === undefined && each < end; each += 1) to = byPort.get(each);
+      if (to !== undefined) lost.push({ port, to });
+      else for (let each = port.published; each < end; each += 1) byPort.set(each, service.key);
+      return to === undefined;
     });
     found.set(service.key, lost.length === 0 ? service : { ...service, ports, lost });
   }
