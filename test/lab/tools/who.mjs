@@ -1,0 +1,81 @@
+// A service that says who it is and whom it sees, over TCP and UDP, and who asks it.
+//   who.mjs serve NAME PORT                 each line it gets is answered with `NAME ADDRESS`
+//   who.mjs tally tcp|udp ADDRESS PORT COUNT  as many connections, one answer each; prints the answers with how often, as JSON
+//   who.mjs hold ADDRESS PORT               one connection; asks for each line on stdin, and prints the answer
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+
+const [verb, ...args] = process.argv.slice(2);
+const plain = (address) => address.replace(/^::ffff:/, '');
+const AT_ONCE = 20;
+const PATIENCE_MS = 3_000;
+
+async function serve(name, port) {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    createInterface({ input: socket }).on('line', () => socket.write(`${name} ${plain(socket.remoteAddress ?? '')}\n`));
+  });
+  server.listen(Number(port), '::');
+  await once(server, 'listening');
+  const datagrams = createSocket('udp6');
+  datagrams.on('message', (_, { address, port: to }) => datagrams.send(`${name} ${plain(address)}`, to, address));
+  datagrams.bind(Number(port));
+  await once(datagrams, 'listening');
+  process.stdout.write('listening\n');
+}
+
+function overTcp(address, port) {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), address, () => socket.write('who\n'));
+    socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
+    socket.on('error', reject);
+    socket.once('data', (data) => {
+      socket.destroy();
+      resolve(String(data).trim());
+    });
+  });
+}
+
+function overUdp(address, port) {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+    const late = setTimeout(() => {
+      socket.close();
+      reject(new Error('no answer'));
+    }, PATIENCE_MS);
+    socket.on('message', (data) => {
+      clearTimeout(late);
+      socket.close();
+      resolve(String(data));
+    });
+    socket.send('who', Number(port), address);
+  });
+}
+
+async function tally(protocol, address, port, count) {
+  const one = protocol === 'udp' ? overUdp : overTcp;
+  const answers = {};
+  let left = Number(count);
+  const worker = async () => {
+    while (left > 0) {
+      left -= 1;
+      const answer = await one(address, port).catch((error) => error.code ?? error.message);
+      answers[answer] = (answers[answer] ?? 0) + 1;
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  process.stdout.write(`${JSON.stringify(answers)}\n`);
+}
+
+async function hold(address, port) {
+  const socket = connect(Number(port), address);
+  await once(socket, 'connect');
+  createInterface({ input: socket }).on('line', (line) => process.stdout.write(`${line}\n`));
+  process.stdin.on('data', (data) => socket.write(data));
+  socket.on('close', () => process.exit(1));
+  process.stdout.write('connected\n');
+}
+
+await { serve, tally, hold }[verb](...args);
