@@ -5,6 +5,7 @@ import type { DockerClient } from './client.ts';
 import type { DockerEndpoints, EndpointDescription } from './endpoints.ts';
 import { DockerError, isNotFound } from './errors.ts';
 import type { UnreadableEvent } from './events.ts';
+import { isDockerId } from './protocol.ts';
 import type { DockerContainer, DockerContainerSummary, DockerEvent } from './shapes.ts';
 
 /** Events of one moment are looked at together. */
@@ -54,7 +55,7 @@ export function namesOf(container: DockerContainer): Map<string, EndpointDescrip
     names.set(endpointId, {
       name: isName(name) ? name : id.slice(0, 12),
       aliases: others.slice(0, maxAliases),
-      ...{ ready, ports },
+      ...{ ready, ports, container: isDockerId(id) ? id : null },
     });
   }
   return names;

@@ -47,6 +47,8 @@ export interface EndpointDescription {
   readonly ready: boolean;
   /** `80/tcp` */
   readonly ports: readonly string[];
+  /** Id of the container; null for one that is none. */
+  readonly container: string | null;
 }
 
 /** Of an endpoint that Docker makes: addresses that it was given, and a MAC if it asks for one. */
@@ -233,8 +235,15 @@ export class DockerEndpoints {
       mac: mac ?? before?.leg.mac ?? rows.find((row) => row.mac !== null)?.mac ?? randomMac(),
       ...{ ip, ip6, aliases: [], createdMs: before?.leg.createdMs ?? Date.now() },
     };
-    const { netns = null, taken = false, name = unnamed(id), ready = true, ports = [] } = before ?? {};
-    await this.#save({ leg, netns, taken, name, ready, ports });
+    const {
+      netns = null,
+      taken = false,
+      name = unnamed(id),
+      ready = true,
+      ports = [],
+      container = null,
+    } = before ?? {};
+    await this.#save({ leg, netns, taken, name, ready, ports, container });
     for (const row of rows) if (row.asked && row.mac !== leg.mac) await this.#saveAddress({ ...row, mac: leg.mac });
     return leg.mac;
   }
@@ -262,12 +271,12 @@ export class DockerEndpoints {
   }
 
   /** Whose it is: tells the others. */
-  async describe(id: string, { name, aliases, ready, ports }: EndpointDescription): Promise<void> {
+  async describe(id: string, { aliases, ...its }: EndpointDescription): Promise<void> {
     await this.#inTurn(id, async () => {
       const endpoint = this.#endpoints.get(id);
       if (endpoint === undefined) return;
       const { leg } = endpoint;
-      const described = { ...endpoint, name, ready, ports, leg: { ...leg, aliases } };
+      const described = { ...endpoint, ...its, leg: { ...leg, aliases } };
       if (isDeepStrictEqual(described, endpoint)) return;
       // What a crash leaves between the two is told again.
       if (described.netns !== null && !this.#killed.has(id)) await this.#announce(described);
@@ -276,7 +285,8 @@ export class DockerEndpoints {
   }
 
   #announce({ leg, ...its }: DockerEndpoint): Promise<void> {
-    return this.#announcements.announce({ ...its, id: leg.endpointId }, leg);
+    // Until Docker has said whose it is, it is a sandbox of its own to the others.
+    return this.#announcements.announce({ ...its, id: its.container ?? leg.endpointId }, leg);
   }
 
   /** Gives back what no endpoint has had since before then: a moment lies between a request and the endpoint, or its end and the release. */

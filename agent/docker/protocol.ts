@@ -3,8 +3,9 @@ import { z } from 'zod';
 // What dockerd asks of a libnetwork remote driver and IPAM driver (moby, libnetwork/docs/remote.md, docs/ipam.md and
 // drivers/remote/api, ipams/remote/api). Keys that we have no use for are let through.
 
-/** Docker's id of a network or an endpoint. */
+/** Docker's id of a network, an endpoint or a container. */
 export const dockerId = z.string().regex(/^[0-9a-f]{64}$/, 'want 64 hex digits');
+export const isDockerId = (text: string): boolean => dockerId.safeParse(text).success;
 const text = z.string().max(256);
 const options = z.record(z.string().max(256), z.unknown()).nullish();
 const onEndpoint = { NetworkID: dockerId, EndpointID: dockerId };

@@ -23,6 +23,8 @@ export interface DockerEndpoint {
   readonly taken: boolean;
   /** Of the container, as far as Docker has said. */
   readonly name: string;
+  /** Id of the container, as far as Docker has said. */
+  readonly container: string | null;
   /** Names may lead to it. */
   readonly ready: boolean;
   /** Ports that the container serves, `80/tcp`. */
@@ -53,6 +55,7 @@ export const StoredEndpoint = z.object({
   // Rows of before containers said so have neither.
   ready: z.boolean().default(true),
   ports: z.array(z.string()).default([]),
+  container: dockerId.nullable().default(null),
 });
 export const StoredAddress = z.object({
   networkId,

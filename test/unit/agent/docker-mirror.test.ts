@@ -151,7 +151,7 @@ test('names that are taken are named, and of two networks of one name the older 
 test('a container is called by its name on each network, and by its aliases; what is no name is left out', () => {
   const endpoint = (EndpointID: string, Aliases: string[] | null) => ({ EndpointID, Aliases });
   const parsed = Container.parse({
-    ...{ Id: 'abcdef012345abcdef', Name: '/db' },
+    ...{ Id: 'ab'.repeat(32), Name: '/db' },
     Config: { Hostname: 'db-1', Labels: null },
     State: { Status: 'running', Running: true, Pid: 7 },
     NetworkSettings: {
@@ -166,8 +166,8 @@ test('a container is called by its name on each network, and by its aliases; wha
   assert.deepEqual(
     namesOf(parsed),
     new Map([
-      ['e1', { name: 'db', aliases: ['database', 'db-1'], ready: true, ports: [] }],
-      ['e2', { name: 'db', aliases: ['db-1'], ready: true, ports: [] }],
+      ['e1', { name: 'db', aliases: ['database', 'db-1'], ready: true, ports: [], container: 'ab'.repeat(32) }],
+      ['e2', { name: 'db', aliases: ['db-1'], ready: true, ports: [], container: 'ab'.repeat(32) }],
     ]),
   );
   const many = {

@@ -237,7 +237,7 @@ test('who was killed is nobody for the others before Docker says so, and is agai
   const known = (): string[] => [...cluster.view.endpointsOf(network.id).values()].map(({ name }) => name);
   assert.equal(known().length, 1);
   await plugin.endpoints.killed(id('a'));
-  await plugin.endpoints.describe(id('a'), { name: 'db', aliases: [], ready: true, ports: [] });
+  await plugin.endpoints.describe(id('a'), { name: 'db', aliases: [], ready: true, ports: [], container: null });
   await plugin.endpoints.reconcile();
   await plugin.endpoints.runs(id('a'));
   assert.deepEqual(known(), []);
