@@ -6,6 +6,7 @@ import {
   maxPortCount,
   maxServicePorts,
   overlapping,
+  type PublishedPorts,
   type PublishProtocol,
   portOf,
   type Service,
@@ -14,16 +15,10 @@ import {
   type ServiceValue,
   serviceKey,
   tupleOf,
+  without,
 } from './tables/services.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
-
-/** Published ports, one after another. */
-export interface PublishedPorts {
-  readonly protocol: PublishProtocol;
-  readonly published: number;
-  readonly count: number;
-}
 
 export interface PublishSpec {
   readonly network: Network;
@@ -266,15 +261,4 @@ function mustFit(name: string, ports: readonly ServicePort[]): void {
     `service ${name} would have ${ports.length} entries of published ports; the limit is ${maxServicePorts}`,
     'publish ranges instead of single ports, such as 8000-8010:8000-8010',
   );
-}
-
-/** What is left of an entry. */
-function without(port: ServicePort, going: readonly PublishedPorts[]): ServicePort[] {
-  const cut = going.find((each) => overlapping(each, port));
-  if (cut === undefined) return [port];
-  const end = port.published + port.count;
-  const part = (from: number, to: number): ServicePort[] =>
-    from >= to ? [] : [{ ...port, published: from, target: port.target + from - port.published, count: to - from }];
-  const left = [...part(port.published, cut.published), ...part(cut.published + cut.count, end)];
-  return left.flatMap((each) => without(each, going));
 }

@@ -38,11 +38,23 @@ export const tupleOf = ({ protocol, published, target, count, mode }: ServicePor
   ...([protocol, published, target, count, mode] as const),
 ];
 
-type PublishedRange = Pick<ServicePort, 'protocol' | 'published' | 'count'>;
+/** Published ports, one after another. */
+export type PublishedPorts = Pick<ServicePort, 'protocol' | 'published' | 'count'>;
 
 /** Whether two have a published port in common. */
-export const overlapping = (a: PublishedRange, b: PublishedRange): boolean =>
+export const overlapping = (a: PublishedPorts, b: PublishedPorts): boolean =>
   a.protocol === b.protocol && a.published < b.published + b.count && b.published < a.published + a.count;
+
+/** What is left of an entry when these ports go: each port that stays leads where it led. */
+export function without(port: ServicePort, going: readonly PublishedPorts[]): ServicePort[] {
+  const cut = going.find((each) => overlapping(each, port));
+  if (cut === undefined) return [port];
+  const end = port.published + port.count;
+  const part = (from: number, to: number): ServicePort[] =>
+    from >= to ? [] : [{ ...port, published: from, target: port.target + from - port.published, count: to - from }];
+  const left = [...part(port.published, cut.published), ...part(cut.published + cut.count, end)];
+  return left.flatMap((each) => without(each, going));
+}
 
 /** `service/<network id>/<name>`: how the endpoints of that name are reached from outside. One record per writer; the highest stamp wins, removal included. */
 export const ServiceValue = z.object({

@@ -1,6 +1,12 @@
-import type { PublishedPorts, PublishSpec } from '../../../controlplane/services.ts';
+import type { PublishSpec } from '../../../controlplane/services.ts';
 import { isName } from '../../../controlplane/tables/kinds.ts';
-import { isOf, type Service, type ServiceKey, serviceKey } from '../../../controlplane/tables/services.ts';
+import {
+  isOf,
+  type PublishedPorts,
+  type Service,
+  type ServiceKey,
+  serviceKey,
+} from '../../../controlplane/tables/services.ts';
 import type { Network } from '../../../controlplane/tables/view.ts';
 import type { ServicePublishRequest, ServiceUnpublishRequest } from '../../api/schema.ts';
 import type { Agent } from '../agent.ts';

@@ -10,6 +10,7 @@ import {
   type ServicePort,
   serviceKey,
   settled,
+  without,
 } from '../../../controlplane/tables/services.ts';
 
 const network = 'n'.repeat(25) as NetworkId;
@@ -42,6 +43,20 @@ test('two entries overlap when there is a port that is in both', () => {
     fc.property(port, port, (a, b) => {
       const shared = numbersOf(a).some((each) => numbersOf(b).includes(each));
       assert.equal(overlapping(a, b), shared);
+    }),
+  );
+});
+
+test('of an entry exactly those ports go that are taken back, and what stays leads where it led', () => {
+  const leads = ({ protocol, published, target, count }: ServicePort): string[] =>
+    Array.from({ length: count }, (_, at) => `${protocol} ${published + at} ${target + at}`);
+  fc.assert(
+    fc.property(port, fc.array(port, { maxLength: 6 }), (entry, going) => {
+      const gone = new Set(going.flatMap(numbersOf));
+      const left = without(entry, going);
+      const expected = leads(entry).filter((_, at) => !gone.has(`${entry.protocol} ${entry.published + at}`));
+      assert.deepEqual(left.flatMap(leads).sort(), expected.sort());
+      for (const each of left) assert.ok(each.count >= 1 && each.mode === entry.mode);
     }),
   );
 });
