@@ -3,7 +3,7 @@ import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
 import type { Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
-import { must, parseCidr, parseIp, parseMac } from '../../dataplane/values.ts';
+import { type Parsed, parseCidr, parseIp, parseMac } from '../../dataplane/values.ts';
 
 // What the routing mesh asks of this host, from the tables. Pure.
 
@@ -45,7 +45,7 @@ export function meshOf(tables: MeshTables): MeshPlan {
       if (mode !== 'ingress') continue;
       for (let at = 0; at < count; at += 1) {
         const port = first + at;
-        const to = mine.flatMap(({ ip }) => (ip === undefined ? [] : [{ ip: must(parseIp(ip)), port: target + at }]));
+        const to = mine.flatMap(({ ip }) => valid(parseIp(ip ?? '')).map((each) => ({ ip: each, port: target + at })));
         const source = service.source === 'snat' ? 'snat' : 'keep';
         ports.push({ protocol, port, backends: to, affinityMs: service.affinityMs, source });
         published.push({ protocol, hostIp: null, hostPort: port, port });
@@ -69,17 +69,24 @@ function backendsBy(legs: readonly Endpoint[], { isUp }: MeshTables): ReadonlyMa
 /** To every gate of the cluster, also of a node that is down for now: connections that it made may go on. */
 function returnsOf(legs: readonly Endpoint[], ingress: Network, self: NodeId): ReadonlyMap<string, ReturnPath> {
   const gates = legs
-    .filter(({ name, ip }) => name === ingressSandboxName && ip !== undefined)
-    .map(({ mac, ip = '' }) => ({ mac: must(parseMac(mac)), ip: must(parseIp(ip)) }))
-    .sort((a, b) => (a.ip < b.ip ? -1 : 1));
+    .filter(({ name }) => name === ingressSandboxName)
+    .flatMap(({ mac, ip }) => {
+      const place = { mac: parseMac(mac), ip: parseIp(ip ?? '') };
+      return place.mac.ok && place.ip.ok ? [{ mac: place.mac.value, ip: place.ip.value }] : [];
+    })
+    .sort((a, b) => (a.ip < b.ip ? -1 : Number(a.ip > b.ip)));
   const returns = new Map<string, ReturnPath>();
-  for (const { id, owner, mac, ip, serves = [] } of legs) {
-    if (owner !== self || serves.length === 0 || ip === undefined) continue;
-    const subnet = must(parseCidr(`${ip}/${prefixLengthOf(ingress, ip)}`));
-    returns.set(id, { mac: must(parseMac(mac)), subnet, gates });
+  for (const { id, owner, mac, ip = '', serves = [] } of legs) {
+    if (owner !== self || serves.length === 0) continue;
+    const [subnet] = valid(parseCidr(`${ip}/${prefixLengthOf(ingress, ip)}`));
+    const [of] = valid(parseMac(mac));
+    if (subnet !== undefined && of !== undefined) returns.set(id, { mac: of, subnet, gates });
   }
   return returns;
 }
+
+/** What makes no sense is left out; plan.ts says so of endpoints. */
+const valid = <T>(parsed: Parsed<T>): T[] => (parsed.ok ? [parsed.value] : []);
 
 const inOrder = (services: ReadonlyMap<string, Service>): Service[] =>
   [...services.values()].sort((a, b) => (a.key < b.key ? -1 : 1));

@@ -3,10 +3,12 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import { IncrementalPlan, TouchedSince } from '../../../agent/incremental-plan.ts';
+import { ingressSandboxName } from '../../../agent/ingress/mesh.ts';
 import { type Attachments, plan, type TablesForPlan } from '../../../agent/plan.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../../controlplane/ids.ts';
 import type { NetworkValue, NodeValue } from '../../../controlplane/tables/kinds.ts';
+import { type Service, type ServiceKey, serviceKey } from '../../../controlplane/tables/services.ts';
 import { subnetsOf } from '../../../controlplane/tables/subnets.ts';
 import type { Endpoint, Network } from '../../../controlplane/tables/view.ts';
 
@@ -14,27 +16,32 @@ import type { Endpoint, Network } from '../../../controlplane/tables/view.ts';
 const self = 'self' as NodeId;
 const NODES = ['a', 'b', 'c'] as const;
 const NETWORKS = ['n', 'm'].map((letter) => letter.repeat(25) as NetworkId);
+const SERVICES = ['web', 'api'].map((name) => serviceKey(NETWORKS[0] as NetworkId, name));
 const hexId = (number: number): EndpointId => number.toString(16).padStart(64, '0') as EndpointId;
 
-function networkOf(id: NetworkId, vni: number): Network {
+function networkOf(id: NetworkId, vni: number, ingress: boolean): Network {
   const value = {
     ...{ stamp: [1, 0] as [number, number], removed: false, name: id.slice(0, 1), vni, subnet: '10.0.0.0/24' },
-    ...{ gateway: '10.0.0.1', internal: false, attachable: false, ingress: false, options: {}, labels: {} },
+    ...{ gateway: '10.0.0.1', internal: false, attachable: false, ingress, options: {}, labels: {} },
     ...{ createdMs: 1, root: self },
   } satisfies NetworkValue;
   return { ...value, id, subnets: subnetsOf(id, value, []) };
 }
 
-const networks = new Map(NETWORKS.map((id, at) => [id, networkOf(id, 4097 + at)]));
+const networks = new Map(NETWORKS.map((id, at) => [id, networkOf(id, 4097 + at, at === 1)]));
 
 interface State {
   readonly nodes: Map<NodeId, NodeValue>;
   readonly endpoints: Map<NetworkId, Map<string, Endpoint>>;
+  readonly services: Map<ServiceKey, Service>;
+  readonly down: Set<NodeId>;
   sandboxes: StoredSandbox[];
   vtep: string;
 }
 
-const isUp = (): boolean => true;
+const nothing = (): State => ({
+  ...{ nodes: new Map(), endpoints: new Map(), services: new Map(), down: new Set(), sandboxes: [], vtep: '' },
+});
 
 type Change = (state: State, touched: TouchedSince) => void;
 
@@ -51,14 +58,17 @@ const endpointChange: fc.Arbitrary<Change> = fc
     ip6: fc.option(fc.constantFrom('fd00::2', 'fd00::3')),
     mac: fc.constantFrom('02:00:00:00:00:01', '02:00:00:00:00:02', '02:00:00:00:00:03', '02:00:00:00:00:04'),
     createdMs: fc.integer({ min: 1, max: 3 }),
+    serves: fc.subarray(SERVICES),
+    isGate: fc.boolean(),
   })
-  .map(({ network, number, owner, gone, ip, ip6, mac, createdMs }) => (state, touched) => {
+  .map(({ network, number, owner, gone, ip, ip6, mac, createdMs, serves, isGate }) => (state, touched) => {
     const name = `${owner} ${hexId(number)}`;
     const known = state.endpoints.get(network) ?? new Map<string, Endpoint>();
     if (gone) known.delete(name);
     else {
       known.set(name, {
-        ...{ id: hexId(number), networkId: network, owner: owner as NodeId, name: `box-${number}`, ip, mac, createdMs },
+        ...{ id: hexId(number), networkId: network, owner: owner as NodeId, ip, mac, createdMs },
+        ...{ name: isGate ? ingressSandboxName : `box-${number}`, serves },
         ...{ sandbox: hexId(100 + number), aliases: [], ...(ip6 === null ? {} : { ip6 }) },
       });
     }
@@ -78,6 +88,27 @@ const nodeChange: fc.Arbitrary<Change> = fc
     touched.add({ nodes: true, networks: false, services: false, endpoints: new Map() });
   });
 
+/** Who is there, and which services; the view says both as one. */
+const serviceChange: fc.Arbitrary<Change> = fc
+  .record({
+    key: fc.constantFrom(...SERVICES),
+    published: fc.option(fc.integer({ min: 80, max: 82 })),
+    source: fc.constantFrom('keep', 'snat', 'local'),
+    node: fc.constantFrom(...NODES),
+    isDown: fc.boolean(),
+  })
+  .map(({ key, published, source, node, isDown }) => ({ services, down }, touched) => {
+    if (isDown) down.add(node as NodeId);
+    else down.delete(node as NodeId);
+    if (published === null) services.delete(key);
+    else {
+      const port = { protocol: 'tcp', published, target: 8080, count: 2, mode: 'ingress' } as const;
+      const place = { key, network: NETWORKS[0] as NetworkId, name: key.slice(26), stamp: [1, 0] as [number, number] };
+      services.set(key, { ...place, removed: false, ports: [port], lost: [], source, affinityMs: 0, createdMs: 1 });
+    }
+    touched.add({ nodes: false, networks: false, services: true, endpoints: new Map() });
+  });
+
 const legChange: fc.Arbitrary<Change> = fc
   .record({
     number: fc.integer({ min: 1, max: 2 }),
@@ -92,7 +123,15 @@ const legChange: fc.Arbitrary<Change> = fc
       ...{ ip6: null, aliases: [], createdMs: 1 },
     }));
     const sandbox = {
-      ...{ id, name: id, createdMs: 1, netns: `/run/netns/weft-${id}`, adopted: false, inode: null, labels: {} },
+      ...{
+        id,
+        name: number === 1 ? ingressSandboxName : id,
+        createdMs: 1,
+        netns: `/run/netns/weft-${id}`,
+        adopted: false,
+        inode: null,
+        labels: {},
+      },
       ...{ hostname: null, resolver: emptyResolver, legs, gateway: null, local: [], published: [] },
     } as StoredSandbox;
     state.sandboxes = on.length === 0 ? rest : [...rest, sandbox];
@@ -107,6 +146,7 @@ const changes = fc.array(
     fc.oneof(
       { weight: 20, arbitrary: endpointChange },
       { weight: 3, arbitrary: nodeChange },
+      { weight: 3, arbitrary: serviceChange },
       { weight: 3, arbitrary: legChange },
       { weight: 1, arbitrary: addressChange },
     ),
@@ -118,13 +158,14 @@ const changes = fc.array(
 test('a plan that follows what changes equals the whole plan, at every point', () => {
   fc.assert(
     fc.property(changes, (batches) => {
-      const state: State = { nodes: new Map(), endpoints: new Map(), sandboxes: [], vtep: '192.0.2.9' };
+      const state: State = { ...nothing(), vtep: '192.0.2.9' };
       const running = new IncrementalPlan();
       let touched: TouchedSince | null = null;
       for (const batch of batches) {
         const since: TouchedSince = touched ?? new TouchedSince();
         for (const change of batch) change(state, since);
-        const tables: TablesForPlan = { ...state, ...{ self, port: 4789, networks, services: new Map(), isUp } };
+        const isUp = (node: NodeId): boolean => !state.down.has(node);
+        const tables: TablesForPlan = { ...state, ...{ self, port: 4789, networks, isUp } };
         const attachments: Attachments = {
           ...{ sandboxes: state.sandboxes, gateway: null, localNetworks: [], underlayMtu: 1500 },
         };
@@ -146,10 +187,10 @@ test('what did not change is the same object: nothing below has to look at it', 
   const node = { hostname: 'a', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946'], version: '0', createdMs: 1 };
   const tables = {
     ...{ self, vtep: '192.0.2.1', port: 4789, networks, nodes: new Map([['a' as NodeId, node]]) },
-    ...{ services: new Map(), isUp },
+    ...{ services: new Map(), isUp: () => true },
     endpoints: new Map([[NETWORKS[0] as NetworkId, known]]),
   };
-  const state: State = { nodes: new Map(), endpoints: new Map(), sandboxes: [], vtep: '' };
+  const state = nothing();
   const [attach] = fc.sample(
     legChange.filter((change) => {
       change(state, new TouchedSince());
