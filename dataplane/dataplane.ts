@@ -330,7 +330,7 @@ export class DataPlane implements AsyncDisposable {
       steps.length > 0 ? await this.#kernel.apply(steps, this.#model.indexes) : { applied: [], failures: new Map() };
     await this.#model.carry(outcome.applied);
     if (outcome.applied.some(({ kind }) => kind === 'netns-add')) {
-      await listener.follow(wanted.desired.sandboxes.map(({ netns }) => netns));
+      await listener.follow(wanted.desired.sandboxes);
     }
     this.#remember(wanted, outcome, difference);
     const repairs = await this.#drift.applied(outcome.applied, listed, this.#now());

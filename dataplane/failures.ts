@@ -5,12 +5,14 @@ import {
   bridgeObject,
   CLAMP_OBJECT,
   endpointObject,
+  GATE_OBJECT,
   GUARD_OBJECT,
   OVERLAY_NETNS_OBJECT,
   overlayObject,
   PORTS_OBJECT,
   parentObject,
   RULES_OBJECT,
+  returnsObject,
   sandboxObject,
 } from './objects.ts';
 import type { ObjectStatus } from './status.ts';
@@ -110,6 +112,8 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
   for (const sandbox of desired.sandboxes) {
     const ofSandbox = sandboxObject(sandbox.id);
     objects.set(ofSandbox, []);
+    if (sandbox.gate) objects.set(GATE_OBJECT, [ofSandbox]);
+    if (sandbox.returns) objects.set(returnsObject(sandbox.id), [ofSandbox]);
     for (const { endpointId, vni } of sandbox.overlayLegs) {
       objects.set(endpointObject(endpointId), [OVERLAY_NETNS_OBJECT, overlayObject(vni), ofSandbox]);
     }

@@ -1,6 +1,7 @@
 import type { DeviceIndexes } from './apply/apply.ts';
 import type { Desired } from './desired.ts';
 import { applyToModel } from './diff/after.ts';
+import { hasTraces } from './diff/ingress.ts';
 import { namesOnHost } from './host-names.ts';
 import type { Ear, Kernel } from './kernel.ts';
 import { isOurHostDevice } from './names.ts';
@@ -61,23 +62,29 @@ export class Model {
   async refresh(desired: Desired, listener: Ear, listing: () => void): Promise<boolean> {
     const { kernel, sweepMs, now } = this.#init;
     const startMs = now();
-    const netns = desired.sandboxes.map((sandbox) => sandbox.netns);
     const names = [...namesOnHost(desired)];
     // A device of somebody else may have the name, and only those that were asked for were listed; our own always are.
     const areListed = names.every((name) => this.#listedNames.has(name) || isOurHostDevice(name));
     if (this.#known && areListed && startMs < this.#nextSweepAtMs) {
-      const wanted = new Set<string>(netns);
-      for (const path of this.#known.sandboxes.keys()) if (!wanted.has(path)) this.#known.sandboxes.delete(path);
-      await listener.follow(netns);
-      if (await kernel.observeNewSandboxes(this.#known, desired)) return false;
+      const wanted = new Set<string>(desired.sandboxes.map(({ netns }) => netns));
+      for (const [path, sandbox] of this.#known.sandboxes) {
+        // Others' namespaces are left without what we had in them.
+        if (!wanted.has(path) && !hasTraces(sandbox)) this.#known.sandboxes.delete(path);
+      }
+      await listener.follow(desired.sandboxes);
+      if (await kernel.observeNewSandboxes(this.#known, desired)) {
+        expectLegs(this.#known, desired);
+        return false;
+      }
     }
     this.indexes.clear();
     listener.dropReplaced();
-    await listener.follow(netns);
+    await listener.follow(desired.sandboxes);
     listener.clear();
     listing();
     // They are handed over and may come back: nobody else has them meanwhile.
     this.#known = await kernel.observe(desired, this.#known?.weft.tunnels);
+    expectLegs(this.#known, desired);
     this.#listedNames = new Set(names);
     this.#nextSweepAtMs = now() + sweepMs;
     this.#listings++;
@@ -89,5 +96,13 @@ export class Model {
   async carry(steps: readonly Step[]): Promise<void> {
     const known = this.#known;
     if (known) await inSlices(eachOf(steps, (step) => applyToModel(known, step)));
+  }
+}
+
+/** Writes down which devices others are about to take into sandboxes, and that these wait for. */
+function expectLegs({ sandboxes }: Observed, desired: Desired): void {
+  for (const { netns, returns } of desired.sandboxes) {
+    const sandbox = sandboxes.get(netns);
+    if (sandbox) sandbox.awaits = returns?.mac ?? null;
   }
 }

@@ -14,6 +14,10 @@ export const PORTS_OBJECT = 'ports';
 export const CLAMP_OBJECT = 'mss';
 export const AGENTS_OBJECT = 'agents';
 export const overlayObject = (vni: number | Vni): string => `overlay/${vni}`;
+/** What this host leads to backends. */
+export const GATE_OBJECT = 'gate';
+/** The way back from a backend to all gates. */
+export const returnsObject = (sandboxId: string): string => `returns/${sandboxId}`;
 export const sandboxObject = (id: string): string => `sandbox/${id}`;
 export const endpointObject = (endpointId: string): string => `endpoint/${endpointId}`;
 /** An FDB (`what` is a MAC) or neighbour (`what` is an IP) entry of an overlay. Listed only while it fails. */

@@ -3,8 +3,10 @@ import type { MacvlanMode } from './desired.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import { elementInScript } from './nft/elements.ts';
 import { type DesiredTable, type OurTable, tableName } from './nft/tables.ts';
+import { ruleOf } from './observe/observed.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
+import { OUR_PROTOCOL } from './rtnetlink/policy.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */
@@ -86,16 +88,30 @@ export type Action =
     }
   | { readonly kind: 'default-route'; readonly where: NetnsPath; readonly via: Ip; readonly name: IfName }
   | { readonly kind: 'link-route'; readonly where: NetnsPath; readonly destination: Cidr; readonly name: IfName }
+  | { readonly kind: 'forward-inside'; readonly where: NetnsPath; readonly on: boolean }
+  | { readonly kind: 'heed-marks'; readonly where: NetnsPath; readonly name: IfName }
+  /** The rule as text (observed.ts). */
+  | { readonly kind: 'rule-add' | 'rule-delete'; readonly where: NetnsPath; readonly rule: string }
+  | {
+      readonly kind: 'table-route';
+      readonly where: NetnsPath;
+      readonly table: number;
+      readonly via: Ip;
+      readonly name: IfName;
+    }
+  | { readonly kind: 'table-route-delete'; readonly where: NetnsPath; readonly table: number }
   | { readonly kind: 'entry'; readonly device: IfName; readonly write: Unindexed<EntryWrite> }
   | ({ readonly kind: 'table-replace' } & DesiredTable)
   | { readonly kind: 'table-delete'; readonly table: OurTable }
-  | {
-      readonly kind: 'elements';
-      readonly op: 'add' | 'delete';
-      readonly table: OurTable;
-      readonly set: string;
-      readonly keys: readonly string[];
-    };
+  /** All of them or none. */
+  | { readonly kind: 'elements'; readonly table: OurTable; readonly changes: readonly SetChange[] };
+
+/** Elements, as text, that come into a set of a table or leave it. */
+export interface SetChange {
+  readonly op: 'add' | 'delete';
+  readonly set: string;
+  readonly elements: readonly string[];
+}
 
 export interface DeviceChange {
   readonly mtu?: number;
@@ -168,6 +184,16 @@ export function ipLines(step: Action): string[] | null {
       return [`route replace default via ${step.via} dev ${step.name}`];
     case 'link-route':
       return [`route replace ${step.destination} dev ${step.name}`];
+    case 'rule-add':
+    case 'rule-delete': {
+      const { mark, mask, table, priority, protocol } = ruleOf(step.rule);
+      const op = step.kind === 'rule-add' ? 'add' : 'del';
+      return [`rule ${op} pref ${priority} fwmark ${mark}/${mask} lookup ${table} protocol ${protocol}`];
+    }
+    case 'table-route':
+      return [`route replace default via ${step.via} dev ${step.name} table ${step.table} proto ${OUR_PROTOCOL}`];
+    case 'table-route-delete':
+      return [`route del default table ${step.table}`];
     default:
       return null;
   }
@@ -209,7 +235,18 @@ export function stepWhere(step: Action): Where {
     case 'default-route':
     case 'link-route':
     case 'leg-ipv6':
+    case 'forward-inside':
+    case 'heed-marks':
+    case 'rule-add':
+    case 'rule-delete':
+    case 'table-route':
+    case 'table-route-delete':
       return step.where;
+    case 'table-replace':
+    case 'table-delete':
+    case 'elements':
+      // Those of the host and of the overlays are one of a kind; those of sandboxes are made side by side.
+      return step.table.where === OVERLAY_NETNS ? null : step.table.where;
     default:
       return null;
   }
@@ -244,6 +281,10 @@ export function commands(step: Step): string[] {
       );
     case 'forwarding-on':
       return ['sysctl -w net.ipv4.ip_forward=1'];
+    case 'forward-inside':
+      return [`${inside(step.where)}sysctl -w net.ipv4.ip_forward=${Number(step.on)}`];
+    case 'heed-marks':
+      return [`${inside(step.where)}sysctl -w net/ipv4/conf/${step.name}/src_valid_mark=1`];
     case 'localnet-on':
       return [`sysctl -w net/ipv4/conf/${step.device}/route_localnet=1`];
     case 'entry':
@@ -253,9 +294,18 @@ export function commands(step: Step): string[] {
     case 'table-delete':
       return [`${inside(step.table.where)}nft delete table ${tableName(step.table)}`];
     case 'elements': {
-      const { op, table, set } = step;
-      const keys = step.keys.map((key) => elementInScript(table.sets[set] ?? 'ipv4', key)).join(', ');
-      return [`${inside(table.where)}nft ${op} element ${tableName(table)} ${set} '{ ${keys} }'`];
+      const { table } = step;
+      const lines = step.changes.map(({ op, set, elements }) => {
+        const kind = table.sets[set] ?? 'ipv4';
+        // Of a map, too, the key alone says what is to go.
+        const shown = elements
+          .map((text) => elementInScript(kind, text))
+          .map((text) => (op === 'add' ? text : text.replace(/ : .*/, '')));
+        return [`${op} element ${tableName(table)} ${set}`, `{ ${shown.join(', ')} }`] as const;
+      });
+      const [only] = lines;
+      if (only && lines.length === 1) return [`${inside(table.where)}nft ${only[0]} '${only[1]}'`];
+      return [`${inside(table.where)}nft -f - <<'END'\n${lines.map((line) => line.join(' ')).join('\n')}\nEND`];
     }
     default:
       return [];

@@ -91,6 +91,11 @@ export function isIpv6(ip: Ip): boolean {
   return ip.includes(':');
 }
 
+/** An IPv4 address as a number. */
+export function addressNumber(ip: string): number {
+  return ip.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0);
+}
+
 /** `10.0.1.2/24` to its address part. */
 export function addressOf(cidr: Cidr): Ip {
   return cidr.slice(0, cidr.indexOf('/')) as Ip;
@@ -105,9 +110,7 @@ export function prefixLengthOf(cidr: Cidr): number {
 export function prefixOf(cidr: Cidr): Cidr {
   const bits = prefixLengthOf(cidr);
   if (cidr.includes(':')) return must(parseCidr(`${ipaddr.IPv6.networkAddressFromCIDR(cidr).toString()}/${bits}`));
-  const address = addressOf(cidr)
-    .split('.')
-    .reduce((sum, byte) => sum * 256 + Number(byte), 0);
+  const address = addressNumber(addressOf(cidr));
   const network = address - (address % 2 ** (32 - bits));
   return `${[24, 16, 8, 0].map((shift) => (network >>> shift) & 0xff).join('.')}/${bits}` as Cidr;
 }

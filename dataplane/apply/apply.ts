@@ -1,18 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { OVERLAY_NETNS } from '../names.ts';
-import { elementBytes } from '../nft/elements.ts';
-import { tableName } from '../nft/tables.ts';
 import { ENODEV, SystemError } from '../rtnetlink/libc.ts';
 import type { EntryWrite } from '../rtnetlink/neighbours.ts';
-import { NftSocket } from '../rtnetlink/nft-tables.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import { switchOffloadOff } from '../selftest/offload.ts';
 import { eachOf, inSlices } from '../slices.ts';
 import { ipLines, type Step, stepWhere, type Where } from '../steps.ts';
 import { describe, explain } from './explain.ts';
 import { LinkChanger } from './links.ts';
-import { CommandError, runIpNetns, runNft } from './run.ts';
+import { CommandError, runIpNetns } from './run.ts';
 import { quietenOverlayNetns, switchForwardingOn, switchIpv6On, switchLocalnetOn } from './sysctl.ts';
+import { changeTable } from './tables.ts';
 
 /** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
 const SANDBOXES_AT_ONCE = 4;
@@ -153,7 +151,12 @@ async function applyLinks(where: Where, steps: readonly Step[], outcome: Outcome
   try {
     changer = new LinkChanger(where);
   } catch (error) {
-    for (const step of runnable(steps, outcome)) outcome.failures.set(step.object, await explain(step, error));
+    // What is to be taken out of a namespace has gone with it.
+    const gone = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    for (const step of runnable(steps, outcome)) {
+      if (gone && step.kind.endsWith('-delete')) outcome.applied.push(step);
+      else outcome.failures.set(step.object, await explain(step, error));
+    }
     return;
   }
   using open = changer;
@@ -193,16 +196,9 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
         switchLocalnetOn(step.device);
         break;
       case 'table-replace':
-        await runNft(step.script, step.table.where);
-        break;
-      case 'table-delete': {
-        const name = tableName(step.table);
-        // Adding first makes the delete succeed when somebody was faster.
-        await runNft(`add table ${name}\ndelete table ${name}\n`, step.table.where);
-        break;
-      }
+      case 'table-delete':
       case 'elements':
-        await changeElements(step);
+        await changeTable(step);
         break;
       default:
         throw new Error(`no way to run a step of kind ${step.kind}`);
@@ -216,13 +212,6 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
     const words = error instanceof CommandError ? error.stderr : messageOf(error);
     outcome.failures.set(step.object, new Error(`${describe(step)}: ${words}`, { cause: error }));
   }
-}
-
-async function changeElements({ op, table, set, keys }: Step & { kind: 'elements' }): Promise<void> {
-  const kind = table.sets[set];
-  if (kind === undefined) throw new Error(`${tableName(table)} has no set ${set}`);
-  using socket = new NftSocket(table.where);
-  await socket.change(table, [{ op, set, keys: keys.map((key) => elementBytes(kind, key)) }]);
 }
 
 const lastPart = (path: string): string => path.slice(path.lastIndexOf('/') + 1);

@@ -3,7 +3,7 @@ import { OVERLAY_NETNS } from '../names.ts';
 import { tableName } from '../nft/tables.ts';
 import { EADDRINUSE, EEXIST, EXFULL, SystemError } from '../rtnetlink/libc.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
-import type { Step } from '../steps.ts';
+import type { Step, Where } from '../steps.ts';
 import { vxlanHolder } from './vxlan-holder.ts';
 
 /** net/bridge/br_private.h: BR_MAX_PORTS, and number 0 is none. */
@@ -44,6 +44,8 @@ function portOf(device: string): number | null {
   }
 }
 
+const inside = (where: Where): string => (where === null || where === OVERLAY_NETNS ? '' : ` in ${where}`);
+
 /** What the step does, on what, for an error message. */
 export function describe(step: Step): string {
   switch (step.kind) {
@@ -64,17 +66,28 @@ export function describe(step: Step): string {
     case 'localnet-on':
       return `let ${step.device} carry 127.0.0.0/8`;
     case 'table-replace':
-      return `replace nft table ${tableName(step.table)}`;
+      return `replace nft table ${tableName(step.table)}${inside(step.table.where)}`;
     case 'table-delete':
-      return `delete nft table ${tableName(step.table)}`;
+      return `delete nft table ${tableName(step.table)}${inside(step.table.where)}`;
     case 'elements':
-      return `${step.op} elements of ${step.set} in nft table ${tableName(step.table)}`;
+      return `change elements of nft table ${tableName(step.table)}${inside(step.table.where)}`;
     case 'entry':
       return `${step.write.op} ${'mac' in step.write ? step.write.mac : step.write.ip} on ${step.device}`;
     case 'default-route':
       return `route default via ${step.via} in ${step.where}`;
     case 'link-route':
       return `route ${step.destination} dev ${step.name} in ${step.where}`;
+    case 'forward-inside':
+      return `switch ip_forward ${step.on ? 'on' : 'off'} in ${step.where}`;
+    case 'heed-marks':
+      return `have ${step.name} in ${step.where} heed marks`;
+    case 'rule-add':
+    case 'rule-delete':
+      return `${step.kind} ${step.rule} in ${step.where}`;
+    case 'table-route':
+      return `route back via ${step.via} dev ${step.name} in ${step.where}`;
+    case 'table-route-delete':
+      return `delete the route of table ${step.table} in ${step.where}`;
     case 'address-add':
     case 'address-delete':
       return `${step.kind} ${step.address} on ${step.name} in ${step.where ?? 'the host'}`;

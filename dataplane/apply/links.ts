@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { OVERLAY_NETNS } from '../names.ts';
+import { ruleOf } from '../observe/observed.ts';
 import {
   encodeAddressChange,
   encodeBridgeAdd,
@@ -15,11 +16,13 @@ import {
   encodeVxlanAdd,
   type LinkChange,
 } from '../rtnetlink/changes.ts';
-import { EADDRNOTAVAIL, ENODEV, SystemError } from '../rtnetlink/libc.ts';
+import { EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH, SystemError } from '../rtnetlink/libc.ts';
+import { encodePolicyRule, encodeTableRoute, encodeTableRouteDelete } from '../rtnetlink/policy.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import type { MessageWriter } from '../rtnetlink/wire.ts';
 import type { DeviceChange, Step, Where } from '../steps.ts';
-import { setLegIpv6 } from './sysctl.ts';
+import { haveMarksHeeded, setLegIpv6, switchSandboxForwarding } from './sysctl.ts';
+import { changeTable } from './tables.ts';
 
 /** The host's namespace, by a name: that of this process. */
 const OWN_NETNS = '/proc/self/ns/net';
@@ -89,15 +92,13 @@ export class LinkChanger implements Disposable {
       }
       case 'device-delete':
         this.#indexes.delete(step.name);
-        return unlessGone(ENODEV, () =>
-          this.#change(step.kind, (writer, seq) => encodeLinkDelete(writer, seq, step.name)),
-        );
+        return unless(ENODEV, () => this.#change(step.kind, (writer, seq) => encodeLinkDelete(writer, seq, step.name)));
       case 'device-set':
         return this.#set(step.name, step.set);
       case 'address-add':
         return this.#address('put', step.name, step.address);
       case 'address-delete':
-        return unlessGone(EADDRNOTAVAIL, () => this.#address('delete', step.name, step.address));
+        return unless(EADDRNOTAVAIL, () => this.#address('delete', step.name, step.address));
       case 'default-route': {
         const ifindex = this.#indexOf(step.name);
         return this.#change(step.kind, (writer, seq) => encodeDefaultRoute(writer, seq, ifindex, step.via));
@@ -108,6 +109,28 @@ export class LinkChanger implements Disposable {
         const ifindex = this.#indexOf(step.name);
         return this.#change(step.kind, (writer, seq) => encodeLinkRoute(writer, seq, ifindex, step.destination));
       }
+      case 'forward-inside':
+        return switchSandboxForwarding(step.where, step.on);
+      case 'heed-marks':
+        return haveMarksHeeded(step.where, step.name);
+      case 'rule-add':
+        // Somebody was faster: there is one like it.
+        return unless(EEXIST, () => this.#rule('add', step.rule));
+      case 'rule-delete':
+        return unless(ENOENT, () => this.#rule('delete', step.rule));
+      case 'table-route': {
+        const { table, via } = step;
+        const ifindex = this.#indexOf(step.name);
+        return this.#change(step.kind, (writer, seq) => encodeTableRoute(writer, seq, { table, via, ifindex }));
+      }
+      case 'table-route-delete':
+        return unless(ESRCH, () =>
+          this.#change(step.kind, (writer, seq) => encodeTableRouteDelete(writer, seq, step.table)),
+        );
+      case 'table-replace':
+      case 'table-delete':
+      case 'elements':
+        return changeTable(step);
       default:
         throw new Error(`no way to run a step of kind ${step.kind}`);
     }
@@ -136,6 +159,10 @@ export class LinkChanger implements Disposable {
     await this.#change(op, (writer, seq) => encodeAddressChange(writer, seq, op, ifindex, address));
   }
 
+  async #rule(op: 'add' | 'delete', text: string): Promise<void> {
+    await this.#change(`${op} rule`, (writer, seq) => encodePolicyRule(writer, seq, op, ruleOf(text)));
+  }
+
   #indexOf(name: string): number {
     const ifindex = this.#indexes.get(name) ?? this.#socket.link(name).ifindex;
     this.#indexes.set(name, ifindex);
@@ -158,7 +185,7 @@ export class LinkChanger implements Disposable {
   }
 }
 
-async function unlessGone(errno: number, work: () => Promise<void>): Promise<void> {
+async function unless(errno: number, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {

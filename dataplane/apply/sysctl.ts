@@ -108,6 +108,24 @@ export function switchLocalnetOn(device: IfName): void {
   writeFileSync(localnetSetting(device), '1');
 }
 
+const sandboxSetting = (device: string, name: string): string => `/proc/sys/net/ipv4/conf/${device}/${name}`;
+
+/** Whether a sandbox passes packets on. */
+export const readSandboxForwarding = (netns: NetnsPath): boolean => inNetns(netns, () => read(FORWARDING) === '1');
+
+export function switchSandboxForwarding(netns: NetnsPath, on: boolean): void {
+  inNetns(netns, () => writeFileSync(FORWARDING, on ? '1' : '0'));
+}
+
+/** Which of the devices have their reverse path filter go by marks, too (ip-sysctl.rst, src_valid_mark). */
+export function heedsMarks(netns: NetnsPath, devices: Iterable<string>): string[] {
+  return inNetns(netns, () => [...devices].filter((name) => read(sandboxSetting(name, 'src_valid_mark')) === '1'));
+}
+
+export function haveMarksHeeded(netns: NetnsPath, device: IfName): void {
+  inNetns(netns, () => writeFileSync(sandboxSetting(device, 'src_valid_mark'), '1'));
+}
+
 /** Undoes switchForwardingOn; does nothing when that was not us. */
 export function restoreForwarding(runDir: string): boolean {
   if (read(markerIn(runDir)) === '') return false;

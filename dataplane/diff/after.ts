@@ -6,6 +6,8 @@ import {
   type ObservedDevice,
   type ObservedSandbox,
   type ObservedSandboxDevice,
+  tablesOf,
+  unknownSandbox,
 } from '../observe/observed.ts';
 import type { Ipv6State } from '../rtnetlink/links.ts';
 import type { DeviceChange, EntryAction, Step, Where } from '../steps.ts';
@@ -60,17 +62,23 @@ export function applyToModel(observed: Observed, step: Step): void {
       return;
     case 'table-replace': {
       const elements = Object.keys(step.table.sets).map((set) => [set, new Set(step.elements.get(set))] as const);
-      observed.tables.set(tableName(step.table), { digest: step.digest, elements: new Map(elements) });
+      tablesOf(observed, step.table.where)?.set(tableName(step.table), {
+        digest: step.digest,
+        elements: new Map(elements),
+      });
       return;
     }
     case 'table-delete':
-      observed.tables.delete(tableName(step.table));
+      tablesOf(observed, step.table.where)?.delete(tableName(step.table));
       return;
     case 'elements': {
-      const elements = observed.tables.get(tableName(step.table))?.elements.get(step.set);
-      for (const key of step.keys)
-        if (step.op === 'add') elements?.add(key);
-        else elements?.delete(key);
+      const table = tablesOf(observed, step.table.where)?.get(tableName(step.table));
+      for (const { op, set, elements } of step.changes) {
+        const held = table?.elements.get(set);
+        for (const text of elements)
+          if (op === 'add') held?.add(text);
+          else held?.delete(text);
+      }
       return;
     }
     case 'bridge-add':
@@ -117,6 +125,16 @@ export function applyToModel(observed: Observed, step: Step): void {
       if (sandbox) sandbox.defaultRoute = { via: step.via, device: step.name };
       return;
     }
+    case 'forward-inside':
+    case 'heed-marks':
+    case 'rule-add':
+    case 'rule-delete':
+    case 'table-route':
+    case 'table-route-delete': {
+      const sandbox = sandboxes.get(step.where);
+      if (sandbox) changeIngress(sandbox, step);
+      return;
+    }
     case 'leg-ipv6': {
       const devices = sandboxes.get(step.where)?.devices;
       const device = devices?.get(step.name);
@@ -136,6 +154,40 @@ export function applyToModel(observed: Observed, step: Step): void {
   }
 }
 
+type IngressStep = Step & {
+  readonly kind: 'forward-inside' | 'heed-marks' | 'rule-add' | 'rule-delete' | 'table-route' | 'table-route-delete';
+};
+
+function changeIngress(sandbox: ObservedSandbox, step: IngressStep): void {
+  switch (step.kind) {
+    case 'forward-inside':
+      sandbox.forwards = step.on;
+      return;
+    case 'heed-marks':
+      sandbox.heedsMarks.add(step.name);
+      return;
+    case 'rule-add':
+      sandbox.rules.add(step.rule);
+      return;
+    case 'rule-delete':
+      sandbox.rules.delete(step.rule);
+      return;
+    case 'table-route':
+      sandbox.tableRoutes.set(step.table, `${step.via} ${step.name}`);
+      return;
+    case 'table-route-delete':
+      sandbox.tableRoutes.delete(step.table);
+  }
+}
+
+/** What goes with a device of a sandbox. */
+function forgetDevice(sandbox: ObservedSandbox, name: string): void {
+  sandbox.devices.delete(name);
+  sandbox.heedsMarks.delete(name);
+  if (sandbox.defaultRoute?.device === name) sandbox.defaultRoute = null;
+  for (const [table, to] of sandbox.tableRoutes) if (to.endsWith(` ${name}`)) sandbox.tableRoutes.delete(table);
+}
+
 /** A device on which IPv6 is switched off loses its addresses and routes. */
 function withIpv6(device: ObservedSandboxDevice, ipv6: Ipv6State): ObservedSandboxDevice {
   if (ipv6 !== 'off') return { ...device, ipv6 };
@@ -147,7 +199,7 @@ function withIpv6(device: ObservedSandboxDevice, ipv6: Ipv6State): ObservedSandb
 export function emptySandbox(): ObservedSandbox {
   const nothing = { addresses: new Set<string>(), onLink: new Set<string>(), peer: null };
   const lo = { ...newDevice('', 65536), ...nothing, ipv6: 'on' as const };
-  return { state: 'there', devices: new Map([['lo', lo]]), defaultRoute: null };
+  return { ...unknownSandbox('there'), devices: new Map([['lo', lo]]) };
 }
 
 function newDevice(kind: string, mtu: number): ObservedDevice {
@@ -167,7 +219,7 @@ function moveDevice(observed: Observed, { where, name, to }: Step & { kind: 'dev
   if (!device) return;
   from?.delete(name);
   const sandbox = where === null ? undefined : sandboxes.get(where);
-  if (sandbox?.defaultRoute?.device === name) sandbox.defaultRoute = null;
+  if (sandbox) forgetDevice(sandbox, name);
   const { kind, mtu, mac } = device;
   if (to.netns === null) host.devices.set(to.name, { ...newDevice(kind, mtu), mac, alias: to.alias });
   else sandboxes.get(to.netns)?.devices.set(to.name, { ...newInner(kind, mtu), mac, alias: to.alias });
@@ -180,8 +232,7 @@ function devicesOf(observed: Observed, where: Where): Map<string, ObservedDevice
 function removeDevice(observed: Observed, where: Where, name: string): void {
   if (where !== null && where !== OVERLAY_NETNS) {
     const sandbox = observed.sandboxes.get(where);
-    sandbox?.devices.delete(name);
-    if (sandbox?.defaultRoute?.device === name) sandbox.defaultRoute = null;
+    if (sandbox) forgetDevice(sandbox, name);
     return;
   }
   const devices = devicesOf(observed, where);
@@ -205,8 +256,7 @@ function removePort(observed: Observed, name: string): void {
   for (const sandbox of observed.sandboxes.values()) {
     for (const [innerName, inner] of sandbox.devices) {
       if (inner.peer !== name) continue;
-      sandbox.devices.delete(innerName);
-      if (sandbox.defaultRoute?.device === innerName) sandbox.defaultRoute = null;
+      forgetDevice(sandbox, innerName);
       observed.host.devices.delete(name);
       observed.weft.devices.delete(name);
       observed.weft.statics.delete(name);

@@ -29,6 +29,7 @@ import type { Action, Step } from '../steps.ts';
 import { type Mac, must, parseNetnsPath, type Vni } from '../values.ts';
 import { diffParents, isOurParent, removeUnusedDirectLegs } from './direct.ts';
 import { diffHost } from './host.ts';
+import { diffIngress, removeUnusedIngress } from './ingress.ts';
 import { diffLegs } from './legs.ts';
 import { diffOverlays } from './overlays.ts';
 import { diffTable, removeUnusedTables } from './tables.ts';
@@ -136,6 +137,7 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
     diffTable(draft, 'entries', PORTS_OBJECT, portsFor(desired), [OVERLAY_NETNS_OBJECT]);
   }
   yield* diffLegs(draft, desired);
+  diffIngress(draft, desired);
   if (options.prune) removeUnused(draft, desired, wanted, hasRules);
   return draft.finish();
 }
@@ -184,6 +186,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
   if (clampFor(desired.overlays) !== null) tables.add(CLAMP_TABLE);
   if (desired.agentPorts.length > 0) tables.add(AGENTS_TABLE);
   removeUnusedTables(draft, tables);
+  removeUnusedIngress(draft, desired);
   const wantedNetns = new Set<string>(desired.sandboxes.map((sandbox) => sandbox.netns));
   for (const path of ownedNetns) {
     if (wantedNetns.has(path)) continue;

@@ -1,5 +1,8 @@
+import { keyOfElement } from '../nft/elements.ts';
 import { type DesiredTable, OUR_TABLES, type OurTable, tableName } from '../nft/tables.ts';
 import { leftoverObject } from '../objects.ts';
+import { type ObservedTable, tablesOf } from '../observe/observed.ts';
+import type { SetChange } from '../steps.ts';
 import type { Draft, Phase } from './diff.ts';
 
 /** Makes a table whole, or its sets right: what comes in at once, in the given phase; what goes, when all else is done. */
@@ -12,30 +15,49 @@ export function diffTable(
 ): void {
   const { table, digest, elements } = wanted;
   const name = tableName(table);
-  const there = draft.observed.tables.get(name);
+  const there = tablesOf(draft.observed, table.where)?.get(name);
   if (there?.digest !== digest) {
     const why = !there ? 'missing' : there.digest === 'altered' ? 'was altered' : 'differs in content';
     draft.step(phase, object, `nft table ${name} ${why}`, { kind: 'table-replace', ...wanted }, needs);
     return;
   }
-  for (const set of Object.keys(table.sets)) {
-    const want = elements.get(set) ?? new Set();
-    const have = there.elements.get(set) ?? new Set();
-    const missing = [...want].filter((key) => !have.has(key));
-    if (missing.length > 0) {
-      const action = { kind: 'elements', op: 'add', table, set, keys: missing } as const;
-      draft.step(phase, object, `${named(missing)} in set ${set} of ${name} missing`, action, needs);
-    }
-    const extra = draft.options.prune ? [...have].filter((key) => !want.has(key)) : [];
-    if (extra.length > 0) {
-      const action = { kind: 'elements', op: 'delete', table, set, keys: extra } as const;
-      draft.step('unused', object, `${named(extra)} in set ${set} of ${name} extra`, action, needs);
-    }
+  const come: SetChange[] = [];
+  const go: SetChange[] = [];
+  for (const set of Object.keys(table.sets)) compareSet(draft, set, elements, there, come, go);
+  if (come.length > 0) {
+    const why = `${named(come.filter(({ op }) => op === 'add'))} of ${name} missing`;
+    draft.step(phase, object, why, { kind: 'elements', table, changes: come }, needs);
+  }
+  if (go.length > 0) {
+    draft.step('unused', object, `${named(go)} of ${name} extra`, { kind: 'elements', table, changes: go }, needs);
   }
 }
 
+function compareSet(
+  draft: Draft,
+  set: string,
+  wanted: DesiredTable['elements'],
+  there: ObservedTable,
+  come: SetChange[],
+  go: SetChange[],
+): void {
+  const want = wanted.get(set) ?? new Set();
+  const have = there.elements.get(set) ?? new Set();
+  const missing = [...want].filter((text) => !have.has(text));
+  const extra = have.size + missing.length > want.size ? [...have].filter((text) => !want.has(text)) : [];
+  // In a map a new value takes the place of the old one, at once.
+  const keys = new Set(missing.map(keyOfElement));
+  const replaced = extra.filter((text) => keys.has(keyOfElement(text)));
+  if (replaced.length > 0) come.push({ op: 'delete', set, elements: replaced });
+  if (missing.length > 0) come.push({ op: 'add', set, elements: missing });
+  const rest = draft.options.prune ? extra.filter((text) => !keys.has(keyOfElement(text))) : [];
+  if (rest.length > 0) go.push({ op: 'delete', set, elements: rest });
+}
+
 /** The first few. */
-const named = (keys: readonly string[]): string =>
+const named = (changes: readonly SetChange[]): string =>
+  changes.map(({ set, elements }) => `${firstOf(elements)} in set ${set}`).join(', ');
+const firstOf = (keys: readonly string[]): string =>
   keys.slice(0, 3).join(', ') + (keys.length > 3 ? ` and ${keys.length - 3} more` : '');
 
 /** Removes tables of ours that nothing wants. */

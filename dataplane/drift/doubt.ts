@@ -1,6 +1,6 @@
 import { isLeg } from '../diff/inner.ts';
 import { isOurHostBridge, isOurHostDevice, OVERLAY_NETNS, parseOurName } from '../names.ts';
-import { DEFAULT_PORT, type Observed, type ObservedDevice } from '../observe/observed.ts';
+import { DEFAULT_PORT, type Observed, type ObservedDevice, tablesOf } from '../observe/observed.ts';
 import type { BridgePortAttributes, VxlanAttributes } from '../rtnetlink/links.ts';
 import type { Where } from '../steps.ts';
 
@@ -34,15 +34,26 @@ export type KernelEvent =
       readonly gone: boolean;
     }
   /** The digest that an nft table of ours carries, `altered`, or null when it was deleted. */
-  | { readonly kind: 'table'; readonly table: string; readonly digest: string | null }
+  | { readonly kind: 'table'; readonly where: Where; readonly table: string; readonly digest: string | null }
   | {
       readonly kind: 'element';
+      readonly where: Where;
       readonly table: string;
       readonly set: string;
       readonly key: string;
       readonly gone: boolean;
     }
-  | { readonly kind: 'forwarding'; readonly on: boolean };
+  /** A routing rule of ours, as text (observed.ts). */
+  | { readonly kind: 'rule'; readonly where: Where; readonly rule: string; readonly gone: boolean }
+  /** The default route of a table of ours; `to` as in observed.ts. */
+  | {
+      readonly kind: 'table-route';
+      readonly where: Where;
+      readonly table: number;
+      readonly to: string;
+      readonly gone: boolean;
+    }
+  | { readonly kind: 'forwarding'; readonly where: Where; readonly on: boolean };
 
 /** Events of one object have one key: a later one makes an earlier one of no interest. */
 export function keyOf(event: KernelEvent): string {
@@ -60,11 +71,15 @@ export function keyOf(event: KernelEvent): string {
     case 'route':
       return `route ${event.where} ${event.destination} ${event.metric}`;
     case 'table':
-      return `table ${event.table}`;
+      return `table ${event.where} ${event.table}`;
     case 'element':
-      return `element ${event.table} ${event.set} ${event.key}`;
+      return `element ${event.where} ${event.table} ${event.set} ${event.key}`;
+    case 'rule':
+      return `rule ${event.where} ${event.rule}`;
+    case 'table-route':
+      return `table-route ${event.where} ${event.table}`;
     case 'forwarding':
-      return event.kind;
+      return `forwarding ${event.where}`;
   }
 }
 
@@ -104,13 +119,27 @@ export function contradiction(known: Observed, event: KernelEvent): string | nul
     case 'route':
       return ofRoute(known, event);
     case 'table':
-      return event.digest === (known.tables.get(event.table)?.digest ?? null) ? null : `nft table ${event.table}`;
+      return event.digest === (tablesOf(known, event.where)?.get(event.table)?.digest ?? null)
+        ? null
+        : `nft table ${event.table}`;
     case 'element': {
-      const there = known.tables.get(event.table)?.elements.get(event.set)?.has(event.key) ?? false;
+      const there = tablesOf(known, event.where)?.get(event.table)?.elements.get(event.set)?.has(event.key) ?? false;
       return there === !event.gone ? null : `${event.key} in set ${event.set} of nft table ${event.table}`;
     }
-    case 'forwarding':
-      return event.on === host.forwarding.on ? null : 'ip_forward';
+    case 'rule': {
+      const there = event.where === null ? undefined : known.sandboxes.get(event.where);
+      return !there || there.rules.has(event.rule) === !event.gone ? null : `routing rule ${event.rule}`;
+    }
+    case 'table-route': {
+      const there = event.where === null ? undefined : known.sandboxes.get(event.where);
+      const same = there?.tableRoutes.get(event.table) === event.to;
+      return !there || same === !event.gone ? null : `route of table ${event.table}`;
+    }
+    case 'forwarding': {
+      const on = event.where === null ? host.forwarding.on : known.sandboxes.get(event.where)?.forwards;
+      // Of most sandboxes it is nobody's business.
+      return on === undefined || event.on === on ? null : 'ip_forward';
+    }
   }
 }
 
@@ -125,7 +154,9 @@ function ofDevice(known: Observed, where: Where, name: string, device: ObservedD
   const there = devicesIn(known, where)?.get(name);
   const inSandbox = where !== null && where !== OVERLAY_NETNS;
   if (inSandbox) {
-    const leg = known.sandboxes.get(where)?.devices.get(name);
+    const sandbox = known.sandboxes.get(where);
+    const leg = sandbox?.devices.get(name);
+    if (!leg && device && device.mac === sandbox?.awaits) return `${name} is new`;
     // The rest of what is in there is its owner's.
     if (!leg || (!isLeg(leg) && name !== 'lo')) return null;
     if (name === 'lo') return device && leg.up !== device.up ? 'lo' : null;

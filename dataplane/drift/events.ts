@@ -1,10 +1,13 @@
 import { OVERLAY_NETNS } from '../names.ts';
 import { elementText } from '../nft/elements.ts';
-import { digestOfComments, OUR_TABLES, type OurTable, tableName } from '../nft/tables.ts';
+import { isOurMark } from '../nft/returns.ts';
+import { digestOfComments, type OurTable, tableName, tablesIn } from '../nft/tables.ts';
+import { ruleText } from '../observe/observed.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
 import { decodeNeighbourEvent, type EntryEvent } from '../rtnetlink/neighbours.ts';
 import { type TableChange, TableWatch } from '../rtnetlink/nft-events.ts';
 import { decodeNft } from '../rtnetlink/nft-wire.ts';
+import { decodePolicyRule, OUR_PROTOCOL } from '../rtnetlink/policy.ts';
 import { decodeAddress, decodeForwarding, decodeRoute, isLinkLocal } from '../rtnetlink/routes.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import {
@@ -15,11 +18,13 @@ import {
   RTM_DELLINK,
   RTM_DELNEIGH,
   RTM_DELROUTE,
+  RTM_DELRULE,
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
   RTM_NEWNETCONF,
   RTM_NEWROUTE,
+  RTM_NEWRULE,
 } from '../rtnetlink/wire.ts';
 import type { Where } from '../steps.ts';
 import type { KernelEvent } from './doubt.ts';
@@ -38,10 +43,7 @@ export class EventDecoder {
 
   constructor(where: Where) {
     this.#where = where;
-    this.#tables = OUR_TABLES.filter((table) => table.where === where).map((table) => ({
-      table,
-      watch: new TableWatch(table),
-    }));
+    this.#tables = tablesIn(where).map((table) => ({ table, watch: new TableWatch(table) }));
   }
 
   /** To be called when the namespace is heard already, so that no device is missed in between. Throws SystemError. */
@@ -67,9 +69,15 @@ export class EventDecoder {
       case RTM_NEWROUTE:
       case RTM_DELROUTE:
         return this.#route(message);
+      case RTM_NEWRULE:
+      case RTM_DELRULE: {
+        const rule = decodePolicyRule(message);
+        if (rule === null || rule.protocol !== OUR_PROTOCOL) return [];
+        return [{ kind: 'rule', where: this.#where, rule: ruleText(rule), gone: message.type === RTM_DELRULE }];
+      }
       case RTM_NEWNETCONF: {
         const on = decodeForwarding(message);
-        return on === null ? [] : [{ kind: 'forwarding', on }];
+        return on === null ? [] : [{ kind: 'forwarding', where: this.#where, on }];
       }
       default:
         return [];
@@ -118,7 +126,12 @@ export class EventDecoder {
   }
 
   #route(message: Message): KernelEvent[] {
-    const { ipv6, destination, prefixLength, gateway: via, ifindex, metric, inMainTable } = decodeRoute(message);
+    const route = decodeRoute(message);
+    const { ipv6, destination, prefixLength, gateway: via, ifindex, metric, inMainTable, table } = route;
+    if (!ipv6 && prefixLength === 0 && isOurMark(table)) {
+      const to = `${via} ${this.#names.get(ifindex ?? 0)}`;
+      return [{ kind: 'table-route', where: this.#where, table, to, gone: message.type === RTM_DELROUTE }];
+    }
     if (!inMainTable || (ipv6 && destination === null) || isLinkLocal(destination)) return [];
     const device = ifindex === null ? null : (this.#names.get(ifindex) ?? null);
     const prefix = prefixLength === 0 ? null : `${destination}/${prefixLength}`;
@@ -137,21 +150,22 @@ export class EventDecoder {
 }
 
 function toTableEvents(table: OurTable, change: TableChange): KernelEvent[] {
+  const { where } = table;
   const name = tableName(table);
   switch (change.kind) {
     case 'deleted':
-      return [{ kind: 'table', table: name, digest: null }];
+      return [{ kind: 'table', where, table: name, digest: null }];
     case 'made':
-      return [{ kind: 'table', table: name, digest: digestOfComments(change.comments) }];
+      return [{ kind: 'table', where, table: name, digest: digestOfComments(change.comments) }];
     case 'altered':
-      return [{ kind: 'table', table: name, digest: 'altered' }];
+      return [{ kind: 'table', where, table: name, digest: 'altered' }];
     case 'elements': {
       const { set, gone } = change;
       const kind = table.sets[set];
       if (kind === undefined) return [];
-      return change.keys.flatMap((bytes) => {
-        const key = elementText(kind, bytes);
-        return key === null ? [] : [{ kind: 'element', table: name, set, key, gone }];
+      return change.elements.flatMap((element) => {
+        const key = elementText(kind, element);
+        return key === null ? [] : [{ kind: 'element', where, table: name, set, key, gone }];
       });
     }
   }

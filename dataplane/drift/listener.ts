@@ -1,13 +1,13 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { DesiredSandbox } from '../desired.ts';
 import type { Log } from '../log.ts';
 import { NETNS_DIR, OVERLAY_NETNS } from '../names.ts';
 import type { Observed } from '../observe/observed.ts';
-import { Watch } from '../rtnetlink/watch.ts';
+import { type HeardKind, Watch } from '../rtnetlink/watch.ts';
 import { SLICE_MS } from '../slices.ts';
 import type { Where } from '../steps.ts';
-import type { NetnsPath } from '../values.ts';
 import { contradiction, type KernelEvent, keyOf } from './doubt.ts';
 import { EventDecoder, isEntry } from './events.ts';
 
@@ -67,14 +67,19 @@ export class Listener implements Disposable {
    * Follows the host's, the overlays' and these namespaces, as far as they are there, and no other. Call it before
    * they are listed, and again when a namespace was made.
    */
-  async follow(sandboxes: readonly NetnsPath[]): Promise<void> {
-    const wanted = new Set<Where>([null, OVERLAY_NETNS, ...sandboxes]);
+  async follow(sandboxes: readonly Pick<DesiredSandbox, 'netns' | 'gate' | 'returns'>[]): Promise<void> {
+    const wanted = new Map<Where, HeardKind>([
+      [null, 'host'],
+      [OVERLAY_NETNS, 'overlays'],
+      ...sandboxes.map(({ netns, gate, returns }) => [netns, gate || returns ? 'ingress' : 'sandbox'] as const),
+    ]);
     for (const netns of this.#watch.followed()) if (!wanted.has(netns)) this.#forget(netns);
-    this.#followFolders(wanted);
+    this.#followFolders(wanted.keys());
     let sliceStart = performance.now();
-    for (const netns of wanted) {
-      if (this.#watch.has(netns)) continue;
-      await this.#open(netns);
+    for (const [netns, kind] of wanted) {
+      if (this.#watch.has(netns, kind)) continue;
+      this.#forget(netns);
+      await this.#open(netns, kind);
       if (performance.now() - sliceStart <= SLICE_MS) continue;
       await nextTurn();
       sliceStart = performance.now();
@@ -120,9 +125,9 @@ export class Listener implements Disposable {
     }
   }
 
-  async #open(netns: Where): Promise<void> {
+  async #open(netns: Where, kind: HeardKind): Promise<void> {
     try {
-      this.#watch.open(netns, netns === null ? 'host' : netns === OVERLAY_NETNS ? 'overlays' : 'sandbox');
+      this.#watch.open(netns, kind);
       const decoder = new EventDecoder(netns);
       this.#decoders.set(netns, decoder);
       await decoder.listNames();
@@ -141,7 +146,7 @@ export class Listener implements Disposable {
   }
 
   /** The directories that namespaces are in say when one of them goes; those of processes (/proc) do not. */
-  #followFolders(wanted: ReadonlySet<Where>): void {
+  #followFolders(wanted: Iterable<Where>): void {
     const folders = new Set([NETNS_DIR]);
     for (const netns of wanted) if (netns !== null && !netns.startsWith('/proc/')) folders.add(dirname(netns));
     for (const [folder, watcher] of this.#folders) {

@@ -1,81 +1,173 @@
 import { ipAt, ipBytes, macAt, macBytes } from '../rtnetlink/address-bytes.ts';
+import type { Element } from '../rtnetlink/nft-wire.ts';
 import { textAt } from '../rtnetlink/wire.ts';
 
 /**
- * What the elements of a set are. As text: an address or a number, or several parts with a blank between them; `arp` is a
- * port with an IPv4 address and its MAC, `nd` a port with an IPv6 address.
+ * What the elements of a set or a map are. As text: the parts of the key with a blank between them, and of a map ` : ` and
+ * those of the value; `arp` is a port with an IPv4 address and its MAC, `nd` a port with an IPv6 address, `service` leads from
+ * a published port to a mark, `slot` from a published port and a mark to an address and a port.
  */
-export type ElementKind = 'ipv4' | 'ipv6' | 'vni' | 'arp' | 'nd';
+export type ElementKind = keyof typeof KINDS;
 
-/** How nft is told of the kind. Of what it has no name for it takes bits at an offset. */
-export const TYPES: { readonly [K in ElementKind]: string } = {
-  ipv4: 'type ipv4_addr',
-  ipv6: 'type ipv6_addr',
-  // Bytes 4 to 6 of the VXLAN header (RFC 7348), behind the eight of UDP.
-  vni: 'typeof @th,96,24',
-  arp: 'typeof iifname . arp saddr ip . arp saddr ether',
-  // The target of a neighbour advertisement (RFC 4861, section 4.4).
-  nd: 'typeof iifname . @th,64,128',
-};
+/** One part of a key or a value: its bytes as the kernel holds it, as text, and as nft reads it. */
+interface Part {
+  readonly bytes: number;
+  write(text: string, into: Buffer, at: number): void;
+  read(bytes: Buffer, at: number): string | null;
+  script(text: string): string;
+}
 
-// Parts of a concatenation are padded to four bytes each (net/netfilter/nft_set_hash.c takes the key as a whole).
+const asIs = (text: string): string => text;
+const ipPart = (bytes: 4 | 16, script = asIs): Part => ({
+  bytes,
+  write: (text, into, at) => into.set(ipBytes(text), at),
+  read: (from, at) => ipAt(from, at, at + bytes),
+  script,
+});
+
 const IFNAMSIZ = 16;
-const LENGTHS: { readonly [K in ElementKind]: number } = {
-  ipv4: 4,
-  ipv6: 16,
-  vni: 3,
-  arp: IFNAMSIZ + 4 + 8,
-  nd: IFNAMSIZ + 16,
-};
+const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
 
-const split = (text: string): [string, string, string] => {
-  const [first = '', second = '', third = ''] = text.split(' ');
-  return [first, second, third];
-};
+const PARTS = {
+  ipv4: ipPart(4),
+  ipv6: ipPart(16),
+  /** Where nft has no name for what it is. */
+  rawIpv6: ipPart(16, (text) => `0x${Buffer.from(ipBytes(text)).toString('hex')}`),
+  mac: {
+    bytes: 6,
+    write: (text, into, at) => into.set(macBytes(text), at),
+    read: (from, at) => macAt(from, at),
+    script: asIs,
+  },
+  device: {
+    bytes: IFNAMSIZ,
+    write: (text, into, at) => void into.write(text, at, 'latin1'),
+    read: (from, at) => textAt(from, at, at + IFNAMSIZ),
+    script: (text) => `"${text}"`,
+  },
+  vni: {
+    bytes: 3,
+    write: (text, into, at) => void into.writeUIntBE(Number(text), at, 3),
+    read: (from, at) => String(from.readUIntBE(at, 3)),
+    script: asIs,
+  },
+  protocol: {
+    bytes: 1,
+    write: (text, into, at) => void into.writeUInt8(PROTOCOL_NUMBERS[text] ?? 0, at),
+    read: (from, at) => Object.keys(PROTOCOL_NUMBERS).find((name) => PROTOCOL_NUMBERS[name] === from[at]) ?? null,
+    // By number: names are in /etc/protocols, which a small host may lack.
+    script: (text) => String(PROTOCOL_NUMBERS[text] ?? 0),
+  },
+  port: {
+    bytes: 2,
+    write: (text, into, at) => void into.writeUInt16BE(Number(text), at),
+    read: (from, at) => String(from.readUInt16BE(at)),
+    script: asIs,
+  },
+  /** In the byte order of the host, which is little-endian (socket.ts). */
+  mark: {
+    bytes: 4,
+    write: (text, into, at) => void into.writeUInt32LE(Number(text), at),
+    read: (from, at) => String(from.readUInt32LE(at)),
+    script: asIs,
+  },
+} as const satisfies Record<string, Part>;
+
+interface Kind {
+  /** How nft is told of it. Of what it has no name for it takes bits at an offset. */
+  readonly type: string;
+  readonly key: readonly Part[];
+  /** Of a map. */
+  readonly value?: readonly Part[];
+}
+
+const { ipv4, ipv6, rawIpv6, mac, device, vni, protocol, port, mark } = PARTS;
+
+const KINDS = {
+  ipv4: { type: 'type ipv4_addr', key: [ipv4] },
+  ipv6: { type: 'type ipv6_addr', key: [ipv6] },
+  // Bytes 4 to 6 of the VXLAN header (RFC 7348), behind the eight of UDP.
+  vni: { type: 'typeof @th,96,24', key: [vni] },
+  arp: { type: 'typeof iifname . arp saddr ip . arp saddr ether', key: [device, ipv4, mac] },
+  // The target of a neighbour advertisement (RFC 4861, section 4.4).
+  nd: { type: 'typeof iifname . @th,64,128', key: [device, rawIpv6] },
+  service: { type: 'type inet_proto . inet_service : mark', key: [protocol, port], value: [mark] },
+  slot: {
+    type: 'type inet_proto . inet_service . mark : ipv4_addr . inet_service',
+    key: [protocol, port, mark],
+    value: [ipv4, port],
+  },
+  ipv4Mark: { type: 'type ipv4_addr : mark', key: [ipv4], value: [mark] },
+  macMark: { type: 'type ether_addr : mark', key: [mac], value: [mark] },
+} as const satisfies Record<string, Kind>;
+
+const partsOf = (kind: ElementKind): Kind => KINDS[kind];
+
+/** `set` or `map`, and its type. */
+export function declarationOf(kind: ElementKind): { readonly word: 'set' | 'map'; readonly type: string } {
+  return { word: partsOf(kind).value ? 'map' : 'set', type: partsOf(kind).type };
+}
+
+const SEPARATOR = ' : ';
+
+/** The text of the key alone: two elements of a map with the same cannot be in it at once. */
+export function keyOfElement(text: string): string {
+  const end = text.indexOf(SEPARATOR);
+  return end < 0 ? text : text.slice(0, end);
+}
 
 /** An element as nft reads it in a script or a command. */
 export function elementInScript(kind: ElementKind, text: string): string {
-  const [port, ip, mac] = split(text);
-  if (kind === 'arp') return `"${port}" . ${ip} . ${mac}`;
-  return kind === 'nd' ? `"${port}" . 0x${Buffer.from(ipBytes(ip)).toString('hex')}` : text;
+  const { key, value } = partsOf(kind);
+  const [keyText = '', valueText = ''] = text.split(SEPARATOR);
+  const written = (parts: readonly Part[], from: string): string =>
+    from
+      .split(' ')
+      .map((each, index) => parts[index]?.script(each) ?? '')
+      .join(' . ');
+  return value ? `${written(key, keyText)} : ${written(value, valueText)}` : written(key, keyText);
+}
+
+/** Parts of a concatenation are padded to four bytes each (net/netfilter/nft_set_hash.c takes the key as a whole). */
+const paddedBytes = (parts: readonly Part[]): number =>
+  parts.length === 1 ? (parts[0]?.bytes ?? 0) : parts.reduce((sum, { bytes }) => sum + ((bytes + 3) & ~3), 0);
+
+function encode(parts: readonly Part[], text: string): Buffer {
+  const into = Buffer.alloc(paddedBytes(parts));
+  const texts = text.split(' ');
+  let at = 0;
+  for (const [index, part] of parts.entries()) {
+    part.write(texts[index] ?? '', into, at);
+    at += (part.bytes + 3) & ~3;
+  }
+  return into;
+}
+
+function decode(parts: readonly Part[], bytes: Buffer): string | null {
+  if (bytes.length !== paddedBytes(parts)) return null;
+  const texts: string[] = [];
+  let at = 0;
+  for (const part of parts) {
+    const text = part.read(bytes, at);
+    if (text === null) return null;
+    texts.push(text);
+    at += (part.bytes + 3) & ~3;
+  }
+  return texts.join(' ');
 }
 
 /** An element as the kernel holds it. */
-export function elementBytes(kind: ElementKind, text: string): Uint8Array {
-  switch (kind) {
-    case 'ipv4':
-    case 'ipv6':
-      return ipBytes(text);
-    case 'vni': {
-      const vni = Number(text);
-      return Uint8Array.of(vni >> 16, (vni >> 8) & 0xff, vni & 0xff);
-    }
-    case 'arp':
-    case 'nd': {
-      const [port, ip, mac] = split(text);
-      const bytes = Buffer.alloc(LENGTHS[kind]);
-      bytes.write(port, 'latin1');
-      bytes.set(ipBytes(ip), IFNAMSIZ);
-      if (kind === 'arp') bytes.set(macBytes(mac), IFNAMSIZ + 4);
-      return bytes;
-    }
-  }
+export function elementBytes(kind: ElementKind, text: string): Element {
+  const { key, value } = partsOf(kind);
+  const [keyText = '', valueText = ''] = text.split(SEPARATOR);
+  return { key: encode(key, keyText), value: value ? encode(value, valueText) : null };
 }
 
 /** An element as text; null when it is none of that kind, as in a set that somebody else made. */
-export function elementText(kind: ElementKind, bytes: Buffer): string | null {
-  if (bytes.length !== LENGTHS[kind]) return null;
-  switch (kind) {
-    case 'ipv4':
-    case 'ipv6':
-      return ipAt(bytes, 0, bytes.length);
-    case 'vni':
-      return String(bytes.readUIntBE(0, 3));
-    case 'arp':
-      return `${portIn(bytes)} ${ipAt(bytes, IFNAMSIZ, IFNAMSIZ + 4)} ${macAt(bytes, IFNAMSIZ + 4)}`;
-    case 'nd':
-      return `${portIn(bytes)} ${ipAt(bytes, IFNAMSIZ, IFNAMSIZ + 16)}`;
-  }
+export function elementText(kind: ElementKind, element: Element): string | null {
+  const { key, value } = partsOf(kind);
+  const keyText = decode(key, element.key);
+  if (!value) return element.value === null ? keyText : null;
+  const valueText = element.value === null ? null : decode(value, element.value);
+  return keyText === null || valueText === null ? null : `${keyText}${SEPARATOR}${valueText}`;
 }
-
-const portIn = (bytes: Buffer): string => textAt(bytes, 0, IFNAMSIZ);

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { OUR_ALIAS, OVERLAY_NETNS } from '../names.ts';
 import type { NftTable } from '../rtnetlink/nft-wire.ts';
 import type { Where } from '../steps.ts';
-import { type ElementKind, elementInScript, TYPES } from './elements.ts';
+import type { NetnsPath } from '../values.ts';
+import { declarationOf, type ElementKind, elementInScript } from './elements.ts';
 
-/** An nft table of ours, and those of its sets whose elements change while the rules stay. */
+/** An nft table of ours, and those of its sets and maps whose elements change while the rules stay. */
 export interface OurTable extends NftTable {
   readonly where: Where;
   readonly sets: { readonly [name: string]: ElementKind };
@@ -37,7 +38,23 @@ export const CLAMP_TABLE: OurTable = {
 export const AGENTS_TABLE: OurTable = { where: null, family: 'inet', name: `${OUR_ALIAS}_agents`, sets: {} };
 export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE, CLAMP_TABLE, AGENTS_TABLE];
 
-/** `inet weft`: its name for people, and its key where tables are kept. */
+/** What a gate leads where (mesh.ts). In the host's ingress sandbox. */
+export const meshTable = (where: NetnsPath): OurTable => ({
+  ...{ where, family: 'inet', name: `${OUR_ALIAS}_mesh` },
+  sets: { ports: 'service', backends: 'slot', ids: 'ipv4Mark' },
+});
+/** By which gate answers go back (returns.ts). In the sandbox of a backend. */
+export const returnTable = (where: NetnsPath): OurTable => ({
+  ...{ where, family: 'inet', name: `${OUR_ALIAS}_return` },
+  sets: { gates: 'macMark' },
+});
+/** All tables of ours that can be in a namespace. */
+export function tablesIn(where: Where): readonly OurTable[] {
+  if (where !== null && where !== OVERLAY_NETNS) return [meshTable(where), returnTable(where)];
+  return OUR_TABLES.filter((table) => table.where === where);
+}
+
+/** `inet weft`: its name for people, and its key among those of its namespace. */
 export const tableName = ({ family, name }: NftTable): string => `${family} ${name}`;
 
 /** What a table holds, elements by set, each as text (elements.ts). */
@@ -53,35 +70,41 @@ export interface DesiredTable extends TableContent {
   readonly script: string;
 }
 
-export interface Chain {
+export interface Chain extends Partial<Hooked> {
   readonly name: string;
-  readonly type: 'nat' | 'filter';
-  readonly hook: 'input' | 'output' | 'forward' | 'prerouting' | 'postrouting';
-  readonly priority: string;
   readonly rules: readonly string[];
 }
 
-/** The whole of a table. Deterministic. */
+/** Of a chain that packets come to by themselves; to others rules lead. */
+interface Hooked {
+  readonly type: 'nat' | 'filter' | 'route';
+  readonly hook: 'input' | 'output' | 'forward' | 'prerouting' | 'postrouting';
+  readonly priority: string;
+}
+
+/** The whole of a table. Deterministic. @param kept declarations of sets whose elements are the kernel's own business */
 export function tableOf(
   table: OurTable,
   chains: readonly Chain[],
   elements: ReadonlyMap<string, ReadonlySet<string>> = new Map(),
+  kept = '',
 ): DesiredTable {
-  const digest = createHash('sha256').update(JSON.stringify(chains)).digest('hex').slice(0, 16);
+  const digest = createHash('sha256').update(JSON.stringify(chains)).update(kept).digest('hex').slice(0, 16);
   const ruleCount = chains.reduce((count, chain) => count + chain.rules.length, 0);
   const sets = Object.entries(table.sets).map(([name, kind]) => {
     const list = [...(elements.get(name) ?? [])].map((text) => elementInScript(kind, text)).join(', ');
     // nft 1.0.6 wants the closing brace on a line of its own.
-    return `  set ${name} {\n    ${TYPES[kind]}\n${list === '' ? '' : `    elements = { ${list} }\n`}  }\n`;
+    const { word, type } = declarationOf(kind);
+    return `  ${word} ${name} {\n    ${type}\n${list === '' ? '' : `    elements = { ${list} }\n`}  }\n`;
   });
   const body = chains.map(
     ({ name, type, hook, priority, rules }) =>
-      `  chain ${name} {\n    type ${type} hook ${hook} priority ${priority}; policy accept;\n` +
+      `  chain ${name} {\n${hook ? `    type ${type} hook ${hook} priority ${priority}; policy accept;\n` : ''}` +
       `${rules.map((rule) => `    ${rule} comment "weft ${digest} ${ruleCount}"\n`).join('')}  }\n`,
   );
   const name = tableName(table);
   // Adding first makes the delete succeed whether or not there was a table; all three are one transaction.
-  const script = `add table ${name}\ndelete table ${name}\ntable ${name} {\n${sets.join('')}${body.join('')}}\n`;
+  const script = `add table ${name}\ndelete table ${name}\ntable ${name} {\n${sets.join('')}${kept}${body.join('')}}\n`;
   return { table, digest, script, elements };
 }
 

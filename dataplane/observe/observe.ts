@@ -1,12 +1,12 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from '../apply/sysctl.ts';
-import type { Desired } from '../desired.ts';
+import type { Desired, DesiredSandbox } from '../desired.ts';
 import { isOurParent } from '../diff/direct.ts';
 import { namesOnHost } from '../host-names.ts';
 import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from '../names.ts';
 import { elementText } from '../nft/elements.ts';
-import { digestOfComments, OUR_TABLES, tableName } from '../nft/tables.ts';
+import { digestOfComments, tableName, tablesIn } from '../nft/tables.ts';
 import { SystemError } from '../rtnetlink/libc.ts';
 import { decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
 import { NftSocket } from '../rtnetlink/nft-tables.ts';
@@ -28,6 +28,7 @@ import { SLICE_MS } from '../slices.ts';
 import type { Where } from '../steps.ts';
 import type { NetnsPath } from '../values.ts';
 import { observeEntries } from './entries.ts';
+import { observeIngress } from './ingress.ts';
 import {
   emptyObserved,
   type NetnsState,
@@ -36,6 +37,7 @@ import {
   type ObservedSandbox,
   type ObservedSandboxDevice,
   type ObservedTunnel,
+  unknownSandbox,
 } from './observed.ts';
 
 const RT_SCOPE_UNIVERSE = 0;
@@ -109,15 +111,15 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
   return links;
 }
 
-async function observeTables({ tables }: Observed, where: Where): Promise<void> {
+async function observeTables({ tables }: Pick<Observed, 'tables'>, where: Where): Promise<void> {
   using socket = new NftSocket(where);
-  for (const table of OUR_TABLES.filter((each) => each.where === where)) {
+  for (const table of tablesIn(where)) {
     const comments = await socket.comments(table);
     if (comments === null) continue;
     const elements = new Map<string, Set<string>>();
     let digest = digestOfComments(comments);
     for (const [set, kind] of Object.entries(table.sets)) {
-      const keys = (await socket.elements(table, set))?.map((key) => elementText(kind, key)) ?? [null];
+      const keys = (await socket.elements(table, set, (element) => elementText(kind, element))) ?? [null];
       // Without the set, or with another of its name, no rule of ours does what it says.
       if (keys.includes(null)) digest = 'altered';
       elements.set(set, new Set(keys.filter((key) => key !== null)));
@@ -187,9 +189,10 @@ async function observeSandboxes(observed: Observed, desired: Desired, host: Link
   const weft = observed.weft.state === 'there' ? openSync(OVERLAY_NETNS, 'r') : null;
   try {
     let sliceStart = performance.now();
-    for (const { netns } of desired.sandboxes) {
+    for (const sandbox of desired.sandboxes) {
+      const { netns } = sandbox;
       if (!observed.sandboxes.has(netns)) {
-        observed.sandboxes.set(netns, await observeSandbox(netns, { home, weft, host, overlay }));
+        observed.sandboxes.set(netns, await observeSandbox(sandbox, { home, weft, host, overlay }));
       }
       if (performance.now() - sliceStart > SLICE_MS) {
         await nextTurn();
@@ -209,13 +212,11 @@ interface Neighbourhood {
   readonly overlay: Links;
 }
 
-async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<ObservedSandbox> {
-  const sandbox: ObservedSandbox = { state: 'there', devices: new Map(), defaultRoute: null };
+async function observeSandbox(wanted: DesiredSandbox, around: Neighbourhood): Promise<ObservedSandbox> {
+  const { netns } = wanted;
   const opened = tryOpen(netns);
-  if (typeof opened === 'string') {
-    sandbox.state = opened;
-    return sandbox;
-  }
+  if (typeof opened === 'string') return unknownSandbox(opened);
+  const sandbox = unknownSandbox('there');
   using socket = opened;
   const links = await listLinks(socket);
   // The far end of a veth is known by its index in a namespace, and that namespace by an id that only holds in here.
@@ -267,6 +268,10 @@ async function observeSandbox(netns: NetnsPath, around: Neighbourhood): Promise<
   if (best) {
     const device = best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null);
     sandbox.defaultRoute = { via: best.gateway, device };
+  }
+  await observeTables(sandbox, netns);
+  if (wanted.gate || wanted.returns || sandbox.tables.size > 0) {
+    await observeIngress(sandbox, { netns, socket, routes, links });
   }
   return sandbox;
 }

@@ -1,5 +1,8 @@
+import { OVERLAY_NETNS } from '../names.ts';
 import type { TableContent } from '../nft/tables.ts';
 import type { BridgePortAttributes, Ipv6State, VxlanAttributes } from '../rtnetlink/links.ts';
+import { OUR_PROTOCOL, type PolicyRule } from '../rtnetlink/policy.ts';
+import type { Where } from '../steps.ts';
 
 // What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.
 // The maps are the data plane's own working copy and are updated as steps succeed (see after.ts).
@@ -14,7 +17,7 @@ export interface Observed {
   readonly sandboxes: Map<string, ObservedSandbox>;
   /** Namespaces that we made for sandboxes, wanted or not. */
   readonly ownedNetns: Set<string>;
-  /** Our nft tables by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
+  /** Our nft tables in the host's and our own namespaces by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
   readonly tables: Map<string, ObservedTable>;
 }
 
@@ -73,6 +76,41 @@ export interface ObservedSandbox {
   readonly devices: Map<string, ObservedSandboxDevice>;
   /** Of IPv4. */
   defaultRoute: { readonly via: string | null; readonly device: string | null } | null;
+  /** Our nft tables in it by name, as those above. Without one of them the rest is not looked at, unless it is wanted. */
+  readonly tables: Map<string, ObservedTable>;
+  /** It passes packets on (net.ipv4.ip_forward). */
+  forwards: boolean;
+  /** Devices whose reverse path filter heeds marks (src_valid_mark, ip-sysctl.rst). */
+  readonly heedsMarks: Set<string>;
+  /** Our routing rules, as text. */
+  readonly rules: Set<string>;
+  /** Number of a routing table of ours to where its default route goes, `GATEWAY DEVICE`. */
+  readonly tableRoutes: Map<number, string>;
+  /** MAC of a device that is to be found in it, once somebody has taken it in. */
+  awaits: string | null;
+}
+
+/** `MARK/MASK TABLE PRIORITY` */
+export const ruleText = ({ mark, mask, table, priority }: Omit<PolicyRule, 'protocol'>): string =>
+  `${mark}/${mask} ${table} ${priority}`;
+
+/** Reads such text back. */
+export function ruleOf(text: string): PolicyRule {
+  const [mark = 0, mask = 0, table = 0, priority = 0] = text.split(/[/ ]/).map(Number);
+  return { mark, mask, table, priority, protocol: OUR_PROTOCOL };
+}
+
+/** Nothing is known of it but its state. */
+export function unknownSandbox(state: NetnsState): ObservedSandbox {
+  return {
+    ...{ state, devices: new Map(), defaultRoute: null, tables: new Map(), forwards: false, awaits: null },
+    ...{ heedsMarks: new Set(), rules: new Set(), tableRoutes: new Map() },
+  };
+}
+
+/** Our tables in a namespace; undefined when nothing is known of that. */
+export function tablesOf({ tables, sandboxes }: Observed, where: Where): Map<string, ObservedTable> | undefined {
+  return where === null || where === OVERLAY_NETNS ? tables : sandboxes.get(where)?.tables;
 }
 
 export interface ObservedSandboxDevice extends ObservedDevice {

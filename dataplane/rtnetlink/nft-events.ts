@@ -1,4 +1,5 @@
 import {
+  type Element,
   FAMILIES,
   NFT_MSG_DELSETELEM,
   NFT_MSG_DELTABLE,
@@ -17,7 +18,7 @@ export type TableChange =
   | { readonly kind: 'made'; readonly comments: readonly string[] }
   | { readonly kind: 'altered' }
   /** Elements of a set came or went; told for each message of a transaction, before its end. */
-  | { readonly kind: 'elements'; readonly set: string; readonly keys: readonly Buffer[]; readonly gone: boolean };
+  | { readonly kind: 'elements'; readonly set: string; readonly elements: readonly Element[]; readonly gone: boolean };
 
 /** Reads notifications on one table. Those of one transaction come together and end with one of its generation. */
 export class TableWatch {
@@ -30,7 +31,7 @@ export class TableWatch {
 
   /** What is told of the table's elements, or, with the message that ends it, what the transaction did to it; else null. */
   read(message: NftMessage): TableChange | null {
-    const { what, set, keys } = message;
+    const { what, set, elements } = message;
     if (what === NFT_MSG_NEWGEN) {
       const change = this.#change;
       this.#change = null;
@@ -38,7 +39,7 @@ export class TableWatch {
     }
     if (message.family !== FAMILIES[this.#table.family] || message.table !== this.#table.name) return null;
     if (what === NFT_MSG_NEWSETELEM || what === NFT_MSG_DELSETELEM) {
-      return { kind: 'elements', set, keys, gone: what === NFT_MSG_DELSETELEM };
+      return { kind: 'elements', set, elements, gone: what === NFT_MSG_DELSETELEM };
     }
     this.#change = this.#after(message);
     return null;

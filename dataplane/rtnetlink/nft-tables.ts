@@ -2,6 +2,7 @@ import type { NetnsPath } from '../values.ts';
 import { ENOENT, NETLINK_NETFILTER, SystemError } from './libc.ts';
 import {
   decodeNft,
+  type Element,
   type ElementChange,
   encodeElementBatch,
   encodeElementDump,
@@ -11,7 +12,7 @@ import {
 } from './nft-wire.ts';
 import { NetlinkSocket } from './socket.ts';
 
-/** Elements of one message: well below the 64 KiB that an attribute can hold. */
+/** Elements of one message: each takes up to 48 bytes; below the 64 KiB that an attribute can hold. */
 const ELEMENTS_MAX = 1000;
 
 /**
@@ -40,13 +41,13 @@ export class NftSocket implements Disposable {
     );
   }
 
-  /** The keys of all elements of a set; null when there is no such set. Throws SystemError. */
-  async elements(table: NftTable, set: string): Promise<Buffer[] | null> {
+  /** All elements of a set, each read as it comes; null when there is no such set. Throws SystemError. */
+  async elements<T>(table: NftTable, set: string, read: (element: Element) => T): Promise<T[] | null> {
     try {
       const parts = await this.#socket.dump(
         `elements of ${set}`,
         (writer, seq) => encodeElementDump(writer, seq, table, set),
-        (message) => decodeNft(message)?.keys ?? null,
+        (message) => decodeNft(message)?.elements.map(read) ?? null,
       );
       return parts.flat();
     } catch (error) {
@@ -83,10 +84,10 @@ export class NftSocket implements Disposable {
   }
 }
 
-function inParts({ op, set, keys }: ElementChange): ElementChange[] {
+function inParts({ op, set, elements }: ElementChange): ElementChange[] {
   const parts: ElementChange[] = [];
-  for (let from = 0; from < keys.length; from += ELEMENTS_MAX) {
-    parts.push({ op, set, keys: keys.slice(from, from + ELEMENTS_MAX) });
+  for (let from = 0; from < elements.length; from += ELEMENTS_MAX) {
+    parts.push({ op, set, elements: elements.slice(from, from + ELEMENTS_MAX) });
   }
   return parts;
 }

@@ -32,6 +32,7 @@ const NFTA_SET_ELEM_LIST_SET = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
 const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;
+const NFTA_SET_ELEM_DATA = 2;
 const NFTA_DATA_VALUE = 1;
 /** Type and length, one byte each, then the text: libnftnl's udata.h, NFTNL_UDATA_RULE_COMMENT. */
 const UDATA_COMMENT = 0;
@@ -56,9 +57,16 @@ export interface NftMessage {
   readonly table: string;
   /** Of a rule: its comment. */
   readonly comment: string;
-  /** Of set elements: their set, and their keys in the byte order of the set. */
+  /** Of elements: their set or map, and what they are. */
   readonly set: string;
-  readonly keys: readonly Buffer[];
+  readonly elements: readonly Element[];
+}
+
+/** An element of a set, or of a map, in the byte order of that. */
+export interface Element {
+  readonly key: Buffer;
+  /** null: of a set, which has none. */
+  readonly value: Buffer | null;
 }
 
 /** Reads any message of nftables; null for those of others. */
@@ -69,29 +77,39 @@ export function decodeNft({ type, buffer, start, end }: Message): NftMessage | n
   let table = '';
   let comment = '';
   let set = '';
-  const keys: Buffer[] = [];
+  const elements: Element[] = [];
   eachAttribute(buffer, start + NFGENMSG_LENGTH, end, (attribute, from, to) => {
     if (attribute === NFTA_OF_TABLE) table = textAt(buffer, from, to);
     else if (attribute === NFTA_RULE_USERDATA && what === NFT_MSG_NEWRULE) comment = commentAt(buffer, from, to);
     else if (attribute === NFTA_SET_ELEM_LIST_SET && ofElements) set = textAt(buffer, from, to);
-    else if (attribute === NFTA_SET_ELEM_LIST_ELEMENTS && ofElements) readKeys(buffer, from, to, keys);
+    else if (attribute === NFTA_SET_ELEM_LIST_ELEMENTS && ofElements) readElements(buffer, from, to, elements);
   });
-  return { what, family: buffer[start] ?? 0, table, comment, set, keys };
+  return { what, family: buffer[start] ?? 0, table, comment, set, elements };
 }
 
 const commentAt = (buffer: Buffer, from: number, to: number): string =>
   buffer[from] === UDATA_COMMENT ? textAt(buffer, from + UDATA_HEADER_LENGTH, to) : '';
 
-function readKeys(buffer: Buffer, start: number, end: number, keys: Buffer[]): void {
+function readElements(buffer: Buffer, start: number, end: number, elements: Element[]): void {
   eachAttribute(buffer, start, end, (list, listFrom, listTo) => {
     if (list !== NFTA_LIST_ELEM) return;
+    let key: Buffer | null = null;
+    let value: Buffer | null = null;
     eachAttribute(buffer, listFrom, listTo, (attribute, from, to) => {
-      if (attribute !== NFTA_SET_ELEM_KEY) return;
-      eachAttribute(buffer, from, to, (data, keyFrom, keyTo) => {
-        if (data === NFTA_DATA_VALUE) keys.push(Buffer.from(buffer.subarray(keyFrom, keyTo)));
-      });
+      if (attribute === NFTA_SET_ELEM_KEY) key = dataAt(buffer, from, to);
+      else if (attribute === NFTA_SET_ELEM_DATA) value = dataAt(buffer, from, to);
     });
+    if (key !== null) elements.push({ key, value });
   });
+}
+
+/** A copy, since the buffer is the next datagram's, too. Empty where there is something else: a verdict. */
+function dataAt(buffer: Buffer, start: number, end: number): Buffer {
+  let bytes = Buffer.alloc(0);
+  eachAttribute(buffer, start, end, (data, from, to) => {
+    if (data === NFTA_DATA_VALUE) bytes = Buffer.from(buffer.subarray(from, to));
+  });
+  return bytes;
 }
 
 /** nfgenmsg: family, version, and in a batch which subsystem it is for. */
@@ -128,7 +146,7 @@ export function encodeElementDump(writer: MessageWriter, seq: number, { family, 
 export interface ElementChange {
   readonly op: 'add' | 'delete';
   readonly set: string;
-  readonly keys: readonly Uint8Array[];
+  readonly elements: readonly Element[];
 }
 
 /** One transaction: all of the changes or none. Numbered `seq` and up, the changes from `seq + 1`; the last is acknowledged. */
@@ -140,16 +158,18 @@ export function encodeElementBatch(
 ): void {
   begin(writer, NFNL_MSG_BATCH_BEGIN, 0, seq, 0, NFNL_SUBSYS_NFTABLES);
   writer.end();
-  for (const [index, { op, set, keys }] of changes.entries()) {
+  for (const [index, { op, set, elements }] of changes.entries()) {
     const ack = index === changes.length - 1 ? NLM_F_ACK : 0;
     const [message, flags] = op === 'add' ? [NFT_MSG_NEWSETELEM, NLM_F_CREATE] : [NFT_MSG_DELSETELEM, 0];
     begin(writer, nft(message), flags | ack, seq + 1 + index, FAMILIES[family]);
     writer.attributeText(NFTA_OF_TABLE, name);
     writer.attributeText(NFTA_SET_ELEM_LIST_SET, set);
     writer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, () => {
-      for (const key of keys) {
+      for (const { key, value } of elements) {
         writer.nest(NFTA_LIST_ELEM, () => {
           writer.nest(NFTA_SET_ELEM_KEY, () => writer.attribute(NFTA_DATA_VALUE, key));
+          if (value === null || op === 'delete') return;
+          writer.nest(NFTA_SET_ELEM_DATA, () => writer.attribute(NFTA_DATA_VALUE, value));
         });
       }
     });

@@ -55,6 +55,7 @@ export interface Route {
   readonly source: string | null;
   readonly metric: number;
   readonly inMainTable: boolean;
+  readonly table: number;
   readonly unicast: boolean;
 }
 
@@ -123,6 +124,7 @@ export function decodeRoute({ buffer, start, end }: Message): Route {
     source,
     metric,
     inMainTable: table === RT_TABLE_MAIN,
+    table,
     unicast: buffer.readUInt8(start + 7) === RTN_UNICAST,
   };
 }

@@ -18,10 +18,16 @@ const RTNLGRP_LINK = 1;
 const RTNLGRP_NEIGH = 3;
 const RTNLGRP_IPV4_IFADDR = 5;
 const RTNLGRP_IPV4_ROUTE = 7;
+const RTNLGRP_IPV4_RULE = 8;
 const RTNLGRP_IPV6_IFADDR = 9;
 const RTNLGRP_IPV6_ROUTE = 11;
 const RTNLGRP_IPV4_NETCONF = 24;
 const NFNLGRP_NFTABLES = 7;
+
+const IN_SANDBOX = [
+  ...[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR],
+  ...[RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE],
+] as const;
 
 /**
  * What is heard of in each kind of namespace: that of which the data plane keeps a model, and no more. Routes and ARP of a
@@ -36,11 +42,11 @@ const HEARD = {
     { protocol: NETLINK_ROUTE, groups: [RTNLGRP_LINK, RTNLGRP_NEIGH] },
     { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] },
   ],
-  sandbox: [
-    {
-      protocol: NETLINK_ROUTE,
-      groups: [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE],
-    },
+  sandbox: [{ protocol: NETLINK_ROUTE, groups: IN_SANDBOX }],
+  /** A sandbox through which connections to published ports go: it has a table of nftables, and routing rules. */
+  ingress: [
+    { protocol: NETLINK_ROUTE, groups: [...IN_SANDBOX, RTNLGRP_IPV4_RULE, RTNLGRP_IPV4_NETCONF] },
+    { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] },
   ],
 } as const;
 
@@ -56,6 +62,7 @@ interface Ear {
 }
 
 interface Followed {
+  readonly kind: HeardKind;
   /** Of the namespace that the file stood for when the sockets were opened. */
   readonly inode: number;
   readonly ears: readonly Ear[];
@@ -83,8 +90,8 @@ export class Watch implements Disposable {
     for (const netns of [...this.#followed.keys()]) this.close(netns);
   }
 
-  has(netns: NetnsPath | null): boolean {
-    return this.#followed.has(netns);
+  has(netns: NetnsPath | null, kind: HeardKind): boolean {
+    return this.#followed.get(netns)?.kind === kind;
   }
 
   followed(): readonly (NetnsPath | null)[] {
@@ -104,7 +111,7 @@ export class Watch implements Disposable {
       const inode = netns === null ? 0 : statSync(netns).ino;
       if (netns === null) openAll();
       else inNetns(netns, openAll);
-      this.#followed.set(netns, { inode, ears });
+      this.#followed.set(netns, { kind, inode, ears });
       this.#ears = null;
     } catch (error) {
       for (const { socket } of ears) socket.close();

@@ -97,10 +97,12 @@ const methods = {
   },
   preview: async (desired: Desired) => (await running()).preview(desired),
   /** Starts a program for Node on this host; its first message says that it is ready. */
-  start: async (script: string) => {
+  start: async (script: string, netns?: string) => {
     // It ends with this process.
     const whole = `process.on('disconnect', () => process.exit()); ${script}`;
-    const child = spawn(process.execPath, ['-e', whole], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+    const inside = netns === undefined ? [] : ['ip', 'netns', 'exec', netns];
+    const [file = '', ...args] = [...inside, process.execPath, '-e', whole];
+    const child = spawn(file, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     children.set(child.pid ?? 0, child);
     await once(child, 'message');
     return child.pid ?? 0;

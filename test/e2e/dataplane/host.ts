@@ -126,9 +126,9 @@ export class Host implements AsyncDisposable {
     return (await this.#call('preview', desired)) as Preview;
   }
 
-  /** Starts a program for Node; resolves to its pid when it has sent a message. */
-  async start(script: string): Promise<number> {
-    return (await this.#call('start', script)) as number;
+  /** Starts a program for Node, in a named namespace or the host's; resolves to its pid when it has sent a message. */
+  async start(script: string, netns?: string): Promise<number> {
+    return (await this.#call('start', script, ...(netns === undefined ? [] : [netns]))) as number;
   }
 
   async end(pid: number): Promise<void> {

@@ -1,4 +1,5 @@
 import type {
+  Backend,
   BridgeLeg,
   Desired,
   DesiredBridge,
@@ -7,9 +8,11 @@ import type {
   DesiredParent,
   DesiredSandbox,
   DirectLeg,
+  GatePort,
   MacvlanMode,
   PublishedPort,
   RemoteEndpoint,
+  ReturnPath,
 } from '../../../dataplane/desired.ts';
 import { hostBridgeName, hostParentName } from '../../../dataplane/names.ts';
 import {
@@ -131,6 +134,27 @@ export function hung(box: DesiredSandbox, n: number, mode: MacvlanMode, parent =
     source: { kind: 'macvlan', parent, mode },
   };
   return { ...box, directLegs: [leg] };
+}
+
+/** Endpoint n of network 4097, at port 80. */
+export const backend = (n: number): Backend => ({ ip: must(parseIp(`10.0.${n >> 8}.${n & 0xff}`)), port: 80 });
+
+/** The same, as a gate to its first network. */
+export const gateOf = (box: DesiredSandbox, ports: readonly GatePort[]): DesiredSandbox => ({
+  ...box,
+  gate: { legIfName: must(parseIfName('eth0')), ports },
+});
+
+/** The same, as a backend of its first network, where these endpoints are gates. */
+export function returning(box: DesiredSandbox, gates: readonly number[]): DesiredSandbox {
+  const [leg] = box.overlayLegs;
+  if (!leg) throw new Error(`${box.id} is on no network`);
+  const returns: ReturnPath = {
+    mac: leg.mac,
+    subnet: must(parseCidr('10.0.0.0/16')),
+    gates: gates.map((n) => ({ mac: macOf(leg.vni, n), ip: backend(n).ip })),
+  };
+  return { ...box, returns };
 }
 
 /** The same, whose networks have one more subnet each. */

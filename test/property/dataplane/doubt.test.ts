@@ -10,12 +10,15 @@ import { desiredState, disturb, disturbances, options, reach } from './kernel.ts
 
 /** All that a kernel could say of what is in it, by the key of each object. */
 function eventsOf({ host, weft, sandboxes, tables }: Observed): Map<string, KernelEvent> {
-  const events: KernelEvent[] = [{ kind: 'forwarding', on: host.forwarding.on }];
-  for (const [table, { digest, elements }] of tables) {
-    events.push({ kind: 'table', table, digest });
-    for (const [set, keys] of elements)
-      for (const key of keys) events.push({ kind: 'element', table, set, key, gone: false });
-  }
+  const events: KernelEvent[] = [{ kind: 'forwarding', where: null, on: host.forwarding.on }];
+  const inTables = (where: Where, all: Observed['tables']): void => {
+    for (const [table, { digest, elements }] of all) {
+      events.push({ kind: 'table', where, table, digest });
+      for (const [set, keys] of elements)
+        for (const key of keys) events.push({ kind: 'element', where, table, set, key, gone: false });
+    }
+  };
+  inTables(null, tables);
   const device = (where: Where, name: string, each: ObservedDevice): void => {
     events.push({ kind: 'device', where, name, device: each });
     if (each.port) events.push({ kind: 'port', where, name, port: each.port });
@@ -30,8 +33,12 @@ function eventsOf({ host, weft, sandboxes, tables }: Observed): Map<string, Kern
   }
   for (const [name, macs] of weft.statics)
     for (const mac of macs) events.push({ kind: 'static', device: name, mac, gone: false });
-  for (const [netns, { devices, defaultRoute }] of sandboxes) {
+  for (const [netns, { devices, defaultRoute, tables: inside, forwards, rules, tableRoutes }] of sandboxes) {
     const where = netns as Where;
+    inTables(where, inside);
+    events.push({ kind: 'forwarding', where, on: forwards });
+    for (const rule of rules) events.push({ kind: 'rule', where, rule, gone: false });
+    for (const [table, to] of tableRoutes) events.push({ kind: 'table-route', where, table, to, gone: false });
     for (const [name, each] of devices) {
       device(where, name, each);
       for (const address of each.addresses) events.push({ kind: 'address', where, device: name, address, gone: false });
@@ -58,6 +65,8 @@ function gone(event: KernelEvent): KernelEvent | null {
     case 'address':
     case 'route':
     case 'element':
+    case 'rule':
+    case 'table-route':
       return { ...event, gone: true };
     default:
       return null;

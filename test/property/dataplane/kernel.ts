@@ -8,8 +8,10 @@ import type { Step } from '../../../dataplane/steps.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
 import {
   BRIDGE,
+  backend,
   bridged,
   GATEWAY,
+  gateOf,
   hung,
   MTU,
   overlay,
@@ -17,6 +19,7 @@ import {
   PORT,
   remote,
   remote6,
+  returning,
   sandbox,
   wanted,
   widened,
@@ -29,8 +32,14 @@ export const options: DiffOptions = { prune: true, randomMac: () => must(parseMa
 const VNIS = [4097, 4098, 4099];
 const STRANGE: Record<string, string> = {
   ...{ vnis: '77', vteps4: '10.66.0.1', vteps6: 'fd66::1' },
+  ...{ ports: 'udp 66 : 16', backends: 'udp 66 0 : 10.66.0.1 66', ids: '10.66.0.1 : 66' },
+  gates: '02:00:00:00:00:66 : 66',
   ...{ arps: 'wv0 10.66.0.1 02:00:00:00:00:66', nds: 'wv0 fd66::1' },
 };
+const allTables = ({ tables, sandboxes }: Observed): Observed['tables'][] => [
+  tables,
+  ...[...sandboxes.values()].map((box) => box.tables),
+];
 const MEMBERS = ['10.99.0.1', '10.99.0.2', 'fd99::1', 'fd99::2'].map((ip) => must(parseIp(ip)));
 
 /** Any state that a plan could want: sandbox n is endpoint n of some networks, remotes are endpoints above 100. */
@@ -49,6 +58,7 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         bridge: fc.boolean(),
         published: fc.boolean(),
         hung: fc.constantFrom(null, 'bridge' as const, 'private' as const),
+        gates: fc.option(fc.uniqueArray(fc.integer({ min: 200, max: 205 }), { maxLength: 4 })),
       }),
       {
         selector: ({ n }) => n,
@@ -62,8 +72,19 @@ export const desiredState: fc.Arbitrary<Desired> = fc
     bridge: fc.constantFrom(null, BRIDGE, { ...BRIDGE, icc: false }, { ...BRIDGE, internal: true }),
     on: fc.constantFrom('a' as const, 'b' as const),
     families: fc.constantFrom('4', '6', '46'),
+    served: fc.option(
+      fc.uniqueArray(
+        fc.record({
+          port: fc.integer({ min: 8000, max: 8004 }),
+          backends: fc.subarray([1, 2, 3, 101, 102]),
+          affinityMs: fc.constantFrom(0, 0, 60_000),
+          source: fc.constantFrom('keep' as const, 'snat' as const),
+        }),
+        { selector: ({ port }) => port },
+      ),
+    ),
   })
-  .map(({ vnis, small, remotes, boxes, gateway, parent, bridge, members, agentPorts, on, families }) => {
+  .map(({ served, vnis, small, remotes, boxes, gateway, parent, bridge, members, agentPorts, on, families }) => {
     const unique = [...new Map(remotes).entries()];
     return wanted({
       overlays: vnis.map((vni) => ({
@@ -77,15 +98,31 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         ),
         mtu: small.includes(vni) ? 1350 : MTU,
       })),
-      sandboxes: boxes.map((box) => {
-        const own = box.on.filter((vni) => vnis.includes(vni));
-        const plain = sandbox(`box${box.n}`, box.n, own, gateway && box.gateway);
-        const dual = families === '4' ? plain : withIpv6(plain, families === '6');
-        const wide = box.gateway ? widened(dual) : dual;
-        const port = { protocol: 'tcp', hostIp: null, hostPort: 8000 + box.n, port: 80 } as const;
-        const all = bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
-        return parent && box.hung !== null ? hung(all, box.n, box.hung) : all;
-      }),
+      sandboxes: boxes
+        .map((box) => {
+          const own = box.on.filter((vni) => vnis.includes(vni));
+          const plain = sandbox(`box${box.n}`, box.n, own, gateway && box.gateway);
+          const dual = families === '4' ? plain : withIpv6(plain, families === '6');
+          const wide = box.gateway ? widened(dual) : dual;
+          const port = { protocol: 'tcp', hostIp: null, hostPort: 8000 + box.n, port: 80 } as const;
+          const all = bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
+          const whole = parent && box.hung !== null ? hung(all, box.n, box.hung) : all;
+          return box.gates === null || own.length === 0 ? whole : returning(whole, box.gates);
+        })
+        .concat(
+          served === null || !vnis.includes(4097)
+            ? []
+            : [
+                gateOf(
+                  sandbox('gate', 9, [4097]),
+                  served.map(({ backends, ...each }) => ({
+                    ...each,
+                    protocol: 'tcp' as const,
+                    backends: backends.map(backend),
+                  })),
+                ),
+              ],
+        ),
       parents: parent ? [PARENT] : [],
       bridges: [...(gateway ? [GATEWAY] : []), ...(bridge === null ? [] : [bridge])],
       agentPorts,
@@ -129,6 +166,7 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
   'lose addresses and routes': ({ sandboxes }) => {
     for (const box of sandboxes.values()) {
       box.defaultRoute = null;
+      box.tableRoutes.clear();
       for (const [name, device] of box.devices)
         box.devices.set(name, { ...device, addresses: new Set(['10.7.7.7/24']), onLink: new Set(), up: false });
     }
@@ -143,24 +181,35 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
     }
   },
   'lose a table': (kernel, pick) => {
-    const [tables, name] = choose([kernel.tables], pick);
+    const [tables, name] = choose(allTables(kernel), pick);
     tables?.delete(name ?? '');
   },
   'alter a table': (kernel, pick) => {
-    const [tables, name = ''] = choose([kernel.tables], pick);
+    const [tables, name = ''] = choose(allTables(kernel), pick);
     const table = tables?.get(name);
     if (table) tables?.set(name, { ...table, digest: 'altered' });
   },
   'lose and add elements': (kernel) => {
-    for (const { elements } of kernel.tables.values()) {
+    for (const { elements } of allTables(kernel).flatMap((tables) => [...tables.values()])) {
       for (const [set, keys] of elements) {
         keys.clear();
         keys.add(STRANGE[set] ?? '');
       }
     }
   },
-  'stop forwarding': ({ host }) => {
+  'stop forwarding': ({ host, sandboxes }) => {
     host.forwarding = { ...host.forwarding, on: false };
+    for (const box of sandboxes.values()) box.forwards = false;
+  },
+  'lose and add routing by marks': ({ sandboxes }) => {
+    for (const box of sandboxes.values()) {
+      if (box.tables.size === 0) continue;
+      box.rules.clear();
+      box.rules.add('66/4294967295 66 5757');
+      for (const table of box.tableRoutes.keys()) box.tableRoutes.set(table, '10.0.66.66 eth66');
+      box.tableRoutes.set(0x57000042, '10.0.66.66 eth66');
+      box.heedsMarks.clear();
+    }
   },
 };
 

@@ -4,7 +4,12 @@ import type { Desired } from '../../../dataplane/desired.ts';
 import { applyToModel } from '../../../dataplane/diff/after.ts';
 import type { Ear, Kernel } from '../../../dataplane/kernel.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
-import { emptyObserved, type Observed, type ObservedDevice } from '../../../dataplane/observe/observed.ts';
+import {
+  emptyObserved,
+  type Observed,
+  type ObservedDevice,
+  unknownSandbox,
+} from '../../../dataplane/observe/observed.ts';
 import { EEXIST, ENOBUFS, ENODEV, ENOENT, SystemError } from '../../../dataplane/rtnetlink/libc.ts';
 import type { Step, Where } from '../../../dataplane/steps.ts';
 
@@ -102,10 +107,7 @@ export class ModelKernel implements Kernel {
     listed.sandboxes.clear();
     for (const { netns } of desired.sandboxes) {
       const sandbox = this.state.sandboxes.get(netns);
-      listed.sandboxes.set(
-        netns,
-        sandbox ? structuredClone(sandbox) : { state: 'missing', devices: new Map(), defaultRoute: null },
-      );
+      listed.sandboxes.set(netns, sandbox ? structuredClone(sandbox) : unknownSandbox('missing'));
     }
     return listed;
   }
@@ -131,7 +133,7 @@ export class ModelKernel implements Kernel {
     const deletes =
       step.kind.endsWith('-delete') ||
       (step.kind === 'entry' && step.write.op.endsWith('-delete')) ||
-      (step.kind === 'elements' && step.op === 'delete');
+      (step.kind === 'elements' && step.changes.every(({ op }) => op === 'delete'));
     if (how === 'ENOENT' && deletes) {
       this.#take(step);
       return null;

@@ -1,10 +1,12 @@
-import type { Desired } from '../../../dataplane/desired.ts';
+import type { Desired, GatePort } from '../../../dataplane/desired.ts';
 import type { Observed } from '../../../dataplane/observe/observed.ts';
 import { must, parseIp, parseNetnsPath } from '../../../dataplane/values.ts';
 import {
   BRIDGE,
+  backend,
   bridged,
   GATEWAY,
+  gateOf,
   guard,
   hung,
   macOf,
@@ -12,6 +14,7 @@ import {
   PARENT,
   remote,
   remote6,
+  returning,
   sandbox,
   wanted,
   widened,
@@ -31,6 +34,11 @@ const moved = [remote(4097, 2, 'b'), remote(4097, 3, 'a'), remote(4097, 4, 'b')]
 const here = (remotes = far) => overlay(4097, 'a', remotes);
 const other = overlay(4098, 'a', [remote(4098, 2, 'b')]);
 const base = wanted({ overlays: [here()], sandboxes: [box] });
+const web = (port: number, backends: readonly number[], more: Partial<GatePort> = {}): GatePort => ({
+  ...{ protocol: 'tcp', port, backends: backends.map(backend), affinityMs: 0, source: 'keep' },
+  ...more,
+});
+const gate = (ports: readonly GatePort[]) => gateOf(sandbox('gate', 9, [4097], true), ports);
 const elsewhere = (id: typeof box, name: string) => ({
   ...id,
   netns: must(parseNetnsPath(`/run/netns/weft-${name}`)),
@@ -102,6 +110,28 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     wanted({ overlays: [here([remote6(4097, 2, 'b'), remote6(4097, 3, 'b')])], sandboxes: [withIpv6(box, true)] }),
     base,
   ],
+  'services come, change and go, and so do gates': [
+    wanted({
+      overlays: [here()],
+      sandboxes: [gate([web(8080, [1, 2, 3])]), returning(two, [200])],
+      bridges: [GATEWAY],
+    }),
+    wanted({
+      overlays: [here()],
+      sandboxes: [
+        gate([web(8080, [2, 3]), web(8081, [1], { affinityMs: 60_000 })]),
+        returning({ ...two, bridgeLegs: [] }, [200, 201]),
+      ],
+      bridges: [GATEWAY],
+    }),
+    wanted({
+      overlays: [here()],
+      sandboxes: [gate([web(8080, [], { source: 'snat' }), web(8081, [1])]), returning(two, [201])],
+      bridges: [GATEWAY],
+    }),
+    wanted({ overlays: [here()], sandboxes: [gate([]), two], bridges: [GATEWAY] }),
+    wanted({ overlays: [here()], sandboxes: [two], bridges: [GATEWAY] }),
+  ],
   'all goes, and comes back': [
     wanted({ overlays: [here(), other], sandboxes: [both, two], bridges: [GATEWAY] }),
     wanted({}),
@@ -158,14 +188,14 @@ const legsOf = ({ overlayLegs, bridgeLegs, directLegs }: Desired['sandboxes'][nu
 
 /**
  * A kernel as plain data in one order, without what is random (MACs that nobody addresses) and what stays when
- * nothing needs it any more (forwarding, route_localnet, the overlays' namespace; of sandboxes a loopback that is up, and routes).
+ * nothing needs it any more (forwarding, route_localnet, the overlays' namespace; of sandboxes a loopback that is up, routes, and that a leg heeds marks).
  */
 export function plainly(kernel: Observed): unknown {
   const { host, weft, sandboxes } = kernel;
   const inside = [...sandboxes].map(([netns, box]) => {
     const others = [...box.devices].filter(([name]) => name !== 'lo');
     const devices = others.map(([name, device]) => [name, { ...device, onLink: null }] as const);
-    return [netns, { ...box, devices: new Map(devices) }] as const;
+    return [netns, { ...box, devices: new Map(devices), heedsMarks: null }] as const;
   });
   const devices = [...weft.devices].map(([name, device]) => [name, { ...device, mac: '' }] as const);
   return plain({
@@ -203,7 +233,14 @@ export function heldIn({ host, weft, sandboxes, tables }: Observed): string[] {
   }
   const bridges = [...host.devices, ...weft.devices].filter(([, { kind }]) => kind === 'bridge');
   for (const [name] of bridges) held.push(name);
-  for (const [netns, { devices, defaultRoute }] of sandboxes) {
+  for (const [netns, { devices, defaultRoute, tables: inside, rules, tableRoutes }] of sandboxes) {
+    for (const [name, { elements }] of inside) {
+      for (const [set, keys] of elements) for (const key of keys) held.push(`${netns} ${name} ${set} ${key}`);
+    }
+    for (const rule of rules) held.push(`${netns} rule ${rule}`);
+    for (const [table, to] of tableRoutes) {
+      held.push(`${netns} table ${table} ${to} ${devices.get(to.split(' ')[1] ?? '')?.peer}`);
+    }
     for (const [name, { peer, addresses }] of devices) {
       if (peer === null) continue;
       const leg = `${netns} ${name} ${peer}`;

@@ -53,15 +53,15 @@ test('a table that is deleted, or changed by halves, is told so; others are not 
 test('elements of its sets are told one by one, and leave the table as it is', () => {
   const writer = new MessageWriter();
   const table = { family: 'inet', name: 'weft' } as const;
-  const keys = [Buffer.of(192, 0, 2, 1), Buffer.of(192, 0, 2, 2)];
+  const elements = [Buffer.of(192, 0, 2, 1), Buffer.of(192, 0, 2, 2)].map((key) => ({ key, value: null }));
   encodeElementBatch(writer, 1, table, [
-    { op: 'add', set: 'vteps4', keys },
-    { op: 'delete', set: 'vnis', keys: [Buffer.of(0, 16, 1)] },
+    { op: 'add', set: 'vteps4', elements },
+    { op: 'delete', set: 'vnis', elements: [{ key: Buffer.of(0, 16, 1), value: null }] },
   ]);
   const [, added, deleted] = messagesOf(Buffer.from(writer.bytes));
   assert.deepEqual(readAll([added ?? assert.fail(), deleted ?? assert.fail(), end]), [
-    { kind: 'elements', set: 'vteps4', keys, gone: false },
-    { kind: 'elements', set: 'vnis', keys: [Buffer.of(0, 16, 1)], gone: true },
+    { kind: 'elements', set: 'vteps4', elements, gone: false },
+    { kind: 'elements', set: 'vnis', elements: [{ key: Buffer.of(0, 16, 1), value: null }], gone: true },
   ]);
 });
 

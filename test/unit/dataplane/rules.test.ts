@@ -120,8 +120,12 @@ test('elements are read back as they were written', () => {
     ['vni', '16777215'],
     ['arp', 'wv0123456789ab 192.0.2.1 02:42:00:00:00:01'],
     ['nd', 'wv0123456789ab 2001:db8::1'],
+    ['service', 'tcp 8080 : 2147483681'],
+    ['slot', 'sctp 65535 1023 : 192.0.2.1 80'],
+    ['ipv4Mark', '192.0.2.1 : 3221225985'],
+    ['macMark', '02:42:00:00:00:01 : 1459617793'],
   ] as const) {
-    assert.equal(elementText(kind, Buffer.from(elementBytes(kind, text))), text);
-    assert.equal(elementText(kind, Buffer.alloc(5)), null);
+    assert.equal(elementText(kind, elementBytes(kind, text)), text);
+    assert.equal(elementText(kind, { key: Buffer.alloc(5), value: null }), null);
   }
 });
