@@ -246,9 +246,13 @@ const within = (port: ServicePort, other: ServicePort): boolean =>
 
 function differs({ name: network }: Network, name: string, port: ServicePort, own: ServicePort): ControlPlaneError {
   const target = `${own.target}${own.count === 1 ? '' : `-${own.target + own.count - 1}`}`;
+  const why =
+    port.mode === own.mode
+      ? `leads to ${target} already, and ${portText(port)} would lead elsewhere`
+      : `is published in mode ${own.mode} already, and would be in mode ${port.mode}`;
   return new ControlPlaneError(
     'port_published',
-    `port ${portText(own)} of service ${name} leads to ${target} already, and ${portText(port)} would lead elsewhere`,
+    `port ${portText(own)} of service ${name} ${why}`,
     `take that back first: \`weft unpublish --network ${network} ${name} ${portText(own)}\``,
   );
 }

@@ -40,9 +40,11 @@ export function meshOf(tables: MeshTables): MeshPlan {
   const published: PublishedPort[] = [];
   for (const service of inOrder(tables.services)) {
     const all = backends.get(service.key) ?? [];
-    const mine = service.source === 'local' ? all.filter(({ owner }) => owner === tables.self) : all;
+    const local = all.filter(({ owner }) => owner === tables.self);
     for (const { protocol, published: first, target, count, mode } of service.ports) {
-      if (mode !== 'ingress') continue;
+      // Where no endpoint is the port is free for others.
+      if (mode === 'host' && local.length === 0) continue;
+      const mine = mode === 'host' || service.source === 'local' ? local : all;
       for (let at = 0; at < count; at += 1) {
         const port = first + at;
         const to = mine.flatMap(({ ip }) => valid(parseIp(ip ?? '')).map((each) => ({ ip: each, port: target + at })));

@@ -26,7 +26,7 @@ export interface Carrier {
 export function servedBy(own: readonly Endpoint[], services: Iterable<Service>): string[] {
   const served: string[] = [];
   for (const service of services) {
-    if (!service.ports.some(({ mode }) => mode === 'ingress')) continue;
+    if (service.ports.length === 0) continue;
     if (own.some((each) => isOf(service, each))) served.push(service.key);
   }
   return served.sort();

@@ -73,6 +73,7 @@ describe('services', () => {
       ],
       ['--network backend api 8002-8010:80-88/udp', /port 8000-8003\/udp is published already, by service web/],
       ['web 8080:81', /leads to 80 already/],
+      ['--mode host web 8080:80', /port 8080\/tcp of service web is published in mode ingress already/],
       ['web 7940-7950:80-90', /port 7946\/tcp is the cluster's own, for gossip/],
       ['web 4789:80/udp', /for VXLAN/],
       ['--network ingress web 81:81', /has no services of its own/],

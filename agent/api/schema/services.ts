@@ -10,6 +10,8 @@ const published = {
 };
 /** Whether an endpoint sees the client's address or that of the node it came in at; `local`: the client's, by endpoints of that node alone. */
 const source = z.enum(['keep', 'snat', 'local']);
+/** `ingress`: every node answers; `host`: those where an endpoint is, each for its own alone. */
+const mode = z.enum(['ingress', 'host']);
 /** For how long after its last connection a client comes to the same endpoint; 0: it need not. */
 const affinityMs = z
   .int()
@@ -21,7 +23,7 @@ export const ServicePublishRequest = z.strictObject({
   Network: reference.optional(),
   /** Added to what the service has. */
   Ports: z
-    .array(z.strictObject({ ...published, TargetPort: port }))
+    .array(z.strictObject({ ...published, TargetPort: port, PublishMode: mode.default('ingress') }))
     .min(1)
     .max(64),
   Source: source.optional(),
@@ -50,8 +52,7 @@ export const Service = z.strictObject({
       /** Of the nodes. */
       PublishedPort: z.int(),
       Count: z.int(),
-      /** `ingress`: every node answers. */
-      PublishMode: z.enum(['ingress', 'host']),
+      PublishMode: mode,
       /** The older service, `NAME on network NETWORK`, which has the port instead; empty where it is this one's. */
       LostTo: z.string(),
     }),

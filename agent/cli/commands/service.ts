@@ -22,6 +22,7 @@ interface PublishFlags {
   readonly network?: string;
   readonly source?: Service['Source'];
   readonly affinity?: number;
+  readonly mode: Service['Ports'][number]['PublishMode'];
   readonly dryRun?: boolean;
 }
 
@@ -30,12 +31,13 @@ export function addPublish(parent: Command, session: Session): void {
   define(parent, 'publish', {
     summary: 'Have every node answer on ports for the endpoints of a name; prints what is published',
     details: `The endpoints are those of that name or alias on the network, on whatever host, now and later; connections are
-spread over those that are ready. Nodes answer at all of their addresses. What is published is added to what the service
-has. The network may be left out where one alone has such endpoints, or where there is one alone.`,
+spread over those that are ready. Nodes answer at all of their addresses. In mode host only nodes with an endpoint answer,
+each for its own alone. What is published is added to what the service has. The network may be left out where one alone has such endpoints, or where there is one alone.`,
     examples: [
       'weft publish web 8080:80',
       'weft publish --network frontend web 80:8080 443:8443 8000-8010:8000-8010/udp',
       'weft publish --affinity 10m --source snat web 8080:80',
+      'weft publish --mode host web 8080:80',
     ],
   })
     .argument('<service>', 'name or alias of the endpoints')
@@ -52,14 +54,20 @@ has. The network may be left out where one alone has such endpoints, or where th
       'a client comes to the same endpoint for so long after its last connection',
       duration,
     )
+    .addOption(
+      new Option('--mode <mode>', 'who answers: ingress, every node; host, those with an endpoint')
+        .choices(['ingress', 'host'])
+        .default('ingress'),
+    )
     .option('--dry-run', dryRunWords)
     .action(
-      session.action<PublishFlags>(async (context, { network, source, affinity, dryRun }, [name = '', ...words]) => {
+      session.action<PublishFlags>(async (context, flags, [name = '', ...words]) => {
+        const { network, source, affinity, mode, dryRun } = flags;
         const Ports = words.map((word) => {
           const parsed = parseServicePort(word);
           if (!parsed.ok) throw usage(parsed.reason);
           const { protocol, published, target, count } = parsed.value;
-          return { Protocol: protocol, PublishedPort: published, TargetPort: target, Count: count };
+          return { Protocol: protocol, PublishedPort: published, TargetPort: target, Count: count, PublishMode: mode };
         });
         const body = { Network: network, Ports, Source: source, AffinityMs: affinity };
         if (dryRun) return printDryRun(context, [{ Verb: 'servicePublish', Service: name, Request: body }]);
@@ -157,8 +165,16 @@ const takesConnections = ({ Ready, Backend, NodeStatus }: NonNullable<Service['E
   Ready && Backend && NodeStatus === 'ready';
 
 /** As Docker shows those of a service: `*:8080->80/tcp`. */
-function portText({ PublishedPort, TargetPort, Count, Protocol, LostTo }: Service['Ports'][number]): string {
+function portText({
+  PublishedPort,
+  TargetPort,
+  Count,
+  Protocol,
+  PublishMode,
+  LostTo,
+}: Service['Ports'][number]): string {
   const range = (first: number): string => (Count === 1 ? `${first}` : `${first}-${first + Count - 1}`);
-  const text = `*:${range(PublishedPort)}->${range(TargetPort)}/${Protocol}`;
+  const mode = PublishMode === 'host' ? ' (host)' : '';
+  const text = `*:${range(PublishedPort)}->${range(TargetPort)}/${Protocol}${mode}`;
   return LostTo === '' ? text : `${text} (it is of ${LostTo})`;
 }

@@ -71,9 +71,8 @@ function specOf(agent: Agent, name: string, body: ServicePublishRequest): Publis
   if (!isName(name)) throw invalid(`service ${name}: want 1 to 63 letters, digits, _ . or -`);
   cluster.services.mustBeAbleToPublish();
   const network = body.Network === undefined ? likelyNetwork(agent, name) : clusterNetwork(agent, body.Network);
-  const ports = body.Ports.map(({ Protocol, PublishedPort, TargetPort, Count }) => ({
-    ...{ protocol: Protocol, published: PublishedPort, target: TargetPort, count: Count },
-    mode: 'ingress' as const,
+  const ports = body.Ports.map(({ Protocol, PublishedPort, TargetPort, Count, PublishMode }) => ({
+    ...{ protocol: Protocol, published: PublishedPort, target: TargetPort, count: Count, mode: PublishMode },
   }));
   return { network, name, ports, source: body.Source, affinityMs: body.AffinityMs };
 }

@@ -78,6 +78,28 @@ test('no new connection goes to a node that is down; without anybody left it is 
   assert.deepEqual(ips({}, 'snat'), ['10.0.0.3', '10.0.0.4']);
 });
 
+test('in mode host a node answers for endpoints of its own alone, and leaves the port alone where it has none', () => {
+  const far = endpoint(4, other, { serves: [web] });
+  const near = endpoint(3, self, { serves: [web] });
+  const both = service([{ mode: 'host' }, { published: 8443, target: 443 }]);
+  const seen = (legs: readonly Endpoint[]) => {
+    const { ports, published } = meshOf(tables([both], legs));
+    return [
+      ports.map(({ port, backends }) => [port, backends.map(({ ip, port: to }) => `${ip}:${to}`)]),
+      published.map(({ hostPort }) => hostPort),
+    ];
+  };
+  assert.deepEqual(seen([far]), [[[8443, ['10.0.0.4:443']]], [8443]]);
+  assert.deepEqual(seen([far, { ...near, ready: false }]), [[[8443, ['10.0.0.4:443']]], [8443]]);
+  assert.deepEqual(seen([far, near]), [
+    [
+      [8080, ['10.0.0.3:80']],
+      [8443, ['10.0.0.3:443', '10.0.0.4:443']],
+    ],
+    [8080, 8443],
+  ]);
+});
+
 test('answers go back to all gates there are, from what serves something here', () => {
   const gates = [endpoint(2, other, { name: ingressSandboxName }), endpoint(1, self, { name: ingressSandboxName })];
   const serving = endpoint(3, self, { serves: [web] });
@@ -102,11 +124,12 @@ test('answers go back to all gates there are, from what serves something here', 
   );
 });
 
-test('a service is served by whoever has its name or alias on its network, if its ports are everywhere', () => {
+test('a service is served by whoever has its name or alias on its network, if it has a port', () => {
   const on = (networkId: NetworkId, name: string, aliases: string[] = []): Endpoint =>
     endpoint(7, self, { networkId, name, aliases });
   assert.deepEqual(servedBy([on(frontend, 'web')], [service([{}])]), [web]);
   assert.deepEqual(servedBy([on(frontend, 'web-1', ['web'])], [service([{}])]), [web]);
   assert.deepEqual(servedBy([on(ingress, 'web'), on(frontend, 'webs')], [service([{}])]), []);
-  assert.deepEqual(servedBy([on(frontend, 'web')], [service([{ mode: 'host' }])]), []);
+  assert.deepEqual(servedBy([on(frontend, 'web')], [service([{ mode: 'host' }])]), [web]);
+  assert.deepEqual(servedBy([on(frontend, 'web')], [service([])]), []);
 });

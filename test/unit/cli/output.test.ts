@@ -306,6 +306,8 @@ test('a service without endpoints is published, and said to have none; a port th
     stdout: '*:8080->80/tcp (it is of shop on network backend)\n',
     stderr: 'weft: nothing on network frontend is called web yet\n',
   });
+  agent.answers.set('servicePublish', { status: 200, body: { ...service, Ports: [{ ...port, PublishMode: 'host' }] } });
+  assert.equal(await ok(agent, ['publish', '--mode', 'host', 'web', '8080:80']), '*:8080->80/tcp (host)\n');
   agent.answers.set('serviceList', { status: 200, body: [{ ...service, Endpoints: null, AffinityMs: 0 }] });
   assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +- .* -$/m);
 });

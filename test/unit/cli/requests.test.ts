@@ -186,7 +186,17 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
   ['endpoint ls --network frontend --node beta', ['GET /v1/endpoints?network=frontend&node=beta']],
   [
     'publish web 8080:80',
-    ['POST /v1/services/web/publish', { Ports: [{ Protocol: 'tcp', PublishedPort: 8080, TargetPort: 80, Count: 1 }] }],
+    [
+      'POST /v1/services/web/publish',
+      { Ports: [{ Protocol: 'tcp', PublishedPort: 8080, TargetPort: 80, Count: 1, PublishMode: 'ingress' }] },
+    ],
+  ],
+  [
+    'publish --mode host web 8080:80',
+    [
+      'POST /v1/services/web/publish',
+      { Ports: [{ Protocol: 'tcp', PublishedPort: 8080, TargetPort: 80, Count: 1, PublishMode: 'host' }] },
+    ],
   ],
   [
     'publish --network frontend --source local --affinity 10m web 443:8443 8000-8010:80-90/UDP',
@@ -195,8 +205,8 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
       {
         Network: 'frontend',
         Ports: [
-          { Protocol: 'tcp', PublishedPort: 443, TargetPort: 8443, Count: 1 },
-          { Protocol: 'udp', PublishedPort: 8000, TargetPort: 80, Count: 11 },
+          { Protocol: 'tcp', PublishedPort: 443, TargetPort: 8443, Count: 1, PublishMode: 'ingress' },
+          { Protocol: 'udp', PublishedPort: 8000, TargetPort: 80, Count: 11, PublishMode: 'ingress' },
         ],
         Source: 'local',
         AffinityMs: 600_000,
