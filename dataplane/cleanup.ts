@@ -4,9 +4,10 @@ import type { Desired } from './desired.ts';
 import { diff } from './diff/diff.ts';
 import type { Log } from './log.ts';
 import { randomMac } from './mac.ts';
+import { namedNamespaces } from './named-netns.ts';
 import { OVERLAY_NETNS } from './names.ts';
 import { leftoverObject } from './objects.ts';
-import { observe } from './observe/observe.ts';
+import { observe, observeTraces } from './observe/observe.ts';
 import type { Observed } from './observe/observed.ts';
 import { commands, type Step } from './steps.ts';
 
@@ -22,10 +23,17 @@ export function cleanUpSteps(observed: Observed, keep: Desired = NOTHING): Step[
   return steps;
 }
 
+/** Besides all that is listed otherwise, what we have in the namespaces of others' containers. */
+async function observeAll(keep: Desired, runDir: string): Promise<Observed> {
+  const observed = await observe(keep, runDir);
+  await observeTraces(observed, await namedNamespaces());
+  return observed;
+}
+
 /** What `cleanUp` would do, as commands that a person with a root shell could run. */
 export async function cleanUpCommands(runDir: string, keep: Desired = NOTHING): Promise<string[]> {
   const restores = keep.bridges.length === 0 && readForwarding(runDir).byUs;
-  return commandsOf(cleanUpSteps(await observe(keep, runDir), keep), restores);
+  return commandsOf(cleanUpSteps(await observeAll(keep, runDir), keep), restores);
 }
 
 const commandsOf = (steps: readonly Step[], restoresForwarding: boolean): string[] => [
@@ -45,7 +53,7 @@ export interface CleanUpOptions {
  * Resolves to what it did, as such commands. Throws AggregateError of what could not be removed, after trying everything.
  */
 export async function cleanUp({ log, runDir, keep = NOTHING }: CleanUpOptions): Promise<string[]> {
-  const steps = cleanUpSteps(await observe(keep, runDir), keep);
+  const steps = cleanUpSteps(await observeAll(keep, runDir), keep);
   const { applied, failures } = await apply(steps, runDir, new Map());
   const forwardingRestored = keep.bridges.length === 0 && restoreForwarding(runDir);
   log.info({ removed: applied.length, forwardingRestored }, `removed ${applied.length} objects of ours`);

@@ -1,11 +1,10 @@
 import type { DeviceIndexes } from './apply/apply.ts';
 import type { Desired } from './desired.ts';
 import { applyToModel } from './diff/after.ts';
-import { hasTraces } from './diff/ingress.ts';
 import { namesOnHost } from './host-names.ts';
 import type { Ear, Kernel } from './kernel.ts';
 import { isOurHostDevice } from './names.ts';
-import type { Observed } from './observe/observed.ts';
+import { hasTraces, type Observed } from './observe/observed.ts';
 import { eachOf, inSlices } from './slices.ts';
 import type { Step } from './steps.ts';
 

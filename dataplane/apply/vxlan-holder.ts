@@ -1,11 +1,8 @@
-import { readdir } from 'node:fs/promises';
-import { NETNS_DIR, parseOurName } from '../names.ts';
+import { namedNamespaces } from '../named-netns.ts';
+import { parseOurName } from '../names.ts';
 import { decodeLink, encodeLinkDump } from '../rtnetlink/links.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
-import { parseNetnsPath } from '../values.ts';
 
-/** Swarm keeps its overlay devices in namespaces of its own here, and they hold a VNI of the host all the same. */
-const NETNS_DIRS = [NETNS_DIR, '/var/run/docker/netns'];
 /** Only to word an error; a host with more namespaces gets a less precise one. */
 const NETNS_MAX = 1000;
 
@@ -14,15 +11,10 @@ const NETNS_MAX = 1000;
  * null when it is in no named namespace.
  */
 export async function vxlanHolder(port: number, vni?: number): Promise<string | null> {
-  const paths: string[] = [];
-  for (const dir of NETNS_DIRS) {
-    for (const name of await readdir(dir).catch(() => [])) paths.push(`${dir}/${name}`);
-  }
-  for (const path of [null, ...paths.slice(0, NETNS_MAX)]) {
-    const netns = path === null ? null : parseNetnsPath(path);
-    if (netns && !netns.ok) continue;
+  // Those of a Swarm hold a VNI of the host all the same.
+  for (const path of [null, ...(await namedNamespaces()).slice(0, NETNS_MAX)]) {
     try {
-      using socket = NetlinkSocket.open(netns?.value ?? null);
+      using socket = NetlinkSocket.open(path);
       const links = await socket.dump('links', encodeLinkDump, decodeLink);
       const holder = links.find(
         ({ name, vxlan }) =>

@@ -19,7 +19,6 @@ import type { Draft } from './diff.ts';
 import { diffTable } from './tables.ts';
 
 const MESH = tableName(meshTable('' as NetnsPath));
-const RETURN = tableName(returnTable('' as NetnsPath));
 
 /** What connections to published ports need in sandboxes. Behind their legs. */
 export function diffIngress(draft: Draft, { sandboxes }: Desired): void {
@@ -154,7 +153,3 @@ export function removeUnusedIngress(draft: Draft, desired: Desired): void {
     }
   }
 }
-
-/** Something of ours is in the namespace besides its legs. */
-export const hasTraces = ({ tables, rules, tableRoutes }: ObservedSandbox): boolean =>
-  tables.has(MESH) || tables.has(RETURN) || rules.size + tableRoutes.size > 0;

@@ -31,6 +31,7 @@ import { observeEntries } from './entries.ts';
 import { observeIngress } from './ingress.ts';
 import {
   emptyObserved,
+  hasTraces,
   type NetnsState,
   type Observed,
   type ObservedDevice,
@@ -184,6 +185,17 @@ export async function observeNewSandboxes(observed: Observed, desired: Desired):
   });
 }
 
+/** Adds those of these namespaces that have something of ours of connections to published ports, and are no wanted sandboxes. */
+export async function observeTraces(observed: Observed, paths: Iterable<NetnsPath>): Promise<void> {
+  const around = { home: null, weft: null, host: new Map(), overlay: new Map() };
+  for (const netns of paths) {
+    if (observed.sandboxes.has(netns) || observed.ownedNetns.has(netns) || netns === OVERLAY_NETNS) continue;
+    const found = await observeSandbox({ netns }, around);
+    if (hasTraces(found)) observed.sandboxes.set(netns, found);
+    await nextTurn();
+  }
+}
+
 async function observeSandboxes(observed: Observed, desired: Desired, host: Links, overlay: Links): Promise<void> {
   const home = openSync('/proc/self/ns/net', 'r');
   const weft = observed.weft.state === 'there' ? openSync(OVERLAY_NETNS, 'r') : null;
@@ -205,14 +217,16 @@ async function observeSandboxes(observed: Observed, desired: Desired, host: Link
   }
 }
 
+type Looked = Pick<DesiredSandbox, 'netns' | 'gate' | 'returns'>;
+
 interface Neighbourhood {
-  readonly home: number;
+  readonly home: number | null;
   readonly weft: number | null;
   readonly host: Links;
   readonly overlay: Links;
 }
 
-async function observeSandbox(wanted: DesiredSandbox, around: Neighbourhood): Promise<ObservedSandbox> {
+async function observeSandbox(wanted: Looked, around: Neighbourhood): Promise<ObservedSandbox> {
   const { netns } = wanted;
   const opened = tryOpen(netns);
   if (typeof opened === 'string') return unknownSandbox(opened);

@@ -108,6 +108,10 @@ export function unknownSandbox(state: NetnsState): ObservedSandbox {
   };
 }
 
+/** Something of ours is in the namespace besides its legs. */
+export const hasTraces = ({ tables, rules, tableRoutes }: ObservedSandbox): boolean =>
+  tables.size + rules.size + tableRoutes.size > 0;
+
 /** Our tables in a namespace; undefined when nothing is known of that. */
 export function tablesOf({ tables, sandboxes }: Observed, where: Where): Map<string, ObservedTable> | undefined {
   return where === null || where === OVERLAY_NETNS ? tables : sandboxes.get(where)?.tables;

@@ -1,24 +1,48 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Desired } from '../../../dataplane/desired.ts';
 import { allOk } from './checks.ts';
 import { Host } from './host.ts';
-import { BRIDGE, GATEWAY, guard, overlay, remote, remote6, sandbox, wanted, widened, withIpv6 } from './wanted.ts';
+import { gatePort } from './mesh.ts';
+import {
+  BRIDGE,
+  GATEWAY,
+  gateOf,
+  guard,
+  overlay,
+  remote,
+  remote6,
+  returning,
+  sandbox,
+  wanted,
+  widened,
+  withIpv6,
+} from './wanted.ts';
 
 const full = wanted({
   overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')]), overlay(4098, 'a')],
-  sandboxes: [widened(withIpv6(sandbox('one', 1, [4097, 4098], true))), sandbox('two', 3, [4098])],
+  sandboxes: [
+    returning(widened(withIpv6(sandbox('one', 1, [4097, 4098], true))), [9, 10]),
+    sandbox('two', 3, [4098]),
+    gateOf(sandbox('gate', 9, [4097], true), [gatePort('tcp', [1, 2]), gatePort('udp', [2], { affinityMs: 1000 })]),
+  ],
   bridges: [GATEWAY, BRIDGE],
   guard: guard('a', [4097, 4098]),
 });
 const [first] = full.overlays;
-const [one] = full.sandboxes;
-assert.ok(first && one);
+const [one, , gate] = full.sandboxes;
+assert.ok(first && one && gate);
+const { returns: _returns, ...bare } = one;
 const less = {
   ...full,
   overlays: [{ ...first, mtu: 1350, remotes: [remote(4097, 2, 'b'), remote(4097, 9, 'b')] }],
-  sandboxes: [{ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }],
+  sandboxes: [
+    returning({ ...one, overlayLegs: one.overlayLegs.slice(0, 1) }, [10, 11]),
+    gateOf(gate, [gatePort('tcp', [2]), gatePort('udp', [1, 3], { affinityMs: 1000 })]),
+  ],
   bridges: [GATEWAY],
 };
+const unserved = { ...full, sandboxes: [bare, { ...gate, gate: { ...gate.gate, ports: [] } }] } as Desired;
 
 test('what a preview shows, run by hand, leaves nothing to do', async () => {
   await using host = await Host.start();
@@ -26,7 +50,7 @@ test('what a preview shows, run by hand, leaves nothing to do', async () => {
   // Who switches it on by hand is the owner of the host, and the rules differ with that.
   await host.run('sysctl', '-w', 'net.ipv4.ip_forward=1');
   let before = wanted({});
-  for (const desired of [full, less, full, wanted({})]) {
+  for (const desired of [full, less, full, unserved, wanted({})]) {
     // What is done by hand would be undone at once.
     await host.restart(null, 'observe');
     await host.set(before);

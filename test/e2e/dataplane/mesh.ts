@@ -53,7 +53,7 @@ export async function addClient(host: Host, on: On): Promise<void> {
 }
 
 /** A backend that says who it is and whom it sees, and repeats what it gets. */
-export const startServer = (host: Host, n: number): Promise<number> =>
+export const startServer = (host: Host, n: number, netns = `weft-web${n}`): Promise<number> =>
   host.start(
     `
     const say = (address) => '${n} ' + address + '\\n';
@@ -66,7 +66,7 @@ export const startServer = (host: Host, n: number): Promise<number> =>
     udp.on('message', (_, from) => udp.send(say(from.address), from.port, from.address));
     udp.bind(80, '0.0.0.0', () => server.listen({ port: 80, host: '0.0.0.0', backlog: 511 }, () => process.send('ready')));
     `,
-    `weft-web${n}`,
+    netns,
   );
 
 const CLIENT = `
