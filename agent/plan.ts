@@ -120,7 +120,8 @@ export function plan(
     if (gateLeg === undefined) return { ...bare, ...host.legsOf(sandbox), ...returnsFor(sandbox.legs, mesh) };
     const led = mesh.published.filter(({ protocol, hostPort }) => !heldPorts?.has(`${protocol} ${hostPort}`));
     const gate = { legIfName: must(parseIfName(gateLeg.ifName)), ports: mesh.ports };
-    return { ...bare, ...host.legsOf({ ...sandbox, published: [...sandbox.published, ...led] }), gate };
+    const legs = host.legsOf({ ...sandbox, published: [...sandbox.published, ...led] });
+    return { ...bare, ...legs, ...(mesh.ports.length === 0 ? {} : { gate }) };
   });
   const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf, mesh)];
   const guard = parts?.guard() ?? null;

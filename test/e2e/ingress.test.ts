@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
-import { before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
+import type { Status } from '../../agent/api/schema.ts';
+import { Docker } from '../lab/docker.ts';
 import type { Host, LabSandbox } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
-import { serveIn, tally } from '../lab/who.ts';
+import { Held, serveIn, serveInNamespace, tally } from '../lab/who.ts';
 
 describe('the routing mesh', { timeout: 200_000 }, () => {
   const stage = useLab({ hosts: 3, cluster: { managers: 3 } });
   const host = (index: number): Host => stage.lab.host(index);
   const boxes: LabSandbox[] = [];
+  let docker: Docker | undefined;
+  after(() => docker?.[Symbol.asyncDispose]());
   /** Names of those that answered, each with how often. */
   const names = (answers: Record<string, number>): Record<string, number> => {
     const found: Record<string, number> = {};
@@ -68,6 +72,100 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
   it('the host itself reaches it, also at its loopback', async () => {
     for (const address of ['127.0.0.1', host(3).address]) {
       assert.deepEqual(Object.keys(names(await tally(host(3), address, 8080, 20))).sort(), ['web-1', 'web-2'], address);
+    }
+  });
+
+  it('a container of Docker is an endpoint as any other, and sees the client, too', async () => {
+    docker = await Docker.start(host(3));
+    await eventually('the network in Docker', async () => {
+      const { stdout } = await host(3).exec('/usr/bin/docker', ['network', 'ls', '--format', '{{.Name}}']);
+      return stdout.split('\n').includes('frontend');
+    });
+    await docker.run(['--network', 'frontend', '--network-alias', 'web', '--name', 'web-3']);
+    const { SandboxKey: netns } = (await docker.inspect('web-3')).NetworkSettings;
+    await serveInNamespace(host(3), netns, 'web-3', 9000);
+    await eventually('it to be a backend everywhere', async () => {
+      const found = names(await tally(host(1), host(2).address, 8080, 30));
+      return Object.keys(found).sort().join() === 'web-1,web-2,web-3';
+    });
+    const answers = await tally(host(1), host(2).address, 8080, 60);
+    assert.ok(answers[`web-3 ${host(1).address}`], JSON.stringify(answers));
+    assert.deepEqual(new Set(Object.keys(answers).map((each) => each.split(' ')[1])), new Set([host(1).address]));
+  });
+
+  it('a connection goes on while agents come and go, endpoints go, and the service changes', async () => {
+    const held = await Held.open(host(2), host(1).address, 8080);
+    await host(1).killAgent();
+    await held.goesOn();
+    await host(1).startAgent();
+    await settled(stage.lab);
+    await held.goesOn();
+    assert.equal((await host(2).weft('publish', 'web', '8081:9000')).exitCode, 0);
+    const [gone] = ['web-1', 'web-2', 'web-3'].filter((name) => name !== held.by).slice(-1);
+    if (gone === 'web-3') await docker?.exec(['rm', '-f', 'web-3']);
+    else await host(gone === 'web-1' ? 1 : 2).weft('sandbox', 'rm', gone ?? '');
+    await settled(stage.lab);
+    await eventually('the other port, by those that are left', async () => {
+      const found = names(await tally(host(3), host(2).address, 8081, 20));
+      return found[held.by] !== undefined && found[gone ?? ''] === undefined && Object.keys(found).length === 2;
+    });
+    await held.goesOn();
+    await held.end();
+    const { Items: drift } = await host(1).weftJson<{ Items: unknown[] }>('drift');
+    assert.deepEqual(drift, []);
+  });
+
+  it('a port that something on a host has stays with it there, and is named; all others answer', async () => {
+    const listener = await host(3).spawn(process.execPath, [
+      '-e',
+      `require('net').createServer((socket) => socket.end('mine')).listen(8090, () => console.log('listening'))`,
+    ]);
+    await listener.says(/listening/);
+    assert.equal((await host(1).weft('publish', 'web', '8090:9000')).exitCode, 0);
+    await eventually('host 1 to answer', async () => {
+      const found = names(await tally(host(2), host(1).address, 8090, 10));
+      return Object.keys(found).every((name) => name.startsWith('web-'));
+    });
+    assert.deepEqual(await tally(host(2), host(3).address, 8090, 5), { mine: 5 });
+    const { Warnings: warnings } = await host(3).weftJson<Status>('status');
+    assert.match(
+      warnings.join('\n'),
+      /port 8090\/tcp is published in the cluster, and on this host node \(pid \d+\) has it/,
+    );
+    await listener.end('SIGKILL');
+    assert.equal((await host(1).weft('unpublish', 'web', '8090')).exitCode, 0);
+  });
+
+  it("a host's death moves new connections within three seconds", async () => {
+    await host(2).linkDown();
+    const startedMs = performance.now();
+    await eventually('nobody to be led there', async () => {
+      const found = names(await tally(host(3), host(1).address, 8080, 20));
+      return Object.keys(found).every((name) => name.startsWith('web-') && name !== 'web-2');
+    });
+    const tookMs = performance.now() - startedMs;
+    assert.ok(tookMs < 6_000, `${tookMs} ms`);
+    await host(2).linkUp();
+  });
+
+  it('nothing is left of what is not published any more', async () => {
+    await settled(stage.lab);
+    assert.equal((await host(3).weft('unpublish', 'web')).exitCode, 0);
+    await eventually('no legs on ingress but the own ones', async () => {
+      const legs = await host(1).api.call('endpointList', { query: { network: 'ingress' } });
+      return legs.length === 3;
+    });
+    await settled(stage.lab);
+    for (const each of stage.lab.hosts) {
+      assert.doesNotMatch((await each.exec('nft', ['list', 'ruleset'])).stdout, /8080|dnat ip to/);
+      const sandboxes = await each.api.call('sandboxList');
+      for (const { NetnsPath: netns } of sandboxes) {
+        const inside = (command: string, ...args: string[]) =>
+          each.exec('nsenter', [`--net=${netns}`, '--', command, ...args]);
+        assert.doesNotMatch((await inside('nft', 'list', 'ruleset')).stdout, /weft_(mesh|return)/);
+        assert.doesNotMatch((await inside('ip', 'rule')).stdout, /fwmark/);
+      }
+      assert.deepEqual((await each.weftJson<Status>('status')).Warnings, []);
     }
   });
 });

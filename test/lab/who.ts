@@ -4,10 +4,14 @@ import type { Inside } from './inside.ts';
 
 const WHO = fileURLToPath(new URL('tools/who.mjs', import.meta.url));
 
-/** Has a program in a sandbox answer on a TCP and a UDP port; resolves when it listens. Connections stay until the client ends them. */
-export async function serveIn(sandbox: LabSandbox, port: number): Promise<Inside> {
-  const args = [`--net=${sandbox.info.NetnsPath}`, '--', process.execPath, WHO, 'serve', sandbox.name, String(port)];
-  const serving = await sandbox.host.spawn('nsenter', args);
+/** Has a program in a sandbox answer on a TCP and a UDP port, by its name; resolves when it listens. */
+export const serveIn = ({ host, name, info }: LabSandbox, port: number): Promise<Inside> =>
+  serveInNamespace(host, info.NetnsPath, name, port);
+
+/** The same in any namespace. Connections stay until the client ends them. */
+export async function serveInNamespace(host: Host, netns: string, name: string, port: number): Promise<Inside> {
+  const args = [`--net=${netns}`, '--', process.execPath, WHO, 'serve', name, String(port)];
+  const serving = await host.spawn('nsenter', args);
   await serving.says(/^listening$/m);
   return serving;
 }
@@ -25,4 +29,35 @@ export async function tally(
 ): Promise<Record<string, number>> {
   const args = [WHO, 'tally', protocol, address, String(port), String(count)];
   return JSON.parse((await from.exec(process.execPath, args, { timeoutMs: 60_000 })).stdout);
+}
+
+/** One connection that asks again and again. */
+export class Held {
+  readonly #inside: Inside;
+
+  private constructor(inside: Inside) {
+    this.#inside = inside;
+  }
+
+  /** Resolves with the first answer. */
+  static async open(from: Host, address: string, port: number): Promise<Held> {
+    const held = new Held(await from.spawn(process.execPath, [WHO, 'hold', address, String(port)]));
+    await held.#inside.says(/\n/);
+    return held;
+  }
+
+  /** Name of who answers. */
+  get by(): string {
+    return this.#inside.text.split(' ')[0] ?? '';
+  }
+
+  /** Resolves when three more answers have come, by the same; rejects when the connection ends. */
+  async goesOn(): Promise<void> {
+    const { length } = this.#inside.text.split('\n');
+    await this.#inside.says(new RegExp(`^(${this.by} .*\\n){${length + 2}}`));
+  }
+
+  end(): Promise<unknown> {
+    return this.#inside.end('SIGKILL');
+  }
 }

@@ -1,7 +1,7 @@
 // A service that says who it is and whom it sees, over TCP and UDP, and who asks it.
 //   who.mjs serve NAME PORT                 each line it gets is answered with `NAME ADDRESS`
 //   who.mjs tally tcp|udp ADDRESS PORT COUNT  as many connections, one answer each; prints the answers with how often, as JSON
-//   who.mjs hold ADDRESS PORT               one connection; asks for each line on stdin, and prints the answer
+//   who.mjs hold ADDRESS PORT               one connection that asks again and again; prints the answers, a line each
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 const [verb, ...args] = process.argv.slice(2);
 const plain = (address) => address.replace(/^::ffff:/, '');
 const AT_ONCE = 20;
-const PATIENCE_MS = 3_000;
+const PATIENCE_MS = 1_000;
 
 async function serve(name, port) {
   const server = createServer((socket) => {
@@ -72,10 +72,12 @@ async function tally(protocol, address, port, count) {
 async function hold(address, port) {
   const socket = connect(Number(port), address);
   await once(socket, 'connect');
-  createInterface({ input: socket }).on('line', (line) => process.stdout.write(`${line}\n`));
-  process.stdin.on('data', (data) => socket.write(data));
+  createInterface({ input: socket }).on('line', (line) => {
+    process.stdout.write(`${line}\n`);
+    setTimeout(() => socket.write('who\n'), 50);
+  });
   socket.on('close', () => process.exit(1));
-  process.stdout.write('connected\n');
+  socket.write('who\n');
 }
 
 await { serve, tally, hold }[verb](...args);
