@@ -1,13 +1,16 @@
 import type { Desired, RemoteEndpoint } from '../../../dataplane/desired.ts';
 import { bridgeName, overlayPortName, vxlanName } from '../../../dataplane/names.ts';
 import { must, parseIfName } from '../../../dataplane/values.ts';
-import { BRIDGE, bridged, GATEWAY, guard, overlay, remote, sandbox, wanted } from './wanted.ts';
+import { gatePort } from './mesh.ts';
+import { BRIDGE, bridged, GATEWAY, gateOf, guard, overlay, remote, returning, sandbox, wanted } from './wanted.ts';
 
 const VNIS = [4097, 4098, 4099, 4100];
 /** Of each network; half of them are wanted at a time. */
 const REMOTES = 1000;
 /** Numbers below are those of the host's own endpoints. */
 const FIRST = 16;
+const BACKENDS = Array.from({ length: 12 }, (_, at) => FIRST + at);
+const GATES = [9, 10, 11, 12];
 
 /** The same number for the same arguments, 0 to 1, as random as this takes. */
 function chance(...of: readonly number[]): number {
@@ -37,6 +40,8 @@ export function roundState(seed: number, round: number): Desired {
     }
     return { ...overlay(vni, 'a', remotes), mtu: chance(seed, 1, phase(1)) < 0.5 ? 1450 : 1400 };
   });
+  const some = (all: readonly number[], what: number): number[] =>
+    all.filter((n) => chance(seed, what, n, phase(what, n)) < 0.7);
   const boxes = [1, 2, 3].filter((n) => n === 1 || chance(seed, 2, n, phase(2, n)) < 0.7);
   const sandboxes = boxes.map((n) => {
     const box = sandbox(`box${n}`, n, vnis, true);
@@ -44,10 +49,13 @@ export function roundState(seed: number, round: number): Desired {
     const overlayLegs = box.overlayLegs.map((leg) => ({ ...leg, ifName: must(parseIfName(`net${leg.vni}`)) }));
     const bridgeLegs = box.bridgeLegs.map((leg) => ({ ...leg, ifName: must(parseIfName('way')) }));
     const bare = { ...box, overlayLegs, bridgeLegs };
+    if (n === 1) return returning(bare, some(GATES, 3));
     return n === 2 ? bridged(bare, n, [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }]) : bare;
   });
+  const ports = [8080, 8081, 8082].map((port) => gatePort('tcp', some(BACKENDS, port), { port }));
+  const gate = gateOf(sandbox('gate', 9, [VNIS[0] ?? 0], true), ports);
   const bridges = boxes.includes(2) ? [GATEWAY, BRIDGE] : [GATEWAY];
-  return wanted({ overlays, sandboxes, bridges, guard: guard('a', VNIS) });
+  return wanted({ overlays, sandboxes: [...sandboxes, gate], bridges, guard: guard('a', VNIS) });
 }
 
 /** What must not go while this is wanted, as `ip monitor` names it: entries by MAC or IP, and devices. */

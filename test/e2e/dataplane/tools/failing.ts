@@ -3,22 +3,37 @@
 import { mkdirSync } from 'node:fs';
 import { execa } from 'execa';
 import { DataPlane } from '../../../../dataplane/dataplane.ts';
-import type { Desired } from '../../../../dataplane/desired.ts';
+import type { Desired, GatePort } from '../../../../dataplane/desired.ts';
 import { EventDecoder } from '../../../../dataplane/drift/events.ts';
 import type { Log } from '../../../../dataplane/log.ts';
 import { OVERLAY_NETNS } from '../../../../dataplane/names.ts';
 import { Watch } from '../../../../dataplane/rtnetlink/watch.ts';
 import { untouchable } from '../crash-states.ts';
-import { BRIDGE, bridged, GATEWAY, guard, overlay, remote, remote6, sandbox, wanted, withIpv6 } from '../wanted.ts';
+import { gatePort } from '../mesh.ts';
+import {
+  BRIDGE,
+  bridged,
+  GATEWAY,
+  gateOf,
+  guard,
+  overlay,
+  remote,
+  remote6,
+  returning,
+  sandbox,
+  wanted,
+  withIpv6,
+} from '../wanted.ts';
 import { arm, counted, WAYS, type Way } from './failing-calls.ts';
 
 const LIMIT_MS = 10_000;
 
 const box = sandbox('one', 1, [4097], true);
+const gate = (ports: readonly GatePort[]) => gateOf(sandbox('gate', 9, [4097], true), ports);
 const states = [
   wanted({
     overlays: [overlay(4097, 'a', [remote(4097, 5, 'b'), remote(4097, 6, 'b'), remote(4097, 7, 'b')])],
-    sandboxes: [box, sandbox('two', 2, [4097])],
+    sandboxes: [returning(box, [9, 10]), sandbox('two', 2, [4097]), gate([gatePort('tcp', [1, 2])])],
     bridges: [GATEWAY],
     guard: guard('a', [4097]),
   }),
@@ -27,7 +42,11 @@ const states = [
       { ...overlay(4097, 'a', [remote(4097, 5, 'b'), remote(4097, 6, 'a'), remote6(4097, 8, 'b')]), mtu: 1400 },
       overlay(4098, 'a', [remote(4098, 5, 'b')]),
     ],
-    sandboxes: [bridged(withIpv6(box), 1), withIpv6(sandbox('three', 3, [4098]))],
+    sandboxes: [
+      returning(bridged(withIpv6(box), 1), [9, 11]),
+      withIpv6(sandbox('three', 3, [4098])),
+      gate([gatePort('tcp', [2, 3, 4]), gatePort('udp', [1], { source: 'snat' })]),
+    ],
     bridges: [GATEWAY, BRIDGE],
     guard: { ...guard('a', [4097, 4098]), vteps: [] },
   }),
