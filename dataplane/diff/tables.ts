@@ -2,10 +2,14 @@ import { keyOfElement } from '../nft/elements.ts';
 import { type DesiredTable, OUR_TABLES, type OurTable, tableName } from '../nft/tables.ts';
 import { leftoverObject } from '../objects.ts';
 import { type ObservedTable, tablesOf } from '../observe/observed.ts';
-import type { SetChange } from '../steps.ts';
+import { type SetChange, stepWhere } from '../steps.ts';
 import type { Draft, Phase } from './diff.ts';
 
-/** Makes a table whole, or its sets right: what comes in at once, in the given phase; what goes, when all else is done. */
+/**
+ * Makes a table whole, or its sets right: what comes in at once, in the given phase; what goes, when all else is done, so that
+ * nobody misses it before. In sandboxes that is at once, too: who is a backend no more gets no connections, and a second
+ * transaction would wait some 15 ms for the end of the first.
+ */
 export function diffTable(
   draft: Draft,
   phase: Phase,
@@ -23,9 +27,11 @@ export function diffTable(
   }
   const come: SetChange[] = [];
   const go: SetChange[] = [];
-  for (const set of Object.keys(table.sets)) compareSet(draft, set, elements, there, come, go);
+  const late = stepWhere({ kind: 'table-delete', table }) === null ? go : come;
+  for (const set of Object.keys(table.sets)) compareSet(draft, set, elements, there, come, late);
   if (come.length > 0) {
-    const why = `${named(come.filter(({ op }) => op === 'add'))} of ${name} missing`;
+    const added = come.filter(({ op }) => op === 'add');
+    const why = added.length > 0 ? `${named(added)} of ${name} missing` : `${named(come)} of ${name} extra`;
     draft.step(phase, object, why, { kind: 'elements', table, changes: come }, needs);
   }
   if (go.length > 0) {

@@ -46,26 +46,20 @@ export function meshFor(gate: Gate, where: NetnsPath): DesiredTable {
 const rendered = new WeakMap<Gate, DesiredTable>();
 
 function render({ legIfName, ports }: Gate, where: NetnsPath): DesiredTable {
-  const served = ports.flatMap((port) => {
-    const backends = backendsOf(port);
-    return backends.length === 0 ? [] : [{ port, backends }];
-  });
-  const durations = [...new Set(served.map(({ port }) => port.affinityMs))].filter((ms) => ms > 0);
+  const durations = [...new Set(ports.map(({ affinityMs }) => affinityMs))].filter((ms) => ms > 0);
   const affinities = durations.sort((a, b) => a - b).slice(0, AFFINITIES_MAX);
   const elements = {
     ports: new Set<string>(),
     backends: new Set<string>(),
     ids: new Set<string>(),
   };
-  for (const { port, backends } of served) {
-    const service = `${port.protocol} ${port.port}`;
+  for (const port of ports) {
+    const { service, backends, counter, texts } = servedBy(port);
+    if (backends.length === 0) continue;
     const affinity = affinities.indexOf(port.affinityMs) + 1;
     const snat = port.source === 'snat' ? SNAT : 0;
-    const mark = counterOf(port, backends.length) + affinity * 2 ** AFFINITY_SHIFT + snat;
-    elements.ports.add(`${service} : ${mark}`);
-    for (const [slot, { ip, port: target }] of slotsOf(backends).entries()) {
-      elements.backends.add(`${service} ${slot} : ${ip} ${target}`);
-    }
+    elements.ports.add(`${service} : ${counter + affinity * 2 ** AFFINITY_SHIFT + snat}`);
+    for (const text of texts) elements.backends.add(text);
     if (affinity === 0) continue;
     for (const { ip, port: target } of oneOfEachIp(backends)) {
       elements.backends.add(`${service} ${addressNumber(ip)} : ${ip} ${target}`);
@@ -73,6 +67,30 @@ function render({ legIfName, ports }: Gate, where: NetnsPath): DesiredTable {
     }
   }
   return tableOf(meshTable(where), chainsOf(legIfName, affinities), new Map(Object.entries(elements)), STICKY);
+}
+
+/** What of a port depends on nothing else. */
+interface Served {
+  /** `tcp 8080` */
+  readonly service: string;
+  readonly backends: readonly Backend[];
+  readonly counter: number;
+  /** Of `backends`, one for each slot. */
+  readonly texts: readonly string[];
+}
+
+// Of 1,000 ports a plan keeps all but the one that changes.
+const served = new WeakMap<GatePort, Served>();
+
+function servedBy(port: GatePort): Served {
+  const known = served.get(port);
+  if (known) return known;
+  const service = `${port.protocol} ${port.port}`;
+  const backends = backendsOf(port);
+  const texts = slotsOf(backends).map((each, slot) => `${service} ${slot} : ${each.ip} ${each.port}`);
+  const made = { service, backends, texts, counter: counterOf(port, texts.length) };
+  served.set(port, made);
+  return made;
 }
 
 /** In an order that depends on nothing but them: which one has which slot is the same on every node, and after a restart. */
@@ -93,8 +111,7 @@ function oneOfEachIp(backends: readonly Backend[]): Iterable<Backend> {
 }
 
 /** Which of the counters a port takes turns by. */
-function counterOf({ protocol, port }: GatePort, backends: number): number {
-  const slots = backends <= EXACT_MAX ? backends : WIDE;
+function counterOf({ protocol, port }: GatePort, slots: number): number {
   const which = createHash('sha256').update(`${protocol} ${port}`).digest()[0] ?? 0;
   return slots * COUNTERS + (which % COUNTERS);
 }

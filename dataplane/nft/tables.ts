@@ -90,6 +90,22 @@ export function tableOf(
   kept = '',
 ): DesiredTable {
   const digest = createHash('sha256').update(JSON.stringify(chains)).update(kept).digest('hex').slice(0, 16);
+  return {
+    ...{ table, digest, elements },
+    // Of 10,000 elements it is long, and nearly always only elements change.
+    get script() {
+      return scriptOf(table, chains, elements, kept, digest);
+    },
+  };
+}
+
+function scriptOf(
+  table: OurTable,
+  chains: readonly Chain[],
+  elements: ReadonlyMap<string, ReadonlySet<string>>,
+  kept: string,
+  digest: string,
+): string {
   const ruleCount = chains.reduce((count, chain) => count + chain.rules.length, 0);
   const sets = Object.entries(table.sets).map(([name, kind]) => {
     const list = [...(elements.get(name) ?? [])].map((text) => elementInScript(kind, text)).join(', ');
@@ -104,8 +120,7 @@ export function tableOf(
   );
   const name = tableName(table);
   // Adding first makes the delete succeed whether or not there was a table; all three are one transaction.
-  const script = `add table ${name}\ndelete table ${name}\ntable ${name} {\n${sets.join('')}${kept}${body.join('')}}\n`;
-  return { table, digest, script, elements };
+  return `add table ${name}\ndelete table ${name}\ntable ${name} {\n${sets.join('')}${kept}${body.join('')}}\n`;
 }
 
 /** The digest that the comments of all rules tell, when every rule is there and no other; else `altered`. */

@@ -9,6 +9,7 @@ const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)'
 const cSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)');
 const cSend = libc.func('intptr_t send(int fd, const void *buffer, size_t length, int flags)');
 const cRecv = libc.func('intptr_t recv(int fd, void *buffer, size_t length, int flags)');
+const cClose = libc.func('int close(int fd)');
 const cSetns = libc.func('int setns(int fd, int type)');
 const cFcntl = libc.func('int fcntl(int fd, int command, ...)');
 const cPoll = libc.func('int poll(void *fds, unsigned long count, int timeoutMs)');
@@ -75,6 +76,8 @@ export interface RawSocket {
   /** Bytes of the datagram, which may be more than fitted; null when there is none. Throws SystemError. */
   receive(into: Buffer): number | null;
   close(): void;
+  /** The same on another thread, for sockets whose end the kernel makes wait for; nobody waits for it here. */
+  closeAside(): void;
 }
 
 const AF_NETLINK = 16;
@@ -187,6 +190,7 @@ export function openRawSocket(protocol: number): RawSocket {
       throw new SystemError('receive from netlink', errno);
     },
     close: () => closeSync(fd),
+    closeAside: () => cClose.async(fd, () => undefined),
   };
 }
 

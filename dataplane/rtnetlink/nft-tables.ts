@@ -27,8 +27,12 @@ export class NftSocket implements Disposable {
     this.#socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
   }
 
+  /**
+   * At the end of a socket the kernel waits until what was deleted has been freed, by whomever (nf_tables_api.c,
+   * nft_rcv_nl_event): 10 to 20 ms.
+   */
   [Symbol.dispose](): void {
-    this.#socket[Symbol.dispose]();
+    this.#socket.closeAside();
   }
 
   /** The comments of all rules of a table ('' for a rule without), or null when there is no such table. Throws SystemError. */

@@ -56,6 +56,11 @@ export class NetlinkSocket implements Disposable {
     this.#socket.close();
   }
 
+  /** Instead of disposing it, where the kernel has it wait. */
+  closeAside(): void {
+    this.#socket.closeAside();
+  }
+
   /**
    * Lists: sends a dump request and decodes every message of its answer; what decodes to null is left out. A listing that
    * changed while it was read (NLM_F_DUMP_INTR) or overran the socket (ENOBUFS) is read again, after `restart`, which

@@ -55,6 +55,7 @@ export function openRawSocket(protocol: number): RawSocket {
       return given === 'none' ? null : given.copy(into);
     },
     close: () => socket.close(),
+    closeAside: () => socket.closeAside(),
   };
 }
 
