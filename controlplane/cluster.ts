@@ -135,6 +135,7 @@ export class Cluster {
     });
     liveness.start();
     this.#parts.standing.start();
+    this.#parts.labelledPorts.start();
     // Who is back is dialled at once, and who is suspended is bridged over.
     liveness.watch((peer) => (liveness.stateOf(peer).status === 'alive' ? transport.heard(peer) : transport.wake()));
     view.watch((touched) => this.#follow(touched));
@@ -159,6 +160,7 @@ export class Cluster {
     this.interests.stop();
     this.removal.stop();
     this.#parts.standing.stop();
+    this.#parts.labelledPorts.stop();
     this.inheritance.stop();
     this.roles.stop();
     this.liveness.stop();
@@ -253,6 +255,7 @@ export class Cluster {
     if (keys) this.keys.follow();
     if (roles || removed.length > 0) this.roles.follow();
     this.interests.follow(touched);
+    this.#parts.labelledPorts.follow(touched);
     if (nodes || on.size > 0 || removed.length > 0) this.transport.wake();
     this.networks.follow(touched.endpoints.keys());
     this.inheritance.follow(touched);
@@ -263,7 +266,12 @@ export class Cluster {
     const { view } = this.#parts;
     const clocks = clockWarning(this.#parts);
     return [
-      ...[...addressWarnings(this.#parts), ...nameWarnings(view), ...serviceWarnings(view)],
+      ...[
+        ...addressWarnings(this.#parts),
+        ...nameWarnings(view),
+        ...serviceWarnings(view),
+        ...this.#parts.labelledPorts.warnings(),
+      ],
       ...(clocks === null ? [] : [clocks]),
     ];
   }

@@ -8,6 +8,7 @@ import type { NetworkId, NodeId } from './ids.ts';
 import { Interests } from './interests.ts';
 import type { DoorCall } from './keys/door.ts';
 import { Keys } from './keys/keys.ts';
+import { LabelledPorts } from './labelled-ports.ts';
 import { Leaving } from './leaving.ts';
 import { Liveness } from './liveness/liveness.ts';
 import type { Refusals } from './mesh/membership.ts';
@@ -95,6 +96,7 @@ export interface Parts {
   /** Who does what it must not do. */
   readonly offences: Offences;
   readonly standing: Standing;
+  readonly labelledPorts: LabelledPorts;
   readonly members: Members;
   /** Whether this node is one and acts as one. */
   readonly isManager: () => boolean;
@@ -289,6 +291,10 @@ export function makeParts(init: ClusterInit): Parts {
     log,
   });
   const services = new Services({ tables, view, clock, isManager, now: () => environment.now() });
+  const labelledPorts = new LabelledPorts({
+    ...{ self, view, services, environment, log, isSuspended },
+    isManager: (node) => roleOf(node) === 'manager',
+  });
   return {
     ...{
       self,
@@ -301,6 +307,7 @@ export function makeParts(init: ClusterInit): Parts {
       inheritance,
       networks,
       services,
+      labelledPorts,
       interests,
       removal,
     },

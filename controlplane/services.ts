@@ -15,6 +15,7 @@ import {
   type ServiceValue,
   serviceKey,
   tupleOf,
+  within,
   without,
 } from './tables/services.ts';
 import type { Tables } from './tables/tables.ts';
@@ -88,10 +89,18 @@ export class Services {
   /**
    * @param ports null for all; of an entry of several a part may go
    * @returns what is left; null for nothing
-   * @throws ControlPlaneError `not_manager`, `service_not_found`, `port_not_published`, `too_many_ports`
+   * @throws ControlPlaneError `not_manager`, `service_not_found`, `port_not_published`, `port_labelled`, `too_many_ports`
    */
   async unpublish(network: Network, name: string, ports: readonly PublishedPorts[] | null): Promise<Service | null> {
-    const value = this.#unpublishing(network, name, ports);
+    return this.#takeBack(network, name, this.#unpublishing(network, name, ports));
+  }
+
+  /** The same of what endpoints asked for, and do not any more. @throws ControlPlaneError the same */
+  async unpublishLabelled(network: Network, name: string, ports: readonly PublishedPorts[]): Promise<void> {
+    await this.#takeBack(network, name, this.#unpublishing(network, name, ports, true));
+  }
+
+  async #takeBack(network: Network, name: string, value: ServiceValue): Promise<Service | null> {
     const key = serviceKey(network.id, name);
     await this.#init.tables.put(clusterTopic, `service/${key}`, value);
     if (value.removed) return null;
@@ -105,13 +114,15 @@ export class Services {
     const key = serviceKey(network.id, name);
     const record = view.serviceRecord(key);
     const before = record === null || record.removed ? null : record;
-    const ports = before?.ports.map(portOf) ?? [];
+    let ports = before?.ports.map(portOf) ?? [];
     for (const port of asked) {
       mustExist(port);
       this.#mustBeFree(key, port);
       const own = ports.find((each) => overlapping(each, port));
       if (own === undefined) ports.push(port);
       else if (!within(port, own)) throw differs(network, name, port, own);
+      // What a command publishes stays until a command takes it back.
+      else if (own.label && !port.label) ports = [...ports.flatMap((each) => without(each, [port])), port];
     }
     mustFit(name, ports);
     return {
@@ -124,7 +135,12 @@ export class Services {
     };
   }
 
-  #unpublishing(network: Network, name: string, going: readonly PublishedPorts[] | null): ServiceValue {
+  #unpublishing(
+    network: Network,
+    name: string,
+    going: readonly PublishedPorts[] | null,
+    labelled = false,
+  ): ServiceValue {
     this.mustBeAbleToPublish();
     const { view, clock } = this.#init;
     const record = view.serviceRecord(serviceKey(network.id, name));
@@ -144,7 +160,19 @@ export class Services {
         '`weft service ls` lists the published ports',
       );
     }
-    const left = going === null ? [] : before.flatMap((port) => without(port, going));
+    const staying = before.filter((port) => (port.label ?? false) !== labelled);
+    const kept =
+      going === null && staying.length < before.length
+        ? undefined
+        : staying.find((port) => going === null || going.some((each) => overlapping(each, port)));
+    if (kept !== undefined && !labelled) {
+      throw new ControlPlaneError(
+        'port_labelled',
+        `port ${portText(kept)} of service ${name} is published by the label of containers`,
+        'it goes a minute after the last one of them: stop them, or make them without the label weft.publish',
+      );
+    }
+    const left = before.flatMap((port) => (staying.includes(port) ? port : going === null ? [] : without(port, going)));
     mustFit(name, left);
     const stamp: ServiceValue['stamp'] = [...clock.next(record.stamp)];
     if (left.length === 0) return { ...record, stamp, removed: true };
@@ -236,13 +264,6 @@ function mustExist(port: ServicePort): void {
     `ports are 1 to 65535, up to ${maxPortCount} at a time`,
   );
 }
-
-/** Whether another entry publishes the same already. */
-const within = (port: ServicePort, other: ServicePort): boolean =>
-  port.mode === other.mode &&
-  port.target - port.published === other.target - other.published &&
-  port.published >= other.published &&
-  port.published + port.count <= other.published + other.count;
 
 function differs({ name: network }: Network, name: string, port: ServicePort, own: ServicePort): ControlPlaneError {
   const target = `${own.target}${own.count === 1 ? '' : `-${own.target + own.count - 1}`}`;

@@ -5,6 +5,7 @@ import type { DockerClient } from './client.ts';
 import type { DockerEndpoints, EndpointDescription } from './endpoints.ts';
 import { DockerError, isNotFound } from './errors.ts';
 import type { UnreadableEvent } from './events.ts';
+import { askedOf } from './labels.ts';
 import { isDockerId } from './protocol.ts';
 import type { DockerContainer, DockerContainerSummary, DockerEvent } from './shapes.ts';
 
@@ -89,6 +90,7 @@ export class Containers {
   readonly #graceMs: number;
   /** By endpoint. */
   readonly #asked = new Map<string, Asked>();
+  #problems: readonly string[] = [];
   /** Endpoints that no container has, and since when: one that ends has it for a moment longer than its container runs. */
   #lostMs: ReadonlyMap<string, number> = new Map();
   #timer: NodeJS.Timeout | null = null;
@@ -102,6 +104,11 @@ export class Containers {
     this.#init = init;
     this.#graceMs = init.graceMs ?? 60_000;
     this.asking = new AskingContainers(init);
+  }
+
+  /** Labels that cannot be heeded, one line each. */
+  warnings(): readonly string[] {
+    return this.#problems;
   }
 
   stop(): void {
@@ -168,11 +175,14 @@ export class Containers {
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
     await this.asking.follow(containers);
+    const { asked, problems } = askedOf(containers, (id) => endpoints.findNetwork(id));
+    this.#problems = problems;
     for (const { leg, netns } of endpoints.list()) {
       const container = present.get(leg.endpointId);
       if (container === undefined || netns === null) continue;
       if (container.state === 'running') await endpoints.runs(leg.endpointId);
       if (hasChanged(container, this.#asked.get(leg.endpointId))) await this.#ask(container);
+      if (!ended.has(container.state)) await endpoints.ask(leg.endpointId, asked.get(leg.endpointId) ?? null);
     }
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
     const held = heldBy(containers);

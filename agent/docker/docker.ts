@@ -13,6 +13,7 @@ import { Containers } from './containers.ts';
 import { callsOf } from './driver.ts';
 import { DockerEndpoints, type DockerEndpointsInit } from './endpoints.ts';
 import { internalWarnings } from './internal.ts';
+import { unheardOf } from './labels.ts';
 import { Mirror } from './mirror.ts';
 import type { GatewayNetwork } from './mirror-plan.ts';
 import type { Answer } from './plugin.ts';
@@ -101,7 +102,12 @@ export class Docker {
   /** What is not as somebody may want it, one line each. */
   warnings(): readonly string[] {
     const member = this.#init.active();
-    return [...this.#mirror.warnings(), ...(member === null ? [] : internalWarnings(this.endpoints.list(), member))];
+    return [
+      ...this.#mirror.warnings(),
+      ...this.#containers.warnings(),
+      ...(member === null ? [] : internalWarnings(this.endpoints.list(), member)),
+      ...(member === null || member.isManager ? [] : unheardOf(this.endpoints.list())),
+    ];
   }
 
   /** Follows Docker until the signal aborts. */

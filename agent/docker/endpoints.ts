@@ -4,6 +4,7 @@ import { damagedState } from '../../controlplane/errors.ts';
 import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Store, Write } from '../../controlplane/store.ts';
 import { addressesOf } from '../../controlplane/tables/kinds.ts';
+import type { AskedPorts } from '../../controlplane/tables/services.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
 import { randomMac } from '../../dataplane/mac.ts';
 import { waitingName } from '../../dataplane/names.ts';
@@ -242,8 +243,9 @@ export class DockerEndpoints {
       ready = true,
       ports = [],
       container = null,
+      asks = null,
     } = before ?? {};
-    await this.#save({ leg, netns, taken, name, ready, ports, container });
+    await this.#save({ leg, netns, taken, name, ready, ports, container, asks });
     for (const row of rows) if (row.asked && row.mac !== leg.mac) await this.#saveAddress({ ...row, mac: leg.mac });
     return leg.mac;
   }
@@ -271,12 +273,20 @@ export class DockerEndpoints {
   }
 
   /** Whose it is: tells the others. */
-  async describe(id: string, { aliases, ...its }: EndpointDescription): Promise<void> {
+  describe(id: string, { aliases, ...its }: EndpointDescription): Promise<void> {
+    return this.#tell(id, (endpoint) => ({ ...endpoint, ...its, leg: { ...endpoint.leg, aliases } }));
+  }
+
+  /** What its container asks to be published: tells the others. */
+  ask(id: string, asks: AskedPorts | null): Promise<void> {
+    return this.#tell(id, (endpoint) => ({ ...endpoint, asks }));
+  }
+
+  async #tell(id: string, change: (endpoint: DockerEndpoint) => DockerEndpoint): Promise<void> {
     await this.#inTurn(id, async () => {
       const endpoint = this.#endpoints.get(id);
       if (endpoint === undefined) return;
-      const { leg } = endpoint;
-      const described = { ...endpoint, ...its, leg: { ...leg, aliases } };
+      const described = change(endpoint);
       if (isDeepStrictEqual(described, endpoint)) return;
       // What a crash leaves between the two is told again.
       if (described.netns !== null && !this.#killed.has(id)) await this.#announce(described);

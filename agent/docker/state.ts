@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isNetworkId, type NetworkId } from '../../controlplane/ids.ts';
+import { AskedPorts } from '../../controlplane/tables/services.ts';
 import { parseIp, parseMac, parseNetnsPath } from '../../dataplane/values.ts';
 import { type StoredLeg, storedLeg, textOf } from '../sandbox-state.ts';
 import { dockerId } from './protocol.ts';
@@ -29,6 +30,8 @@ export interface DockerEndpoint {
   readonly ready: boolean;
   /** Ports that the container serves, `80/tcp`. */
   readonly ports: readonly string[];
+  /** What is to be published while it runs. */
+  readonly asks: AskedPorts | null;
 }
 
 /** An address that Docker was given, whether an endpoint has it by now or not. */
@@ -56,6 +59,7 @@ export const StoredEndpoint = z.object({
   ready: z.boolean().default(true),
   ports: z.array(z.string()).default([]),
   container: dockerId.nullable().default(null),
+  asks: AskedPorts.nullable().default(null),
 });
 export const StoredAddress = z.object({
   networkId,

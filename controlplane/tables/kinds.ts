@@ -8,7 +8,7 @@ import { parseHostPort } from '../mesh/address.ts';
 import { maxGeneration } from '../ring/ring.ts';
 import { count, name, timestamp } from './fields.ts';
 import { clusterTopic, type SignedRecord } from './record.ts';
-import { parseServiceKey, ServiceValue } from './services.ts';
+import { AskedPorts, parseServiceKey, ServiceValue } from './services.ts';
 
 // What the tables hold: for each kind of key, in which topic it lives, who may write it, and the shape of its value.
 
@@ -253,8 +253,14 @@ export const EndpointValue = z
     ports: z.array(port).min(1).max(maxPorts).optional(),
     /** On the ingress network: the services, `<network id>/<name>`, whose published ports lead to it. */
     serves: z.array(serves).min(1).max(maxServes).optional(),
+    /** What is to be published while it is there. */
+    asks: AskedPorts.optional(),
   })
   .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'an endpoint without an address')
+  .refine(
+    ({ serves: served, asks }) => served === undefined || asks === undefined,
+    'a leg of the mesh that asks for ports',
+  )
   .refine(({ aliases, serves = [] }) => lengthOf(aliases) + lengthOf(serves) <= maxNamesLength, 'too many names');
 
 /** Whether an endpoint can be called that. */

@@ -21,22 +21,50 @@ export interface ServicePort {
   readonly count: number;
   /** `ingress`: every node answers; `host`: those where an endpoint is. */
   readonly mode: 'ingress' | 'host';
+  /** Asked for by endpoints, and taken back when none asks any more; else a command published it. */
+  readonly label?: true;
 }
 
 const port = z.int().min(1).max(65_535);
 /** As records hold it, protocol first: names of fields would take two thirds of a record. */
 const portTuple = z
-  .tuple([z.enum(publishProtocols), port, port, z.int().min(1).max(maxPortCount), z.enum(['ingress', 'host'])])
+  .tuple([
+    z.enum(publishProtocols),
+    port,
+    port,
+    z.int().min(1).max(maxPortCount),
+    z.enum(['ingress', 'host']),
+    z.literal('label').optional(),
+  ])
   .refine(([, published, target, count]) => Math.max(published, target) + count - 1 <= 65_535, 'no such ports');
 
 type PortTuple = z.infer<typeof portTuple>;
 
-export const portOf = ([protocol, published, target, count, mode]: PortTuple): ServicePort => ({
+export const portOf = ([protocol, published, target, count, mode, by]: PortTuple): ServicePort => ({
   ...{ protocol, published, target, count, mode },
+  ...(by === undefined ? {} : { label: true }),
 });
-export const tupleOf = ({ protocol, published, target, count, mode }: ServicePort): PortTuple => [
+export const tupleOf = ({ protocol, published, target, count, mode, label }: ServicePort): PortTuple => [
   ...([protocol, published, target, count, mode] as const),
+  ...(label ? (['label'] as const) : ([] as const)),
 ];
+
+/** Entries that one endpoint can ask for; with as many, its record stays within its size (record.ts). */
+export const maxAskedPorts = 8;
+
+/** What an endpoint asks to be published: as which service of its network, and for each entry protocol, published, target, count. */
+export const AskedPorts = z.object({
+  service: name,
+  ports: z
+    .array(
+      z
+        .tuple([z.enum(publishProtocols), port, port, z.int().min(1).max(maxPortCount)])
+        .refine(([, published, target, many]) => Math.max(published, target) + many - 1 <= 65_535, 'no such ports'),
+    )
+    .min(1)
+    .max(maxAskedPorts),
+});
+export type AskedPorts = z.infer<typeof AskedPorts>;
 
 /** Published ports, one after another. */
 export type PublishedPorts = Pick<ServicePort, 'protocol' | 'published' | 'count'>;
@@ -44,6 +72,16 @@ export type PublishedPorts = Pick<ServicePort, 'protocol' | 'published' | 'count
 /** Whether two have a published port in common. */
 export const overlapping = (a: PublishedPorts, b: PublishedPorts): boolean =>
   a.protocol === b.protocol && a.published < b.published + b.count && b.published < a.published + a.count;
+
+/** Whether what two have in common leads to the same in both. */
+export const alike = (a: ServicePort, b: ServicePort): boolean =>
+  a.mode === b.mode && a.protocol === b.protocol && a.target - a.published === b.target - b.published;
+
+/** Whether another entry publishes the same already. */
+export const within = (port: ServicePort, other: ServicePort): boolean =>
+  alike(port, other) &&
+  port.published >= other.published &&
+  port.published + port.count <= other.published + other.count;
 
 /** What is left of an entry when these ports go: each port that stays leads where it led. */
 export function without(port: ServicePort, going: readonly PublishedPorts[]): ServicePort[] {

@@ -382,10 +382,10 @@ const noAliases: string[] = [];
  * does, and there are many of these.
  */
 function endpointOf(value: EndpointValue, { id, owner, networkId }: Omit<Endpoint, keyof EndpointValue>): Endpoint {
-  const { name, sandbox, ip, ip6, mac, createdMs, ready, ports, serves } = value;
+  const { name, sandbox, ip, ip6, mac, createdMs, ready, ports, serves, asks } = value;
   const aliases = value.aliases.length === 0 ? noAliases : value.aliases;
-  if (ready !== undefined || ports !== undefined || serves !== undefined) {
-    return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId, ready, ports, serves };
+  if (ready !== undefined || ports !== undefined || serves !== undefined || asks !== undefined) {
+    return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId, ready, ports, serves, asks };
   }
   if (ip6 === undefined) return { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
   return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId };

@@ -53,6 +53,8 @@ export const Service = z.strictObject({
       PublishedPort: z.int(),
       Count: z.int(),
       PublishMode: mode,
+      /** Containers ask for it by their label `weft.publish`. */
+      ByLabel: z.boolean(),
       /** The older service, `NAME on network NETWORK`, which has the port instead; empty where it is this one's. */
       LostTo: z.string(),
     }),

@@ -171,10 +171,12 @@ function portText({
   Count,
   Protocol,
   PublishMode,
+  ByLabel,
   LostTo,
 }: Service['Ports'][number]): string {
   const range = (first: number): string => (Count === 1 ? `${first}` : `${first}-${first + Count - 1}`);
-  const mode = PublishMode === 'host' ? ' (host)' : '';
-  const text = `*:${range(PublishedPort)}->${range(TargetPort)}/${Protocol}${mode}`;
+  const notes = [...(PublishMode === 'host' ? ['host'] : []), ...(ByLabel ? ['label'] : [])];
+  const note = notes.length === 0 ? '' : ` (${notes.join(', ')})`;
+  const text = `*:${range(PublishedPort)}->${range(TargetPort)}/${Protocol}${note}`;
   return LostTo === '' ? text : `${text} (it is of ${LostTo})`;
 }

@@ -54,6 +54,7 @@ function portReplies({ view }: Cluster, { ports, lost }: TableService): Service[
     PublishedPort: port.published,
     Count: port.count,
     PublishMode: port.mode,
+    ByLabel: port.label ?? false,
     LostTo,
   }));
 }

@@ -14,6 +14,8 @@ type Announced = Pick<StoredSandbox, 'name'> &
   Partial<Pick<StoredSandbox, 'hostname' | 'published'>> & {
     readonly ready?: boolean;
     readonly ports?: readonly string[];
+    /** What is to be published while it is there. */
+    readonly asks?: EndpointValue['asks'] | null;
   };
 
 /**
@@ -58,6 +60,7 @@ export class Announcements {
       createdMs,
       ...(sandbox.ready === false ? { ready: false } : {}),
       ...(ports.length === 0 ? {} : { ports }),
+      ...(sandbox.asks == null ? {} : { asks: sandbox.asks }),
       // That is not for who announces it to say.
       ...(serves === undefined ? {} : { serves }),
     };

@@ -80,6 +80,10 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
     [`range/${ring}/0-256/1`, grant(0, 256)],
     ['range/fd00:10::_64/0-256/1', grant(0, 256)],
     [`ep/${endpointId}`, { ...endpoint, aliases: ['www'], serves: [`${networkId}/web`], createdMs: 1 }],
+    [
+      `ep/${endpointId}`,
+      { ...endpoint, aliases: [], asks: { service: 'web', ports: [['tcp', 80, 80, 1]] }, createdMs: 1 },
+    ],
   ];
   const written = (topic: string, all: typeof inCluster): Written[] =>
     all.map(([name, value]) => ({ kind: name.replace(/\/.*/, ''), topic, key: name, value }));

@@ -14,7 +14,7 @@ import {
   servesWithin,
 } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, maxRecordBytes, signRecord } from '../../../controlplane/tables/record.ts';
-import { maxAffinityMs, maxServicePorts } from '../../../controlplane/tables/services.ts';
+import { maxAffinityMs, maxAskedPorts, maxServicePorts } from '../../../controlplane/tables/services.ts';
 
 const owner = nodeIdOf(Buffer.alloc(32, 1));
 const topic = networkTopic('n'.repeat(25) as NetworkId);
@@ -266,6 +266,29 @@ test('an endpoint tells of the services it is a backend of, as many as there is 
   assert.equal(objection(topic, key, { ...endpoint, serves: servesWithin([], short) }), null);
   for (const wrong of [[], short.slice(0, maxServes + 1), ['web'], ['short/web'], [`${'n'.repeat(25)}/`], [1]])
     assert.equal(objection(topic, key, { ...endpoint, serves: wrong }), 'malformed ep record', String(wrong));
+});
+
+test('an endpoint asks for ports, as many as there is room for beside all else that it says', () => {
+  const key = `ep/${'e'.repeat(64)}`;
+  const ports = Array.from({ length: maxAskedPorts }, (_, at) => ['sctp', 64_000 - at, 60_000, 1024]);
+  const asks = { service: 's'.repeat(63), ports };
+  const value = {
+    ...{ ...endpoint, name: 'n'.repeat(63), ip: '255.255.255.255', ip6: `${'ffff:'.repeat(7)}ffff`, ready: false },
+    ...{ ports: Array.from({ length: maxPorts }, (_, at) => `${65_535 - at}/sctp`), createdMs: Date.UTC(2500), asks },
+    aliases: Array.from({ length: maxAliases }, (_, at) => String(at).padStart(63, 'a')),
+  };
+  assert.equal(objection(topic, key, value), null);
+  assert.ok(sizeOf(topic, key, value) <= maxRecordBytes, `${sizeOf(topic, key, value)} bytes`);
+  const wrong = [
+    { ...asks, ports: [] },
+    { ...asks, ports: [...ports, ['tcp', 1, 1, 1]] },
+    { ...asks, service: '' },
+    { ...asks, ports: [['tcp', 65_535, 1, 2]] },
+    { ...asks, ports: [['icmp', 1, 1, 1]] },
+  ];
+  for (const each of wrong) assert.equal(objection(topic, key, { ...endpoint, asks: each }), 'malformed ep record');
+  const serves = [`${'n'.repeat(25)}/web`];
+  assert.equal(objection(topic, key, { ...endpoint, asks, serves }), 'malformed ep record', 'of a leg of the mesh');
 });
 
 test('the opening record has a number', () => {

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Service, Status } from '../../agent/api/schema.ts';
+import { Docker, IMAGE } from '../lab/docker.ts';
+import type { Host } from '../lab/host.ts';
+import { eventually } from '../lab/process.ts';
+import { settled, useLab } from '../lab/suite.ts';
+import { refusal } from '../lab/verbs.ts';
+import { serveInNamespace, tally } from '../lab/who.ts';
+
+describe("ports by Docker's labels", { timeout: 180_000 }, () => {
+  const stage = useLab({ hosts: 2 });
+  let dockers: readonly Docker[] = [];
+  const host = (index: number): Host => stage.lab.host(index);
+  const docker = (index: number): Docker => dockers[index - 1] as Docker;
+  const services = (index: number): Promise<Service[]> => host(index).weftJson<Service[]>('service', 'ls');
+  const warnings = async (index: number): Promise<string[]> =>
+    (await host(index).weftJson<Status>('status')).Warnings.filter((line) => line.includes('label'));
+  const serve = async (index: number, container: string): Promise<void> => {
+    const { SandboxKey: netns } = (await docker(index).inspect(container)).NetworkSettings;
+    await serveInNamespace(host(index), netns, container, 9000);
+  };
+  const answers = (index: number): Promise<Record<string, number>> => tally(host(2), host(index).address, 8080, 10);
+
+  before(async () => {
+    for (const name of ['front', 'back']) await host(1).weft('network', 'create', name);
+    dockers = await Promise.all(stage.lab.hosts.map((each) => Docker.start(each)));
+    await Promise.all(dockers.map((each) => each.importImage()));
+    await eventually('the networks in both Dockers', async () => {
+      const lists = await Promise.all(dockers.map(async (each) => (await each.exec(['network', 'ls'])).stdout));
+      return lists.every((text) => / front /.test(text) && / back /.test(text)) || undefined;
+    });
+  });
+  after(() => Promise.all(dockers.map((each) => each[Symbol.asyncDispose]())));
+
+  it('are published on all nodes while a container of a manager asks for them, also through restarts', async () => {
+    const labels = ['--label', 'weft.publish=8080:9000', '--label', 'com.docker.compose.service=web'];
+    await docker(1).run(['--network', 'front', '--network-alias', 'web', ...labels, '--name', 'web-1']);
+    await serve(1, 'web-1');
+    for (const index of [1, 2]) {
+      await eventually(`host ${index} to answer for the container`, async () => {
+        const found = await answers(index);
+        return found[`web-1 ${host(2).address}`] === 10;
+      });
+    }
+    assert.match((await host(1).weft('service', 'ls')).stdout, /^web +front +1\/1 +\*:8080->9000\/tcp \(label\)/m);
+    assert.match(await refusal(host(1), 'unpublish', 'web'), /published by the label of containers\n.*a minute after/);
+
+    await docker(1).exec(['restart', '--time', '0', 'web-1']);
+    await host(1).stopAgent();
+    await host(1).startAgent();
+    await settled(stage.lab);
+    await serve(1, 'web-1');
+    await eventually('the container to be there again', async () => {
+      const found = await answers(2);
+      return found[`web-1 ${host(2).address}`] === 10;
+    });
+    const [web, ...more] = await services(2);
+    assert.deepEqual([web?.Name, web?.Ports.map(({ ByLabel }) => ByLabel), more], ['web', [true], []]);
+    assert.deepEqual(await warnings(1), []);
+  });
+
+  it('are named where they cannot be: on a worker, and where nobody says which network is meant', async () => {
+    const label = ['--label', 'weft.publish=8443:443'];
+    await docker(2).run(['--network', 'front', ...label, '--name', 'far']);
+    await eventually('the worker to say so', async () =>
+      (await warnings(2)).some((line) => /container far asks .* not a manager/.test(line)),
+    );
+    await docker(1).exec(['create', '--network', 'front', ...label, '--name', 'both', IMAGE]);
+    await docker(1).exec(['network', 'connect', 'back', 'both']);
+    await docker(1).exec(['start', 'both']);
+    await eventually('the manager to ask which network', async () =>
+      (await warnings(1)).some((line) => /container both .* on the networks back, front: .*weft\.network/.test(line)),
+    );
+    assert.equal((await services(1)).length, 1);
+    await docker(1).exec(['network', 'disconnect', 'front', 'both']);
+    await eventually('the port on the network that is left', async () =>
+      (await services(2)).some(({ Name, Network }) => Name === 'both' && Network === 'back'),
+    );
+    assert.deepEqual(await warnings(1), []);
+  });
+});
