@@ -1,0 +1,214 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import type { Host, LabSandbox } from '../../lab/host.ts';
+import { Lab } from '../../lab/lab.ts';
+import { eventually } from '../../lab/process.ts';
+import { settled } from '../../lab/suite.ts';
+import type { BenchContext, Benchmark } from '../benchmark.ts';
+import { inNamespaces } from '../namespaces.ts';
+import { medianAndTail, percentile } from '../report.ts';
+import type { ServicesResult } from '../tools/services.ts';
+
+const GOALS = { rate: 0.8, steady: 0.95, addedUs: { p50: 30, p99: 100 }, changedMs: 50, fromNothingMs: 500 } as const;
+const SOURCE = fileURLToPath(new URL('../tools/connections.c', import.meta.url));
+const [NETWORK, SERVICE, PUBLISHED, PORT] = ['bench', 'web', 8080, 9000] as const;
+/** More of them than clients: a server that has one busy is not what is measured. */
+const [CLIENTS, SERVERS] = [4, 8] as const;
+/** At each end of a storm, that are compared. */
+const END_S = 10;
+const ROUND_TRIPS = 5_000;
+const BEGINNINGS = 2_000;
+const CHANGES = 40;
+
+/** What the routing mesh costs, beside the overlay that it goes over. */
+export const benchmark: Benchmark = {
+  name: 'ingress',
+  summary: 'the routing mesh beside the overlay: connections a second, latency; and how fast 1,000 services get there',
+  options: {
+    samples: 'rounds of storms, in turn (3)',
+    seconds: 'of each storm (60)',
+    latency: 'rounds of latency, in turn (9)',
+    services: 'services, one published port and ten endpoints each (1000)',
+    runs: 'nodes that learn of the services from nothing (7)',
+  },
+  run: async (context) => {
+    await kernels(context);
+    const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
+    try {
+      const program = join(directory, 'connections');
+      await execa('cc', ['-O2', '-o', program, SOURCE]);
+      await traffic(context, program);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+/** From the tables of a node to its kernel. */
+async function kernels(context: BenchContext): Promise<void> {
+  const [services = 1000] = context.numbers('services', [1000]);
+  const [runs = 7] = context.numbers('runs', [7]);
+  const results: ServicesResult[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    context.say(`${services} services: node ${run + 1} of ${runs}`);
+    results.push(await inNamespaces<ServicesResult>('services.ts', String(services), '10', String(CHANGES)));
+  }
+  const median = (of: (result: ServicesResult) => number): number => percentile(results.map(of), 0.5);
+  const common = { case: `${services} services with 10 endpoints each`, unit: 'ms' };
+  context.report({
+    ...{ ...common, metric: 'all from nothing, tables to kernel, p50', samples: runs },
+    value: median(({ fromNothingMs }) => fromNothingMs),
+    goal: { than: '<', limit: GOALS.fromNothingMs },
+  });
+  context.report({
+    ...{ ...common, metric: 'all published, their endpoints known, p50', samples: runs },
+    value: median(({ publishedMs }) => publishedMs),
+  });
+  const changed = { ...common, metric: 'one endpoint changes, tables to kernel' };
+  const limits = { p50: GOALS.changedMs, p99: GOALS.changedMs };
+  for (const figure of medianAndTail(
+    changed,
+    results.flatMap(({ changedMs }) => changedMs),
+    limits,
+  )) {
+    context.report(figure);
+  }
+  context.report({
+    ...{ ...common, metric: 'of that until it is planned, p50', samples: runs * CHANGES },
+    value: median(({ plannedMs }) => percentile(plannedMs, 0.5)),
+  });
+  for (const when of ['all come', 'one changes'] as const) {
+    context.report({
+      ...{ ...common, metric: `event loop kept while ${when}, at most in a run, p50`, samples: runs },
+      value: median(({ stallMs }) => stallMs[when]),
+    });
+  }
+}
+
+/**
+ * A way to the same server: `direct`, over the overlay, from a sandbox; `mesh`, from the host of that sandbox to its published
+ * port; `outside`, to that from another host, which is one link more.
+ */
+interface Way {
+  readonly name: 'direct' | 'mesh' | 'outside';
+  readonly from: Host | LabSandbox;
+  readonly address: string;
+  readonly port: number;
+}
+
+async function traffic(context: BenchContext, program: string): Promise<void> {
+  await using lab = await Lab.create({ hosts: 3 });
+  await lab.cluster();
+  const [node, remote, outside] = [lab.host(1), lab.host(2), lab.host(3)];
+  await node.api.call('networkCreate', { body: { Name: NETWORK } });
+  await settled(lab);
+  const from = await node.createSandbox({ Name: 'from', Networks: [NETWORK] });
+  const to = await remote.createSandbox({ Name: 'to', Networks: [NETWORK], Aliases: [SERVICE] });
+  const args = [`--net=${to.info.NetnsPath}`, '--', program, 'serve', String(PORT), String(SERVERS)];
+  const server = await remote.spawn('nsenter', args);
+  await server.says(/^listening$/m);
+  const published = await node.weft('publish', '--network', NETWORK, SERVICE, `${PUBLISHED}:${PORT}`);
+  if (published.exitCode !== 0) throw new Error(published.stderr);
+  await settled(lab);
+  const ways: readonly Way[] = [
+    { name: 'direct', from, address: to.address(NETWORK), port: PORT },
+    { name: 'mesh', from: node, address: node.address, port: PUBLISHED },
+    { name: 'outside', from: outside, address: node.address, port: PUBLISHED },
+  ];
+  for (const { from: place, address, port, name } of ways) {
+    await eventually(`an answer by the way ${name}`, async () => {
+      const { exitCode } = await place.exec(program, ['round', address, String(port), '1'], { check: false });
+      return exitCode === 0 || undefined;
+    });
+  }
+  await latency(context, program, ways);
+  await storms(context, program, ways);
+  await server.end('SIGKILL');
+}
+
+/** Numbers that the program prints. */
+async function run({ from, address, port }: Way, program: string, what: string, ...args: number[]): Promise<number[]> {
+  const [seconds = 0] = args;
+  const { stdout } = await from.exec(program, [what, address, String(port), ...args.map(String)], {
+    timeoutMs: (what === 'storm' ? seconds * 1000 : 0) + 60_000,
+  });
+  return JSON.parse(stdout) as number[];
+}
+
+/** Each way has its turn in a round, and is compared within it: what else the machine did hit all alike. */
+async function inTurn<T>(
+  ways: readonly Way[],
+  rounds: number,
+  measure: (way: Way) => Promise<T>,
+): Promise<Map<Way['name'], T[]>> {
+  const found = new Map<Way['name'], T[]>(ways.map(({ name }) => [name, []]));
+  for (let round = 0; round < rounds; round += 1) {
+    for (let turn = 0; turn < ways.length; turn += 1) {
+      const way = ways[(round + turn) % ways.length];
+      if (way !== undefined) found.get(way.name)?.push(await measure(way));
+    }
+  }
+  return found;
+}
+
+async function latency(context: BenchContext, program: string, ways: readonly Way[]): Promise<void> {
+  const [rounds = 9] = context.numbers('latency', [9]);
+  const kinds = [
+    ['round', ROUND_TRIPS, 'a byte and its answer'],
+    ['begin', BEGINNINGS, 'a connection, a byte and its answer'],
+  ] as const;
+  for (const [what, count, words] of kinds) {
+    const times = await inTurn(ways, rounds, async (way) => {
+      const us = (await run(way, program, what, count)).map((ns) => ns / 1000);
+      return { p50: percentile(us, 0.5), p99: percentile(us, 0.99) };
+    });
+    const direct = times.get('direct') ?? [];
+    for (const share of ['p50', 'p99'] as const) {
+      for (const [name, values] of times) {
+        const value = percentile(
+          values.map((each) => each[share]),
+          0.5,
+        );
+        context.report({ case: name, metric: `${words}, ${share}`, unit: 'µs', value, samples: rounds });
+        if (name === 'direct') continue;
+        const added = values.map((each, at) => each[share] - (direct[at]?.[share] ?? Number.NaN));
+        context.report({
+          ...{ case: name, metric: `${words}: added to direct, ${share}`, unit: 'µs', samples: rounds },
+          value: percentile(added, 0.5),
+          ...(name === 'mesh' ? { goal: { than: '<', limit: GOALS.addedUs[share] } as const } : {}),
+        });
+      }
+    }
+  }
+}
+
+async function storms(context: BenchContext, program: string, ways: readonly Way[]): Promise<void> {
+  const [rounds = 3] = context.numbers('samples', [3]);
+  const [seconds = 60] = context.numbers('seconds', [60]);
+  context.say(`${rounds} rounds of storms, ${seconds} s by each of ${ways.length} ways`);
+  const counts = await inTurn(ways, rounds, (way) => run(way, program, 'storm', seconds, CLIENTS));
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const direct = (counts.get('direct') ?? []).map(mean);
+  for (const [name, storm] of counts) {
+    const rates = storm.map(mean);
+    const common = { case: name, samples: rounds };
+    context.report({ ...common, metric: 'connections, p50', unit: '/s', value: percentile(rates, 0.5) });
+    if (name !== 'direct') {
+      const ratios = rates.map((rate, at) => rate / (direct[at] ?? Number.NaN));
+      context.report({
+        ...{ ...common, metric: 'connections against direct, p50', unit: 'x', value: percentile(ratios, 0.5) },
+        ...(name === 'mesh' ? { goal: { than: '>', limit: GOALS.rate } as const } : {}),
+      });
+    }
+    const ends = Math.min(END_S, Math.ceil(seconds / 2));
+    const steady = storm.map((each) => mean(each.slice(-ends)) / mean(each.slice(0, ends)));
+    context.report({
+      ...{ ...common, metric: `last ${ends} s of ${seconds} against the first, p50`, unit: 'x' },
+      value: percentile(steady, 0.5),
+      ...(name === 'direct' ? {} : { goal: { than: '>', limit: GOALS.steady } as const }),
+    });
+  }
+}
