@@ -34,52 +34,92 @@ export const noMesh: MeshPlan = { ports: [], published: [], returns: new Map() }
 export function meshOf(tables: MeshTables): MeshPlan {
   const ingress = [...tables.networks.values()].find((network) => network.ingress);
   if (ingress === undefined) return noMesh;
-  const legs = [...(tables.endpoints.get(ingress.id)?.values() ?? [])];
-  const backends = backendsBy(legs, tables);
-  const ports: GatePort[] = [];
-  const published: PublishedPort[] = [];
-  for (const service of inOrder(tables.services)) {
-    const all = backends.get(service.key) ?? [];
-    const local = all.filter(({ owner }) => owner === tables.self);
-    for (const { protocol, published: first, target, count, mode } of service.ports) {
-      // Where no endpoint is the port is free for others.
-      if (mode === 'host' && local.length === 0) continue;
-      const mine = mode === 'host' || service.source === 'local' ? local : all;
-      for (let at = 0; at < count; at += 1) {
-        const port = first + at;
-        const to = mine.flatMap(({ ip }) => valid(parseIp(ip ?? '')).map((each) => ({ ip: each, port: target + at })));
-        const source = service.source === 'snat' ? 'snat' : 'keep';
-        ports.push({ protocol, port, backends: to, affinityMs: service.affinityMs, source });
-        published.push({ protocol, hostIp: null, hostPort: port, port });
-      }
-    }
-  }
-  return { ports, published, returns: returnsOf(legs, ingress, tables.self) };
+  const { backends, gates, own } = sorted(tables.endpoints.get(ingress.id)?.values() ?? [], tables);
+  const all = inOrder(tables.services).map((service) =>
+    ofService(service, backends.get(service.key) ?? [], tables.self),
+  );
+  const ports = all.flatMap((of) => of.ports);
+  return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(own, gates, ingress) };
 }
 
-/** Legs on ingress that take connections, by service; in an order that is the same on all nodes. */
-function backendsBy(legs: readonly Endpoint[], { isUp }: MeshTables): ReadonlyMap<string, Endpoint[]> {
-  const found = new Map<string, Endpoint[]>();
-  const ordered = [...legs].sort((a, b) => (a.id < b.id ? -1 : Number(a.id > b.id)));
-  for (const leg of ordered) {
-    if (leg.ready === false || !isUp(leg.owner)) continue;
-    for (const key of leg.serves ?? []) found.set(key, [...(found.get(key) ?? []), leg]);
+interface OfService extends Pick<MeshPlan, 'ports' | 'published'> {
+  readonly legs: readonly Endpoint[];
+  readonly self: NodeId;
+}
+
+// Of 1,000 services all but the one that changed are the same, and so is what the data plane has made of their ports.
+const made = new WeakMap<Service, OfService>();
+
+/** @param legs that take its connections */
+function ofService(service: Service, legs: readonly Endpoint[], self: NodeId): OfService {
+  const known = made.get(service);
+  const same = known?.self === self && known.legs.length === legs.length;
+  if (same && known.legs.every((leg, at) => leg === legs[at])) return known;
+  const ports: GatePort[] = [];
+  const published: PublishedPort[] = [];
+  const local = legs.filter(({ owner }) => owner === self);
+  for (const { protocol, published: first, target, count, mode } of service.ports) {
+    // Where no endpoint is the port is free for others.
+    if (mode === 'host' && local.length === 0) continue;
+    const mine = mode === 'host' || service.source === 'local' ? local : legs;
+    const ips = mine.flatMap(({ ip }) => valid(parseIp(ip ?? '')));
+    for (let at = 0; at < count; at += 1) {
+      const port = first + at;
+      const backends = ips.map((ip) => ({ ip, port: target + at }));
+      const source = service.source === 'snat' ? 'snat' : 'keep';
+      ports.push({ protocol, port, backends, affinityMs: service.affinityMs, source });
+      published.push({ protocol, hostIp: null, hostPort: port, port });
+    }
   }
-  return found;
+  const now = { ports, published, legs, self };
+  made.set(service, now);
+  return now;
+}
+
+/** Legs on the ingress network by what they are to the mesh. */
+interface Legs {
+  /** That take connections, by service; in an order that is the same on all nodes. */
+  readonly backends: ReadonlyMap<string, Endpoint[]>;
+  readonly gates: readonly Endpoint[];
+  /** Of this host, that serve something. */
+  readonly own: readonly Endpoint[];
+}
+
+/** In one go: there may be 10,000. */
+function sorted(legs: Iterable<Endpoint>, { isUp, self }: MeshTables): Legs {
+  const backends = new Map<string, Endpoint[]>();
+  const gates: Endpoint[] = [];
+  const own: Endpoint[] = [];
+  for (const leg of legs) {
+    const { name, owner, serves } = leg;
+    if (name === ingressSandboxName) gates.push(leg);
+    if (serves === undefined || serves.length === 0) continue;
+    if (owner === self) own.push(leg);
+    if (leg.ready === false || !isUp(owner)) continue;
+    for (const key of serves) {
+      const those = backends.get(key);
+      if (those === undefined) backends.set(key, [leg]);
+      else those.push(leg);
+    }
+  }
+  for (const those of backends.values()) those.sort((a, b) => (a.id < b.id ? -1 : Number(a.id > b.id)));
+  return { backends, gates, own };
 }
 
 /** To every gate of the cluster, also of a node that is down for now: connections that it made may go on. */
-function returnsOf(legs: readonly Endpoint[], ingress: Network, self: NodeId): ReadonlyMap<string, ReturnPath> {
-  const gates = legs
-    .filter(({ name }) => name === ingressSandboxName)
+function returnsOf(
+  own: readonly Endpoint[],
+  gateLegs: readonly Endpoint[],
+  ingress: Network,
+): ReadonlyMap<string, ReturnPath> {
+  const gates = gateLegs
     .flatMap(({ mac, ip }) => {
       const place = { mac: parseMac(mac), ip: parseIp(ip ?? '') };
       return place.mac.ok && place.ip.ok ? [{ mac: place.mac.value, ip: place.ip.value }] : [];
     })
     .sort((a, b) => (a.ip < b.ip ? -1 : Number(a.ip > b.ip)));
   const returns = new Map<string, ReturnPath>();
-  for (const { id, owner, mac, ip = '', serves = [] } of legs) {
-    if (owner !== self || serves.length === 0) continue;
+  for (const { id, mac, ip = '' } of own) {
     const [subnet] = valid(parseCidr(`${ip}/${prefixLengthOf(ingress, ip)}`));
     const [of] = valid(parseMac(mac));
     if (subnet !== undefined && of !== undefined) returns.set(id, { mac: of, subnet, gates });
