@@ -21,6 +21,7 @@ const ELEMENTS_MAX = 1000;
  */
 export class NftSocket implements Disposable {
   readonly #socket: NetlinkSocket;
+  #hasChanged = false;
 
   /** Opens a socket in the namespace (null: our own). Throws SystemError, or ENOENT of node:fs when the file is missing. */
   constructor(netns: NetnsPath | null) {
@@ -28,11 +29,12 @@ export class NftSocket implements Disposable {
   }
 
   /**
-   * At the end of a socket the kernel waits until what was deleted has been freed, by whomever (nf_tables_api.c,
-   * nft_rcv_nl_event): 10 to 20 ms.
+   * At the end of a socket the kernel waits until what was deleted has been freed (nf_tables_api.c, nft_rcv_nl_event): 10 to 20
+   * ms. Only after a change, since no more than some hundred sockets can be closed aside at once.
    */
   [Symbol.dispose](): void {
-    this.#socket.closeAside();
+    if (this.#hasChanged) this.#socket.closeAside();
+    else this.#socket[Symbol.dispose]();
   }
 
   /** The comments of all rules of a table ('' for a rule without), or null when there is no such table. Throws SystemError. */
@@ -66,6 +68,7 @@ export class NftSocket implements Disposable {
     if (messages.length === 0) return;
     // Begin and end are messages, too.
     const count = messages.length + 2;
+    this.#hasChanged = true;
     await this.#socket.change(
       `change sets of ${table.name}`,
       (writer, seq) => encodeElementBatch(writer, seq, table, messages),

@@ -1,8 +1,11 @@
+import { elementBytes, elementText } from '../../../dataplane/nft/elements.ts';
 import { decodeDatagram, encodeReply, encodeRequest } from '../../../dataplane/path/datagram.ts';
 import { echoRequest, parseEchoReply } from '../../../dataplane/path/probe.ts';
 import { decodeLink } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbour, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { decodeForwardChain } from '../../../dataplane/rtnetlink/nft-chains.ts';
+import { decodeNft } from '../../../dataplane/rtnetlink/nft-wire.ts';
+import { decodePolicyRule, encodePolicyRule } from '../../../dataplane/rtnetlink/policy.ts';
 import { decodeAddress, decodeNetnsId, decodeRoute } from '../../../dataplane/rtnetlink/routes.ts';
 import {
   AF_INET,
@@ -18,6 +21,7 @@ import {
   RTM_NEWNEIGH,
   RTM_NEWNSID,
   RTM_NEWROUTE,
+  RTM_NEWRULE,
 } from '../../../dataplane/rtnetlink/wire.ts';
 import { answersSyn, synSegment } from '../../../dataplane/selftest/syn.ts';
 import { must, parseIp } from '../../../dataplane/values.ts';
@@ -85,6 +89,8 @@ function echoTarget(): Target {
 
 /** NFT_MSG_NEWCHAIN of nfnetlink's subsystem nf_tables. */
 const NEWCHAIN = (10 << 8) | 3;
+/** NFT_MSG_NEWSETELEM of the same. */
+const NEWSETELEM = (10 << 8) | 12;
 const decoders: { readonly [type: number]: (message: Message) => unknown } = {
   [NLMSG_ERROR]: decodeError,
   [RTM_NEWLINK]: decodeLink,
@@ -93,6 +99,12 @@ const decoders: { readonly [type: number]: (message: Message) => unknown } = {
   [RTM_NEWNEIGH]: decodeNeighbour,
   [RTM_NEWNSID]: decodeNetnsId,
   [NEWCHAIN]: decodeForwardChain,
+  [RTM_NEWRULE]: decodePolicyRule,
+  [NEWSETELEM]: (message) => {
+    // A map from a published port and a slot to a backend: read as that, whatever it is.
+    const texts = decodeNft(message)?.elements.map((element) => elementText('slot', element));
+    return texts?.some((text) => text !== null) ? texts : null;
+  },
 };
 
 /** The kernel is not lying, but another one may say more than this code knows: an Error ends the listing, nothing else. */
@@ -175,6 +187,18 @@ function netlinkReplies(): Buffer[] {
     writer.nest(4, () => writer.attribute(1, Buffer.of(0, 0, 0, 2)));
     writer.attribute(5, Buffer.alloc(4));
   });
+  message(NEWSETELEM, 0, (writer) => {
+    header(writer, 1);
+    writer.attributeText(1, 'weft_mesh');
+    writer.attributeText(2, 'backends');
+    const { key, value } = elementBytes('slot', 'tcp 8080 1 : 10.0.0.1 80');
+    writer.nest(3, () =>
+      writer.nest(1, () => {
+        writer.nest(1, () => writer.attribute(1, key));
+        writer.nest(2, () => writer.attribute(1, value ?? key));
+      }),
+    );
+  });
   message(NLMSG_ERROR, NLM_F_ACK_TLVS | NLM_F_CAPPED, (writer) => {
     header(writer, -17, 36, RTM_NEWNEIGH, 1, 0);
     writer.attributeText(1, 'exists');
@@ -187,5 +211,9 @@ function netlinkReplies(): Buffer[] {
     encodeEntryWrite(writer, 1, write, 0);
     replies.push(Buffer.from(writer.bytes));
   }
+  const writer = new MessageWriter();
+  const mark = 0x57000001;
+  encodePolicyRule(writer, 1, 'add', { mark, mask: 0xffffffff, table: mark, priority: 5757, protocol: 201 });
+  replies.push(Buffer.from(writer.bytes));
   return replies;
 }
