@@ -1,3 +1,4 @@
+import type { Availabilities } from './availability.ts';
 import type { Convergence } from './convergence.ts';
 import type { Credentials } from './identity/credentials.ts';
 import type { Identity } from './identity/state.ts';
@@ -38,6 +39,7 @@ export class Cluster {
   readonly inheritance: Inheritance;
   readonly networks: Networks;
   readonly services: Services;
+  readonly availabilities: Availabilities;
   readonly interests: Interests;
   readonly removal: Removal;
   readonly roles: Roles;
@@ -65,6 +67,7 @@ export class Cluster {
     this.inheritance = parts.inheritance;
     this.networks = parts.networks;
     this.services = parts.services;
+    this.availabilities = parts.availabilities;
     this.interests = parts.interests;
     this.removal = parts.removal;
     this.roles = parts.roles;

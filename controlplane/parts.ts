@@ -1,3 +1,4 @@
+import { Availabilities } from './availability.ts';
 import { Convergence } from './convergence.ts';
 import type { Environment, Log } from './environment.ts';
 import type { Role } from './identity/certificates.ts';
@@ -97,6 +98,7 @@ export interface Parts {
   readonly offences: Offences;
   readonly standing: Standing;
   readonly labelledPorts: LabelledPorts;
+  readonly availabilities: Availabilities;
   readonly members: Members;
   /** Whether this node is one and acts as one. */
   readonly isManager: () => boolean;
@@ -291,6 +293,7 @@ export function makeParts(init: ClusterInit): Parts {
     log,
   });
   const services = new Services({ tables, view, clock, isManager, now: () => environment.now() });
+  const availabilities = new Availabilities({ tables, view, clock, isManager });
   const labelledPorts = new LabelledPorts({
     ...{ self, view, services, environment, log, isSuspended },
     isManager: (node) => roleOf(node) === 'manager',
@@ -308,6 +311,7 @@ export function makeParts(init: ClusterInit): Parts {
       networks,
       services,
       labelledPorts,
+      availabilities,
       interests,
       removal,
     },

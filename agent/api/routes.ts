@@ -42,7 +42,12 @@ export const routes = {
   tokenRemove: route('tokenRemove', 'Revoke a join token', Empty, Empty),
   nodeList: route('nodeList', 'All nodes', Empty, schema.Node.array()),
   nodeInspect: route('nodeInspect', 'One node', Empty, schema.Node),
-  nodeUpdate: route('nodeUpdate', 'Change the role of a node', schema.NodeUpdateRequest, schema.NodeUpdateReply),
+  nodeUpdate: route(
+    'nodeUpdate',
+    'Change the role or the availability of a node',
+    schema.NodeUpdateRequest,
+    schema.NodeUpdateReply,
+  ),
   nodeRemove: route('nodeRemove', 'Remove a node that is down from the cluster', Empty, Empty, ['force']),
   networkList: route('networkList', 'All networks', Empty, schema.Network.array()),
   networkCreate: route('networkCreate', 'Create a network', schema.NetworkCreateRequest, schema.NetworkCreateReply),

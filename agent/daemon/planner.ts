@@ -92,7 +92,7 @@ export class Planner {
     return {
       ...{ self, vtep: identity.vtep, port: view.cluster?.dataPathPort ?? defaultDataPathPort },
       ...{ nodes: view.nodes, networks: view.networks, services: view.services, endpoints: view.endpoints },
-      isUp: (node) => node === self || !liveness.isSuspended(node),
+      isUp: (node) => (node === self || !liveness.isSuspended(node)) && !view.isDrained(node),
     };
   }
 

@@ -16,7 +16,7 @@ export interface MeshTables {
   readonly services: ReadonlyMap<string, Service>;
   readonly networks: ReadonlyMap<NetworkId, Network>;
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>>;
-  /** Whether a node is there: no new connection is sent to another. */
+  /** Whether a node is there, and not drained: no new connection is led to another. */
   readonly isUp: (node: NodeId) => boolean;
 }
 

@@ -226,6 +226,9 @@ export const RemovedValue = z.object({ stamp: timestamp });
 /** `role/<node id>`: what a manager has decided that the node is to be. */
 export const RoleValue = z.object({ stamp: timestamp, role: z.enum(['worker', 'manager']) });
 
+/** `availability/<node id>`: whether new connections of published ports are led to endpoints on the node; they are without. */
+export const AvailabilityValue = z.object({ stamp: timestamp, availability: z.enum(['active', 'drain']) });
+
 /** `on/<network id>`: the owner takes part in that network, and wants to know all of its topic. */
 export const OnValue = z.object({
   /**
@@ -302,6 +305,7 @@ export type ClusterValue = z.infer<typeof ClusterValue>;
 export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
 export type OnValue = z.infer<typeof OnValue>;
+export type AvailabilityValue = z.infer<typeof AvailabilityValue>;
 export type RoleValue = z.infer<typeof RoleValue>;
 export type LimitedTokenValue = z.infer<typeof LimitedTokenValue>;
 export type JoinUseValue = z.infer<typeof JoinUseValue>;
@@ -418,6 +422,14 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
       key: named((rest) => parseNodeId(rest) !== null),
       value: RoleValue,
       managersOnly: 'certified',
+    },
+  ],
+  availability: [
+    {
+      scope: 'cluster',
+      key: named((rest) => parseNodeId(rest) !== null),
+      value: AvailabilityValue,
+      managersOnly: true,
     },
   ],
   on: [{ scope: 'cluster', key: named(isNetworkId), value: OnValue, managersOnly: false }],

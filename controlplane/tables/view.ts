@@ -5,6 +5,7 @@ import type { Custody } from '../ring/custody.ts';
 import type { Promises } from '../ring/fence.ts';
 import { compareTimestamps, type HybridClock, maxSkewMs, type Timestamp } from './clock.ts';
 import {
+  type AvailabilityValue,
   type ClusterValue,
   type EndpointValue,
   type FenceValue,
@@ -41,7 +42,7 @@ const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 're
 export interface Touched {
   readonly nodes: boolean;
   readonly networks: boolean;
-  /** A service, or which of them has a port. */
+  /** A service, which of them has a port, or which nodes are drained. */
   readonly services: boolean;
   /** By network, the names (`OWNER ID`) of endpoints that came, changed, went, or are shown or hidden by now. */
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlySet<string>>;
@@ -135,6 +136,15 @@ export class View {
 
   get cluster(): ClusterValue | null {
     return this.#winner<ClusterValue>('cluster');
+  }
+
+  /** null for a node of which nothing was decided: it is active. */
+  availability(node: NodeId): AvailabilityValue | null {
+    return this.#winner<AvailabilityValue>(`availability/${node}`);
+  }
+
+  isDrained(node: NodeId): boolean {
+    return this.availability(node)?.availability === 'drain';
   }
 
   token(role: Role): TokenValue | null {
@@ -310,6 +320,7 @@ export class View {
           networks = true;
         }
         if (prefix === 'service') services = this.#mergeService(`${first}/${rest}`) || services;
+        services ||= prefix === 'availability';
         keys ||= keyKinds.has(prefix);
         if (prefix === 'cluster') this.#mergePools();
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);

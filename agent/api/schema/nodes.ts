@@ -1,6 +1,10 @@
 import { z } from 'zod';
 import { isoTime, Role } from './fields.ts';
 
+/** `drain`: published ports lead no new connection to endpoints on the node; running ones go on. */
+export const Availability = z.enum(['active', 'drain']);
+export type Availability = z.infer<typeof Availability>;
+
 export const Node = z.strictObject({
   /** libp2p PeerId of the node's Ed25519 key. */
   ID: z.string(),
@@ -10,6 +14,7 @@ export const Node = z.strictObject({
   Status: z.enum(['ready', 'down', 'unknown']),
   /** Why it is down: `agent down`, `host down`, `unreachable`, or `flapping` for one that is back too often; else empty. */
   StatusMessage: z.string(),
+  Availability,
   Self: z.boolean(),
   /** Of managers whether this node reaches them; `promoted`: is to be one and has no certificate for it yet. */
   ManagerStatus: z.enum(['', 'reachable', 'unreachable', 'promoted']),
@@ -37,11 +42,13 @@ export const Node = z.strictObject({
 });
 export type Node = z.infer<typeof Node>;
 
-export const NodeUpdateRequest = z.strictObject({ Role });
+export const NodeUpdateRequest = z
+  .strictObject({ Role: Role.optional(), Availability: Availability.optional() })
+  .refine((asked) => asked.Role !== undefined || asked.Availability !== undefined, 'neither Role nor Availability');
 export type NodeUpdateRequest = z.infer<typeof NodeUpdateRequest>;
 
 export const NodeUpdateReply = z.strictObject({
-  /** False when the node had that role already. */
+  /** False when the node was that already. */
   Changed: z.boolean(),
 });
 export type NodeUpdateReply = z.infer<typeof NodeUpdateReply>;

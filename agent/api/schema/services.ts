@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { addresses, isoTime, port, reference } from './fields.ts';
+import { Availability } from './nodes.ts';
 
 const protocol = z.enum(['tcp', 'udp', 'sctp']);
 const published = {
@@ -70,6 +71,7 @@ export const Service = z.strictObject({
         Node: z.string(),
         NodeID: z.string(),
         NodeStatus: z.enum(['ready', 'down']),
+        NodeAvailability: Availability,
         ...addresses,
         /** Names lead to it, and so do published ports. */
         Ready: z.boolean(),

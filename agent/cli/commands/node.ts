@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
-import type { Node } from '../../api/schema.ts';
+import type { Availability, Node } from '../../api/schema.ts';
 import { define } from '../define.ts';
+import { usage } from '../failure.ts';
 import { type Context, each, type Session, writeJson } from '../session.ts';
 import { shortNodeId, table } from '../text.ts';
 import { membershipMs } from './addressing.ts';
@@ -8,13 +9,15 @@ import { membershipMs } from './addressing.ts';
 /** `weft node`. */
 export function addNode(parent: Command, session: Session): void {
   const node = define(parent, 'node', {
-    summary: 'Look at the nodes of the cluster, change the role of one, or remove it',
-    examples: ['weft node ls', 'weft node promote host2', 'weft node rm host3'],
+    summary: 'Look at the nodes of the cluster, change the role of one, drain it, or remove it',
+    examples: ['weft node ls', 'weft node promote host2', 'weft node drain host3', 'weft node rm host3'],
   }).helpCommand(false);
   addList(node, session);
   addInspect(node, session);
   addPromote(node, session);
   addDemote(node, session);
+  addDrain(node, session);
+  addActivate(node, session);
   addUpdate(node, session);
   addRemove(node, session);
 }
@@ -45,15 +48,17 @@ function render(nodes: readonly Node[], trunc: boolean): string {
     `${trunc ? shortNodeId(node.ID) : node.ID}${node.Self ? ' *' : ''}`,
     node.Hostname,
     node.StatusMessage === '' ? status[node.Status] : `${status[node.Status]} (${node.StatusMessage})`,
+    availability[node.Availability],
     managerStatus[node.ManagerStatus],
     node.DataPathAddr,
     String(node.Endpoints ?? '-'),
     node.EngineVersion,
   ]);
-  return table(['ID', 'HOSTNAME', 'STATUS', 'MANAGER STATUS', 'VTEP', 'ENDPOINTS', 'VERSION'], rows);
+  return table(['ID', 'HOSTNAME', 'STATUS', 'AVAILABILITY', 'MANAGER STATUS', 'VTEP', 'ENDPOINTS', 'VERSION'], rows);
 }
 
 const status = { ready: 'Ready', down: 'Down', unknown: 'Unknown' } as const;
+const availability = { active: 'Active', drain: 'Drain' } as const;
 const managerStatus = { '': '', reachable: 'Reachable', unreachable: 'Unreachable', promoted: 'Promoted' } as const;
 
 function addInspect(parent: Command, session: Session): void {
@@ -98,29 +103,84 @@ and rotate the CA.`,
     .action(session.action(async (context, _flags, refs) => setRole(context, refs, 'worker')));
 }
 
+function addDrain(parent: Command, session: Session): void {
+  define(parent, 'drain', {
+    summary: 'Have published ports lead no new connections to endpoints on nodes',
+    details: 'Running connections go on, names still lead there, and nothing is stopped.',
+    examples: ['weft node drain host2', 'weft node drain host2 && weft service inspect web'],
+  })
+    .argument('<node...>', 'hostnames, ids or starts of ids')
+    .action(session.action(async (context, _flags, refs) => setAvailability(context, refs, 'drain')));
+}
+
+function addActivate(parent: Command, session: Session): void {
+  define(parent, 'activate', {
+    summary: 'Have published ports lead new connections to endpoints on nodes again',
+    examples: ['weft node activate host2'],
+  })
+    .argument('<node...>', 'hostnames, ids or starts of ids')
+    .action(session.action(async (context, _flags, refs) => setAvailability(context, refs, 'active')));
+}
+
+interface UpdateFlags {
+  readonly role?: 'worker' | 'manager';
+  readonly availability?: Availability;
+}
+
 function addUpdate(parent: Command, session: Session): void {
   define(parent, 'update', {
     summary: 'Change a node',
-    examples: ['weft node update --role manager host2'],
+    examples: ['weft node update --role manager host2', 'weft node update --availability drain host2'],
   })
     .argument('<node>', 'hostname, id or start of an id')
+    .addOption(new Option('--role <role>', 'what the node is to be').choices(['worker', 'manager']))
     .addOption(
-      new Option('--role <role>', 'what the node is to be').choices(['worker', 'manager']).makeOptionMandatory(),
+      new Option('--availability <availability>', 'whether published ports lead new connections to it').choices([
+        'active',
+        'drain',
+      ]),
     )
     .action(
-      session.action<{ role: 'worker' | 'manager' }>(async (context, { role }, refs) => setRole(context, refs, role)),
+      session.action<UpdateFlags>(async (context, { role, availability: wanted }, refs) => {
+        if (role === undefined && wanted === undefined)
+          throw usage('say what to change: --role, --availability, or both');
+        const changed = [
+          ...(wanted === undefined ? [] : await availabilityOf(context, refs, wanted)),
+          ...(role === undefined ? [] : await roleOf(context, refs, role)),
+        ];
+        context.document(changed);
+      }),
     );
 }
 
+async function setAvailability(context: Context, refs: readonly string[], wanted: Availability): Promise<void> {
+  context.document(await availabilityOf(context, refs, wanted));
+}
+
+async function availabilityOf(context: Context, refs: readonly string[], wanted: Availability) {
+  return each(context, refs, async (ref) => {
+    const { Changed } = await context.client.call('nodeUpdate', { ref, body: { Availability: wanted } });
+    const what = wanted === 'drain' ? 'drained' : 'active';
+    if (!Changed) context.print(`Node ${ref} is already ${what}.\n`);
+    else if (wanted === 'drain')
+      context.print(`Node ${ref} drained: running connections go on, new ones go elsewhere.\n`);
+    else context.print(`Node ${ref} active: new connections are led to it again.\n`);
+    return { Node: ref, Availability: wanted, Changed };
+  });
+}
+
 async function setRole(context: Context, refs: readonly string[], role: 'worker' | 'manager'): Promise<void> {
-  const changed = await each(context, refs, async (ref) => {
+  context.document(await roleOf(context, refs, role));
+}
+
+async function roleOf(context: Context, refs: readonly string[], role: 'worker' | 'manager') {
+  return each(context, refs, async (ref) => {
     const { Changed } = await context.client.call('nodeUpdate', { ref, body: { Role: role }, timeoutMs: membershipMs });
     if (!Changed) context.print(`Node ${ref} is already a ${role}.\n`);
     else if (role === 'manager') context.print(`Node ${ref} promoted to a manager in the cluster.\n`);
     else context.print(`Manager ${ref} demoted in the cluster.\n`);
     return { Node: ref, Role: role, Changed };
   });
-  context.document(changed);
 }
 
 function addRemove(parent: Command, session: Session): void {

@@ -161,8 +161,8 @@ function render(services: readonly Service[]): string {
   return table(['NAME', 'NETWORK', 'ENDPOINTS', 'PORTS', 'SOURCE', 'AFFINITY'], rows);
 }
 
-const takesConnections = ({ Ready, Backend, NodeStatus }: NonNullable<Service['Endpoints']>[number]): boolean =>
-  Ready && Backend && NodeStatus === 'ready';
+const takesConnections = (endpoint: NonNullable<Service['Endpoints']>[number]): boolean =>
+  endpoint.Ready && endpoint.Backend && endpoint.NodeStatus === 'ready' && endpoint.NodeAvailability === 'active';
 
 /** As Docker shows those of a service: `*:8080->80/tcp`. */
 function portText({

@@ -97,9 +97,14 @@ export function makeHandlers(agent: Agent): Handlers {
 
     nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(agent, cluster(), id)),
     nodeInspect: ({ ref }) => nodeReply(agent, cluster(), findNode(cluster(), ref)),
-    nodeUpdate: async ({ ref, body }) => ({
-      Changed: await cluster().roleChange.set(findNode(cluster(), ref), body.Role),
-    }),
+    nodeUpdate: async ({ ref, body: { Role, Availability } }) => {
+      const id = findNode(cluster(), ref);
+      const { availabilities, roleChange } = cluster();
+      // First what only a manager can: this node may be about to stop being one.
+      const drained = Availability !== undefined && (await availabilities.set(id, Availability));
+      const turned = Role !== undefined && (await roleChange.set(id, Role));
+      return { Changed: drained || turned };
+    },
     nodeRemove: async ({ ref, query }) => {
       await cluster().removeNode(findNode(cluster(), ref), query.get('force') === 'true');
       return {};

@@ -54,6 +54,7 @@ export function nodeReply(agent: Agent, cluster: Cluster, id: NodeId): Node {
     Role: cluster.roleOf(id) ?? 'worker',
     Status: health.status === 'suspended' ? 'down' : self || health.known ? 'ready' : 'unknown',
     StatusMessage: health.status === 'suspended' ? health.why : '',
+    Availability: cluster.view.isDrained(id) ? 'drain' : 'active',
     Self: self,
     ManagerStatus: managerStatusOf(cluster, id),
     DataPathAddr: node.vtep,

@@ -68,6 +68,7 @@ function endpointReply(cluster: Cluster, endpoint: Endpoint, isBackend: boolean)
     Node: hostnameOf(cluster, owner),
     NodeID: owner,
     NodeStatus: isDown ? 'down' : 'ready',
+    NodeAvailability: cluster.view.isDrained(owner) ? 'drain' : 'active',
     ...addressFields(cluster.view.networks.get(endpoint.networkId), endpoint),
     Ready: endpoint.ready !== false,
     Backend: isBackend,

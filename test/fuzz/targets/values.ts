@@ -72,6 +72,7 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
     [`reissued/${self}`, { stamp, certificate }],
     [`removed/${other}`, { stamp }],
     [`fence/${other}/0`, { heir: self, ballot: 0 }],
+    [`availability/${other}`, { stamp, availability: 'drain' }],
     [`role/${other}`, { stamp, role: 'manager' }],
     [`on/${networkId}`, {}],
     ['range/subnet/0-16/1', grant(0, 16)],

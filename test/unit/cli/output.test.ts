@@ -85,9 +85,9 @@ Warnings:
   ],
   [
     'node ls',
-    `ID                       HOSTNAME   STATUS              MANAGER STATUS   VTEP         ENDPOINTS   VERSION
-12D3KooWAlphaAlphaAl *   alpha      Ready               Reachable        192.0.2.10   2           0.1.0
-12D3KooWBetaBetaBeta     beta       Down (agent down)                    192.0.2.11   0           0.1.0
+    `ID                       HOSTNAME   STATUS              AVAILABILITY   MANAGER STATUS   VTEP         ENDPOINTS   VERSION
+12D3KooWAlphaAlphaAl *   alpha      Ready               Active         Reachable        192.0.2.10   2           0.1.0
+12D3KooWBetaBetaBeta     beta       Down (agent down)   Drain                           192.0.2.11   0           0.1.0
 `,
   ],
   [
@@ -97,6 +97,8 @@ Warnings:
 `,
   ],
   ['node promote beta', 'Node beta promoted to a manager in the cluster.\n'],
+  ['node drain beta', 'Node beta drained: running connections go on, new ones go elsewhere.\n'],
+  ['node activate beta', 'Node beta active: new connections are led to it again.\n'],
   ['node demote alpha', 'Manager alpha demoted in the cluster.\n'],
   ['node ls -q', `${ids.alpha}\n${ids.beta}\n`],
   ['node rm alpha beta', 'alpha\nbeta\n'],

@@ -21,6 +21,7 @@ export const nodes: Node[] = [
     Role: 'manager',
     Status: 'ready',
     StatusMessage: '',
+    Availability: 'active',
     Self: true,
     ManagerStatus: 'reachable',
     DataPathAddr: '192.0.2.10',
@@ -36,6 +37,7 @@ export const nodes: Node[] = [
     Role: 'worker',
     Status: 'down',
     StatusMessage: 'agent down',
+    Availability: 'drain',
     Self: false,
     ManagerStatus: '',
     DataPathAddr: '192.0.2.11',
@@ -174,11 +176,18 @@ export const service: Service = {
   AffinityMs: 600_000,
   Endpoints: [
     {
-      ...{ ID: ids.endpoint, Name: 'web', Node: 'alpha', NodeID: ids.alpha, NodeStatus: 'ready' },
+      ...{
+        ID: ids.endpoint,
+        Name: 'web',
+        Node: 'alpha',
+        NodeID: ids.alpha,
+        NodeStatus: 'ready',
+        NodeAvailability: 'active',
+      },
       ...{ IPv4Address: '10.0.1.2/24', IPv6Address: '', Ready: true, Backend: true, Local: true },
     },
     {
-      ...{ ID: 'e2', Name: 'web', Node: 'beta', NodeID: ids.beta, NodeStatus: 'down' },
+      ...{ ID: 'e2', Name: 'web', Node: 'beta', NodeID: ids.beta, NodeStatus: 'down', NodeAvailability: 'drain' },
       ...{ IPv4Address: '10.0.1.3/24', IPv6Address: '', Ready: true, Backend: true, Local: false },
     },
   ],

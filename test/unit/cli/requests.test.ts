@@ -66,6 +66,17 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
     ['POST /v1/nodes/gamma/update', { Role: 'manager' }],
   ],
   ['node demote alpha', ['POST /v1/nodes/alpha/update', { Role: 'worker' }]],
+  [
+    'node drain beta gamma',
+    ['POST /v1/nodes/beta/update', { Availability: 'drain' }],
+    ['POST /v1/nodes/gamma/update', { Availability: 'drain' }],
+  ],
+  ['node activate beta', ['POST /v1/nodes/beta/update', { Availability: 'active' }]],
+  [
+    'node update --role worker --availability drain alpha',
+    ['POST /v1/nodes/alpha/update', { Availability: 'drain' }],
+    ['POST /v1/nodes/alpha/update', { Role: 'worker' }],
+  ],
   ['node update --role worker alpha', ['POST /v1/nodes/alpha/update', { Role: 'worker' }]],
   ['node rm beta', ['DELETE /v1/nodes/beta']],
   ['node rm -f beta gamma', ['DELETE /v1/nodes/beta?force=true'], ['DELETE /v1/nodes/gamma?force=true']],
