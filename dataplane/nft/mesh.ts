@@ -26,8 +26,9 @@ const AFFINITIES_MAX = 255;
 /**
  * The table of a gate. A packet that begins a connection to a published port is led to a backend by three maps: `ports` says
  * how many slots the port has, a counter says whose turn it is, and `backends` which address and port that is. All packets
- * behind it are led by connection tracking, whatever has become of the maps. A port without backends is in no map: the
- * gate's own kernel refuses the connection.
+ * behind it are led by connection tracking, whatever has become of the maps. A port without backends is in no map, and what
+ * comes to it is refused by a rule: were it left to the kernel, connection tracking would keep a client that goes on asking
+ * by datagrams from those who serve it later.
  *
  * The client's address stays as it is, so answers have to come back here (returns.ts). With `snat` they do by themselves.
  *
@@ -189,6 +190,15 @@ function chainsOf(legIfName: string, affinities: readonly number[]): Chain[] {
           return `ct mark & ${hex(AFFINITY_MASK)} == ${hex(mark)} jump remember${index + 1}`;
         }),
         `ct mark & ${hex(SNAT)} != 0 masquerade`,
+      ],
+    },
+    {
+      ...{ name: 'input', type: 'filter', hook: 'input', priority: 'filter' },
+      rules: [
+        'ct state != new return',
+        `iifname { "lo", "${legIfName}" } return`,
+        'meta l4proto tcp reject with tcp reset',
+        'meta l4proto { 17, 132 } reject',
       ],
     },
     {

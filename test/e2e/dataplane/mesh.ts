@@ -70,7 +70,7 @@ export const startServer = (host: Host, n: number, netns = `weft-web${n}`): Prom
   );
 
 const CLIENT = `
-const [protocol, host, count, atOnce] = process.argv.slice(1);
+const [protocol, host, count, atOnce, from] = process.argv.slice(1);
 const answers = {};
 const add = (answer) => (answers[answer] = (answers[answer] ?? 0) + 1);
 const tcp = () => new Promise((resolve) => {
@@ -87,7 +87,7 @@ const udp = () => new Promise((resolve) => {
   const timer = setTimeout(() => end('silence'), 3000);
   socket.on('message', (data) => end(String(data).trim()));
   socket.on('error', (error) => end(error.code));
-  socket.connect(8080, host, () => socket.send('who'));
+  socket.bind(Number(from), () => socket.connect(8080, host, () => socket.send('who')));
 });
 let left = Number(count);
 const worker = async () => { while (left-- > 0) await (protocol === 'tcp' ? tcp() : udp()); };
@@ -104,9 +104,10 @@ export async function ask(
     netns = 'client',
     to = CLIENT_HOSTS[on],
     atOnce = 16,
-  }: { netns?: string | null; to?: string; atOnce?: number } = {},
+    from = 0,
+  }: { netns?: string | null; to?: string; atOnce?: number; from?: number } = {},
 ): Promise<Record<string, number>> {
-  const command = [process.execPath, '-e', CLIENT, protocol, to, String(count), String(atOnce)];
+  const command = [process.execPath, '-e', CLIENT, protocol, to, String(count), String(atOnce), String(from)];
   const text = await host.run(...(netns === null ? command : inside(netns, ...command)));
   return JSON.parse(text) as Record<string, number>;
 }
