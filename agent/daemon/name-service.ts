@@ -138,7 +138,8 @@ export class NameService implements Disposable {
     const { self, liveness } = cluster;
     return new Resolver({
       askers: { of: (address) => this.#askerAt(address), find: (address) => this.#findAsker(address) },
-      names: (network) => this.#names?.of(network) ?? null,
+      // On ingress is whoever publishes anything: its names are nobody's business.
+      names: (network) => (cluster.view.networks.get(network)?.ingress ? null : (this.#names?.of(network) ?? null)),
       isUp: (node) => {
         const id = node as NodeId;
         return id === self || !liveness.isSuspended(id) || isRestarting(liveness.stateOf(id));
