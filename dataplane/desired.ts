@@ -95,9 +95,7 @@ export interface Backend {
 export interface ReturnPath {
   /** Of the leg that connections come in by. It is found by that: legs that are handed over are named by others. */
   readonly mac: Mac;
-  /** Prefix of the network that the leg is on: what comes from in there is answered directly. */
-  readonly subnet: Cidr;
-  /** All gates of the cluster. */
+  /** All gates of the cluster: nobody else begins a connection by that leg. */
   readonly gates: readonly { readonly mac: Mac; readonly ip: Ip }[];
 }
 

@@ -1,9 +1,8 @@
 import type { NetworkId, NodeId } from '../../controlplane/ids.ts';
-import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
 import type { Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
-import { type Parsed, parseCidr, parseIp, parseMac } from '../../dataplane/values.ts';
+import { type Parsed, parseIp, parseMac } from '../../dataplane/values.ts';
 
 // What the routing mesh asks of this host, from the tables. Pure.
 
@@ -39,7 +38,7 @@ export function meshOf(tables: MeshTables): MeshPlan {
     ofService(service, backends.get(service.key) ?? [], tables.self),
   );
   const ports = all.flatMap((of) => of.ports);
-  return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(own, gates, ingress) };
+  return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(own, gates) };
 }
 
 interface OfService extends Pick<MeshPlan, 'ports' | 'published'> {
@@ -107,11 +106,7 @@ function sorted(legs: Iterable<Endpoint>, { isUp, self }: MeshTables): Legs {
 }
 
 /** To every gate of the cluster, also of a node that is down for now: connections that it made may go on. */
-function returnsOf(
-  own: readonly Endpoint[],
-  gateLegs: readonly Endpoint[],
-  ingress: Network,
-): ReadonlyMap<string, ReturnPath> {
+function returnsOf(own: readonly Endpoint[], gateLegs: readonly Endpoint[]): ReadonlyMap<string, ReturnPath> {
   const gates = gateLegs
     .flatMap(({ mac, ip }) => {
       const place = { mac: parseMac(mac), ip: parseIp(ip ?? '') };
@@ -119,11 +114,7 @@ function returnsOf(
     })
     .sort((a, b) => (a.ip < b.ip ? -1 : Number(a.ip > b.ip)));
   const returns = new Map<string, ReturnPath>();
-  for (const { id, mac, ip = '' } of own) {
-    const [subnet] = valid(parseCidr(`${ip}/${prefixLengthOf(ingress, ip)}`));
-    const [of] = valid(parseMac(mac));
-    if (subnet !== undefined && of !== undefined) returns.set(id, { mac: of, subnet, gates });
-  }
+  for (const leg of own) for (const mac of valid(parseMac(leg.mac))) returns.set(leg.id, { mac, gates });
   return returns;
 }
 

@@ -1,5 +1,5 @@
 import type { ReturnPath } from '../desired.ts';
-import { addressNumber, type Ip, isIpv6, type Mac, type NetnsPath, prefixOf } from '../values.ts';
+import { addressNumber, type Ip, isIpv6, type Mac, type NetnsPath } from '../values.ts';
 import { type DesiredTable, returnTable, tableOf } from './tables.ts';
 
 /**
@@ -34,7 +34,7 @@ export function gatesOf({ gates }: ReturnPath): ReturnGate[] {
 }
 
 /**
- * The table of a backend. What comes in by the leg from outside its network has come through a gate, whose MAC says which; the
+ * The table of a backend. What comes in by the leg has come through a gate, whose MAC says which, or is dropped; the
  * connection is marked with that, and so is every packet of it, that one before it is routed: reverse path filters then
  * look where an answer would go. What answers locally is routed anew by its mark, and what is forwarded to others behind the
  * sandbox, as Docker in a container does, comes by the first chain, too.
@@ -58,8 +58,9 @@ export function returnsFor(path: ReturnPath, where: NetnsPath, local: Ip | null)
           'ct state != new return',
           'meta nfproto != ipv4 return',
           `ether daddr != ${path.mac} return`,
-          `ip saddr ${prefixOf(path.subnet)} return`,
           'ct mark set ether saddr map @gates',
+          // The others there publish something, too, and are of networks that have nothing to do with each other.
+          `ct mark & 0x${TAG_MASK.toString(16)} != 0x${TAG.toString(16)} drop`,
           copy,
         ],
       },

@@ -75,6 +75,33 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
     }
   });
 
+  it('what shares the ingress network for that reaches and knows nothing of each other', async () => {
+    await host(1).weft('network', 'create', 'apart');
+    const api = await host(2).createSandbox({ Name: 'api', Networks: ['apart'] });
+    await serveIn(api, 9000);
+    assert.equal((await host(1).weft('publish', 'api', '8070:9000')).exitCode, 0);
+    const on = async (name: string): Promise<string> =>
+      eventually(`${name} on ingress`, async () => {
+        const legs = await host(1).api.call('endpointList', { query: { network: 'ingress' } });
+        return legs.find(({ Name }) => Name === name)?.IPv4Address.replace(/\/.*/, '');
+      });
+    const [web] = boxes;
+    const address = await on('api');
+    await eventually('api to answer', async () => names(await tally(host(3), host(3).address, 8070, 5))['api'] === 5);
+    await settled(stage.lab);
+    assert.ok(web);
+    assert.deepEqual(Object.keys(await tally(web, address, 9000, 2)), ['no answer']);
+    const resolv = (await web.exec('cat', [web.info.ResolvConfPath])).stdout;
+    const server = /^nameserver (\S+)$/m.exec(resolv)?.[1] ?? '';
+    const status = async (name: string): Promise<string> =>
+      /status: (\w+)/.exec((await web.exec('dig', [`@${server}`, name])).stdout)?.[1] ?? '';
+    assert.equal(await status('web-2'), 'NOERROR');
+    assert.notEqual(await status('api'), 'NOERROR');
+    await host(1).weft('unpublish', 'api');
+    await host(2).weft('sandbox', 'rm', 'api');
+    await host(1).weft('network', 'rm', 'apart');
+  });
+
   it('a container of Docker is an endpoint as any other, and sees the client, too', async () => {
     docker = await Docker.start(host(3));
     await eventually('the network in Docker', async () => {

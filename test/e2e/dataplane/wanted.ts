@@ -151,7 +151,6 @@ export function returning(box: DesiredSandbox, gates: readonly number[]): Desire
   if (!leg) throw new Error(`${box.id} is on no network`);
   const returns: ReturnPath = {
     mac: leg.mac,
-    subnet: must(parseCidr('10.0.0.0/16')),
     gates: gates.map((n) => ({ mac: macOf(leg.vni, n), ip: backend(n).ip })),
   };
   return { ...box, returns };

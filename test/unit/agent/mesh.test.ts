@@ -113,7 +113,6 @@ test('answers go back to all gates there are, from what serves something here', 
         serving.id,
         {
           mac: serving.mac,
-          subnet: '10.0.0.3/24',
           gates: [
             { mac: '02:00:00:00:00:01', ip: '10.0.0.1' },
             { mac: '02:00:00:00:00:02', ip: '10.0.0.2' },
