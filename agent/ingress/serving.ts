@@ -3,6 +3,7 @@ import type { NetworkId } from '../../controlplane/ids.ts';
 import { type EndpointValue, networkTopic, servesWithin } from '../../controlplane/tables/kinds.ts';
 import { isOf, type Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
+import { RequestError } from '../daemon/api-error.ts';
 import type { Background } from '../daemon/background.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
@@ -12,6 +13,8 @@ export const meshAlias = 'mesh.weft';
 /** Changes of one moment are looked at together. */
 const coalesceMs = 10;
 const againMs = 2_000;
+/** What is being made or changed is done with that soon. */
+const busyAgainMs = 20;
 
 /** A sandbox of this host, or a container of its Docker. */
 export interface Carrier {
@@ -47,6 +50,8 @@ export class Serving {
   #scheduled = false;
   #running = false;
   #again = false;
+  /** A carrier was in the hands of somebody else. */
+  #busy = false;
 
   constructor(init: ServingInit) {
     this.#init = init;
@@ -69,11 +74,13 @@ export class Serving {
     this.#scheduled = false;
     this.#running = true;
     this.#again = false;
+    this.#busy = false;
     try {
       await this.#sync();
     } finally {
       this.#running = false;
       if (this.#again) this.wake();
+      else if (this.#busy) this.wake(busyAgainMs);
       else if (this.#problems.size > 0) this.wake(againMs);
     }
   }
@@ -90,6 +97,10 @@ export class Serving {
       try {
         await this.#settle(cluster, ingress, services, carrier);
       } catch (error) {
+        if (error instanceof RequestError && error.code === 'sandbox_busy') {
+          this.#busy = true;
+          continue;
+        }
         const message = error instanceof Error ? error.message : String(error);
         this.#problems.set(carrier.id, `what serves a published port has no leg on ingress: ${message}`);
         if (!before.has(carrier.id)) log.warn({ err: error }, 'a leg on ingress for a published port; trying again');
