@@ -8,6 +8,7 @@ import { Lab } from '../../lab/lab.ts';
 import { eventually } from '../../lab/process.ts';
 import { settled } from '../../lab/suite.ts';
 import type { BenchContext, Benchmark } from '../benchmark.ts';
+import { GateWatcher } from '../gate-watch.ts';
 import { inNamespaces } from '../namespaces.ts';
 import { medianAndTail, percentile } from '../report.ts';
 import type { ServicesResult } from '../tools/services.ts';
@@ -22,6 +23,8 @@ const END_S = 10;
 const ROUND_TRIPS = 5_000;
 const BEGINNINGS = 2_000;
 const CHANGES = 40;
+const [MANY, ONE] = [20_000, 8081] as const;
+const LIMIT_MS = 30_000;
 
 /** What the routing mesh costs, beside the overlay that it goes over. */
 export const benchmark: Benchmark = {
@@ -32,6 +35,7 @@ export const benchmark: Benchmark = {
     seconds: 'of each storm (60)',
     latency: 'rounds of latency, in turn (9)',
     services: 'services, one published port and ten endpoints each (1000)',
+    changes: 'of an endpoint in a cluster of three (30)',
     runs: 'nodes that learn of the services from nothing (7)',
   },
   run: async (context) => {
@@ -124,9 +128,62 @@ async function traffic(context: BenchContext, program: string): Promise<void> {
       return exitCode === 0 || undefined;
     });
   }
+  await changes(context, lab);
   await latency(context, program, ways);
   await storms(context, program, ways);
   await server.end('SIGKILL');
+}
+
+/** An endpoint of a host comes and goes, until all hosts lead to it, or do no more, each with 1,000 other published ports. */
+async function changes(context: BenchContext, lab: Lab): Promise<void> {
+  const [samples = 30] = context.numbers('changes', [30]);
+  const [first, second, third] = [lab.host(1), lab.host(2), lab.host(3)];
+  const sandbox = (host: Host, name: string) =>
+    host.createSandbox({ Name: name, Networks: [NETWORK], Aliases: [name] });
+  await sandbox(third, 'many');
+  for (const ports of [
+    ['many', `${MANY}-${MANY + 999}:${MANY}-${MANY + 999}`],
+    ['one', `${ONE}:${ONE}`],
+  ]) {
+    const { exitCode, stderr } = await first.weft('publish', '--network', NETWORK, ...ports);
+    if (exitCode !== 0) throw new Error(stderr);
+  }
+  await settled(lab);
+  const comes = () => sandbox(second, 'one');
+  const goes = () => second.api.call('sandboxRemove', { ref: 'one' });
+  const watchers = await Promise.all(lab.hosts.map((host) => GateWatcher.start(host)));
+  const hear = async (): Promise<true | undefined> => {
+    await comes();
+    await settled(lab);
+    await goes();
+    await settled(lab);
+    return watchers.every(({ hasHeard }) => hasHeard) || undefined;
+  };
+  await eventually('monitors of all gates to hear', hear, { timeoutMs: 2 * LIMIT_MS });
+  /** Milliseconds from the request to the last kernel. */
+  const timed = async (verb: 'add' | 'delete', change: () => Promise<unknown>): Promise<number> => {
+    const told = watchers.map((watcher) => watcher.next(verb, ONE, LIMIT_MS));
+    const startMs = performance.now();
+    const [ends] = await Promise.all([Promise.all(told), change()]);
+    return Math.max(...ends) - startMs;
+  };
+  const [cameMs, wentMs]: [number[], number[]] = [[], []];
+  for (let at = 0; at < samples; at += 1) {
+    cameMs.push(await timed('add', comes));
+    await settled(lab);
+    wentMs.push(await timed('delete', goes));
+    await settled(lab);
+  }
+  const common = { case: '3 hosts, 1000 ports', unit: 'ms' };
+  for (const [metric, values, limits] of [
+    ['an endpoint goes, request to last kernel', wentMs, { p50: GOALS.changedMs, p99: GOALS.changedMs }],
+    ['an endpoint comes, with its sandbox and legs, request to last kernel', cameMs, {}],
+  ] as const) {
+    for (const figure of medianAndTail({ ...common, metric }, values, limits)) context.report(figure);
+  }
+  for (const watcher of watchers) await watcher.stop();
+  await third.api.call('sandboxRemove', { ref: 'many' });
+  await settled(lab);
 }
 
 /** Numbers that the program prints. */
