@@ -47,7 +47,8 @@ export interface ServingInit {
 export class Serving {
   readonly #init: ServingInit;
   readonly #problems = new Map<string, string>();
-  #scheduled = false;
+  /** Of the next run, by a clock that does not jump; null: none is due. */
+  #dueMs: number | null = null;
   #running = false;
   #again = false;
   /** A carrier was in the hands of somebody else. */
@@ -63,15 +64,18 @@ export class Serving {
 
   /** Services, endpoints or carriers have changed. */
   wake(delayMs = coalesceMs): void {
+    const dueMs = performance.now() + delayMs;
     if (this.#running) this.#again = true;
-    else if (!this.#scheduled) {
-      this.#scheduled = true;
+    else if (this.#dueMs === null || dueMs < this.#dueMs) {
+      this.#dueMs = dueMs;
       this.#init.background.later(delayMs, () => this.#run());
     }
   }
 
   async #run(): Promise<void> {
-    this.#scheduled = false;
+    // A later one that was overtaken.
+    if (this.#running) return;
+    this.#dueMs = null;
     this.#running = true;
     this.#again = false;
     this.#busy = false;
