@@ -1,6 +1,7 @@
 import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
 import type { Vault } from '../../controlplane/identity/vault.ts';
+import type { NodeId } from '../../controlplane/ids.ts';
 import {
   defaultCertExpiryMs,
   defaultDataPathPort,
@@ -16,6 +17,7 @@ import {
 } from '../../controlplane/membership.ts';
 import { parseHostPort } from '../../controlplane/mesh/address.ts';
 import type { Store } from '../../controlplane/store.ts';
+import type { Touched } from '../../controlplane/tables/view.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
@@ -25,7 +27,7 @@ import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { HeldPorts } from '../ingress/held-ports.ts';
-import { ingressSandboxName } from '../ingress/mesh.ts';
+import { ingressIn, ingressSandboxName } from '../ingress/mesh.ts';
 import { type Carrier, Serving } from '../ingress/serving.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
@@ -259,8 +261,8 @@ export class Agent {
 
   /** What may serve published ports. */
   #carriers(): Carrier[] {
-    const ingress = [...this.membership.cluster.view.networks.values()].find((network) => network.ingress);
-    if (ingress === undefined) return [];
+    const ingress = ingressIn(this.membership.cluster.view.networks);
+    if (ingress === null) return [];
     const to = { scope: 'cluster', network: ingress } as const;
     const sandboxes = this.sandboxes.list().filter(({ name, legs }) => name !== ingressSandboxName && legs.length > 0);
     return [
@@ -517,7 +519,7 @@ export class Agent {
     view.watch((touched) => {
       this.#planner.heard(touched);
       if (touched.networks) this.docker.wake();
-      if (touched.services || touched.endpoints.size > 0) this.#serving.wake();
+      if (touched.services || touchesOwn(touched, membership.cluster.self)) this.#serving.wake();
       if (touched.services) this.#heldPorts.look(this.#planner.mesh);
       if (touched.networks) this.#background.later(0, () => this.#reconcile());
     });
@@ -595,6 +597,12 @@ export class Agent {
       'this node was removed from its cluster by a manager: `weft join` makes it a member again',
     );
   }
+}
+
+/** Whether endpoints of that node are among what changed. */
+function touchesOwn({ endpoints }: Touched, self: NodeId): boolean {
+  for (const names of endpoints.values()) for (const name of names) if (name.startsWith(`${self} `)) return true;
+  return false;
 }
 
 /** The first few by name. */

@@ -1,5 +1,5 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
-import { ingressSandboxName } from '../ingress/mesh.ts';
+import { ingressIn, ingressSandboxName } from '../ingress/mesh.ts';
 import type { Background } from './background.ts';
 import type { Logger } from './log.ts';
 import type { Sandboxes } from './sandboxes/sandboxes.ts';
@@ -36,8 +36,8 @@ export class IngressLeg {
       return;
     }
     try {
-      const ingress = [...cluster.view.networks.values()].find((network) => network.ingress);
-      if (ingress === undefined) throw new Error('the ingress network is not known here yet');
+      const ingress = ingressIn(cluster.view.networks);
+      if (ingress === null) throw new Error('the ingress network is not known here yet');
       await sandboxes.create({ Name: ingressSandboxName, Networks: [] }, [{ scope: 'cluster', network: ingress }]);
       this.#problem = null;
     } catch (error) {

@@ -9,7 +9,7 @@ import {
   testPath,
 } from '../../dataplane/selftest/selftest.ts';
 import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
-import { ingressSandboxName } from '../ingress/mesh.ts';
+import { ingressIn, ingressSandboxName } from '../ingress/mesh.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { faultMessage } from '../selftest.ts';
 import type { Logger } from './log.ts';
@@ -89,7 +89,7 @@ export class SelfTests {
     this.#cluster = cluster;
     this.#unwatch = [
       cluster.view.watch(({ nodes, endpoints }) => {
-        const ingress = ingressOf(cluster);
+        const ingress = ingressIn(cluster.view.networks);
         if (nodes || (ingress && endpoints.has(ingress.id))) this.#wake();
       }),
       cluster.liveness.watch((peer) => {
@@ -221,7 +221,7 @@ export class SelfTests {
     const about = { nodeId, hostname, vtep, address: '', fault: null, rttMs: null, bytes: 0 } as const;
     const untested = (message: string): SelfTestResult => ({ ...about, state: 'untested', message });
     if (nodeId === cluster.self) return untested('this node itself');
-    const ingress = ingressOf(cluster);
+    const ingress = ingressIn(cluster.view.networks);
     const source = ingress && this.#sourceOn(ingress);
     if (!source) return untested('this node has no leg on the ingress network yet');
     const to = parseIp(legsOf(cluster).get(nodeId)?.ip ?? '');
@@ -245,13 +245,10 @@ function verdict(
   return { state: 'failed', fault, message: faultMessage(fault, path), rttMs, bytes };
 }
 
-const ingressOf = ({ view }: Cluster): Network | null =>
-  [...view.networks.values()].find(({ ingress }) => ingress) ?? null;
-
 /** The leg on the ingress network that each node has, as far as it is known. */
 function legsOf(cluster: Cluster): Map<NodeId, Endpoint> {
   const legs = new Map<NodeId, Endpoint>();
-  const ingress = ingressOf(cluster);
+  const ingress = ingressIn(cluster.view.networks);
   for (const endpoint of ingress ? cluster.view.endpointsOf(ingress.id).values() : []) {
     if (endpoint.name === ingressSandboxName) legs.set(endpoint.owner, endpoint);
   }

@@ -9,6 +9,10 @@ import { type Parsed, parseIp, parseMac } from '../../dataplane/values.ts';
 /** The node's own sandbox on the ingress network, where connections to published ports are spread. */
 export const ingressSandboxName = 'ingress-sbox';
 
+/** The network that every node is on; null until it is known. */
+export const ingressIn = (networks: ReadonlyMap<NetworkId, Network>): Network | null =>
+  [...networks.values()].find(({ ingress }) => ingress) ?? null;
+
 /** What the tables say, as far as the mesh is concerned. */
 export interface MeshTables {
   readonly self: NodeId;
@@ -31,8 +35,8 @@ export interface MeshPlan {
 export const noMesh: MeshPlan = { ports: [], published: [], returns: new Map() };
 
 export function meshOf(tables: MeshTables): MeshPlan {
-  const ingress = [...tables.networks.values()].find((network) => network.ingress);
-  if (ingress === undefined) return noMesh;
+  const ingress = ingressIn(tables.networks);
+  if (ingress === null) return noMesh;
   const { backends, gates, own } = sorted(tables.endpoints.get(ingress.id)?.values() ?? [], tables);
   const all = inOrder(tables.services).map((service) =>
     ofService(service, backends.get(service.key) ?? [], tables.self),

@@ -7,6 +7,7 @@ import { RequestError } from '../daemon/api-error.ts';
 import type { Background } from '../daemon/background.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { StoredLeg } from '../sandbox-state.ts';
+import { ingressIn } from './mesh.ts';
 
 /** On ingress, of a leg that was made for the mesh, and goes when nothing needs it any more. */
 export const meshAlias = 'mesh.weft';
@@ -92,7 +93,7 @@ export class Serving {
   async #sync(): Promise<void> {
     const { cluster: clusterNow, carriers, log } = this.#init;
     const cluster = clusterNow();
-    const ingress = cluster && [...cluster.view.networks.values()].find((network) => network.ingress);
+    const ingress = cluster && ingressIn(cluster.view.networks);
     const before = new Map(this.#problems);
     this.#problems.clear();
     if (!cluster || !ingress) return;

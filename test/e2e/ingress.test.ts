@@ -163,7 +163,7 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
     assert.equal((await host(1).weft('unpublish', 'web', '8090')).exitCode, 0);
   });
 
-  it("a host's death moves new connections within three seconds", async () => {
+  it("a host's death moves new connections to the others", async () => {
     await host(2).linkDown();
     const startedMs = performance.now();
     await eventually('nobody to be led there', async () => {

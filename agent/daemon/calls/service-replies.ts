@@ -4,6 +4,7 @@ import type { ServiceKey, Service as TableService } from '../../../controlplane/
 import type { Endpoint } from '../../../controlplane/tables/view.ts';
 import type { Service } from '../../api/schema.ts';
 import { namesOf } from '../../dns/decide.ts';
+import { ingressIn } from '../../ingress/mesh.ts';
 import { addressFields } from './network-replies.ts';
 import { hostnameOf, iso } from './replies.ts';
 
@@ -79,8 +80,8 @@ function endpointReply(cluster: Cluster, endpoint: Endpoint, isBackend: boolean)
 /** Who has a leg on ingress that serves a service, by service. */
 function backendsBy({ view }: Cluster): ReadonlyMap<string, ReadonlySet<string>> {
   const found = new Map<string, Set<string>>();
-  const ingress = [...view.networks.values()].find((network) => network.ingress);
-  if (ingress === undefined) return found;
+  const ingress = ingressIn(view.networks);
+  if (ingress === null) return found;
   for (const leg of view.endpointsOf(ingress.id).values())
     for (const key of leg.serves ?? []) found.set(key, (found.get(key) ?? new Set()).add(carrierOf(leg)));
   return found;
