@@ -1,4 +1,4 @@
-import { ControlPlaneError } from './errors.ts';
+import { notManager } from './errors.ts';
 import type { NodeId } from './ids.ts';
 import type { HybridClock } from './tables/clock.ts';
 import type { AvailabilityValue } from './tables/kinds.ts';
@@ -27,13 +27,7 @@ export class Availabilities {
   /** @returns false when it is that already @throws ControlPlaneError `not_manager` */
   async set(node: NodeId, availability: Availability): Promise<boolean> {
     const { tables, view, clock, isManager } = this.#init;
-    if (!isManager()) {
-      throw new ControlPlaneError(
-        'not_manager',
-        `only a manager can ${availability === 'drain' ? 'drain' : 'activate'} a node`,
-        'run the command on a manager: `weft node ls` shows which nodes are',
-      );
-    }
+    if (!isManager()) throw notManager(`only a manager can ${availability === 'drain' ? 'drain' : 'activate'} a node`);
     const before = view.availability(node);
     if ((before?.availability ?? 'active') === availability) return false;
     await tables.put(clusterTopic, `availability/${node}`, { stamp: [...clock.next(before?.stamp)], availability });

@@ -269,12 +269,10 @@ export class Cluster {
     const { view } = this.#parts;
     const clocks = clockWarning(this.#parts);
     return [
-      ...[
-        ...addressWarnings(this.#parts),
-        ...nameWarnings(view),
-        ...serviceWarnings(view),
-        ...this.#parts.labelledPorts.warnings(),
-      ],
+      ...addressWarnings(this.#parts),
+      ...nameWarnings(view),
+      ...serviceWarnings(view),
+      ...this.#parts.labelledPorts.warnings(),
       ...(clocks === null ? [] : [clocks]),
     ];
   }

@@ -13,6 +13,10 @@ export class ControlPlaneError extends Error {
   }
 }
 
+/** What only managers do. */
+export const notManager = (message: string): ControlPlaneError =>
+  new ControlPlaneError('not_manager', message, 'run the command on a manager: `weft node ls` shows which nodes are');
+
 /** Somebody has removed the network meanwhile. */
 export const networkGone = (name: string): ControlPlaneError =>
   new ControlPlaneError('network_not_found', `network ${name} is gone`, '`weft network ls` shows those that there are');

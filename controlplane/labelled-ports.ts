@@ -156,7 +156,7 @@ export class LabelledPorts {
   async #makeWay(ports: readonly ServicePort[], counting: readonly Wish[]): Promise<void> {
     const { services, view } = this.#init;
     for (const service of [...view.services.values()]) {
-      const unasked = entriesOf(service).flatMap((port) => unaskedOf(service.key, port, counting));
+      const unasked = unaskedOf(service, counting);
       const going = unasked.filter((each) => ports.some((port) => overlapping(each, port)));
       const network = view.networks.get(service.network);
       if (going.length > 0 && network !== undefined) await services.unpublishLabelled(network, service.name, going);
@@ -169,11 +169,12 @@ export class LabelledPorts {
     const since = new Map<string, number>();
     let nextMs: number | null = null;
     for (const service of [...view.services.values()]) {
-      const unasked = entriesOf(service).flatMap((port) => unaskedOf(service.key, port, counting));
+      const unasked = unaskedOf(service, counting);
       const going = unasked.filter((port) => {
         const id = `${service.key} ${portText(port)}`;
-        const leftMs = (this.#unaskedMs.get(id) ?? nowMs) + askAgainMs - nowMs;
-        since.set(id, this.#unaskedMs.get(id) ?? nowMs);
+        const sinceMs = this.#unaskedMs.get(id) ?? nowMs;
+        const leftMs = sinceMs + askAgainMs - nowMs;
+        since.set(id, sinceMs);
         if (leftMs > 0) nextMs = Math.min(nextMs ?? leftMs, leftMs);
         return leftMs <= 0;
       });
@@ -196,9 +197,15 @@ export class LabelledPorts {
 const entriesOf = (service: Service | undefined): ServicePort[] =>
   service === undefined ? [] : [...service.ports, ...service.lost.map(({ port }) => port)];
 
-/** What of an entry no endpoint asks for any more. */
-function unaskedOf(key: ServiceKey, port: ServicePort, counting: readonly Wish[]): ServicePort[] {
-  if (!port.label) return [];
-  const asked = counting.flatMap((wish) => (wish.key === key ? wish.ports.filter((each) => alike(each, port)) : []));
-  return without(port, asked);
+/** What of a service's entries no endpoint asks for any more. */
+function unaskedOf(service: Service, counting: readonly Wish[]): ServicePort[] {
+  const asked = counting.flatMap(({ key, ports }) => (key === service.key ? ports : []));
+  return entriesOf(service).flatMap((port) =>
+    port.label
+      ? without(
+          port,
+          asked.filter((each) => alike(each, port)),
+        )
+      : [],
+  );
 }

@@ -11,7 +11,7 @@ import {
 } from './addresses.ts';
 import { type Capacity, capacityOf, nearlyFull, poolNearlyFull } from './capacity.ts';
 import type { Log } from './environment.ts';
-import { ControlPlaneError } from './errors.ts';
+import { ControlPlaneError, notManager } from './errors.ts';
 import { type NetworkId, newNetworkId } from './ids.ts';
 import type { Allocator, RingSpace } from './ring/allocator.ts';
 import { NumberSet } from './ring/numbers.ts';
@@ -387,11 +387,7 @@ export class Networks {
 
   #needManager(what: string): void {
     if (this.#init.isManager()) return;
-    throw new ControlPlaneError(
-      'not_manager',
-      `this node is not a manager, and only a manager can ${what}`,
-      'run the command on a manager: `weft node ls` shows which nodes are',
-    );
+    throw notManager(`this node is not a manager, and only a manager can ${what}`);
   }
 }
 

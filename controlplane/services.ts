@@ -1,4 +1,5 @@
-import { ControlPlaneError } from './errors.ts';
+import { ControlPlaneError, notManager } from './errors.ts';
+import type { NetworkId } from './ids.ts';
 import { parseHostPort } from './mesh/address.ts';
 import type { HybridClock } from './tables/clock.ts';
 import { clusterTopic } from './tables/record.ts';
@@ -8,6 +9,7 @@ import {
   overlapping,
   type PublishedPorts,
   type PublishProtocol,
+  parseServiceKey,
   portOf,
   type Service,
   type ServiceKey,
@@ -56,11 +58,7 @@ export class Services {
   /** @throws ControlPlaneError `not_manager` */
   mustBeAbleToPublish(): void {
     if (this.#init.isManager()) return;
-    throw new ControlPlaneError(
-      'not_manager',
-      'this node is not a manager, and only a manager can publish services',
-      'run the command on a manager: `weft node ls` shows which nodes are',
-    );
+    throw notManager('this node is not a manager, and only a manager can publish services');
   }
 
   /** What `publish` would make. @throws ControlPlaneError as that does */
@@ -73,11 +71,7 @@ export class Services {
    * `port_published`, `too_many_ports`
    */
   async publish(spec: PublishSpec): Promise<Service> {
-    const { network, name } = spec;
-    const key = serviceKey(network.id, name);
-    const value = this.#publishing(spec);
-    await this.#init.tables.put(clusterTopic, `service/${key}`, value);
-    return this.#init.view.services.get(key) ?? this.#shown(network, name, value);
+    return this.#put(spec.network, spec.name, this.#publishing(spec));
   }
 
   /** What `unpublish` would leave; null for nothing. @throws ControlPlaneError as that does */
@@ -92,18 +86,19 @@ export class Services {
    * @throws ControlPlaneError `not_manager`, `service_not_found`, `port_not_published`, `port_labelled`, `too_many_ports`
    */
   async unpublish(network: Network, name: string, ports: readonly PublishedPorts[] | null): Promise<Service | null> {
-    return this.#takeBack(network, name, this.#unpublishing(network, name, ports));
+    const value = this.#unpublishing(network, name, ports);
+    const service = await this.#put(network, name, value);
+    return value.removed ? null : service;
   }
 
   /** The same of what endpoints asked for, and do not any more. @throws ControlPlaneError the same */
   async unpublishLabelled(network: Network, name: string, ports: readonly PublishedPorts[]): Promise<void> {
-    await this.#takeBack(network, name, this.#unpublishing(network, name, ports, true));
+    await this.#put(network, name, this.#unpublishing(network, name, ports, true));
   }
 
-  async #takeBack(network: Network, name: string, value: ServiceValue): Promise<Service | null> {
+  async #put(network: Network, name: string, value: ServiceValue): Promise<Service> {
     const key = serviceKey(network.id, name);
     await this.#init.tables.put(clusterTopic, `service/${key}`, value);
-    if (value.removed) return null;
     return this.#init.view.services.get(key) ?? this.#shown(network, name, value);
   }
 
@@ -214,7 +209,16 @@ export class Services {
 
 /** `8080/tcp`, `8000-8010/udp`. */
 export function portText({ protocol, published, count }: PublishedPorts): string {
-  return `${published}${count === 1 ? '' : `-${published + count - 1}`}/${protocol}`;
+  return `${rangeText(published, count)}/${protocol}`;
+}
+
+const rangeText = (first: number, count: number): string =>
+  count === 1 ? `${first}` : `${first}-${first + count - 1}`;
+
+/** `web on network frontend`. */
+export function serviceText(view: View, key: ServiceKey): string {
+  const { network, name } = parseServiceKey(key) ?? { network: '', name: key };
+  return `${name} on network ${view.networks.get(network as NetworkId)?.name ?? network}`;
 }
 
 /** What no service can have, since members themselves need it. */
@@ -260,16 +264,15 @@ function mustExist(port: ServicePort): void {
   if (Math.min(published, target, count) >= 1 && last <= 65_535 && count <= maxPortCount) return;
   throw new ControlPlaneError(
     'invalid_port',
-    `cannot publish ${portText(port)} as ${target}${count === 1 ? '' : `-${target + count - 1}`}`,
+    `cannot publish ${portText(port)} as ${rangeText(target, count)}`,
     `ports are 1 to 65535, up to ${maxPortCount} at a time`,
   );
 }
 
 function differs({ name: network }: Network, name: string, port: ServicePort, own: ServicePort): ControlPlaneError {
-  const target = `${own.target}${own.count === 1 ? '' : `-${own.target + own.count - 1}`}`;
   const why =
     port.mode === own.mode
-      ? `leads to ${target} already, and ${portText(port)} would lead elsewhere`
+      ? `leads to ${rangeText(own.target, own.count)} already, and ${portText(port)} would lead elsewhere`
       : `is published in mode ${own.mode} already, and would be in mode ${port.mode}`;
   return new ControlPlaneError(
     'port_published',

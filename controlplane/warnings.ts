@@ -1,12 +1,11 @@
-import type { NetworkId, NodeId } from './ids.ts';
+import type { NodeId } from './ids.ts';
 import type { Liveness } from './liveness/liveness.ts';
 import type { Networks } from './networks.ts';
 import type { Inheritance } from './ring/inheritance.ts';
-import { portText } from './services.ts';
+import { portText, serviceText } from './services.ts';
 import { sharedVteps } from './standing.ts';
 import { maxSkewMs } from './tables/clock.ts';
 import { addressesOf } from './tables/kinds.ts';
-import { parseServiceKey, type ServiceKey } from './tables/services.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
 
@@ -68,14 +67,10 @@ export function nameWarnings(view: View): string[] {
 
 /** Two halves of a cluster can publish one port at the same time. It is the older service's, everywhere. */
 export function serviceWarnings(view: View): string[] {
-  const named = (key: ServiceKey): string => {
-    const { network, name } = parseServiceKey(key) ?? { network: '', name: key };
-    return `${name} on network ${view.networks.get(network as NetworkId)?.name ?? network}`;
-  };
   return [...view.services.values()].flatMap(({ key, network, name, lost }) =>
     lost.map(
       ({ port, to }) =>
-        `port ${portText(port)} of service ${named(key)} is that of service ${named(to)}, which is older; both were published while their ` +
+        `port ${portText(port)} of service ${serviceText(view, key)} is that of service ${serviceText(view, to)}, which is older; both were published while their ` +
         `publishers did not see each other: \`weft unpublish --network ${view.networks.get(network)?.name} ${name} ${portText(port)}\`, ` +
         'and publish another one',
     ),

@@ -6,7 +6,7 @@ import { type DesiredTable, type OurTable, tableName } from './nft/tables.ts';
 import { ruleOf } from './observe/observed.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
-import { OUR_PROTOCOL } from './rtnetlink/policy.ts';
+import { OUR_PROTOCOL } from './rtnetlink/neighbours.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */

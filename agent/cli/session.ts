@@ -163,3 +163,8 @@ function globalFlags(command: Command): GlobalFlags {
   }
   return flags;
 }
+
+/** Tells a person, on stderr; not with `--json`. */
+export function warn({ io, json }: Context, text: string): void {
+  if (!json) io.stderr.write(`weft: ${oneLine(text)}\n`);
+}

@@ -348,24 +348,23 @@ export class View {
   /** @returns whether services came with it, or went */
   #mergeNetwork(id: NetworkId): boolean {
     const value = this.#winner<NetworkValue>(`network/${id}`);
-    const added: SubnetValue[] = [];
-    const ofServices: string[] = [];
-    for (const key of this.#shared.keys()) {
-      if (key.startsWith(`service/${id}/`)) ofServices.push(key.slice('service/'.length));
-      const subnet = key.startsWith(`subnet/${id}/`) ? this.#winner<SubnetValue>(key) : null;
-      if (subnet !== null) added.push(subnet);
-    }
     const before = this.networks.has(id);
     if (value === null || value.removed) {
       this.networks.delete(id);
       this.ownership.setNetwork(id, null);
     } else {
+      const added = this.#sharedUnder(`subnet/${id}/`).flatMap((key) => this.#winner<SubnetValue>(key) ?? []);
       const subnets = subnetsOf(id, value, added);
       this.networks.set(id, { ...value, id, subnets });
       this.ownership.setNetwork(id, subnets);
     }
     if (this.networks.has(id) === before) return false;
+    const ofServices = this.#sharedUnder(`service/${id}/`).map((key) => key.slice('service/'.length));
     return ofServices.map((key) => this.#mergeService(key)).includes(true);
+  }
+
+  #sharedUnder(prefix: string): string[] {
+    return [...this.#shared.keys()].filter((key) => key.startsWith(prefix));
   }
 
   /** Those of a network that is not known, or was removed, are none. @returns whether that changed anything */

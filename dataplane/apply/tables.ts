@@ -4,10 +4,7 @@ import { NftSocket } from '../rtnetlink/nft-tables.ts';
 import type { Step } from '../steps.ts';
 import { runNft } from './run.ts';
 
-export type TableStep = Step & { readonly kind: 'table-replace' | 'table-delete' | 'elements' };
-
-export const isTableStep = (step: Step): step is TableStep =>
-  step.kind === 'table-replace' || step.kind === 'table-delete' || step.kind === 'elements';
+type TableStep = Step & { readonly kind: 'table-replace' | 'table-delete' | 'elements' };
 
 /** Makes or changes a table of nftables, wherever it is. Rejects with CommandError, SystemError or an error of node:fs. */
 export async function changeTable(step: TableStep): Promise<void> {

@@ -137,7 +137,7 @@ export function* diffInParts(desired: Desired, observed: Observed, options: Diff
     diffTable(draft, 'entries', PORTS_OBJECT, portsFor(desired), [OVERLAY_NETNS_OBJECT]);
   }
   yield* diffLegs(draft, desired);
-  diffIngress(draft, desired);
+  yield* diffIngress(draft, desired);
   if (options.prune) removeUnused(draft, desired, wanted, hasRules);
   return draft.finish();
 }

@@ -3,7 +3,7 @@ import { meshFor } from '../nft/mesh.ts';
 import { gatesOf, returnsFor } from '../nft/returns.ts';
 import { meshTable, returnTable, tableName } from '../nft/tables.ts';
 import { endpointObject, GATE_OBJECT, leftoverObject, returnsObject, sandboxObject } from '../objects.ts';
-import { type ObservedSandbox, ruleText } from '../observe/observed.ts';
+import { hasTraces, type ObservedSandbox, ruleText } from '../observe/observed.ts';
 import { OUR_PRIORITY } from '../rtnetlink/policy.ts';
 import {
   addressOf,
@@ -21,10 +21,11 @@ import { diffTable } from './tables.ts';
 const MESH = tableName(meshTable('' as NetnsPath));
 
 /** What connections to published ports need in sandboxes. Behind their legs. */
-export function diffIngress(draft: Draft, { sandboxes }: Desired): void {
+export function* diffIngress(draft: Draft, { sandboxes }: Desired): Generator<void> {
   for (const sandbox of sandboxes) {
     if (sandbox.gate) diffGate(draft, sandbox, sandbox.gate);
     if (sandbox.returns) diffReturns(draft, sandbox, sandbox.returns);
+    if (sandbox.gate || sandbox.returns) yield;
   }
 }
 
@@ -115,7 +116,7 @@ const NO_ROUTING = { rules: new Set<string>(), tables: new Set<number>() };
 function removeRouting(
   draft: Draft,
   where: NetnsPath,
-  { rules, tableRoutes }: ObservedSandbox,
+  { devices, rules, tableRoutes }: ObservedSandbox,
   object: string,
   keep: { readonly rules: ReadonlySet<string>; readonly tables: ReadonlySet<number> },
 ): void {
@@ -126,7 +127,7 @@ function removeRouting(
   for (const [table, to] of tableRoutes) {
     if (keep.tables.has(table)) continue;
     const device = to.slice(to.indexOf(' ') + 1);
-    const goes = draft.removedPorts.has(draft.observed.sandboxes.get(where)?.devices.get(device)?.peer ?? '');
+    const goes = draft.removedPorts.has(devices.get(device)?.peer ?? '');
     if (goes) continue;
     draft.step('unused', object, `route of table ${table} is extra`, { kind: 'table-route-delete', where, table });
   }
@@ -136,6 +137,7 @@ function removeRouting(
 export function removeUnusedIngress(draft: Draft, desired: Desired): void {
   const wanted = new Map(desired.sandboxes.map((sandbox) => [sandbox.netns as string, sandbox]));
   for (const [path, found] of draft.observed.sandboxes) {
+    if (!hasTraces(found)) continue;
     const sandbox = wanted.get(path);
     if (!sandbox && draft.observed.ownedNetns.has(path)) continue;
     const where = must(parseNetnsPath(path));

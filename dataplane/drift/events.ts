@@ -4,10 +4,10 @@ import { isOurMark } from '../nft/returns.ts';
 import { digestOfComments, type OurTable, tableName, tablesIn } from '../nft/tables.ts';
 import { ruleText } from '../observe/observed.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
-import { decodeNeighbourEvent, type EntryEvent } from '../rtnetlink/neighbours.ts';
+import { decodeNeighbourEvent, type EntryEvent, OUR_PROTOCOL } from '../rtnetlink/neighbours.ts';
 import { type TableChange, TableWatch } from '../rtnetlink/nft-events.ts';
 import { decodeNft } from '../rtnetlink/nft-wire.ts';
-import { decodePolicyRule, OUR_PROTOCOL } from '../rtnetlink/policy.ts';
+import { decodePolicyRule } from '../rtnetlink/policy.ts';
 import { decodeAddress, decodeForwarding, decodeRoute, isLinkLocal } from '../rtnetlink/routes.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import {

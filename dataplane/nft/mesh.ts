@@ -36,15 +36,16 @@ const AFFINITIES_MAX = 255;
  * What comes from backends and is no answer goes nowhere: a gate is no router of theirs.
  */
 export function meshFor(gate: Gate, where: NetnsPath): DesiredTable {
-  const known = rendered.get(gate);
-  if (known?.table.where === where) return known;
-  const table = render(gate, where);
-  rendered.set(gate, table);
-  return table;
+  const { legIfName, ports } = gate;
+  const known = rendered.get(ports);
+  if (known?.legIfName === legIfName && known.made.table.where === where) return known.made;
+  const made = render(gate, where);
+  rendered.set(ports, { legIfName, made });
+  return made;
 }
 
-// A plan hands over the same gate for as long as it is the same, and a difference is taken with every endpoint.
-const rendered = new WeakMap<Gate, DesiredTable>();
+// Plans hand over the same ports for as long as they are the same, and a difference is taken with every endpoint.
+const rendered = new WeakMap<Gate['ports'], { readonly legIfName: string; readonly made: DesiredTable }>();
 
 function render({ legIfName, ports }: Gate, where: NetnsPath): DesiredTable {
   const durations = [...new Set(ports.map(({ affinityMs }) => affinityMs))].filter((ms) => ms > 0);

@@ -1,7 +1,8 @@
 import { heedsMarks, readSandboxForwarding } from '../apply/sysctl.ts';
 import { isOurMark } from '../nft/returns.ts';
 import type { Link } from '../rtnetlink/links.ts';
-import { decodePolicyRule, encodeRuleDump, OUR_PROTOCOL } from '../rtnetlink/policy.ts';
+import { OUR_PROTOCOL } from '../rtnetlink/neighbours.ts';
+import { decodePolicyRule, encodeRuleDump } from '../rtnetlink/policy.ts';
 import type { Route } from '../rtnetlink/routes.ts';
 import type { NetlinkSocket } from '../rtnetlink/socket.ts';
 import type { NetnsPath } from '../values.ts';

@@ -134,12 +134,16 @@ function tryOpen(netns: NetnsPath): NetlinkSocket | Exclude<NetnsState, 'there'>
   try {
     return NetlinkSocket.open(netns);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return 'missing';
+    if (isGone(error)) return 'missing';
     // EINVAL of setns(2): a file, but no namespace; `ip netns add` leaves one behind when it is interrupted.
     if (error instanceof SystemError && error.errno === 22) return 'broken';
     throw error;
   }
+}
+
+function isGone(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'ENOTDIR';
 }
 
 async function observeOverlays(observed: Observed, before: ReadonlyMap<string, ObservedTunnel>): Promise<Links> {
@@ -283,9 +287,15 @@ async function observeSandbox(wanted: Looked, around: Neighbourhood): Promise<Ob
     const device = best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null);
     sandbox.defaultRoute = { via: best.gateway, device };
   }
-  await observeTables(sandbox, netns);
-  if (wanted.gate || wanted.returns || sandbox.tables.size > 0) {
-    await observeIngress(sandbox, { netns, socket, routes, links });
+  try {
+    await observeTables(sandbox, netns);
+    if (wanted.gate || wanted.returns || sandbox.tables.size > 0) {
+      await observeIngress(sandbox, { netns, socket, routes, links });
+    }
+  } catch (error) {
+    // Both open it by its path once more, and it went meanwhile.
+    if (!isGone(error)) throw error;
+    return unknownSandbox('missing');
   }
   return sandbox;
 }

@@ -1,7 +1,8 @@
 import { OVERLAY_NETNS } from '../names.ts';
 import type { TableContent } from '../nft/tables.ts';
 import type { BridgePortAttributes, Ipv6State, VxlanAttributes } from '../rtnetlink/links.ts';
-import { OUR_PROTOCOL, type PolicyRule } from '../rtnetlink/policy.ts';
+import { OUR_PROTOCOL } from '../rtnetlink/neighbours.ts';
+import type { PolicyRule } from '../rtnetlink/policy.ts';
 import type { Where } from '../steps.ts';
 
 // What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.

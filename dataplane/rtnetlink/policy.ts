@@ -1,4 +1,5 @@
 import { ipBytes } from './address-bytes.ts';
+import { OUR_PROTOCOL } from './neighbours.ts';
 import {
   AF_INET,
   eachAttribute,
@@ -33,8 +34,6 @@ const RT_SCOPE_NOWHERE = 255;
 const RTN_UNICAST = 1;
 const WHOLE_MARK = 0xffffffff;
 
-/** `ip rule … protocol`, `ip route … proto`: made by us. The same number as of neighbours. */
-export const OUR_PROTOCOL = 201;
 /** Where our rules stand among others: before the main table (32766), behind those of the local one (0). */
 export const OUR_PRIORITY = 5757;
 

@@ -185,7 +185,8 @@ describe('names of containers', { timeout: 180_000 }, () => {
       (await stage.lab.host(2).api.call('status')).Warnings.filter((line) => line.includes('internal network shut'));
     const on = ['--detach', '--network', 'shut', '--dns', gateways[1] ?? '', '--stop-signal', 'SIGKILL'];
     for (const name of ['in', 'near']) await docker(2).exec(['run', ...on, '--name', name, glibc.image]);
-    assert.deepEqual(await warned(), []);
+    await settled(stage.lab);
+    assert.deepEqual(await warned(), [], 'while both are of one host');
     await docker(1).run(['--network', 'shut', '--name', 'far']);
     await eventually('a warning', async () => (await warned()).length === 1 || undefined);
     assert.match(

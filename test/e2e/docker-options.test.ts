@@ -143,8 +143,9 @@ describe("Docker's options, on networks of the cluster", { timeout: 150_000 }, (
       'true',
     );
     assert.match(stderr, /weft: .*10\.60\.0\.129/);
-    const networks = (await host(2).api.call('networkList')).map(({ Name }) => Name);
+    const networks = (await host(1).api.call('networkList')).map(({ Name }) => Name);
     assert.ok(!networks.includes('wrong'), networks.join());
+    assert.equal(await inspect(docker(1), 'wrong'), undefined);
   });
 
   it('of a container: addresses, MAC, aliases, host name, DNS, search domains, links', async () => {

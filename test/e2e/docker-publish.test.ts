@@ -33,7 +33,7 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
   });
   after(() => Promise.all(dockers.map((each) => each[Symbol.asyncDispose]())));
 
-  it('are published on all nodes while a container of a manager asks for them, also through restarts', async () => {
+  it('are published on all nodes when a container of a manager asks for them, and stay so through restarts', async () => {
     const labels = ['--label', 'weft.publish=8080:9000', '--label', 'com.docker.compose.service=web'];
     await docker(1).run(['--network', 'front', '--network-alias', 'web', ...labels, '--name', 'web-1']);
     await serve(1, 'web-1');

@@ -7,8 +7,7 @@ import { define } from '../define.ts';
 import { exitCodes, Failure, isFinal, reportOf } from '../failure.ts';
 import { commandsOf, type ImportResult, outcomeText, planText } from '../import-text.ts';
 import { once } from '../parse.ts';
-import type { Context, Session } from '../session.ts';
-import { oneLine } from '../text.ts';
+import { type Context, type Session, warn } from '../session.ts';
 
 interface Flags {
   readonly create?: boolean;
@@ -103,10 +102,6 @@ async function weftNetworks(context: Context, isNeeded: boolean): Promise<Networ
     warn(context, `${error.message}; what Weft has already is not known`);
     return null;
   }
-}
-
-function warn({ io, json }: Context, text: string): void {
-  if (!json) io.stderr.write(`weft: ${oneLine(text)}\n`);
 }
 
 function chosen(context: Context, all: readonly NetworkImport[], refs: readonly string[]): readonly NetworkImport[] {

@@ -3,8 +3,7 @@ import { define, takeSwitchValues } from '../define.ts';
 import { dryRunWords, printDryRun } from '../dry-run.ts';
 import { usage } from '../failure.ts';
 import { collect, keyValue, label, once } from '../parse.ts';
-import { each, type Session, writeJson } from '../session.ts';
-import { oneLine } from '../text.ts';
+import { each, type Session, warn, writeJson } from '../session.ts';
 import { addNetworkList } from './network-list.ts';
 
 /** `weft network`. */
@@ -85,7 +84,7 @@ macvlan_mode (bridge, private, vepa, passthru).`,
         if (flags.dryRun) return printDryRun(context, [{ Verb: 'networkCreate', Request: body }]);
         const reply = await context.client.call('networkCreate', { body });
         context.document(reply);
-        if (reply.Warning !== '' && !context.json) context.io.stderr.write(`weft: ${oneLine(reply.Warning)}\n`);
+        if (reply.Warning !== '') warn(context, reply.Warning);
         context.print(`${reply.Id}\n`);
       }),
     );

@@ -5,7 +5,7 @@ import { define } from '../define.ts';
 import { dryRunWords, printDryRun } from '../dry-run.ts';
 import { usage } from '../failure.ts';
 import { duration, once } from '../parse.ts';
-import { each, type Session, writeJson } from '../session.ts';
+import { each, type Session, warn, writeJson } from '../session.ts';
 import { oneLine, duration as span, table } from '../text.ts';
 
 /** `weft service`. */
@@ -73,10 +73,8 @@ each for its own alone. What is published is added to what the service has. The 
         if (dryRun) return printDryRun(context, [{ Verb: 'servicePublish', Service: name, Request: body }]);
         const service = await context.client.call('servicePublish', { ref: name, body });
         context.document(service);
-        if (service.Endpoints?.length === 0 && !context.json) {
-          const nothing = `nothing on network ${service.Network} is called ${service.Name} yet`;
-          context.io.stderr.write(`weft: ${oneLine(nothing)}\n`);
-        }
+        if (service.Endpoints?.length === 0)
+          warn(context, `nothing on network ${service.Network} is called ${service.Name} yet`);
         context.print(service.Ports.map((port) => `${portText(port)}\n`).join(''));
       }),
     );

@@ -1,6 +1,7 @@
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
-import type { ServiceKey, Service as TableService } from '../../../controlplane/tables/services.ts';
+import { serviceText } from '../../../controlplane/services.ts';
+import type { Service as TableService } from '../../../controlplane/tables/services.ts';
 import type { Endpoint } from '../../../controlplane/tables/view.ts';
 import type { Service } from '../../api/schema.ts';
 import { namesOf } from '../../dns/decide.ts';
@@ -41,13 +42,9 @@ export function serviceReplies(cluster: Cluster, services: readonly TableService
 }
 
 function portReplies({ view }: Cluster, { ports, lost }: TableService): Service['Ports'] {
-  const winner = (key: ServiceKey): string => {
-    const service = view.services.get(key);
-    return `${service?.name} on network ${service && view.networks.get(service.network)?.name}`;
-  };
   const all = [
     ...ports.map((port) => ({ port, LostTo: '' })),
-    ...lost.map(({ port, to }) => ({ port, LostTo: winner(to) })),
+    ...lost.map(({ port, to }) => ({ port, LostTo: serviceText(view, to) })),
   ];
   return all.map(({ port, LostTo }) => ({
     Protocol: port.protocol,

@@ -14,7 +14,6 @@ export interface Mesh {
   /** Endpoint numbers of backends, by host. */
   readonly here: Readonly<Record<On, readonly number[]>>;
   readonly ports: readonly GatePort[];
-  readonly gates?: readonly number[];
 }
 
 /** Where a connection of a client to its host at this port leads. */
@@ -22,7 +21,7 @@ export function gatePort(protocol: 'tcp' | 'udp', backends: readonly number[], m
   return { protocol, port: 8080, backends: backends.map(backend), affinityMs: 0, source: 'keep', ...more };
 }
 
-export function meshState(on: On, { here, ports, gates = Object.values(GATES) }: Mesh): Desired {
+export function meshState(on: On, { here, ports }: Mesh): Desired {
   const other = on === 'a' ? 'b' : 'a';
   const gate = gateOf(sandbox('gate', GATES[on], [4097], true), ports);
   const published = ports.map(({ protocol, port }) => ({ protocol, hostIp: null, hostPort: port, port }));
@@ -35,7 +34,10 @@ export function meshState(on: On, { here, ports, gates = Object.values(GATES) }:
         [...here[other], GATES[other]].map((n) => remote(4097, n, other)),
       ),
     ],
-    sandboxes: [{ ...gate, bridgeLegs }, ...here[on].map((n) => returning(sandbox(`web${n}`, n, [4097], true), gates))],
+    sandboxes: [
+      { ...gate, bridgeLegs },
+      ...here[on].map((n) => returning(sandbox(`web${n}`, n, [4097], true), Object.values(GATES))),
+    ],
     bridges: [GATEWAY],
     guard: guard(on, [4097]),
   });
