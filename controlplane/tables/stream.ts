@@ -212,6 +212,11 @@ export class Stream {
     return this.#current?.latest.get(key)?.record.seq ?? 0;
   }
 
+  /** All of an epoch up to there is known or superseded; null for one that is not held. */
+  contiguousIn(epoch: number): number | null {
+    return this.#stateOf(epoch)?.contiguous ?? null;
+  }
+
   /** Keys that are held of an epoch, tombstones and the opening record included. */
   keys(epoch: number): readonly string[] {
     return [...(this.#stateOf(epoch)?.latest.keys() ?? [])];

@@ -210,7 +210,7 @@ export class Tables {
     const stream = this.#streamOf(topic, owner);
     const offer = stream.offer(objection === null ? signed : hidden(signed), pulled);
     if (offer.result !== 'applied') return offer;
-    this.#persist(topic, owner, stream, offer.latest ? [signed] : []);
+    this.#persist(stream, signed.record, offer.latest ? [signed] : []);
     this.#notify(topic, owner, offer.changes);
     if (writtenMs !== undefined && offer.latest) this.propagation.applied(owner, writtenMs);
     return { result: 'applied', gap: offer.gap, objection: offer.forked ? forked : objection };
@@ -246,19 +246,24 @@ export class Tables {
     if (stream === undefined || owner === this.self) return;
     this.#digests.delete(topic);
     const changes = stream.advanceTo(epoch, seq);
-    this.#persist(topic, owner, stream, []);
+    this.#persist(stream, { topic, owner, epoch }, []);
     this.#notify(topic, owner, changes);
   }
 
-  #persist(topic: string, owner: NodeId, stream: Stream, records: readonly SignedRecord[]): void {
+  /** Of the epoch that got further: that may be an older one, which is shown until the newest is whole. */
+  #persist(
+    stream: Stream,
+    { topic, owner, epoch: advanced }: Pick<SignedRecord['record'], 'topic' | 'owner' | 'epoch'>,
+    records: readonly SignedRecord[],
+  ): void {
     for (const signed of records) this.#behind.put({ key: recordKey(signed), value: toWire(signed) });
     for (const { epoch, keys } of stream.takeRetired()) {
       // Also of what has not reached the disk yet: the last write of a row counts.
       this.#behind.put({ key: ['position', topic, owner, epoch], value: null });
       for (const key of keys) this.#behind.put({ key: ['record', topic, owner, epoch, key], value: null });
     }
-    const { epoch, seq } = stream.place;
-    this.#behind.put({ key: ['position', topic, owner, epoch], value: seq });
+    const seq = stream.contiguousIn(advanced);
+    if (seq !== null) this.#behind.put({ key: ['position', topic, owner, advanced], value: seq });
     this.#behind.flushIfFull();
   }
 

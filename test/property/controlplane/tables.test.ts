@@ -120,6 +120,22 @@ test('a restart changes nothing of what is known of others', async () => {
   );
 });
 
+test('how far an older epoch got that came on after a newer one began is known after a restart', async () => {
+  const [identity] = writers;
+  assert.ok(identity);
+  const [older, newer] = [new Writer(identity, 1), new Writer(identity, 2)];
+  const written = ['', 'c', 'd', 'c'].map((key) => older.write(topic, key, 1));
+  const opening = newer.write(topic, '', 3);
+  const store = memoryStore();
+  const before = await open(one, store);
+  // The fourth takes the row of the second.
+  for (const at of [0, null, 1, 3]) before.ingest(at === null ? opening : (written[at] as SignedRecord));
+  await before.flushed();
+  const after = await open(one, store);
+  assert.deepEqual([...after.vector(topic)], [...before.vector(topic)]);
+  assert.equal(after.digest(topic), before.digest(topic));
+});
+
 function sameVectors(a: Tables, b: Tables): boolean {
   const [ofA, ofB] = [a, b].map((tables) =>
     JSON.stringify([...tables.vector(topic)].sort(([x], [y]) => (x < y ? -1 : 1))),
