@@ -1,8 +1,9 @@
 /** How one call fails. */
 export const WAYS = {
   /** Refused: the kernel is as it was. */
-  EEXIST: 17,
   EPERM: 1,
+  /** Refused; of what is added only where it is not there: somebody was faster. */
+  EEXIST: 17,
   /** Refused; of what is to be deleted: somebody was faster. */
   ENOENT: 2,
   /** The kernel has done it, and its answer was lost. */

@@ -6,8 +6,10 @@ export * from '../../../../dataplane/rtnetlink/libc.ts';
 
 const HEADER_BYTES = 16;
 const NLMSG_ERROR = 2;
-/** RTM_DELLINK, _DELADDR, _DELROUTE, _DELNEIGH (linux/rtnetlink.h). */
-const DELETES = new Set([17, 21, 25, 29]);
+/** RTM_DELLINK, _DELADDR, _DELROUTE, _DELNEIGH, _DELRULE (linux/rtnetlink.h). */
+const DELETES = new Set([17, 21, 25, 29, 33]);
+/** RTM_NEWRULE: the one that is added only where it is not there, so that EEXIST says that it is. */
+const EXCLUSIVE = new Set([32]);
 
 export function openRawSocket(protocol: number): RawSocket {
   const way = failing();
@@ -34,7 +36,8 @@ export function openRawSocket(protocol: number): RawSocket {
       return bytes;
     }
     answer = refusals(messages, how);
-    return how === 'ENOENT' && messages.every(({ type }) => DELETES.has(type)) ? bytes : bytes.subarray(0, 0);
+    const faster = how === 'ENOENT' ? DELETES : how === 'EEXIST' ? EXCLUSIVE : null;
+    return messages.every(({ type }) => faster?.has(type)) ? bytes : bytes.subarray(0, 0);
   };
   return {
     fd: socket.fd,
