@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import { isIpv4, isNetworkSubnet, parseSpace, parseSubnet } from '../addresses.ts';
+import { isIpv4, isNetworkSubnet, parseSubnet } from '../addresses.ts';
 import type { Role } from '../identity/certificates.ts';
 import { isEndpointId, isNetworkId, type NetworkId, parseNodeId } from '../ids.ts';
 import { parseHostPort } from '../mesh/address.ts';
 import { maxGeneration } from '../ring/ring.ts';
-import { count, name, timestamp } from './fields.ts';
+import { count, ipv4, ipv6, name, timestamp } from './fields.ts';
 import { clusterTopic, type SignedRecord } from './record.ts';
 import { AskedPorts, parseServiceKey, ServiceValue } from './services.ts';
 
@@ -17,12 +17,11 @@ const maxBallot = 10_000;
 
 const text = (max: number) => z.string().max(max);
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array && value.length <= 64);
-// One spelling each (no leading zeros, no host bits): what two nodes compare or compute with must read the same to both.
-const ipv4 = z.string().max(15).refine(isIpv4, 'not an IPv4 address');
 const ip = z
   .string()
   .max(45)
   .refine((value) => isIpv4(value) || ipaddr.IPv6.isValid(value), 'not an IP address');
+// One spelling each (no host bits), as with addresses (fields.ts).
 const pool = z
   .string()
   .max(18)
@@ -32,11 +31,6 @@ const subnet6 = z
   .string()
   .max(43)
   .refine((value) => value.includes(':') && isNetworkSubnet(value), 'not an IPv6 subnet for a network');
-// As ipaddr.js writes it (RFC 5952): one spelling, as above.
-const ipv6 = z
-  .string()
-  .max(39)
-  .refine((value) => value.includes(':') && parseSpace(`${value}/128`) !== null, 'not an IPv6 address');
 const mac = z.string().regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/, 'not a unicast MAC address');
 const hostPort = z
   .string()
@@ -229,6 +223,9 @@ export const RoleValue = z.object({ stamp: timestamp, role: z.enum(['worker', 'm
 /** `availability/<node id>`: whether new connections of published ports are led to endpoints on the node; they are without. */
 export const AvailabilityValue = z.object({ stamp: timestamp, availability: z.enum(['active', 'drain']) });
 
+/** `node-labels/<node id>`: what managers say of a node, such as `zone=a`; all of it each time. */
+export const NodeLabelsValue = z.object({ stamp: timestamp, labels: label });
+
 /** `on/<network id>`: the owner takes part in that network, and wants to know all of its topic. */
 export const OnValue = z.object({
   /**
@@ -306,6 +303,7 @@ export type NetworkValue = z.infer<typeof NetworkValue>;
 export type TokenValue = z.infer<typeof TokenValue>;
 export type OnValue = z.infer<typeof OnValue>;
 export type AvailabilityValue = z.infer<typeof AvailabilityValue>;
+export type NodeLabelsValue = z.infer<typeof NodeLabelsValue>;
 export type RoleValue = z.infer<typeof RoleValue>;
 export type LimitedTokenValue = z.infer<typeof LimitedTokenValue>;
 export type JoinUseValue = z.infer<typeof JoinUseValue>;
@@ -429,6 +427,14 @@ const kinds: { readonly [prefix: string]: readonly Kind[] } = {
       scope: 'cluster',
       key: named((rest) => parseNodeId(rest) !== null),
       value: AvailabilityValue,
+      managersOnly: true,
+    },
+  ],
+  'node-labels': [
+    {
+      scope: 'cluster',
+      key: named((rest) => parseNodeId(rest) !== null),
+      value: NodeLabelsValue,
       managersOnly: true,
     },
   ],

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isNetworkId, type NetworkId } from '../ids.ts';
-import { count, name, timestamp } from './fields.ts';
+import { count, ipv4, ipv6, name, timestamp } from './fields.ts';
 import type { EndpointValue } from './kinds.ts';
 
 /** Entries of one service, and ports that one entry may stand for; with as many a record stays within its size (record.ts). */
@@ -9,6 +9,9 @@ export const maxPortCount = 1024;
 
 /** Longer than that, a client is better told by what the service itself sets. */
 export const maxAffinityMs = 7 * 86_400_000;
+
+/** Who wants to wait for longer sets nothing: connections then go on as long as they last. */
+export const maxDrainMs = 7 * 86_400_000;
 
 export const publishProtocols = ['tcp', 'udp', 'sctp'] as const;
 export type PublishProtocol = (typeof publishProtocols)[number];
@@ -94,24 +97,37 @@ export function without(port: ServicePort, going: readonly PublishedPorts[]): Se
   return left.flatMap((each) => without(each, going));
 }
 
-/** `service/<network id>/<name>`: how the endpoints of that name are reached from outside. One record per writer; the highest stamp wins, removal included. */
-export const ServiceValue = z.object({
-  stamp: timestamp,
-  removed: z.boolean(),
-  ports: z
-    .array(portTuple)
-    .min(1)
-    .max(maxServicePorts)
-    .refine((all) => {
-      const ports = all.map(portOf);
-      return ports.every((one, at) => !ports.slice(0, at).some((other) => overlapping(one, other)));
-    }, 'a port twice'),
-  /** What endpoints see of a client: its own address, that of the node it came in at, or its own, by endpoints of that node alone. */
-  source: z.enum(['keep', 'snat', 'local']),
-  /** For how long after its last connection a client is led to the same endpoint; 0 for none. */
-  affinityMs: count.max(maxAffinityMs),
-  createdMs: count,
-});
+/** What a service is called by inside of its network, of the families that the network has. */
+const virtualAddress = z
+  .object({ ip: ipv4.optional(), ip6: ipv6.optional() })
+  .refine(({ ip, ip6 }) => ip !== undefined || ip6 !== undefined, 'a virtual address that is none');
+
+/** `service/<network id>/<name>`: how the endpoints of that name are reached. One record per writer; the highest stamp wins, removal included. */
+export const ServiceValue = z
+  .object({
+    stamp: timestamp,
+    removed: z.boolean(),
+    /** Where it is reached from outside; none for one that has only a virtual address. */
+    ports: z
+      .array(portTuple)
+      .max(maxServicePorts)
+      .refine((all) => {
+        const ports = all.map(portOf);
+        return ports.every((one, at) => !ports.slice(0, at).some((other) => overlapping(one, other)));
+      }, 'a port twice'),
+    /** What endpoints see of a client: its own address, that of the node it came in at, or its own, by endpoints of that node alone. */
+    source: z.enum(['keep', 'snat', 'local']),
+    /** For how long after its last connection a client is led to the same endpoint; 0 for none. */
+    affinityMs: count.max(maxAffinityMs),
+    createdMs: count,
+    /** Endpoints of the node that was asked, or of its zone, come first, as long as one of them takes connections; absent: all alike. */
+    prefer: z.enum(['local', 'zone']).optional(),
+    /** How long connections go on to an endpoint that takes no new ones; absent: as long as they last. */
+    drainMs: z.int().min(1).max(maxDrainMs).optional(),
+    /** Endpoint mode `vip`: its name leads to this address. Absent: `dnsrr`, its name leads to its endpoints. */
+    vip: virtualAddress.optional(),
+  })
+  .refine(({ ports, vip }) => ports.length > 0 || vip !== undefined, 'neither a port nor a virtual address');
 export type ServiceValue = z.infer<typeof ServiceValue>;
 
 /** `<network id>/<name>`. */

@@ -11,6 +11,7 @@ import {
   type FenceValue,
   type HoldingValue,
   type NetworkValue,
+  type NodeLabelsValue,
   type NodeValue,
   networkOfTopic,
   type OnValue,
@@ -42,7 +43,7 @@ const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 're
 export interface Touched {
   readonly nodes: boolean;
   readonly networks: boolean;
-  /** A service, which of them has a port, or which nodes are drained. */
+  /** A service, which of them has a port, which nodes are drained, or how nodes are labelled. */
   readonly services: boolean;
   /** By network, the names (`OWNER ID`) of endpoints that came, changed, went, or are shown or hidden by now. */
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlySet<string>>;
@@ -145,6 +146,16 @@ export class View {
 
   isDrained(node: NodeId): boolean {
     return this.availability(node)?.availability === 'drain';
+  }
+
+  /** null for a node that managers have said nothing of. */
+  nodeLabelsRecord(node: NodeId): NodeLabelsValue | null {
+    return this.#winner<NodeLabelsValue>(`node-labels/${node}`);
+  }
+
+  /** What managers say of a node, such as `zone`. */
+  nodeLabels(node: NodeId): Readonly<Record<string, string>> {
+    return this.nodeLabelsRecord(node)?.labels ?? noLabels;
   }
 
   token(role: Role): TokenValue | null {
@@ -320,7 +331,7 @@ export class View {
           networks = true;
         }
         if (prefix === 'service') services = this.#mergeService(`${first}/${rest}`) || services;
-        services ||= prefix === 'availability';
+        services ||= prefix === 'availability' || prefix === 'node-labels';
         keys ||= keyKinds.has(prefix);
         if (prefix === 'cluster') this.#mergePools();
         if (prefix === 'removed' && value !== null) removed.push(first as NodeId);
@@ -386,6 +397,7 @@ export class View {
 }
 
 const noAliases: string[] = [];
+const noLabels: Readonly<Record<string, string>> = {};
 
 /**
  * Field by field: of objects made by spreading, the engine gives each a shape of its own, which takes more than the object

@@ -14,7 +14,7 @@ import {
   servesWithin,
 } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic, maxRecordBytes, signRecord } from '../../../controlplane/tables/record.ts';
-import { maxAffinityMs, maxAskedPorts, maxServicePorts } from '../../../controlplane/tables/services.ts';
+import { maxAffinityMs, maxAskedPorts, maxDrainMs, maxServicePorts } from '../../../controlplane/tables/services.ts';
 
 const owner = nodeIdOf(Buffer.alloc(32, 1));
 const topic = networkTopic('n'.repeat(25) as NetworkId);
@@ -60,6 +60,7 @@ const right: [string, string, object, boolean][] = [
   [clusterTopic, 'range/vni/12-14/3', { ...range, start: 12, end: 14, generation: 3 }, false],
   [clusterTopic, `subnet/${'n'.repeat(25)}/10.0.2.0_24`, subnet, false],
   [clusterTopic, `service/${'n'.repeat(25)}/web`, service, false],
+  [clusterTopic, `node-labels/${owner}`, { stamp, labels: { zone: 'a' } }, false],
   [clusterTopic, `fence/${owner}/0`, { heir: owner, ballot: 0 }, false],
   [clusterTopic, `fence/${owner}/heir`, { heir: owner, ballot: 3 }, false],
   [topic, 'range/10.0.1.0_24/0-4/1', range, true],
@@ -112,6 +113,8 @@ test('keys that are none are refused', () => {
     'network/short',
     'token/king',
     'removed/nobody',
+    'node-labels/nobody',
+    'node-labels',
     'range/10.0.1.0_24/0-4/1',
     'range/vni/x/1',
     'subnet/short/10.0.1.0_24',
@@ -213,8 +216,14 @@ test('a service has ports of its own, each once, and with as many as there may b
     createdMs: Date.UTC(2500),
   };
   assert.equal(objection(clusterTopic, keyOfService, largest), null);
+  const all = {
+    ...{ ...largest, prefer: 'local', drainMs: maxDrainMs },
+    vip: { ip: '255.255.255.255', ip6: `${'ffff:'.repeat(7)}ffff` },
+  };
+  assert.equal(objection(clusterTopic, keyOfService, all), null);
   // What a later version may say of it in addition, has room too.
-  assert.ok(sizeOf(clusterTopic, keyOfService, largest) <= maxRecordBytes - 128);
+  const size = sizeOf(clusterTopic, keyOfService, all);
+  assert.ok(size <= maxRecordBytes - 64, `${size} bytes`);
   const ranges = [
     ['tcp', 8000, 80, 1024, 'ingress'],
     ['udp', 8000, 80, 1024, 'host'],
@@ -240,8 +249,27 @@ test('a service has ports of its own, each once, and with as many as there may b
       'malformed service record',
       `${ports.at(-1)}`,
     );
-  for (const fields of [{ source: 'proxy' }, { affinityMs: -1 }, { affinityMs: maxAffinityMs + 1 }])
+  for (const fields of [
+    ...[{ source: 'proxy' }, { affinityMs: -1 }, { affinityMs: maxAffinityMs + 1 }, { prefer: 'region' }],
+    ...[{ drainMs: 0 }, { drainMs: 1.5 }, { drainMs: maxDrainMs + 1 }, { vip: {} }, { vip: { ip: 'fd00::1' } }],
+    ...[{ vip: { ip: '010.0.0.1' } }, { vip: { ip6: '10.0.1.2' } }, { vip: { ip6: 'FD00::1' } }, { vip: '10.0.1.2' }],
+  ])
     assert.equal(objection(clusterTopic, keyOfService, { ...service, ...fields }), 'malformed service record');
+});
+
+test('a service without a port has a virtual address, of a family or of both', () => {
+  for (const vip of [{ ip: '10.0.1.9' }, { ip6: 'fd00::9' }, { ip: '10.0.1.9', ip6: 'fd00::9' }])
+    assert.equal(objection(clusterTopic, keyOfService, { ...service, ports: [], vip }), null);
+  assert.equal(objection(clusterTopic, keyOfService, { ...service, ports: [] }), 'malformed service record');
+});
+
+test('labels of a node have a bound', () => {
+  const key = `node-labels/${owner}`;
+  const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, 'v']));
+  for (const labels of [{}, { zone: '' }, many(64)])
+    assert.equal(objection(clusterTopic, key, { stamp, labels }), null, JSON.stringify(labels));
+  for (const labels of [many(65), { zone: 1 }, { ['k'.repeat(129)]: 'v' }, { zone: 'v'.repeat(1025) }, ['zone']])
+    assert.equal(objection(clusterTopic, key, { stamp, labels }), 'malformed node-labels record');
 });
 
 test('an endpoint tells of the services it is a backend of, as many as there is room for besides its aliases', () => {
