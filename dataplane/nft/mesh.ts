@@ -1,16 +1,9 @@
-import { createHash } from 'node:crypto';
 import type { Backend, Gate, GatePort } from '../desired.ts';
 import { addressNumber, isIpv6, type NetnsPath } from '../values.ts';
 import { type Chain, type DesiredTable, meshTable, tableOf } from './tables.ts';
+import { counterOf, countersOf, numberOf, slotsOf, turnName } from './turns.ts';
 
-/** Up to so many backends each has one slot; more of them share as many slots as are said below. */
-const EXACT_MAX = 32;
-/** 100 backends have 10 or 11 of them each. */
-const WIDE = 1024;
-/**
- * Turns are taken by a counter for each number of slots, and of each there are so many, by port: of two services whose clients ask
- * them in turn, one counter would show each client of one the same backend every time.
- */
+/** Of each number of slots, by port. */
 const COUNTERS = 16;
 /** Clients that are remembered at most; more are spread like those that come for the first time. 64 bytes each. */
 const STICKY_MAX = 65_536;
@@ -90,7 +83,7 @@ function servedBy(port: GatePort): Served {
   const service = `${port.protocol} ${port.port}`;
   const backends = backendsOf(port);
   const texts = slotsOf(backends).map((each, slot) => `${service} ${slot} : ${each.ip} ${each.port}`);
-  const made = { service, backends, texts, counter: counterOf(port, texts.length) };
+  const made = { service, backends, texts, counter: counterOf(texts.length, COUNTERS, numberOf(service, COUNTERS)) };
   served.set(port, made);
   return made;
 }
@@ -102,20 +95,8 @@ function backendsOf({ backends }: GatePort): Backend[] {
   return ipv4.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, backend]) => backend);
 }
 
-/** Each as often as the others, or one time more. */
-export function slotsOf(backends: readonly Backend[]): Backend[] {
-  if (backends.length <= EXACT_MAX) return [...backends];
-  return Array.from({ length: WIDE }, (_, slot) => backends[slot % backends.length] as Backend);
-}
-
 function oneOfEachIp(backends: readonly Backend[]): Iterable<Backend> {
   return new Map(backends.map((backend) => [backend.ip, backend])).values();
-}
-
-/** Which of the counters a port takes turns by. */
-function counterOf({ protocol, port }: GatePort, slots: number): number {
-  const which = createHash('sha256').update(`${protocol} ${port}`).digest()[0] ?? 0;
-  return slots * COUNTERS + (which % COUNTERS);
 }
 
 const STICKY = `  map sticky {
@@ -128,20 +109,16 @@ const STICKY = `  map sticky {
 const hex = (mark: number): string => `0x${mark.toString(16)}`;
 
 function chainsOf(legIfName: string, affinities: readonly number[]): Chain[] {
-  const slotCounts = [...Array.from({ length: EXACT_MAX }, (_, index) => index + 1), WIDE];
-  const counters = slotCounts.flatMap((slots) =>
-    Array.from({ length: COUNTERS }, (_, which) => ({ slots, mark: slots * COUNTERS + which })),
-  );
-  const nameOf = (mark: number): string => `turn${mark}`;
+  const counters = countersOf(COUNTERS);
   const lead = 'dnat ip to meta l4proto . th dport . meta mark map @backends';
-  const verdicts = counters.map(({ mark }) => `${hex(mark)} : goto ${nameOf(mark)}`);
+  const verdicts = counters.map(({ counter }) => `${hex(counter)} : goto ${turnName(counter)}`);
   const sticky = affinities.length > 0;
   // In the order in which one leads to the next; nft wants to know where a rule leads before it.
   return [
     // Once more with the first slot: a packet may be looked up half before and half after a change of the maps.
     { name: 'lead', rules: [lead, 'meta mark set 0', lead] },
-    ...counters.map(({ slots, mark }) => ({
-      name: nameOf(mark),
+    ...counters.map(({ slots, counter }) => ({
+      name: turnName(counter),
       rules: [`meta mark set numgen inc mod ${slots} goto lead`],
     })),
     ...(sticky

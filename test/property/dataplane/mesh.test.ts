@@ -3,9 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Gate, GatePort } from '../../../dataplane/desired.ts';
 import { keyOfElement } from '../../../dataplane/nft/elements.ts';
-import { meshFor, slotsOf } from '../../../dataplane/nft/mesh.ts';
+import { meshFor } from '../../../dataplane/nft/mesh.ts';
 import { gatesOf, isOurMark } from '../../../dataplane/nft/returns.ts';
 import type { TableContent } from '../../../dataplane/nft/tables.ts';
+import { slotsOf } from '../../../dataplane/nft/turns.ts';
 import { must, parseCidr, parseIfName, parseIp, parseNetnsPath } from '../../../dataplane/values.ts';
 import { backend, macOf } from '../../e2e/dataplane/wanted.ts';
 
