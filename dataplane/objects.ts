@@ -9,6 +9,8 @@ export const bridgeObject = (name: string): string => `bridge/${name}`;
 /** A device of the host that legs hang on. */
 export const parentObject = (name: string): string => `parent/${name}`;
 export const GUARD_OBJECT = 'guard';
+/** The table for rules of the host's owner. */
+export const USER_OBJECT = 'user-rules';
 export const OVERLAY_NETNS_OBJECT = 'netns/weft';
 export const PORTS_OBJECT = 'ports';
 export const CLAMP_OBJECT = 'mss';

@@ -30,7 +30,12 @@ export const routes = {
   status: route('status', 'State of this node, its peers and its kernel', Empty, schema.Status),
   init: route('init', 'Make a new cluster with this node as its first manager', schema.InitRequest, schema.InitReply),
   join: route('join', 'Join a cluster with a token', schema.JoinRequest, schema.JoinReply),
-  leave: route('leave', 'Leave the cluster and remove its networks from this host', schema.LeaveRequest, Empty),
+  leave: route(
+    'leave',
+    'Leave the cluster and remove its networks from this host',
+    schema.LeaveRequest,
+    schema.LeaveReply,
+  ),
   joinToken: route('joinToken', 'The join token of a role', Empty, schema.JoinTokenReply),
   rotateJoinToken: route('rotateJoinToken', 'Replace the join token of a role', Empty, schema.JoinTokenReply),
   ca: route('ca', 'The root that certificates are of, and which nodes have one of it', Empty, schema.Ca),

@@ -22,6 +22,7 @@ import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
+import { leftToUser } from '../../dataplane/nft/user.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
@@ -444,7 +445,7 @@ export class Agent {
     }
   }
 
-  async leave(force: boolean): Promise<void> {
+  async leave(force: boolean): Promise<string[]> {
     this.mustBeLeavable(force);
     const { membership } = this;
     this.#state = 'leaving';
@@ -455,6 +456,8 @@ export class Agent {
       throw error;
     }
     await this.#deactivate();
+    // Where networks of this host alone are left they need it still.
+    return this.#planner.desired.bridges.length > 0 ? [] : await leftToUser();
   }
 
   /** What the kernel of this host still lacks, in one line; '' for nothing. */

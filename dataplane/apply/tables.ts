@@ -1,5 +1,6 @@
 import { elementBytes } from '../nft/elements.ts';
-import { tableName } from '../nft/tables.ts';
+import { tableName, USER_TABLE } from '../nft/tables.ts';
+import { deleteUserTable } from '../nft/user.ts';
 import { NftSocket } from '../rtnetlink/nft-tables.ts';
 import type { Step } from '../steps.ts';
 import { runNft } from './run.ts';
@@ -14,6 +15,7 @@ export async function changeTable(step: TableStep): Promise<void> {
     case 'table-replace':
       return runNft(step.script, table.where);
     case 'table-delete':
+      if (table === USER_TABLE) return await deleteUserTable();
       // Adding first makes the delete succeed when somebody was faster.
       return runNft(`add table ${name}\ndelete table ${name}\n`, table.where);
     case 'elements': {

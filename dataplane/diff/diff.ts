@@ -13,7 +13,15 @@ import {
 import { agentsClampFor, clampFor } from '../nft/clamp.ts';
 import { guardFor } from '../nft/guard.ts';
 import { portsFor } from '../nft/ports.ts';
-import { AGENTS_TABLE, BRIDGES_TABLE, CLAMP_TABLE, GUARD_TABLE, type OurTable, PORTS_TABLE } from '../nft/tables.ts';
+import {
+  AGENTS_TABLE,
+  BRIDGES_TABLE,
+  CLAMP_TABLE,
+  GUARD_TABLE,
+  type OurTable,
+  PORTS_TABLE,
+  USER_TABLE,
+} from '../nft/tables.ts';
 import {
   AGENTS_OBJECT,
   CLAMP_OBJECT,
@@ -180,7 +188,7 @@ function removeUnused(draft: Draft, desired: Desired, wanted: ReadonlySet<string
     draft.step('unused', leftoverObject(name), 'extra', { kind: 'device-delete', where: null, name });
   }
   const tables = new Set<OurTable>();
-  if (hasRules) tables.add(BRIDGES_TABLE);
+  if (hasRules) tables.add(BRIDGES_TABLE).add(USER_TABLE);
   if (desired.guard) tables.add(GUARD_TABLE);
   if (desired.overlays.length > 0) tables.add(PORTS_TABLE);
   if (clampFor(desired.overlays) !== null) tables.add(CLAMP_TABLE);

@@ -1,7 +1,9 @@
 import type { Desired, DesiredBridge } from '../desired.ts';
 import { hostBridgeMac, isOurHostBridge, OUR_ALIAS } from '../names.ts';
 import { type GuardedBridge, type PublishedTo, rulesFor } from '../nft/rules.ts';
-import { bridgeObject, RULES_OBJECT } from '../objects.ts';
+import { tableName, USER_TABLE } from '../nft/tables.ts';
+import { userTable } from '../nft/user.ts';
+import { bridgeObject, RULES_OBJECT, USER_OBJECT } from '../objects.ts';
 import { addressOf, isIpv6, must, parseCidr } from '../values.ts';
 import type { Draft } from './diff.ts';
 import { diffTable } from './tables.ts';
@@ -14,6 +16,13 @@ export function diffHost(draft: Draft, desired: Desired): boolean {
   const usable = desired.bridges.filter((bridge) => !isInTheWay(draft, bridge));
   const published = publishedOn(desired);
   const hasRules = diffRules(draft, usable, published);
+  // Whatever is in it is as its owner wants it. Last, since nobody waits for an empty one.
+  if (hasRules && !draft.observed.tables.has(tableName(USER_TABLE))) {
+    draft.step('unused', USER_OBJECT, `nft table ${tableName(USER_TABLE)} missing`, {
+      kind: 'table-replace',
+      ...userTable,
+    });
+  }
   for (const bridge of usable) diffBridge(draft, bridge, published.has(bridge.name));
   return hasRules;
 }

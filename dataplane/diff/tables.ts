@@ -1,5 +1,5 @@
 import { keyOfElement } from '../nft/elements.ts';
-import { type DesiredTable, OUR_TABLES, type OurTable, tableName } from '../nft/tables.ts';
+import { type DesiredTable, OUR_TABLES, type OurTable, tableName, UNTOUCHED, USER_TABLE } from '../nft/tables.ts';
 import { leftoverObject } from '../objects.ts';
 import { type ObservedTable, tablesOf } from '../observe/observed.ts';
 import { type SetChange, stepWhere } from '../steps.ts';
@@ -70,7 +70,8 @@ const firstOf = (keys: readonly string[]): string =>
 export function removeUnusedTables(draft: Draft, wanted: ReadonlySet<OurTable>): void {
   for (const table of OUR_TABLES) {
     const name = tableName(table);
-    if (wanted.has(table) || !draft.observed.tables.has(name)) continue;
+    const there = draft.observed.tables.get(name);
+    if (wanted.has(table) || !there || (table === USER_TABLE && there.digest !== UNTOUCHED)) continue;
     draft.step('unused', leftoverObject(`nft table ${name}`), 'extra', { kind: 'table-delete', table });
   }
 }

@@ -1,7 +1,7 @@
 import { OVERLAY_NETNS } from '../names.ts';
 import { elementText } from '../nft/elements.ts';
 import { isOurMark } from '../nft/returns.ts';
-import { digestOfComments, type OurTable, tableName, tablesIn } from '../nft/tables.ts';
+import { digestOf, type OurTable, tableName, tablesIn } from '../nft/tables.ts';
 import { ruleText } from '../observe/observed.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
 import { decodeNeighbourEvent, type EntryEvent, OUR_PROTOCOL } from '../rtnetlink/neighbours.ts';
@@ -156,7 +156,7 @@ function toTableEvents(table: OurTable, change: TableChange): KernelEvent[] {
     case 'deleted':
       return [{ kind: 'table', where, table: name, digest: null }];
     case 'made':
-      return [{ kind: 'table', where, table: name, digest: digestOfComments(change.comments) }];
+      return [{ kind: 'table', where, table: name, digest: digestOf(table, change.comments) }];
     case 'altered':
       return [{ kind: 'table', where, table: name, digest: 'altered' }];
     case 'elements': {

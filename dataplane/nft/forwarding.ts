@@ -1,7 +1,9 @@
-import { OUR_ALIAS } from '../names.ts';
 import { NETLINK_NETFILTER, SystemError } from '../rtnetlink/libc.ts';
 import { decodeForwardChain, encodeChainDump } from '../rtnetlink/nft-chains.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
+import { OUR_TABLES, USER_TABLE } from './tables.ts';
+
+const ours = new Set(OUR_TABLES.filter((table) => table !== USER_TABLE).map(({ name }) => name));
 
 /**
  * Chains of others on this host that drop what they do not accept of all that is forwarded, `ip filter FORWARD`: Docker makes
@@ -12,7 +14,7 @@ export async function droppingChains(): Promise<string[]> {
   try {
     const chains = await socket.dump('chains', encodeChainDump, decodeForwardChain);
     return chains
-      .filter(({ table, drops }) => drops && table !== OUR_ALIAS && !table.startsWith(`${OUR_ALIAS}_`))
+      .filter(({ table, drops }) => drops && !ours.has(table))
       .map(({ family, table, chain }) => `${family} ${table} ${chain}`);
   } catch (error) {
     // A kernel without nftables has no such chain.

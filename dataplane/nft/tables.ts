@@ -36,7 +36,16 @@ export const CLAMP_TABLE: OurTable = {
 };
 /** The same of the connections between agents (clamp.ts). */
 export const AGENTS_TABLE: OurTable = { where: null, family: 'inet', name: `${OUR_ALIAS}_agents`, sets: {} };
-export const OUR_TABLES: readonly OurTable[] = [BRIDGES_TABLE, GUARD_TABLE, PORTS_TABLE, CLAMP_TABLE, AGENTS_TABLE];
+/** Rules of the host's owner (user.ts): we make it and, as long as nothing was put in it, remove it. */
+export const USER_TABLE: OurTable = { where: null, family: 'inet', name: `${OUR_ALIAS}_user`, sets: {} };
+export const OUR_TABLES: readonly OurTable[] = [
+  BRIDGES_TABLE,
+  GUARD_TABLE,
+  PORTS_TABLE,
+  CLAMP_TABLE,
+  AGENTS_TABLE,
+  USER_TABLE,
+];
 
 /** What a gate leads where (mesh.ts). In the host's ingress sandbox. */
 export const meshTable = (where: NetnsPath): OurTable => ({
@@ -121,6 +130,15 @@ function scriptOf(
   const name = tableName(table);
   // Adding first makes the delete succeed whether or not there was a table; all three are one transaction.
   return `add table ${name}\ndelete table ${name}\ntable ${name} {\n${sets.join('')}${kept}${body.join('')}}\n`;
+}
+
+/** Digest of the users' table while nothing is in it. */
+export const UNTOUCHED = 'untouched';
+
+/** The digest of a table with these comments, one for each rule. */
+export function digestOf(table: OurTable, comments: readonly string[]): string {
+  if (table !== USER_TABLE) return digestOfComments(comments);
+  return comments.length === 0 ? UNTOUCHED : 'altered';
 }
 
 /** The digest that the comments of all rules tell, when every rule is there and no other; else `altered`. */

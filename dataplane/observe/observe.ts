@@ -6,7 +6,7 @@ import { isOurParent } from '../diff/direct.ts';
 import { namesOnHost } from '../host-names.ts';
 import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from '../names.ts';
 import { elementText } from '../nft/elements.ts';
-import { digestOfComments, tableName, tablesIn } from '../nft/tables.ts';
+import { digestOf, tableName, tablesIn, USER_TABLE } from '../nft/tables.ts';
 import { SystemError } from '../rtnetlink/libc.ts';
 import { decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
 import { NftSocket } from '../rtnetlink/nft-tables.ts';
@@ -118,7 +118,8 @@ async function observeTables({ tables }: Pick<Observed, 'tables'>, where: Where)
     const comments = await socket.comments(table);
     if (comments === null) continue;
     const elements = new Map<string, Set<string>>();
-    let digest = digestOfComments(comments);
+    let digest = digestOf(table, comments);
+    if (table === USER_TABLE && !(await socket.isBare(table))) digest = 'altered';
     for (const [set, kind] of Object.entries(table.sets)) {
       const keys = (await socket.elements(table, set, (element) => elementText(kind, element))) ?? [null];
       // Without the set, or with another of its name, no rule of ours does what it says.

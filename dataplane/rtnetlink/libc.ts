@@ -36,6 +36,7 @@ export const ENOBUFS = 105;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const EHOSTUNREACH = 113;
+export const EBUSY = 16;
 export const EEXIST = 17;
 export const ESRCH = 3;
 
@@ -45,7 +46,7 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   [ESRCH]: 'No such process',
   [EAGAIN]: 'Resource temporarily unavailable',
   12: 'Out of memory',
-  16: 'Device or resource busy',
+  [EBUSY]: 'Device or resource busy',
   [EEXIST]: 'File exists',
   [ENODEV]: 'No such device',
   22: 'Invalid argument',

@@ -1,9 +1,11 @@
 import type { NetnsPath } from '../values.ts';
-import { ENOENT, NETLINK_NETFILTER, SystemError } from './libc.ts';
+import { EBUSY, ENOENT, NETLINK_NETFILTER, SystemError } from './libc.ts';
+import { decodeForwardChain, encodeChainDump } from './nft-chains.ts';
 import {
   decodeNft,
   type Element,
   type ElementChange,
+  encodeBareDelete,
   encodeElementBatch,
   encodeElementDump,
   encodeRuleDump,
@@ -76,16 +78,40 @@ export class NftSocket implements Disposable {
     );
   }
 
-  #has(table: NftTable): boolean {
+  /** Whether nothing is in the table but one chain, of packets that are forwarded, without a rule, and which accepts. Throws SystemError. */
+  async isBare(table: NftTable): Promise<boolean> {
+    if (this.#uses(table) !== 1 || (await this.comments(table))?.length !== 0) return false;
+    const chains = await this.#socket.dump('chains', encodeChainDump, decodeForwardChain);
+    const own = chains.filter((each) => each.family === table.family && each.table === table.name);
+    return own.length === 1 && own[0]?.drops === false;
+  }
+
+  /** Deletes a table and its one chain if there is nothing else in them, and else nothing. Rejects with SystemError. */
+  async deleteBare(table: NftTable, chain: string): Promise<void> {
+    this.#hasChanged = true;
     try {
-      this.#socket.ask(
+      await this.#socket.change(
+        `delete ${table.name}`,
+        (writer, seq) => encodeBareDelete(writer, seq, table, chain),
+        4,
+      );
+    } catch (error) {
+      if (!(error instanceof SystemError && (error.errno === EBUSY || error.errno === ENOENT))) throw error;
+    }
+  }
+
+  #has = (table: NftTable): boolean => this.#uses(table) !== null;
+
+  /** How many chains, sets and so on it has; null when there is no such table. */
+  #uses(table: NftTable): number | null {
+    try {
+      return this.#socket.ask(
         `table ${table.name}`,
         (writer, seq) => encodeTableGet(writer, seq, table),
-        () => undefined,
+        (message) => decodeNft(message)?.uses ?? 0,
       );
-      return true;
     } catch (error) {
-      if (error instanceof SystemError && error.errno === ENOENT) return false;
+      if (error instanceof SystemError && error.errno === ENOENT) return null;
       throw error;
     }
   }

@@ -18,6 +18,7 @@ const NFNL_MSG_BATCH_END = 17;
 export const NFT_MSG_NEWTABLE = 0;
 const NFT_MSG_GETTABLE = 1;
 export const NFT_MSG_DELTABLE = 2;
+const NFT_MSG_DELCHAIN = 5;
 export const NFT_MSG_NEWRULE = 6;
 const NFT_MSG_GETRULE = 7;
 export const NFT_MSG_NEWSETELEM = 12;
@@ -27,6 +28,10 @@ export const NFT_MSG_NEWGEN = 15;
 const NFGENMSG_LENGTH = 4;
 /** NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_TABLE and so on are all 1. */
 const NFTA_OF_TABLE = 1;
+const NFTA_TABLE_USE = 3;
+const NFTA_CHAIN_NAME = 3;
+/** linux/netlink.h: to fail where there is something inside, and not to delete that, too. */
+const NLM_F_NONREC = 0x100;
 const NFTA_RULE_USERDATA = 7;
 const NFTA_SET_ELEM_LIST_SET = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
@@ -55,6 +60,8 @@ export interface NftMessage {
   /** NFPROTO_* */
   readonly family: number;
   readonly table: string;
+  /** Of a table: how many chains, sets and so on it has. */
+  readonly uses: number;
   /** Of a rule: its comment. */
   readonly comment: string;
   /** Of elements: their set or map, and what they are. */
@@ -75,16 +82,19 @@ export function decodeNft({ type, buffer, start, end }: Message): NftMessage | n
   const what = type & 0xff;
   const ofElements = what === NFT_MSG_NEWSETELEM || what === NFT_MSG_DELSETELEM;
   let table = '';
+  let uses = 0;
   let comment = '';
   let set = '';
   const elements: Element[] = [];
   eachAttribute(buffer, start + NFGENMSG_LENGTH, end, (attribute, from, to) => {
     if (attribute === NFTA_OF_TABLE) table = textAt(buffer, from, to);
+    else if (attribute === NFTA_TABLE_USE && what === NFT_MSG_NEWTABLE && to - from >= 4)
+      uses = buffer.readUInt32BE(from);
     else if (attribute === NFTA_RULE_USERDATA && what === NFT_MSG_NEWRULE) comment = commentAt(buffer, from, to);
     else if (attribute === NFTA_SET_ELEM_LIST_SET && ofElements) set = textAt(buffer, from, to);
     else if (attribute === NFTA_SET_ELEM_LIST_ELEMENTS && ofElements) readElements(buffer, from, to, elements);
   });
-  return { what, family: buffer[start] ?? 0, table, comment, set, elements };
+  return { what, family: buffer[start] ?? 0, table, uses, comment, set, elements };
 }
 
 const commentAt = (buffer: Buffer, from: number, to: number): string =>
@@ -139,6 +149,21 @@ export function encodeElementDump(writer: MessageWriter, seq: number, { family, 
   begin(writer, nft(NFT_MSG_GETSETELEM), NLM_F_DUMP, seq, FAMILIES[family]);
   writer.attributeText(NFTA_OF_TABLE, name);
   writer.attributeText(NFTA_SET_ELEM_LIST_SET, set);
+  writer.end();
+}
+
+/** One transaction of four messages: deletes a table and its one chain if nothing else is in them; the answer is EBUSY when it is. */
+export function encodeBareDelete(writer: MessageWriter, seq: number, table: NftTable, chain: string): void {
+  begin(writer, NFNL_MSG_BATCH_BEGIN, 0, seq, 0, NFNL_SUBSYS_NFTABLES);
+  writer.end();
+  begin(writer, nft(NFT_MSG_DELCHAIN), NLM_F_NONREC, seq + 1, FAMILIES[table.family]);
+  writer.attributeText(NFTA_OF_TABLE, table.name);
+  writer.attributeText(NFTA_CHAIN_NAME, chain);
+  writer.end();
+  begin(writer, nft(NFT_MSG_DELTABLE), NLM_F_NONREC | NLM_F_ACK, seq + 2, FAMILIES[table.family]);
+  writer.attributeText(NFTA_OF_TABLE, table.name);
+  writer.end();
+  begin(writer, NFNL_MSG_BATCH_END, 0, seq + 3, 0, NFNL_SUBSYS_NFTABLES);
   writer.end();
 }
 

@@ -7,6 +7,7 @@ import { settled, useLab } from '../lab/suite.ts';
 interface CleanupReply {
   readonly DryRun: boolean;
   readonly Commands: readonly string[];
+  readonly Left: readonly string[];
 }
 
 describe('weft cleanup', () => {
@@ -18,7 +19,7 @@ describe('weft cleanup', () => {
   it('has nothing to do on a host that never had an agent', async () => {
     const host = stage.lab.host(1);
     bare = await host.kernel();
-    assert.deepEqual(await host.weftJson<CleanupReply>('cleanup'), { DryRun: false, Commands: [] });
+    assert.deepEqual(await host.weftJson<CleanupReply>('cleanup'), { DryRun: false, Commands: [], Left: [] });
     assert.equal((await host.weft('cleanup', '--dry-run')).stdout, "There is nothing of Weft's on this host.\n");
   });
 
@@ -57,8 +58,13 @@ describe('weft cleanup', () => {
   it('removes all of it, and leaves what is not ours', async () => {
     const host = stage.lab.host(1);
     await host.exec('ip', ['link', 'add', 'theirs', 'type', 'bridge']);
+    await host.exec('nft', ['add rule inet weft_user forward ip saddr 192.0.2.1 drop']);
     const reply = await host.weftJson<CleanupReply>('cleanup');
     assert.ok(!reply.DryRun && reply.Commands.length > 5, JSON.stringify(reply));
+    assert.deepEqual(reply.Left, [
+      'nft table inet weft_user is not as it was made and stays: `nft delete table inet weft_user` removes it',
+    ]);
+    await host.exec('nft', ['delete table inet weft_user']);
     await host.exec('ip', ['link', 'del', 'theirs']);
     assert.deepEqual(diffKernel(bare, await host.kernel()), []);
     assert.equal((await host.exec('find', ['/etc/netns', '-name', 'weft-*'])).stdout, '');

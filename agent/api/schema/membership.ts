@@ -49,6 +49,12 @@ export type JoinReply = z.infer<typeof JoinReply>;
 export const LeaveRequest = z.strictObject({ Force: z.boolean().default(false) });
 export type LeaveRequest = z.infer<typeof LeaveRequest>;
 
+export const LeaveReply = z.strictObject({
+  /** What was made for this host's owner, who has put something in it: it stays. One line each. */
+  Left: z.array(z.string()),
+});
+export type LeaveReply = z.infer<typeof LeaveReply>;
+
 export const JoinTokenReply = z.strictObject({
   Role,
   Token: z.string(),

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { CleanedUp } from '../../daemon/cleanup.ts';
 import { define } from '../define.ts';
 import { exitCodes, Failure } from '../failure.ts';
 import { once } from '../parse.ts';
@@ -30,16 +31,17 @@ stays, and a start of the agent makes everything anew: to leave the cluster use 
             'run `sudo weft cleanup`',
           );
         }
-        const commands = await cleanUp(runDir, dryRun);
-        context.document({ DryRun: dryRun, Commands: commands });
+        const { commands, left } = await cleanUp(runDir, dryRun);
+        context.document({ DryRun: dryRun, Commands: commands, Left: left });
         if (commands.length === 0) context.print("There is nothing of Weft's on this host.\n");
         else if (dryRun) context.print(commands.map((line) => `${line}\n`).join(''));
         else context.print(`Removed with ${count(commands.length, 'step')}.\n`);
+        if (!dryRun) context.print(left.map((line) => `${line}\n`).join(''));
       }),
     );
 }
 
-async function cleanUp(runDir: string, dryRun: boolean): Promise<string[]> {
+async function cleanUp(runDir: string, dryRun: boolean): Promise<CleanedUp> {
   // Loaded here alone: other commands need no native code.
   const { AgentRunning, cleanUpHost } = await import('../../daemon/cleanup.ts');
   try {

@@ -26,7 +26,7 @@ export function addLeave(parent: Command, session: Session): void {
           context.client.call('leave', { body, timeoutMs: membershipMs }),
         );
         context.document(reply);
-        context.print('Node left the cluster.\n');
+        context.print(`${['Node left the cluster.', ...reply.Left].join('\n')}\n`);
         if (!context.json && (await isSetUp())) context.io.stderr.write(stillSetUp);
       }),
     );

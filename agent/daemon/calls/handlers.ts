@@ -61,8 +61,7 @@ export function makeHandlers(agent: Agent): Handlers {
       return { NodeID: self, ClusterID: identity.clusterId, Role: identity.role };
     },
     leave: async ({ body }) => {
-      await agent.leave(body.Force);
-      return {};
+      return { Left: await agent.leave(body.Force) };
     },
     joinToken: ({ ref }) => joinToken(ref, false),
     rotateJoinToken: ({ ref }) => joinToken(ref, true),

@@ -99,6 +99,7 @@ export const changes: readonly [what: string, command: string[], named: RegExp][
     inWeft('nft', 'flush', 'set', 'bridge', 'weft_ports', 'arps'),
     /10\.0\.0\.1 .* in set arps .* missing/,
   ],
+  ['table for rules of the owner', ['nft', 'delete table inet weft_user'], /nft table inet weft_user missing/],
   ['clamp of agents', ['nft', 'delete table inet weft_agents'], /nft table inet weft_agents missing/],
   ['clamp', inWeft('nft', 'delete table bridge weft_mss'), /nft table bridge weft_mss missing/],
   ['rules of the clamp', inWeft('nft', 'flush chain bridge weft_mss forward'), /nft table bridge weft_mss was altered/],

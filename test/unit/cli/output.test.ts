@@ -208,7 +208,7 @@ for (const [typed, shown] of golden) {
 const documents: [typed: string, document: unknown][] = [
   ['init', replies.init],
   ['join --token T m', replies.join],
-  ['leave', {}],
+  ['leave', { Left: [] }],
   ['join-token worker', replies.joinToken],
   ['join-token -q --rotate worker', replies.rotateJoinToken],
   ['status', status],

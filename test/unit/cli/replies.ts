@@ -289,7 +289,7 @@ export const replies: { readonly [N in RouteName]: Reply<N> } = {
     JoinTokens: { Worker: 'WFTKN-1-worker', Manager: 'WFTKN-1-manager' },
   },
   join: { NodeID: ids.beta, ClusterID: 'cafe01', Role: 'worker' },
-  leave: {},
+  leave: { Left: [] },
   joinToken: { Role: 'worker', Token: 'WFTKN-1-worker', JoinAddr: '192.0.2.10:2377' },
   rotateJoinToken: { Role: 'worker', Token: 'WFTKN-1-newer', JoinAddr: '192.0.2.10:2377' },
   tokenCreate: { Role: 'worker', Token: 'WFTKN-1-limited', JoinAddr: '192.0.2.10:2377' },
