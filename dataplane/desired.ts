@@ -87,6 +87,7 @@ export interface GatePort {
   readonly source: 'keep' | 'snat';
 }
 
+/** Of either family. */
 export interface Backend {
   readonly ip: Ip;
   readonly port: number;
@@ -96,7 +97,7 @@ export interface ReturnPath {
   /** Of the leg that connections come in by. It is found by that: legs that are handed over are named by others. */
   readonly mac: Mac;
   /** All gates of the cluster: nobody else begins a connection by that leg. */
-  readonly gates: readonly { readonly mac: Mac; readonly ip: Ip }[];
+  readonly gates: readonly { readonly mac: Mac; readonly ip: Ip; readonly ip6?: Ip }[];
 }
 
 interface Leg {
@@ -170,7 +171,7 @@ export type Protocol = (typeof PROTOCOLS)[number];
 /** A port of the host that leads to one of a sandbox. */
 export interface PublishedPort {
   readonly protocol: Protocol;
-  /** null: every IPv4 address of the host. */
+  /** null: every address of the host, of the families that the leg has one of. */
   readonly hostIp: Ip | null;
   readonly hostPort: number;
   readonly port: number;
@@ -180,6 +181,8 @@ export interface DesiredBridge {
   readonly name: IfName;
   /** The bridge's own address with the prefix length of its subnet, e.g. 172.18.0.1/16. */
   readonly address: Cidr;
+  /** One of IPv6 besides, on bridges of others, too; its host forwards that family. As gateway-subnet.ts makes it. */
+  readonly address6?: Cidr;
   /** Its ports reach each other. */
   readonly icc: boolean;
   /** What leaves it does so by the host's address. */

@@ -97,6 +97,12 @@ const KINDS = {
     key: [protocol, port, mark],
     value: [ipv4, port],
   },
+  slot6: {
+    type: 'type inet_proto . inet_service . mark : ipv6_addr . inet_service',
+    key: [protocol, port, mark],
+    value: [ipv6, port],
+  },
+  ipv6Mark: { type: 'type ipv6_addr : mark', key: [ipv6], value: [mark] },
   ipv4Mark: { type: 'type ipv4_addr : mark', key: [ipv4], value: [mark] },
   macMark: { type: 'type ether_addr : mark', key: [mac], value: [mark] },
 } as const satisfies Record<string, Kind>;

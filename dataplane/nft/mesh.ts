@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { Backend, Gate, GatePort } from '../desired.ts';
-import { addressNumber, isIpv6, type NetnsPath } from '../values.ts';
+import { addressNumber, type Ip, isIpv6, type NetnsPath } from '../values.ts';
 import { type Chain, type DesiredTable, meshTable, tableOf } from './tables.ts';
 import { counterOf, countersOf, numberOf, slotsOf, turnName } from './turns.ts';
 
@@ -13,6 +14,8 @@ const COUNTER_MASK = 0xffff;
 const AFFINITY_SHIFT = 16;
 const AFFINITY_MASK = 0x00ff0000;
 const SNAT = 0x80000000;
+/** Above all slots. */
+const ID_OF_IPV6 = 0x80000000;
 /** Durations that a gate can tell apart; services with others forget at once. */
 const AFFINITIES_MAX = 255;
 
@@ -25,43 +28,55 @@ const AFFINITIES_MAX = 255;
  *
  * The client's address stays as it is, so answers have to come back here (returns.ts). With `snat` they do by themselves.
  *
+ * A gate whose leg has an IPv6 address has the maps once more for that family; others have none of it.
+ *
  * A client that is to be remembered is, by the backend's number in `ids`; where that is no backend any more, it is spread anew.
  * What comes from backends and is no answer goes nowhere: a gate is no router of theirs.
  */
-export function meshFor(gate: Gate, where: NetnsPath): DesiredTable {
+export function meshFor(gate: Gate, where: NetnsPath, ipv6 = false): DesiredTable {
   const { legIfName, ports } = gate;
   const known = rendered.get(ports);
-  if (known?.legIfName === legIfName && known.made.table.where === where) return known.made;
-  const made = render(gate, where);
-  rendered.set(ports, { legIfName, made });
+  if (known?.legIfName === legIfName && known.ipv6 === ipv6 && known.made.table.where === where) return known.made;
+  const made = render(gate, where, ipv6);
+  rendered.set(ports, { legIfName, ipv6, made });
   return made;
 }
 
 // Plans hand over the same ports for as long as they are the same, and a difference is taken with every endpoint.
-const rendered = new WeakMap<Gate['ports'], { readonly legIfName: string; readonly made: DesiredTable }>();
+interface Rendered {
+  readonly legIfName: string;
+  readonly ipv6: boolean;
+  readonly made: DesiredTable;
+}
+const rendered = new WeakMap<Gate['ports'], Rendered>();
 
-function render({ legIfName, ports }: Gate, where: NetnsPath): DesiredTable {
+function render({ legIfName, ports }: Gate, where: NetnsPath, ipv6: boolean): DesiredTable {
   const durations = [...new Set(ports.map(({ affinityMs }) => affinityMs))].filter((ms) => ms > 0);
   const affinities = durations.sort((a, b) => a - b).slice(0, AFFINITIES_MAX);
-  const elements = {
-    ports: new Set<string>(),
-    backends: new Set<string>(),
-    ids: new Set<string>(),
-  };
-  for (const port of ports) {
-    const { service, backends, counter, texts } = servedBy(port);
-    if (backends.length === 0) continue;
-    const affinity = affinities.indexOf(port.affinityMs) + 1;
-    const snat = port.source === 'snat' ? SNAT : 0;
-    elements.ports.add(`${service} : ${counter + affinity * 2 ** AFFINITY_SHIFT + snat}`);
-    for (const text of texts) elements.backends.add(text);
-    if (affinity === 0) continue;
-    for (const { ip, port: target } of oneOfEachIp(backends)) {
-      elements.backends.add(`${service} ${addressNumber(ip)} : ${ip} ${target}`);
-      elements.ids.add(`${ip} : ${addressNumber(ip)}`);
+  const elements = new Map<string, Set<string>>();
+  for (const family of ipv6 ? FAMILIES : FAMILIES.slice(0, 1)) {
+    const of = (set: string): Set<string> => {
+      const made = new Set<string>();
+      elements.set(`${set}${family.suffix}`, made);
+      return made;
+    };
+    const [services, slots, ids] = [of('ports'), of('backends'), of('ids')];
+    for (const port of ports) {
+      const { service, backends, counter, texts } = family.served(port);
+      if (backends.length === 0) continue;
+      const affinity = affinities.indexOf(port.affinityMs) + 1;
+      const snat = port.source === 'snat' ? SNAT : 0;
+      services.add(`${service} : ${counter + affinity * 2 ** AFFINITY_SHIFT + snat}`);
+      for (const text of texts) slots.add(text);
+      if (affinity === 0) continue;
+      for (const [id, { ip, port: target }] of oneOfEachId(backends)) {
+        slots.add(`${service} ${id} : ${ip} ${target}`);
+        ids.add(`${ip} : ${id}`);
+      }
     }
   }
-  return tableOf(meshTable(where), chainsOf(legIfName, affinities), new Map(Object.entries(elements)), STICKY);
+  const kept = STICKY + (ipv6 ? STICKY6 : '');
+  return tableOf(meshTable(where), chainsOf(legIfName, affinities, ipv6), elements, kept);
 }
 
 /** What of a port depends on nothing else. */
@@ -74,29 +89,41 @@ interface Served {
   readonly texts: readonly string[];
 }
 
-// Of 1,000 ports a plan keeps all but the one that changes.
-const served = new WeakMap<GatePort, Served>();
-
-function servedBy(port: GatePort): Served {
-  const known = served.get(port);
-  if (known) return known;
-  const service = `${port.protocol} ${port.port}`;
-  const backends = backendsOf(port);
-  const texts = slotsOf(backends).map((each, slot) => `${service} ${slot} : ${each.ip} ${each.port}`);
-  const made = { service, backends, texts, counter: counterOf(texts.length, COUNTERS, numberOf(service, COUNTERS)) };
-  served.set(port, made);
-  return made;
+/** What of a port is of one family. Of 1,000 ports a plan keeps all but the one that changes. */
+function servedIn(isOfFamily: (ip: Ip) => boolean): (port: GatePort) => Served {
+  const served = new WeakMap<GatePort, Served>();
+  return (port) => {
+    const known = served.get(port);
+    if (known) return known;
+    const service = `${port.protocol} ${port.port}`;
+    const backends = backendsOf(port, isOfFamily);
+    const texts = slotsOf(backends).map((each, slot) => `${service} ${slot} : ${each.ip} ${each.port}`);
+    const made = { service, backends, texts, counter: counterOf(texts.length, COUNTERS, numberOf(service, COUNTERS)) };
+    served.set(port, made);
+    return made;
+  };
 }
+
+const FAMILIES = [
+  { suffix: '', served: servedIn((ip) => !isIpv6(ip)) },
+  { suffix: '6', served: servedIn(isIpv6) },
+] as const;
 
 /** In an order that depends on nothing but them: which one has which slot is the same on every node, and after a restart. */
-function backendsOf({ backends }: GatePort): Backend[] {
+function backendsOf({ backends }: GatePort, isOfFamily: (ip: Ip) => boolean): Backend[] {
   const byText = new Map(backends.map((backend) => [`${backend.ip} ${backend.port}`, backend]));
-  const ipv4 = [...byText].filter(([, { ip }]) => !isIpv6(ip));
-  return ipv4.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, backend]) => backend);
+  const ofFamily = [...byText].filter(([, { ip }]) => isOfFamily(ip));
+  return ofFamily.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, backend]) => backend);
 }
 
-function oneOfEachIp(backends: readonly Backend[]): Iterable<Backend> {
-  return new Map(backends.map((backend) => [backend.ip, backend])).values();
+/** By what clients remember; of two backends with the same the last. Of one address, whichever its ports, one is enough. */
+const oneOfEachId = (backends: readonly Backend[]): ReadonlyMap<number, Backend> =>
+  new Map(backends.map((backend) => [idOf(backend.ip), backend]));
+
+/** Never the number of a slot: an IPv4 address is itself, of an IPv6 address it is a part of its digest. */
+function idOf(ip: Ip): number {
+  if (!isIpv6(ip)) return addressNumber(ip);
+  return (createHash('sha256').update(ip).digest().readUInt32BE() | ID_OF_IPV6) >>> 0;
 }
 
 const STICKY = `  map sticky {
@@ -106,58 +133,51 @@ const STICKY = `  map sticky {
   }
 `;
 
+const STICKY6 = STICKY.replace('map sticky', 'map sticky6').replace('ipv4_addr', 'ipv6_addr');
+
 const hex = (mark: number): string => `0x${mark.toString(16)}`;
 
-function chainsOf(legIfName: string, affinities: readonly number[]): Chain[] {
+function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolean): Chain[] {
   const counters = countersOf(COUNTERS);
-  const lead = 'dnat ip to meta l4proto . th dport . meta mark map @backends';
+  const leadBy = (family: 'ip' | 'ip6', map: string): string =>
+    `dnat ${family} to meta l4proto . th dport . meta mark map @${map}`;
+  // Once more with the first slot: a packet may be looked up half before and half after a change of the maps.
+  const leading = (lead: string): string[] => [lead, 'meta mark set 0', lead];
+  const [lead, lead6] = [leadBy('ip', 'backends'), leadBy('ip6', 'backends6')];
   const verdicts = counters.map(({ counter }) => `${hex(counter)} : goto ${turnName(counter)}`);
   const sticky = affinities.length > 0;
+  /** Of a packet that came to the gate. */
+  const taken = (suffix: '' | '6'): string[] => [
+    'meta mark set 0',
+    `meta mark set meta l4proto . th dport map @ports${suffix}`,
+    'meta mark 0 return',
+    'ct mark set meta mark',
+    ...(sticky ? [`meta mark & ${hex(AFFINITY_MASK)} != 0 jump again${suffix}`, 'meta mark set ct mark'] : []),
+    `meta mark & ${hex(COUNTER_MASK)} vmap { ${verdicts.join(', ')} }`,
+  ];
   // In the order in which one leads to the next; nft wants to know where a rule leads before it.
   return [
-    // Once more with the first slot: a packet may be looked up half before and half after a change of the maps.
-    { name: 'lead', rules: [lead, 'meta mark set 0', lead] },
+    ...(ipv6 ? [{ name: 'lead6', rules: leading(lead6) }] : []),
+    { name: 'lead', rules: [...(ipv6 ? ['meta nfproto ipv6 goto lead6'] : []), ...leading(lead)] },
     ...counters.map(({ slots, counter }) => ({
       name: turnName(counter),
       rules: [`meta mark set numgen inc mod ${slots} goto lead`],
     })),
-    ...(sticky
-      ? [
-          {
-            name: 'again',
-            rules: [
-              `meta mark set ip saddr . meta l4proto . th dport map @sticky ${lead}`,
-              // What is to be remembered anew must be forgotten before: an update leaves the value as it is.
-              'delete @sticky { ip saddr . meta l4proto . th dport : meta mark }',
-            ],
-          },
-        ]
-      : []),
+    ...(sticky ? [again('again', 'ip', 'sticky', lead)] : []),
+    ...(sticky && ipv6 ? [again('again6', 'ip6', 'sticky6', lead6)] : []),
+    ...(ipv6 ? [{ name: 'six', rules: taken('6') }] : []),
     {
       ...{ name: 'prerouting', type: 'nat', hook: 'prerouting', priority: 'dstnat' },
       rules: [
         `iifname "${legIfName}" return`,
         'fib daddr type != local return',
-        'meta nfproto != ipv4 return',
-        'meta mark set 0',
-        'meta mark set meta l4proto . th dport map @ports',
-        'meta mark 0 return',
-        'ct mark set meta mark',
-        ...(sticky ? [`meta mark & ${hex(AFFINITY_MASK)} != 0 jump again`, 'meta mark set ct mark'] : []),
-        `meta mark & ${hex(COUNTER_MASK)} vmap { ${verdicts.join(', ')} }`,
+        ipv6 ? 'meta nfproto ipv6 goto six' : 'meta nfproto != ipv4 return',
+        ...taken(''),
       ],
     },
     ...affinities.map((ms, index) => ({
       name: `remember${index + 1}`,
-      // A rule for each protocol, since nft reads the port of a tracked connection only where it knows that.
-      rules: [
-        'meta mark set ip daddr map @ids',
-        ...['tcp', 'udp', 'sctp'].map(
-          (protocol) =>
-            `meta l4proto ${protocol} update @sticky ` +
-            `{ ip saddr . meta l4proto . ct original proto-dst timeout ${ms}ms : meta mark }`,
-        ),
-      ],
+      rules: [...remember('ip', '', ms), ...(ipv6 ? remember('ip6', '6', ms) : [])],
     })),
     {
       ...{ name: 'postrouting', type: 'nat', hook: 'postrouting', priority: 'srcnat' },
@@ -190,3 +210,23 @@ function chainsOf(legIfName: string, affinities: readonly number[]): Chain[] {
     },
   ];
 }
+
+/** Leads a client that is remembered to the backend of before. */
+const again = (name: string, family: 'ip' | 'ip6', map: string, lead: string): Chain => ({
+  name,
+  rules: [
+    `meta mark set ${family} saddr . meta l4proto . th dport map @${map} ${lead}`,
+    // What is to be remembered anew must be forgotten before: an update leaves the value as it is.
+    `delete @${map} { ${family} saddr . meta l4proto . th dport : meta mark }`,
+  ],
+});
+
+/** A rule for each protocol, since nft reads the port of a tracked connection only where it knows that. */
+const remember = (family: 'ip' | 'ip6', suffix: string, ms: number): string[] => [
+  `meta mark set ${family} daddr map @ids${suffix}`,
+  ...['tcp', 'udp', 'sctp'].map(
+    (protocol) =>
+      `meta l4proto ${protocol} update @sticky${suffix} ` +
+      `{ ${family} saddr . meta l4proto . ct original proto-dst timeout ${ms}ms : meta mark }`,
+  ),
+];

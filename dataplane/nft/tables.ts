@@ -9,6 +9,8 @@ import { declarationOf, type ElementKind, elementInScript } from './elements.ts'
 export interface OurTable extends NftTable {
   readonly where: Where;
   readonly sets: { readonly [name: string]: ElementKind };
+  /** Those of `sets` that are there only where something is wanted of them. @default none */
+  readonly optional?: readonly string[];
 }
 
 /** Masquerade, published ports and forwarding around the bridges of the host (rules.ts). */
@@ -50,7 +52,11 @@ export const OUR_TABLES: readonly OurTable[] = [
 /** What a gate leads where (mesh.ts). In the host's ingress sandbox. */
 export const meshTable = (where: NetnsPath): OurTable => ({
   ...{ where, family: 'inet', name: `${OUR_ALIAS}_mesh` },
-  sets: { ports: 'service', backends: 'slot', ids: 'ipv4Mark' },
+  sets: {
+    ...{ ports: 'service', backends: 'slot', ids: 'ipv4Mark' },
+    ...{ ports6: 'service', backends6: 'slot6', ids6: 'ipv6Mark' },
+  },
+  optional: ['ports6', 'backends6', 'ids6'],
 });
 /** By which gate answers go back (returns.ts). In the sandbox of a backend. */
 export const returnTable = (where: NetnsPath): OurTable => ({
@@ -116,7 +122,8 @@ function scriptOf(
   digest: string,
 ): string {
   const ruleCount = chains.reduce((count, chain) => count + chain.rules.length, 0);
-  const sets = Object.entries(table.sets).map(([name, kind]) => {
+  const declared = Object.entries(table.sets).filter(([name]) => elements.has(name) || !table.optional?.includes(name));
+  const sets = declared.map(([name, kind]) => {
     const list = [...(elements.get(name) ?? [])].map((text) => elementInScript(kind, text)).join(', ');
     // nft 1.0.6 wants the closing brace on a line of its own.
     const { word, type } = declarationOf(kind);

@@ -121,7 +121,10 @@ async function observeTables({ tables }: Pick<Observed, 'tables'>, where: Where)
     let digest = digestOf(table, comments);
     if (table === USER_TABLE && !(await socket.isBare(table))) digest = 'altered';
     for (const [set, kind] of Object.entries(table.sets)) {
-      const keys = (await socket.elements(table, set, (element) => elementText(kind, element))) ?? [null];
+      const found = await socket.elements(table, set, (element) => elementText(kind, element));
+      // No set can go while a rule asks it, so the rules tell whether it is wanted.
+      if (found === null && table.optional?.includes(set)) continue;
+      const keys = found ?? [null];
       // Without the set, or with another of its name, no rule of ours does what it says.
       if (keys.includes(null)) digest = 'altered';
       elements.set(set, new Set(keys.filter((key) => key !== null)));
