@@ -75,9 +75,11 @@ export class Announcements {
     for (const leg of legs) {
       const network = view.networks.get(leg.networkId);
       if (network !== undefined) for (const ip of addressesOf(leg)) networks.rest(network, ip);
-      // Early, as above: a crash brings it back, and whoever has it told takes it back again.
-      await tables.remove(networkTopic(leg.networkId), `ep/${leg.endpointId}`, true);
     }
+    // Early, as above: a crash brings it back, and whoever has it told takes it back again. All at once: none waits for the disk.
+    await Promise.all(
+      legs.map(({ networkId, endpointId }) => tables.remove(networkTopic(networkId), `ep/${endpointId}`, true)),
+    );
   }
 
   /**

@@ -405,9 +405,10 @@ export class Sandboxes {
 
   async #drop(sandbox: StoredSandbox): Promise<void> {
     this.#sandboxes.delete(sandbox.id);
-    await this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]);
+    // Others hear of it while the disk writes: what a crash leaves on it is announced again.
+    const told = this.#announcements.withdraw(sandbox.legs);
+    await Promise.all([this.#init.store.commit([{ key: ['sandbox', sandbox.id], value: null }]), told]);
     this.#init.files.drop(sandbox);
-    await this.#announcements.withdraw(sandbox.legs);
     this.#init.changed();
   }
 
