@@ -65,9 +65,10 @@ export interface Difference {
 
 /**
  * Steps that need nothing from one another's phase, in phase order. Neighbouring phases work in the same namespace as
- * far as possible, because each change of namespace is one more process.
+ * far as possible, because each change of namespace is one more process. First of all, nothing is led to what goes.
  */
 const PHASES = [
+  'unled',
   'unused legs',
   'in the way',
   'namespaces',

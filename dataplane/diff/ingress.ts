@@ -1,10 +1,12 @@
 import type { Desired, DesiredSandbox, Gate, ReturnPath } from '../desired.ts';
+import { valueOfElement } from '../nft/elements.ts';
 import { meshFor } from '../nft/mesh.ts';
 import { gatesOf, returnsFor } from '../nft/returns.ts';
 import { meshTable, returnTable, tableName } from '../nft/tables.ts';
 import { endpointObject, GATE_OBJECT, leftoverObject, returnsObject, sandboxObject } from '../objects.ts';
-import { hasTraces, type ObservedSandbox, ruleText } from '../observe/observed.ts';
+import { hasTraces, type ObservedSandbox, type ObservedTable, ruleText } from '../observe/observed.ts';
 import { OUR_PRIORITY } from '../rtnetlink/policy.ts';
+import type { SetChange } from '../steps.ts';
 import {
   addressOf,
   type IfName,
@@ -15,7 +17,7 @@ import {
   parseIfName,
   parseNetnsPath,
 } from '../values.ts';
-import type { Draft } from './diff.ts';
+import type { Draft, Phase } from './diff.ts';
 import { diffTable } from './tables.ts';
 
 const MESH = tableName(meshTable('' as NetnsPath));
@@ -37,11 +39,22 @@ function diffGate(draft: Draft, sandbox: DesiredSandbox, gate: Gate): void {
   const { netns } = sandbox;
   const needs = [sandboxObject(sandbox.id)];
   // The table first: without it a sandbox that passes packets on would be a router between its networks.
-  diffTable(draft, 'sandboxes', GATE_OBJECT, meshFor(gate, netns), needs);
+  diffTable(draft, 'sandboxes', GATE_OBJECT, meshFor(gate, netns), needs, whenToLead);
   const { forwards } = draft.observed.sandboxes.get(netns) ?? NOTHING;
   if (forwards) return;
   const action = { kind: 'forward-inside', where: netns, on: true } as const;
   draft.step('sandboxes', GATE_OBJECT, 'ip_forward is 0', action, needs);
+}
+
+/** Nobody is led to a leg any more before it goes, which takes some 20 ms a device, and to one that comes once it is there. */
+function whenToLead(added: readonly SetChange[], there: ObservedTable): Phase {
+  for (const { set, elements } of added) {
+    if (set !== 'backends') continue;
+    const fresh = new Set(elements.map(valueOfElement));
+    for (const text of there.elements.get(set) ?? []) if (fresh.delete(valueOfElement(text)) && fresh.size === 0) break;
+    if (fresh.size > 0) return 'sandboxes';
+  }
+  return 'unled';
 }
 
 function diffReturns(draft: Draft, sandbox: DesiredSandbox, path: ReturnPath): void {

@@ -16,6 +16,8 @@ export function diffTable(
   object: string,
   wanted: DesiredTable,
   needs: readonly string[] = [],
+  /** When elements come to a table that is there. */
+  phaseOf: (added: readonly SetChange[], there: ObservedTable) => Phase = () => phase,
 ): void {
   const { table, digest, elements } = wanted;
   const name = tableName(table);
@@ -32,7 +34,7 @@ export function diffTable(
   if (come.length > 0) {
     const added = come.filter(({ op }) => op === 'add');
     const why = added.length > 0 ? `${named(added)} of ${name} missing` : `${named(come)} of ${name} extra`;
-    draft.step(phase, object, why, { kind: 'elements', table, changes: come }, needs);
+    draft.step(phaseOf(added, there), object, why, { kind: 'elements', table, changes: come }, needs);
   }
   if (go.length > 0) {
     draft.step('unused', object, `${named(go)} of ${name} extra`, { kind: 'elements', table, changes: go }, needs);

@@ -122,6 +122,12 @@ export function keyOfElement(text: string): string {
   return end < 0 ? text : text.slice(0, end);
 }
 
+/** The text of what a key leads to; '' of a set. */
+export function valueOfElement(text: string): string {
+  const end = text.indexOf(SEPARATOR);
+  return end < 0 ? '' : text.slice(end + SEPARATOR.length);
+}
+
 /** An element as nft reads it in a script or a command. */
 export function elementInScript(kind: ElementKind, text: string): string {
   const { key, value } = partsOf(kind);

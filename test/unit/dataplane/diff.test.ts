@@ -6,9 +6,11 @@ import { type Difference, type DiffOptions, diff } from '../../../dataplane/diff
 import { emptyObserved, type Observed } from '../../../dataplane/observe/observed.ts';
 import { commands } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
+import { gatePort } from '../../e2e/dataplane/mesh.ts';
 import {
   endpointId,
   GATEWAY,
+  gateOf,
   hung,
   macOf,
   overlay,
@@ -283,4 +285,26 @@ test('an IPv6 remote shares the FDB entry of its IPv4 twin', () => {
   const entries = diff(dual, emptyObserved(), options).steps.filter(({ kind }) => kind === 'entry');
   assert.equal(entries.length, 3);
   assert.deepEqual(lines(dual, kernelOf(dual)), []);
+});
+
+test('a gate leads nobody to a leg any more before the leg goes, and to one that comes once it is there', () => {
+  const gate = sandbox('gate', 9, [4097], true);
+  const led = (web: readonly number[], first: number): Desired =>
+    wanted({
+      overlays: [overlay(4097, 'a', [remote(4097, 5, 'b')])],
+      sandboxes: [gateOf(gate, [gatePort('tcp', [5, ...web])]), ...web.map((n) => sandbox(`web${first}`, n, [4097]))],
+      bridges: [GATEWAY],
+    });
+  const observed = kernelOf(led([6], 1));
+  const order = (desired: Desired): string[] => {
+    const { steps } = diff(desired, observed, options);
+    const kinds = steps.map(({ kind, object }) => (object === 'gate' ? 'gate' : kind));
+    take(observed, { steps, conflicts: [] });
+    return kinds;
+  };
+  const gone = order(led([], 1));
+  assert.equal(gone.indexOf('gate'), 0);
+  assert.ok(gone.includes('device-delete'));
+  const come = order(led([7], 2));
+  assert.ok(come.indexOf('gate') > come.lastIndexOf('device-set') && come.includes('device-set'), come.join());
 });
