@@ -2,7 +2,7 @@ import type { NodeId } from './ids.ts';
 import type { Allocator, RingSpace } from './ring/allocator.ts';
 import { inside, type Range, sizeOf } from './ring/ring.ts';
 import type { Pool } from './tables/kinds.ts';
-import type { NetworkSubnet } from './tables/subnets.ts';
+import type { NetworkSubnet, RingId } from './tables/subnets.ts';
 import type { Network, View } from './tables/view.ts';
 
 // Time to add a subnet before the first request is refused.
@@ -13,13 +13,13 @@ export interface Capacity {
   readonly subnet: NetworkSubnet;
   /** Addresses for endpoints: without reserved ones, and of the address range alone where there is one. */
   readonly total: number;
-  /** Held by endpoints. */
+  /** Held by endpoints, and by services as their virtual addresses. */
   readonly used: number;
   /** Released a moment ago, of this node's. */
   readonly resting: number;
   /** Free, and this node's to hand out. */
   readonly freeHere: number;
-  /** Not held by endpoints, and others' to hand out: who owns most first. */
+  /** Not held by these, and others' to hand out: who owns most first. */
   readonly freeElsewhere: readonly { readonly owner: NodeId; readonly free: number }[];
 }
 
@@ -70,8 +70,12 @@ export function poolNearlyFull(pool: Pool, { name, window, taken }: RingSpace): 
 const totalOf = ({ window, reservedNumbers }: NetworkSubnet): number =>
   sizeOf([window]) - reservedNumbers.countWithin(window.start, window.end);
 
-const usedOf = ({ ring, window }: NetworkSubnet, view: View): number =>
-  view.ownership.taken(ring)?.countWithin(window.start, window.end) ?? 0;
+const usedOf = ({ ring, window }: NetworkSubnet, view: View): number => heldIn(ring, view, window);
 
-const open = ({ ring, reservedNumbers }: NetworkSubnet, view: View, { start, end }: Range): number =>
-  end - start - reservedNumbers.countWithin(start, end) - (view.ownership.taken(ring)?.countWithin(start, end) ?? 0);
+const open = ({ ring, reservedNumbers }: NetworkSubnet, view: View, range: Range): number =>
+  range.end - range.start - reservedNumbers.countWithin(range.start, range.end) - heldIn(ring, view, range);
+
+/** No address is of both. */
+const heldIn = (ring: RingId, view: View, { start, end }: Range): number =>
+  (view.ownership.taken(ring)?.countWithin(start, end) ?? 0) +
+  (view.virtual(ring)?.numbers.countWithin(start, end) ?? 0);

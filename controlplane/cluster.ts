@@ -248,6 +248,8 @@ export class Cluster {
   /** What follows from a change of the tables, besides the kernel. */
   #follow(touched: Touched): void {
     const { nodes, on, removed, roles, keys, certificates } = touched;
+    // Before anybody takes an address.
+    if (touched.services || touched.networks) this.#parts.virtualAddresses.follow();
     for (const nodeId of removed) {
       this.removal.bar(nodeId);
       this.liveness.forget(nodeId);

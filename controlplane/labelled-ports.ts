@@ -1,7 +1,8 @@
 import type { Environment, Log } from './environment.ts';
 import { ControlPlaneError } from './errors.ts';
 import type { NodeId } from './ids.ts';
-import { portText, type Services } from './services.ts';
+import { portText } from './service-checks.ts';
+import type { Services } from './services.ts';
 import {
   alike,
   overlapping,

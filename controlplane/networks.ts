@@ -376,10 +376,17 @@ export class Networks {
     if (network === undefined || subnet === undefined) return null;
     const { space, window, reserved, reservedNumbers } = subnet;
     const held = this.#init.held?.(network.id).flatMap((ip) => offsetIn(space, ip) ?? []) ?? [];
+    const virtual = view.virtual(ring);
+    const size = virtual?.numbers.size ?? 0;
+    const ofServices = virtual === null ? [] : virtual.services.keys();
     return {
       window,
-      taken: held.length === 0 ? reservedNumbers : numbers([...reserved.keys(), ...held]),
+      taken: held.length + size === 0 ? reservedNumbers : numbers([...reserved.keys(), ...held, ...ofServices]),
       reserved: (number) => reserved.get(number) ?? null,
+      heldBy: (number) => {
+        const service = virtual?.services.get(number);
+        return service === undefined ? null : `it is the virtual address of service ${service.name}`;
+      },
       name: `network ${network.name} (${space.text})`,
       nameOf: (number) => addressAt(space, number),
     };

@@ -33,6 +33,7 @@ import { Replica } from './tables/replica.ts';
 import { isPool, ringPools } from './tables/subnets.ts';
 import { Tables } from './tables/tables.ts';
 import { View } from './tables/view.ts';
+import { VirtualAddresses } from './virtual-addresses.ts';
 import { restsFor } from './warnings.ts';
 
 // What others wrote is in kernels first, and many records share a commit: each costs as much time as two records, and a wait
@@ -99,6 +100,7 @@ export interface Parts {
   readonly standing: Standing;
   readonly labelledPorts: LabelledPorts;
   readonly availabilities: Availabilities;
+  readonly virtualAddresses: VirtualAddresses;
   readonly members: Members;
   /** Whether this node is one and acts as one. */
   readonly isManager: () => boolean;
@@ -292,7 +294,11 @@ export function makeParts(init: ClusterInit): Parts {
     held: init.held,
     log,
   });
-  const services = new Services({ tables, view, clock, isManager, now: () => environment.now() });
+  const virtualAddresses = new VirtualAddresses({ self, view, networks, allocator });
+  const services = new Services({
+    ...{ tables, view, clock, isManager, addresses: virtualAddresses },
+    now: () => environment.now(),
+  });
   const availabilities = new Availabilities({ tables, view, clock, isManager });
   const labelledPorts = new LabelledPorts({
     ...{ self, view, services, environment, log, isSuspended },
@@ -312,6 +318,7 @@ export function makeParts(init: ClusterInit): Parts {
       services,
       labelledPorts,
       availabilities,
+      virtualAddresses,
       interests,
       removal,
     },

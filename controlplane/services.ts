@@ -1,15 +1,19 @@
 import { ControlPlaneError, notManager } from './errors.ts';
-import type { NetworkId } from './ids.ts';
-import { parseHostPort } from './mesh/address.ts';
+import {
+  differs,
+  leadsNowhere,
+  mustBePublishable,
+  mustExist,
+  mustFit,
+  notPublished,
+  ownPorts,
+  portText,
+} from './service-checks.ts';
 import type { HybridClock } from './tables/clock.ts';
 import { clusterTopic } from './tables/record.ts';
 import {
-  maxPortCount,
-  maxServicePorts,
   overlapping,
   type PublishedPorts,
-  type PublishProtocol,
-  parseServiceKey,
   portOf,
   type Service,
   type ServiceKey,
@@ -17,11 +21,13 @@ import {
   type ServiceValue,
   serviceKey,
   tupleOf,
+  type VirtualAddress,
   within,
   without,
 } from './tables/services.ts';
 import type { Tables } from './tables/tables.ts';
 import type { Network, View } from './tables/view.ts';
+import type { VirtualAddresses } from './virtual-addresses.ts';
 
 export interface PublishSpec {
   readonly network: Network;
@@ -32,6 +38,12 @@ export interface PublishSpec {
   readonly source?: ServiceValue['source'] | undefined;
   /** @default as the service has it, or else 0 */
   readonly affinityMs?: number | undefined;
+  /** null: nobody. @default as the service has it, or else null */
+  readonly prefer?: ServiceValue['prefer'] | null | undefined;
+  /** null: as long as they last. @default as the service has it, or else null */
+  readonly drainMs?: number | null | undefined;
+  /** Whether its name leads to a virtual address. @default as the service has it, or else `dnsrr` */
+  readonly mode?: 'vip' | 'dnsrr' | undefined;
 }
 
 export interface ServicesInit {
@@ -40,11 +52,7 @@ export interface ServicesInit {
   readonly clock: HybridClock;
   readonly now: () => number;
   readonly isManager: () => boolean;
-}
-
-/** A port that members themselves have. */
-interface OwnPort extends PublishedPorts {
-  readonly use: string;
+  readonly addresses: Pick<VirtualAddresses, 'with'>;
 }
 
 /** Publishes services: managers only, each port of the cluster once. */
@@ -62,16 +70,24 @@ export class Services {
   }
 
   /** What `publish` would make. @throws ControlPlaneError as that does */
-  previewPublish(spec: PublishSpec): Service {
-    return this.#shown(spec.network, spec.name, this.#publishing(spec));
+  previewPublish(spec: PublishSpec): Promise<Service> {
+    return this.#withAddress(spec, async (value) => this.#shown(spec.network, spec.name, value));
   }
 
   /**
    * @throws ControlPlaneError `not_manager`, `network_predefined`, `network_internal`, `invalid_port`, `port_reserved`,
-   * `port_published`, `too_many_ports`
+   * `port_published`, `too_many_ports`, `nothing_published`; for a virtual address as `Allocator.allocate`
    */
-  async publish(spec: PublishSpec): Promise<Service> {
-    return this.#put(spec.network, spec.name, this.#publishing(spec));
+  publish(spec: PublishSpec): Promise<Service> {
+    return this.#withAddress(spec, (value) => this.#put(spec.network, spec.name, value));
+  }
+
+  async #withAddress(spec: PublishSpec, then: (value: ServiceValue) => Promise<Service>): Promise<Service> {
+    // What is wrong is said before any address is taken for it.
+    const asked = this.#publishing(spec);
+    if (spec.mode !== 'vip' || asked.vip !== undefined) return then(asked);
+    // The address may take its time, and others may change the service meanwhile.
+    return this.#init.addresses.with(spec.network, (vip) => then(this.#publishing(spec, vip)));
   }
 
   /** What `unpublish` would leave; null for nothing. @throws ControlPlaneError as that does */
@@ -102,13 +118,37 @@ export class Services {
     return this.#init.view.services.get(key) ?? this.#shown(network, name, value);
   }
 
-  #publishing({ network, name, ports: asked, source, affinityMs }: PublishSpec): ServiceValue {
+  /** @param vip for a service that is to have a virtual address, and has none */
+  #publishing(spec: PublishSpec, vip?: VirtualAddress): ServiceValue {
     this.mustBeAbleToPublish();
     const { view, clock, now } = this.#init;
-    mustBePublishable(network);
+    const { network, name } = spec;
+    mustBePublishable(network, spec.ports);
     const key = serviceKey(network.id, name);
     const record = view.serviceRecord(key);
     const before = record === null || record.removed ? null : record;
+    const ports = this.#portsOf(spec, key, before);
+    const { mode, prefer = before?.prefer, drainMs = before?.drainMs } = spec;
+    // Of what the service has lost it gets another one.
+    const address =
+      mode === 'vip' ? (view.services.get(key)?.vip ?? vip) : mode === undefined ? before?.vip : undefined;
+    if (ports.length === 0 && address === undefined && mode !== 'vip')
+      throw leadsNowhere(network, name, before !== null);
+    return {
+      stamp: [...clock.next(record?.stamp)],
+      removed: false,
+      ports: ports.map(tupleOf),
+      source: spec.source ?? before?.source ?? 'keep',
+      affinityMs: spec.affinityMs ?? before?.affinityMs ?? 0,
+      createdMs: before?.createdMs ?? now(),
+      ...(prefer == null ? {} : { prefer }),
+      ...(drainMs == null ? {} : { drainMs }),
+      ...(address === undefined ? {} : { vip: address }),
+    };
+  }
+
+  /** @throws ControlPlaneError */
+  #portsOf({ network, name, ports: asked }: PublishSpec, key: ServiceKey, before: ServiceValue | null): ServicePort[] {
     let ports = before?.ports.map(portOf) ?? [];
     for (const port of asked) {
       mustExist(port);
@@ -120,14 +160,7 @@ export class Services {
       else if (own.label && !port.label) ports = [...ports.flatMap((each) => without(each, [port])), port];
     }
     mustFit(name, ports);
-    return {
-      stamp: [...clock.next(record?.stamp)],
-      removed: false,
-      ports: ports.map(tupleOf),
-      source: source ?? before?.source ?? 'keep',
-      affinityMs: affinityMs ?? before?.affinityMs ?? 0,
-      createdMs: before?.createdMs ?? now(),
-    };
+    return ports;
   }
 
   #unpublishing(
@@ -148,16 +181,13 @@ export class Services {
     }
     const before = record.ports.map(portOf);
     const missing = going?.find((each) => !before.some((port) => overlapping(port, each)));
-    if (missing !== undefined) {
-      throw new ControlPlaneError(
-        'port_not_published',
-        `port ${portText(missing)} is none of service ${name} on network ${network.name}, which has ${before.map(portText).join(', ')}`,
-        '`weft service ls` lists the published ports',
-      );
-    }
+    if (missing !== undefined) throw notPublished(network, name, missing, before);
     const staying = before.filter((port) => (port.label ?? false) !== labelled);
+    // All of it is the virtual address, too.
+    const { vip, ...portsAlone } = record;
+    const rest: ServiceValue = going === null ? portsAlone : record;
     const kept =
-      going === null && staying.length < before.length
+      going === null && (staying.length < before.length || vip !== undefined)
         ? undefined
         : staying.find((port) => going === null || going.some((each) => overlapping(each, port)));
     if (kept !== undefined && !labelled) {
@@ -170,8 +200,8 @@ export class Services {
     const left = before.flatMap((port) => (staying.includes(port) ? port : going === null ? [] : without(port, going)));
     mustFit(name, left);
     const stamp: ServiceValue['stamp'] = [...clock.next(record.stamp)];
-    if (left.length === 0) return { ...record, stamp, removed: true };
-    return { ...record, stamp, ports: left.map(tupleOf) };
+    if (left.length === 0 && rest.vip === undefined) return { ...record, stamp, removed: true };
+    return { ...rest, stamp, ports: left.map(tupleOf) };
   }
 
   /** @throws ControlPlaneError `port_reserved`, `port_published` */
@@ -198,95 +228,14 @@ export class Services {
 
   #shown(network: Network, name: string, value: ServiceValue): Service {
     const key = serviceKey(network.id, name);
-    const lost = this.#init.view.services.get(key)?.lost ?? [];
+    const { lost = [], lostVip } = this.#init.view.services.get(key) ?? {};
     const isLost = (port: ServicePort): boolean => lost.some((each) => overlapping(each.port, port));
     const all = value.ports.map(portOf);
     const ports = all.filter((port) => !isLost(port));
     const left = lost.filter(({ port }) => all.some((each) => overlapping(each, port)));
-    return { ...value, key, network: network.id, name, ports, lost: left };
+    const service = { ...value, key, network: network.id, name, ports, lost: left };
+    if (lostVip === undefined || lostVip.vip !== value.vip) return service;
+    const { vip: _vip, ...without } = service;
+    return { ...without, lostVip };
   }
-}
-
-/** `8080/tcp`, `8000-8010/udp`. */
-export function portText({ protocol, published, count }: PublishedPorts): string {
-  return `${rangeText(published, count)}/${protocol}`;
-}
-
-const rangeText = (first: number, count: number): string =>
-  count === 1 ? `${first}` : `${first}-${first + count - 1}`;
-
-/** `web on network frontend`. */
-export function serviceText(view: View, key: ServiceKey): string {
-  const { network, name } = parseServiceKey(key) ?? { network: '', name: key };
-  return `${name} on network ${view.networks.get(network as NetworkId)?.name ?? network}`;
-}
-
-/** What no service can have, since members themselves need it. */
-function ownPorts(view: View): OwnPort[] {
-  const found: OwnPort[] = [];
-  const add = (protocol: PublishProtocol, published: number | undefined, use: string): void => {
-    if (published !== undefined) found.push({ protocol, published, count: 1, use });
-  };
-  add('udp', view.cluster?.dataPathPort, 'VXLAN');
-  for (const { gossip, join } of view.nodes.values()) {
-    for (const address of gossip) {
-      const port = parseHostPort(address)?.port;
-      add('tcp', port, 'gossip');
-      add('udp', port, 'gossip');
-    }
-    if (join !== undefined) add('tcp', parseHostPort(join)?.port, 'joins');
-  }
-  return found;
-}
-
-/** @throws ControlPlaneError `network_predefined`, `network_internal` */
-function mustBePublishable({ name, ingress, internal }: Network): void {
-  if (ingress) {
-    throw new ControlPlaneError(
-      'network_predefined',
-      `${name} carries what is published, and has no services of its own`,
-      'name the network on which the endpoints are: `weft endpoint ls` shows it',
-    );
-  }
-  if (internal) {
-    throw new ControlPlaneError(
-      'network_internal',
-      `network ${name} is internal: nothing outside of it is to reach its endpoints`,
-      'publish them on another network that they are on, too',
-    );
-  }
-}
-
-/** @throws ControlPlaneError `invalid_port` */
-function mustExist(port: ServicePort): void {
-  const { published, target, count } = port;
-  const last = Math.max(published, target) + count - 1;
-  if (Math.min(published, target, count) >= 1 && last <= 65_535 && count <= maxPortCount) return;
-  throw new ControlPlaneError(
-    'invalid_port',
-    `cannot publish ${portText(port)} as ${rangeText(target, count)}`,
-    `ports are 1 to 65535, up to ${maxPortCount} at a time`,
-  );
-}
-
-function differs({ name: network }: Network, name: string, port: ServicePort, own: ServicePort): ControlPlaneError {
-  const why =
-    port.mode === own.mode
-      ? `leads to ${rangeText(own.target, own.count)} already, and ${portText(port)} would lead elsewhere`
-      : `is published in mode ${own.mode} already, and would be in mode ${port.mode}`;
-  return new ControlPlaneError(
-    'port_published',
-    `port ${portText(own)} of service ${name} ${why}`,
-    `take that back first: \`weft unpublish --network ${network} ${name} ${portText(own)}\``,
-  );
-}
-
-/** @throws ControlPlaneError `too_many_ports` */
-function mustFit(name: string, ports: readonly ServicePort[]): void {
-  if (ports.length <= maxServicePorts) return;
-  throw new ControlPlaneError(
-    'too_many_ports',
-    `service ${name} would have ${ports.length} entries of published ports; the limit is ${maxServicePorts}`,
-    'publish ranges instead of single ports, such as 8000-8010:8000-8010',
-  );
 }

@@ -2,7 +2,7 @@ import type { NodeId } from './ids.ts';
 import type { Liveness } from './liveness/liveness.ts';
 import type { Networks } from './networks.ts';
 import type { Inheritance } from './ring/inheritance.ts';
-import { portText, serviceText } from './services.ts';
+import { portText, serviceText } from './service-checks.ts';
 import { sharedVteps } from './standing.ts';
 import { maxSkewMs } from './tables/clock.ts';
 import { addressesOf } from './tables/kinds.ts';
@@ -67,14 +67,22 @@ export function nameWarnings(view: View): string[] {
 
 /** Two halves of a cluster can publish one port at the same time. It is the older service's, everywhere. */
 export function serviceWarnings(view: View): string[] {
-  return [...view.services.values()].flatMap(({ key, network, name, lost }) =>
-    lost.map(
+  return [...view.services.values()].flatMap(({ key, network, name, lost, lostVip }) => {
+    const on = view.networks.get(network)?.name;
+    const ports = lost.map(
       ({ port, to }) =>
         `port ${portText(port)} of service ${serviceText(view, key)} is that of service ${serviceText(view, to)}, which is older; both were published while their ` +
-        `publishers did not see each other: \`weft unpublish --network ${view.networks.get(network)?.name} ${name} ${portText(port)}\`, ` +
+        `publishers did not see each other: \`weft unpublish --network ${on} ${name} ${portText(port)}\`, ` +
         'and publish another one',
-    ),
-  );
+    );
+    if (lostVip === undefined) return ports;
+    const { vip, why } = lostVip;
+    return [
+      ...ports,
+      `service ${serviceText(view, key)} has lost its virtual address ${addressesOf(vip).join(' and ')}: ${why}; its name leads to its endpoints until ` +
+        `it has another one: \`weft publish --network ${on} --vip ${name}\``,
+    ];
+  });
 }
 
 // More names than that say that it is this node's own clock.

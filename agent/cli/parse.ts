@@ -32,6 +32,9 @@ export function duration(text: string): number {
   throw new InvalidArgumentError('Want a span of time such as 2160h, 1h30m or 90s.');
 }
 
+/** The same, or `none` and `0` for no such span; milliseconds, 0 for none. */
+export const durationOrNone = (text: string): number => (text === 'none' || text === '0' ? 0 : duration(text));
+
 /** Collects the values of a repeatable option. */
 export function collect(text: string, previous: readonly string[] = []): string[] {
   return [...previous, text];

@@ -29,6 +29,8 @@ export interface RingSpace {
   readonly taken: NumberSet;
   /** Why no one may have this number; null when one may. */
   readonly reserved: (number: number) => string | null;
+  /** Who besides endpoints has it, of those in `taken`; null for nobody that is known. @default nobody */
+  readonly heldBy?: (number: number) => string | null;
   /** For messages: `network frontend (10.0.1.0/24)`. */
   readonly name: string;
   /** For messages: the number as people know it. */
@@ -179,6 +181,8 @@ export class Allocator {
     if (holder !== null) {
       return { reason: 'taken', detail: `endpoint ${holder.name} on ${this.#nameOf(holder.owner)} has it` };
     }
+    const held = space.heldBy?.(number) ?? null;
+    if (held !== null) return { reason: 'taken', detail: held };
     const restMs = this.resting.restOf(ring, number);
     if (restMs !== null) return { reason: 'resting', detail: awakeIn(restMs) };
     if (space.taken.has(number) || this.#reserved.get(ring)?.has(number)) {

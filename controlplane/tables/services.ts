@@ -141,13 +141,22 @@ export function parseServiceKey(text: string): { readonly network: NetworkId; re
   return isNetworkId(network) && name.safeParse(rest).success ? { network, name: rest } : null;
 }
 
+export type VirtualAddress = z.infer<typeof virtualAddress>;
+
 /** An entry that another service has at least one port of. */
 export interface LostPort {
   readonly port: ServicePort;
   readonly to: ServiceKey;
 }
 
-/** A service as it counts: on a network that there is, with the ports that are its own. */
+/** A virtual address that a service's record has, and the service has not. */
+export interface LostAddress {
+  readonly vip: VirtualAddress;
+  /** `endpoint db has it`. */
+  readonly why: string;
+}
+
+/** A service as it counts: on a network that there is, with the ports and the virtual address that are its own. */
 export type Service = Omit<ServiceValue, 'ports'> & {
   readonly key: ServiceKey;
   readonly network: NetworkId;
@@ -156,6 +165,8 @@ export type Service = Omit<ServiceValue, 'ports'> & {
   readonly ports: readonly ServicePort[];
   /** What was published in two halves of a cluster, and is another service's. */
   readonly lost: readonly LostPort[];
+  /** The same of its virtual address; then it has none, and its name leads to its endpoints. */
+  readonly lostVip?: LostAddress;
 };
 
 /** Whether an endpoint is one of the service; as with names, upper and lower case are the same. */
@@ -165,56 +176,4 @@ export function isOf(
 ): boolean {
   const wanted = service.name.toLowerCase();
   return networkId === service.network && [own, ...aliases].some((each) => each.toLowerCase() === wanted);
-}
-
-/** Those who come first have what they ask for. */
-const byAge = (a: Service, b: Service): number => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1);
-
-/**
- * Who has which port: of an entry that two services ask for the older has it, whole, and the other one none of its own. What
- * is lost keeps nobody else from a port. @param asking with all that their records say as `ports`
- */
-export function settled(asking: Iterable<Service>): Map<ServiceKey, Service> {
-  const holders = { tcp: new Map<number, ServiceKey>(), udp: new Map(), sctp: new Map() };
-  const found = new Map<ServiceKey, Service>();
-  for (const service of [...asking].sort(byAge)) {
-    const lost: LostPort[] = [];
-    const ports = service.ports.filter((port) => {
-      const byPort: Map<number, ServiceKey> = holders[port.protocol];
-      const end = port.published + port.count;
-      let to: ServiceKey | undefined;
-      for (let each = port.published; to === undefined && each < end; each += 1) to = byPort.get(each);
-      if (to !== undefined) lost.push({ port, to });
-      else for (let each = port.published; each < end; each += 1) byPort.set(each, service.key);
-      return to === undefined;
-    });
-    found.set(service.key, lost.length === 0 ? service : { ...service, ports, lost });
-  }
-  return found;
-}
-
-/** The services that count, by key. */
-export class SettledServices {
-  readonly #asking = new Map<ServiceKey, Service>();
-  #settled: ReadonlyMap<ServiceKey, Service> | null = new Map();
-
-  /** As of now: of who asks for one port, the older has it. What did not change is the same object as before. */
-  get all(): ReadonlyMap<ServiceKey, Service> {
-    this.#settled ??= settled(this.#asking.values());
-    return this.#settled;
-  }
-
-  /** @param value null where the service or its network is not, or not any more @returns whether that changed anything */
-  set(key: string, value: ServiceValue | null): boolean {
-    const place = parseServiceKey(key);
-    if (place === null) return false;
-    const known = serviceKey(place.network, place.name);
-    if (value === null || value.removed) {
-      if (!this.#asking.delete(known)) return false;
-    } else {
-      this.#asking.set(known, { ...value, ports: value.ports.map(portOf), lost: [], key: known, ...place });
-    }
-    this.#settled = null;
-    return true;
-  }
 }

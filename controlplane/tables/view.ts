@@ -6,6 +6,7 @@ import type { Promises } from '../ring/fence.ts';
 import { compareTimestamps, type HybridClock, maxSkewMs, type Timestamp } from './clock.ts';
 import {
   type AvailabilityValue,
+  addressesOf,
   type ClusterValue,
   type EndpointValue,
   type FenceValue,
@@ -21,7 +22,8 @@ import {
   vniCount,
 } from './kinds.ts';
 import { Ownership } from './ownership.ts';
-import { type Service, type ServiceKey, type ServiceValue, SettledServices } from './services.ts';
+import type { Service, ServiceKey, ServiceValue } from './services.ts';
+import { SettledServices, type VirtualNumbers } from './settled-services.ts';
 import { type NetworkSubnet, type RingId, ringPools, subnetsOf } from './subnets.ts';
 import type { TableChange, Tables } from './tables.ts';
 
@@ -82,7 +84,10 @@ export class View {
   readonly #on = new Map<NetworkId, Map<NodeId, OnValue>>();
   readonly #shared = new Map<string, Map<NodeId, Stamped>>();
   readonly #watchers = new Set<(touched: Touched) => void>();
-  readonly #services = new SettledServices();
+  readonly #services = new SettledServices({
+    subnetsOf: (network) => this.networks.get(network)?.subnets ?? [],
+    holder: (ring, number) => this.ownership.holder(ring, number)?.name ?? null,
+  });
   readonly #clock: HybridClock;
   readonly #tables: Tables;
   #unwatch: () => void = () => {};
@@ -128,6 +133,15 @@ export class View {
   /** Services of the networks that there are, with the ports that each has. */
   get services(): ReadonlyMap<ServiceKey, Service> {
     return this.#services.all;
+  }
+
+  /** Virtual addresses of services in a ring, which are nobody else's; null for none. */
+  virtual(ring: RingId): VirtualNumbers | null {
+    return this.#services.virtual(ring);
+  }
+
+  get virtualRings(): ReadonlyMap<RingId, VirtualNumbers> {
+    return this.#services.virtualRings;
   }
 
   /** The record that counts of a service, also of one that was removed. */
@@ -353,7 +367,17 @@ export class View {
 
   #tell(touched: Omit<Touched, 'endpoints' | 'rings'>): void {
     const { rings, endpoints } = this.ownership.changes();
-    for (const watcher of this.#watchers) watcher({ ...touched, rings, endpoints });
+    let { services } = touched;
+    for (const [network, names] of endpoints) services = this.#freed(network, names) || services;
+    for (const watcher of this.#watchers) watcher({ ...touched, services, rings, endpoints });
+  }
+
+  /** @returns whether services may have got or lost their virtual address by what became of these endpoints */
+  #freed(network: NetworkId, names: Iterable<string>): boolean {
+    if (!this.#services.hasVirtual(network)) return false;
+    const shown = this.endpointsOf(network);
+    const addresses = [...names].flatMap((name) => addressesOf(shown.get(name) ?? {}));
+    return this.#services.endpointsChanged(network, addresses);
   }
 
   /** @returns whether services came with it, or went */
@@ -369,7 +393,8 @@ export class View {
       this.networks.set(id, { ...value, id, subnets });
       this.ownership.setNetwork(id, subnets);
     }
-    if (this.networks.has(id) === before) return false;
+    const others = this.#services.subnetsChanged(id);
+    if (this.networks.has(id) === before) return others;
     const ofServices = this.#sharedUnder(`service/${id}/`).map((key) => key.slice('service/'.length));
     return ofServices.map((key) => this.#mergeService(key)).includes(true);
   }

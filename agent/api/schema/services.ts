@@ -19,16 +19,29 @@ const affinityMs = z
   .min(0)
   .max(7 * 86_400_000);
 
+/** Whose endpoints come first, as long as one of them takes connections: those of the node that was asked, or of nodes with the same label `zone`. */
+const prefer = z.enum(['none', 'local', 'zone']);
+/** For how long connections go on to an endpoint that takes no new ones; 0: as long as they last. */
+const drainMs = z
+  .int()
+  .min(0)
+  .max(7 * 86_400_000);
+/** What the name leads to, on its network: `vip`, one address; `dnsrr`, those of the endpoints. */
+const endpointMode = z.strictObject({ Mode: z.enum(['vip', 'dnsrr']) });
+
 /** `Network` may be left out where it is clear: one has endpoints of that name, or there is one besides ingress. */
 export const ServicePublishRequest = z.strictObject({
   Network: reference.optional(),
-  /** Added to what the service has. */
+  /** Added to what the service has; none where it has some, or an address. */
   Ports: z
     .array(z.strictObject({ ...published, TargetPort: port, PublishMode: mode.default('ingress') }))
-    .min(1)
-    .max(64),
+    .max(64)
+    .default([]),
   Source: source.optional(),
   AffinityMs: affinityMs.optional(),
+  Prefer: prefer.optional(),
+  DrainMs: drainMs.optional(),
+  EndpointSpec: endpointMode.optional(),
 });
 export type ServicePublishRequest = z.infer<typeof ServicePublishRequest>;
 
@@ -62,6 +75,13 @@ export const Service = z.strictObject({
   ),
   Source: source,
   AffinityMs: affinityMs,
+  Prefer: prefer,
+  DrainMs: drainMs,
+  EndpointSpec: endpointMode,
+  /** Of mode `vip`: one of each family that the network has; none where `LostVIP` says why. */
+  VirtualIPs: z.array(z.strictObject({ NetworkID: z.string(), /** With prefix length. */ Addr: z.string() })),
+  /** Why the service has not the virtual address that it was given; empty for nothing lost. */
+  LostVIP: z.string(),
   /** null where a list shows a network that this worker does not follow. */
   Endpoints: z
     .array(

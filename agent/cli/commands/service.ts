@@ -4,14 +4,14 @@ import { parsePublishedPort, parseServicePort } from '../../ports/service-ports.
 import { define } from '../define.ts';
 import { dryRunWords, printDryRun } from '../dry-run.ts';
 import { usage } from '../failure.ts';
-import { duration, once } from '../parse.ts';
+import { duration, durationOrNone, once } from '../parse.ts';
 import { each, type Session, warn, writeJson } from '../session.ts';
 import { oneLine, duration as span, table } from '../text.ts';
 
 /** `weft service`. */
 export function addService(parent: Command, session: Session): void {
   const service = define(parent, 'service', {
-    summary: 'Look at the services with published ports',
+    summary: 'Look at the services: what is published, and virtual addresses',
     examples: ['weft service ls', 'weft service inspect web'],
   }).helpCommand(false);
   addList(service, session);
@@ -23,6 +23,10 @@ interface PublishFlags {
   readonly source?: Service['Source'];
   readonly affinity?: number;
   readonly mode: Service['Ports'][number]['PublishMode'];
+  readonly prefer?: Service['Prefer'];
+  readonly drainTimeout?: number;
+  readonly endpointMode?: Service['EndpointSpec']['Mode'];
+  readonly vip?: boolean;
   readonly dryRun?: boolean;
 }
 
@@ -32,16 +36,20 @@ export function addPublish(parent: Command, session: Session): void {
     summary: 'Have every node answer on ports for the endpoints of a name; prints what is published',
     details: `The endpoints are those of that name or alias on the network, on whatever host, now and later; connections are
 spread over those that are ready. Nodes answer at all of their addresses. In mode host only nodes with an endpoint answer,
-each for its own alone. What is published is added to what the service has. The network may be left out where one alone has such endpoints, or where there is one alone.`,
+each for its own alone. What is published is added to what the service has, and what is not said stays as it is. In endpoint
+mode vip the name leads, on its network, to one address of the service's own, and tasks.NAME to the endpoints; such a service
+needs no port. The network may be left out where one alone has such endpoints, or where there is one alone.`,
     examples: [
       'weft publish web 8080:80',
       'weft publish --network frontend web 80:8080 443:8443 8000-8010:8000-8010/udp',
       'weft publish --affinity 10m --source snat web 8080:80',
       'weft publish --mode host web 8080:80',
+      'weft publish --vip web',
+      'weft publish --prefer zone --drain-timeout 30s web',
     ],
   })
     .argument('<service>', 'name or alias of the endpoints')
-    .argument('<ports...>', 'PUBLISHED[-LAST]:TARGET[-LAST][/tcp|udp|sctp]')
+    .argument('[ports...]', 'PUBLISHED[-LAST]:TARGET[-LAST][/tcp|udp|sctp]')
     .option('--network <network>', 'network on which the endpoints are', once)
     .addOption(
       new Option(
@@ -55,6 +63,24 @@ each for its own alone. What is published is added to what the service has. The 
       duration,
     )
     .addOption(
+      new Option(
+        '--prefer <whose>',
+        'endpoints that come first while one of them takes connections: local, those of the node that was asked; zone, those of nodes with the same label zone; none',
+      ).choices(['local', 'zone', 'none']),
+    )
+    .option(
+      '--drain-timeout <duration>',
+      'connections to an endpoint that takes no new ones end after so long; none: they may go on',
+      durationOrNone,
+    )
+    .addOption(
+      new Option('--endpoint-mode <mode>', 'what the name leads to: vip, one address; dnsrr, all endpoints').choices([
+        'vip',
+        'dnsrr',
+      ]),
+    )
+    .option('--vip', 'short for --endpoint-mode vip')
+    .addOption(
       new Option('--mode <mode>', 'who answers: ingress, every node; host, those with an endpoint')
         .choices(['ingress', 'host'])
         .default('ingress'),
@@ -62,20 +88,32 @@ each for its own alone. What is published is added to what the service has. The 
     .option('--dry-run', dryRunWords)
     .action(
       session.action<PublishFlags>(async (context, flags, [name = '', ...words]) => {
-        const { network, source, affinity, mode, dryRun } = flags;
+        const { network, source, affinity, mode, prefer, drainTimeout, dryRun } = flags;
+        const endpointMode = flags.vip ? 'vip' : flags.endpointMode;
+        if (flags.vip && flags.endpointMode === 'dnsrr')
+          throw usage('--vip and --endpoint-mode dnsrr exclude each other');
+        if (
+          words.length === 0 &&
+          [source, affinity, prefer, drainTimeout, endpointMode].every((each) => each === undefined)
+        )
+          throw usage('say what to publish: ports, such as 8080:80, or --vip');
         const Ports = words.map((word) => {
           const parsed = parseServicePort(word);
           if (!parsed.ok) throw usage(parsed.reason);
           const { protocol, published, target, count } = parsed.value;
           return { Protocol: protocol, PublishedPort: published, TargetPort: target, Count: count, PublishMode: mode };
         });
-        const body = { Network: network, Ports, Source: source, AffinityMs: affinity };
+        const body = {
+          ...{ Network: network, Ports, Source: source, AffinityMs: affinity, Prefer: prefer, DrainMs: drainTimeout },
+          ...(endpointMode === undefined ? {} : { EndpointSpec: { Mode: endpointMode } }),
+        };
         if (dryRun) return printDryRun(context, [{ Verb: 'servicePublish', Service: name, Request: body }]);
         const service = await context.client.call('servicePublish', { ref: name, body });
         context.document(service);
         if (service.Endpoints?.length === 0)
           warn(context, `nothing on network ${service.Network} is called ${service.Name} yet`);
-        context.print(service.Ports.map((port) => `${portText(port)}\n`).join(''));
+        const addresses = service.VirtualIPs.map(({ Addr }) => Addr.split('/')[0]);
+        context.print([...addresses, ...service.Ports.map(portText)].map((line) => `${line}\n`).join(''));
       }),
     );
 }
@@ -111,7 +149,7 @@ export function addUnpublish(parent: Command, session: Session): void {
 
 function addList(parent: Command, session: Session): void {
   define(parent, 'ls', {
-    summary: 'List the services with published ports',
+    summary: 'List the services: names with published ports, or a virtual address',
     details: 'ENDPOINTS: how many of them take connections now, and how many there are.',
     examples: ['weft service ls', 'weft service ls --network frontend'],
   })
@@ -148,19 +186,34 @@ function addInspect(parent: Command, session: Session): void {
 }
 
 function render(services: readonly Service[]): string {
-  const rows = services.map(({ Name, Network, Endpoints, Ports, Source, AffinityMs }) => [
-    Name,
-    Network,
-    Endpoints === null ? '-' : `${Endpoints.filter(takesConnections).length}/${Endpoints.length}`,
-    Ports.map(portText).join(', '),
-    Source,
-    AffinityMs === 0 ? '-' : span(AffinityMs),
+  const rows = services.map((service) => [
+    service.Name,
+    service.Network,
+    modeText(service),
+    service.Endpoints === null
+      ? '-'
+      : `${service.Endpoints.filter(takesConnections(service)).length}/${service.Endpoints.length}`,
+    service.Ports.map(portText).join(', ') || '-',
+    service.Source,
+    service.AffinityMs === 0 ? '-' : span(service.AffinityMs),
+    service.Prefer === 'none' ? '-' : service.Prefer,
+    service.DrainMs === 0 ? '-' : span(service.DrainMs),
   ]);
-  return table(['NAME', 'NETWORK', 'ENDPOINTS', 'PORTS', 'SOURCE', 'AFFINITY'], rows);
+  return table(['NAME', 'NETWORK', 'MODE', 'ENDPOINTS', 'PORTS', 'SOURCE', 'AFFINITY', 'PREFER', 'DRAIN'], rows);
 }
 
-const takesConnections = (endpoint: NonNullable<Service['Endpoints']>[number]): boolean =>
-  endpoint.Ready && endpoint.Backend && endpoint.NodeStatus === 'ready' && endpoint.NodeAvailability === 'active';
+/** `vip 10.0.1.9`, `dnsrr`. */
+const modeText = ({ EndpointSpec: { Mode }, VirtualIPs, LostVIP }: Service): string =>
+  LostVIP === '' ? [Mode, ...VirtualIPs.map(({ Addr }) => Addr.split('/')[0])].join(' ') : `${Mode} (lost: ${LostVIP})`;
+
+/** Published ports reach what has a leg on ingress; a virtual address needs none. */
+const takesConnections =
+  ({ Ports }: Service) =>
+  (endpoint: NonNullable<Service['Endpoints']>[number]): boolean =>
+    endpoint.Ready &&
+    (endpoint.Backend || Ports.length === 0) &&
+    endpoint.NodeStatus === 'ready' &&
+    endpoint.NodeAvailability === 'active';
 
 /** As Docker shows those of a service: `*:8080->80/tcp`. */
 function portText({

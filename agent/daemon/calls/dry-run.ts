@@ -46,7 +46,7 @@ export async function dryRun(agent: Agent, request: DryRunRequest, signal: Abort
       const { cluster } = agent.membership;
       const { key, service } =
         request.Verb === 'servicePublish'
-          ? previewPublish(agent, request.Service, request.Request)
+          ? await previewPublish(agent, request.Service, request.Request)
           : previewUnpublish(agent, request.Service, request.Request);
       const services = new Map(cluster.view.services);
       services.delete(key);

@@ -54,8 +54,8 @@ interface Preview {
 }
 
 /** What the call would leave. Throws as that does. */
-export function previewPublish(agent: Agent, name: string, body: ServicePublishRequest): Preview {
-  const service = agent.membership.cluster.services.previewPublish(specOf(agent, name, body));
+export async function previewPublish(agent: Agent, name: string, body: ServicePublishRequest): Promise<Preview> {
+  const service = await agent.membership.cluster.services.previewPublish(specOf(agent, name, body));
   return { key: service.key, service };
 }
 
@@ -74,7 +74,11 @@ function specOf(agent: Agent, name: string, body: ServicePublishRequest): Publis
   const ports = body.Ports.map(({ Protocol, PublishedPort, TargetPort, Count, PublishMode }) => ({
     ...{ protocol: Protocol, published: PublishedPort, target: TargetPort, count: Count, mode: PublishMode },
   }));
-  return { network, name, ports, source: body.Source, affinityMs: body.AffinityMs };
+  return {
+    ...{ network, name, ports, source: body.Source, affinityMs: body.AffinityMs, mode: body.EndpointSpec?.Mode },
+    prefer: body.Prefer === 'none' ? null : body.Prefer,
+    drainMs: body.DrainMs === 0 ? null : body.DrainMs,
+  };
 }
 
 function goingOf(

@@ -1,6 +1,8 @@
 import type { Cluster } from '../../../controlplane/cluster.ts';
 import type { NetworkId } from '../../../controlplane/ids.ts';
-import { serviceText } from '../../../controlplane/services.ts';
+import { serviceText } from '../../../controlplane/service-checks.ts';
+import { prefixLengthOf } from '../../../controlplane/subnet-spec.ts';
+import { addressesOf } from '../../../controlplane/tables/kinds.ts';
 import type { Service as TableService } from '../../../controlplane/tables/services.ts';
 import type { Endpoint } from '../../../controlplane/tables/view.ts';
 import type { Service } from '../../api/schema.ts';
@@ -28,17 +30,36 @@ export function serviceReplies(cluster: Cluster, services: readonly TableService
       .sort((a, b) => order(a.Node, b.Node) || order(a.Name, b.Name) || order(a.ID, b.ID));
   };
   return services
-    .map((service) => ({
-      Name: service.name,
-      Network: cluster.view.networks.get(service.network)?.name ?? '',
-      NetworkID: service.network,
-      CreatedAt: iso(service.createdMs),
-      Ports: portReplies(cluster, service),
-      Source: service.source,
-      AffinityMs: service.affinityMs,
-      Endpoints: cluster.interests.follows(service.network) ? endpointsOf(service) : null,
-    }))
+    .map(
+      (service): Service => ({
+        Name: service.name,
+        Network: cluster.view.networks.get(service.network)?.name ?? '',
+        NetworkID: service.network,
+        CreatedAt: iso(service.createdMs),
+        Ports: portReplies(cluster, service),
+        Source: service.source,
+        AffinityMs: service.affinityMs,
+        Prefer: service.prefer ?? 'none',
+        DrainMs: service.drainMs ?? 0,
+        ...addressReplies(cluster, service),
+        Endpoints: cluster.interests.follows(service.network) ? endpointsOf(service) : null,
+      }),
+    )
     .sort((a, b) => order(a.Network, b.Network) || order(a.Name, b.Name));
+}
+
+function addressReplies(
+  { view }: Cluster,
+  { network, vip, lostVip }: TableService,
+): Pick<Service, 'EndpointSpec' | 'VirtualIPs' | 'LostVIP'> {
+  const on = view.networks.get(network);
+  const all =
+    on === undefined || vip === undefined ? [] : addressesOf(vip).map((ip) => `${ip}/${prefixLengthOf(on, ip)}`);
+  return {
+    EndpointSpec: { Mode: vip === undefined && lostVip === undefined ? 'dnsrr' : 'vip' },
+    VirtualIPs: all.map((Addr) => ({ NetworkID: network, Addr })),
+    LostVIP: lostVip?.why ?? '',
+  };
 }
 
 function portReplies({ view }: Cluster, { ports, lost }: TableService): Service['Ports'] {

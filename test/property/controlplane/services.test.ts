@@ -9,9 +9,9 @@ import {
   type Service,
   type ServicePort,
   serviceKey,
-  settled,
   without,
 } from '../../../controlplane/tables/services.ts';
+import { settled } from '../../../controlplane/tables/settled-services.ts';
 
 const network = 'n'.repeat(25) as NetworkId;
 const port = fc.record({

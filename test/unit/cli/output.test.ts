@@ -136,12 +136,12 @@ e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    fd00:1::2/64   02:42:0a:
 `,
   ],
   ['endpoint ls -q --no-trunc', `${ids.endpoint}\n`],
-  ['publish web 8080:80', '*:8080->80/tcp\n*:8000-8010->53-63/udp\n'],
+  ['publish web 8080:80', '10.0.1.9\n*:8080->80/tcp\n*:8000-8010->53-63/udp\n'],
   ['unpublish web 8080', ''],
   [
     'service ls',
-    `NAME   NETWORK    ENDPOINTS   PORTS                                    SOURCE   AFFINITY
-web    frontend   1/2         *:8080->80/tcp, *:8000-8010->53-63/udp   keep     10 minutes
+    `NAME   NETWORK    MODE           ENDPOINTS   PORTS                                    SOURCE   AFFINITY     PREFER   DRAIN
+web    frontend   vip 10.0.1.9   1/2         *:8080->80/tcp, *:8000-8010->53-63/udp   keep     10 minutes   zone     30 seconds
 `,
   ],
   ['service ls -q', 'web\n'],
@@ -301,17 +301,26 @@ test('a warning of the agent is for stderr, the id alone for stdout', async () =
 
 test('a service without endpoints is published, and said to have none; a port that is another one is marked', async () => {
   const [port] = service.Ports;
+  const plain = { ...service, EndpointSpec: { Mode: 'dnsrr' }, VirtualIPs: [], Prefer: 'none', DrainMs: 0 };
   const lost = { ...port, LostTo: 'shop on network backend' };
-  agent.answers.set('servicePublish', { status: 200, body: { ...service, Ports: [lost], Endpoints: [] } });
+  agent.answers.set('servicePublish', { status: 200, body: { ...plain, Ports: [lost], Endpoints: [] } });
   assert.deepEqual(await failing(agent, ['publish', 'web', '8080:80']), {
     code: 0,
     stdout: '*:8080->80/tcp (it is of shop on network backend)\n',
     stderr: 'weft: nothing on network frontend is called web yet\n',
   });
-  agent.answers.set('servicePublish', { status: 200, body: { ...service, Ports: [{ ...port, PublishMode: 'host' }] } });
+  agent.answers.set('servicePublish', { status: 200, body: { ...plain, Ports: [{ ...port, PublishMode: 'host' }] } });
   assert.equal(await ok(agent, ['publish', '--mode', 'host', 'web', '8080:80']), '*:8080->80/tcp (host)\n');
-  agent.answers.set('serviceList', { status: 200, body: [{ ...service, Endpoints: null, AffinityMs: 0 }] });
-  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +- .* -$/m);
+  agent.answers.set('serviceList', { status: 200, body: [{ ...plain, Endpoints: null, AffinityMs: 0 }] });
+  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +dnsrr +- .* - +- +-$/m);
+  const alone = { ...service, Ports: [], Endpoints: service.Endpoints?.map((each) => ({ ...each, Backend: false })) };
+  agent.answers.set('serviceList', { status: 200, body: [alone] });
+  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +vip 10\.0\.1\.9 +1\/2 +- +keep /m);
+  agent.answers.set('serviceList', {
+    status: 200,
+    body: [{ ...alone, VirtualIPs: [], LostVIP: 'endpoint db has it' }],
+  });
+  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +vip \(lost: endpoint db has it\) /m);
 });
 
 test('progress is told at a terminal only, when it takes long, and taken away again', async () => {

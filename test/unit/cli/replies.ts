@@ -174,6 +174,11 @@ export const service: Service = {
   ],
   Source: 'keep',
   AffinityMs: 600_000,
+  Prefer: 'zone',
+  DrainMs: 30_000,
+  EndpointSpec: { Mode: 'vip' },
+  VirtualIPs: [{ NetworkID: ids.frontend, Addr: '10.0.1.9/24' }],
+  LostVIP: '',
   Endpoints: [
     {
       ...{

@@ -224,6 +224,15 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
       },
     ],
   ],
+  [
+    'publish --prefer zone --drain-timeout 1m30s --vip web',
+    ['POST /v1/services/web/publish', { Ports: [], Prefer: 'zone', DrainMs: 90_000, EndpointSpec: { Mode: 'vip' } }],
+  ],
+  [
+    'publish --prefer none --drain-timeout none --endpoint-mode dnsrr web',
+    ['POST /v1/services/web/publish', { Ports: [], Prefer: 'none', DrainMs: 0, EndpointSpec: { Mode: 'dnsrr' } }],
+  ],
+  ['publish --drain-timeout 0 web', ['POST /v1/services/web/publish', { Ports: [], DrainMs: 0 }]],
   ['unpublish web', ['POST /v1/services/web/unpublish', {}]],
   [
     'unpublish --network frontend web 8080 8000-8010/udp',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { isOf, maxServicePorts, type ServicePort, serviceKey } from '../../../controlplane/tables/services.ts';
 import { identityOf } from '../../sim/identities.ts';
@@ -41,7 +42,7 @@ test('what is published is added to what a service has, and what is not said sta
   assert.deepEqual([first.ports, first.source, first.affinityMs], [[port(8080, 80)], 'keep', 1_000]);
   await time.run(5);
   const ranges = [port(9000, 90, { protocol: 'udp', count: 10 }), port(8080, 80)];
-  const preview = services.previewPublish({ network: blue, name: 'web', ports: ranges, source: 'snat' });
+  const preview = await services.previewPublish({ network: blue, name: 'web', ports: ranges, source: 'snat' });
   assert.deepEqual(view.services.get(first.key)?.ports, [port(8080, 80)], 'only a preview');
   const second = await services.publish({ network: blue, name: 'web', ports: ranges, source: 'snat' });
   assert.deepEqual({ ...preview, stamp: null }, { ...second, stamp: null });
@@ -142,7 +143,7 @@ test('a port that both halves of a cluster published: the newer service has lost
   );
   assert.deepEqual(more, []);
   // What is lost stays in the record, until it is taken back or the other one is.
-  const preview = services.previewPublish({ network: blue, name: 'web', ports: [port(8082, 82)] });
+  const preview = await services.previewPublish({ network: blue, name: 'web', ports: [port(8082, 82)] });
   assert.deepEqual([preview.ports, preview.lost.length], [[port(8081, 81), port(8082, 82)], 1]);
   await assert.rejects(services.publish({ network: blue, name: 'web', ports: [port(8080, 80)] }), {
     code: 'port_published',
@@ -181,4 +182,142 @@ test('endpoints of a service have its name or alias, on its network, in upper or
   assert.ok(is({ name: 'web', aliases: [] }));
   assert.ok(!is({ aliases: ['website'] }));
   assert.ok(!is({ networkId: 'm'.repeat(25) }));
+});
+
+const dual = { ...spec, name: 'dual', subnet: '10.0.9.0/28', ipv6: { subnet: 'fd00:9::/64' } };
+
+test("a virtual address is of each family of the network, stays with the service, and is nobody else's", async () => {
+  const { cluster, networks, services, view, time } = await started();
+  const on = await networks.create(dual);
+  const preview = await services.previewPublish({ network: on, name: 'web', ports: [], mode: 'vip' });
+  assert.deepEqual([view.services.size, preview.ports], [0, []]);
+  const made = await services.publish({ network: on, name: 'web', ports: [], mode: 'vip' });
+  const { vip } = made;
+  assert.match(`${vip?.ip} ${vip?.ip6}`, /^10\.0\.9\.\d+ fd00:9::[0-9a-f]+$/);
+  // Whatever else is said of the service, and again.
+  for (const more of [
+    { ports: [port(8080, 80)] },
+    { ports: [], prefer: 'zone' },
+    { ports: [], mode: 'vip' },
+  ] as const) {
+    await time.run(5);
+    const next = await services.publish({ network: on, name: 'web', ...more });
+    assert.deepEqual(next.vip, vip);
+  }
+  const now = view.services.get(made.key);
+  assert.deepEqual([now?.prefer, now?.ports.length], ['zone', 1]);
+  assert.equal(networks.capacity(on)[0]?.used, 1);
+  for (const ip of [vip?.ip ?? '', vip?.ip6 ?? ''])
+    await assert.rejects(networks.allocateAddress(on, ip, ip.includes(':') ? 6 : 4), {
+      code: 'address_in_use',
+      message: `${ip} on network dual (${ip.includes(':') ? 'fd00:9::/64' : '10.0.9.0/28'}): it is the virtual address of service web`,
+    });
+  const others: string[] = [];
+  for (let at = 0; at < 12; at += 1) others.push((await networks.allocateAddress(on)).ip);
+  assert.equal(new Set([...others, vip?.ip]).size, 13);
+  await assert.rejects(networks.allocateAddress(on), { code: 'exhausted' });
+  // Given back it rests, and is then as any other.
+  const plain = await services.publish({ network: on, name: 'web', ports: [], mode: 'dnsrr' });
+  assert.deepEqual([plain.vip, networks.capacity(on)[0]?.used], [undefined, 0]);
+  await assert.rejects(networks.allocateAddress(on, vip?.ip ?? ''), { code: 'address_resting' });
+  await time.run(31_000);
+  assert.equal((await networks.allocateAddress(on)).ip, vip?.ip);
+  await cluster.stop();
+});
+
+test('a service with neither a port nor a virtual address is none', async () => {
+  const { cluster, networks, services, view, blue } = await started();
+  const inner = await networks.create({ ...spec, name: 'inner', internal: true });
+  await assert.rejects(services.publish({ network: blue, name: 'web', ports: [], prefer: 'local' }), {
+    code: 'nothing_published',
+    hint: /`weft publish --vip web`$/,
+  });
+  const { vip } = await services.publish({ network: inner, name: 'web', ports: [], mode: 'vip' });
+  assert.ok(vip?.ip !== undefined && vip.ip6 === undefined);
+  await assert.rejects(services.publish({ network: inner, name: 'web', ports: [port(80, 80)] }), {
+    code: 'network_internal',
+  });
+  await assert.rejects(services.publish({ network: inner, name: 'web', ports: [], mode: 'dnsrr' }), {
+    code: 'nothing_published',
+    hint: 'take it back: `weft unpublish --network inner web`',
+  });
+  assert.equal(await services.unpublish(inner, 'web', null), null);
+  assert.equal(view.services.size, 0);
+  await assert.rejects(networks.allocateAddress(inner, vip.ip), { code: 'address_resting' });
+  // With a port taken back the address stays, and goes with all of it.
+  await services.publish({ network: blue, name: 'web', ports: [port(80, 80)], mode: 'vip' });
+  const left = await services.unpublish(blue, 'web', [{ protocol: 'tcp', published: 80, count: 1 }]);
+  assert.deepEqual([left?.ports, left?.vip === undefined], [[], false]);
+  await assert.rejects(services.unpublish(blue, 'web', [{ protocol: 'tcp', published: 80, count: 1 }]), {
+    message: /which has none$/,
+  });
+  assert.equal(await services.unpublish(blue, 'web', null), null);
+  await services.publish({ network: blue, name: 'web', ports: [], mode: 'vip' });
+  await networks.remove(blue);
+  assert.equal(view.services.size, 0);
+  await cluster.stop();
+});
+
+test('what is not said of preference and draining stays, and null takes it away', async () => {
+  const { cluster, services, blue } = await started();
+  const publish = (fields: object) =>
+    services.publish({ network: blue, name: 'web', ports: [port(80, 80)], ...fields });
+  const said = ({ prefer, drainMs }: Awaited<ReturnType<typeof publish>>) => [prefer, drainMs];
+  assert.deepEqual(said(await publish({})), [undefined, undefined]);
+  assert.deepEqual(said(await publish({ prefer: 'local', drainMs: 5_000 })), ['local', 5_000]);
+  assert.deepEqual(said(await publish({})), ['local', 5_000]);
+  assert.deepEqual(said(await publish({ prefer: null })), [undefined, 5_000]);
+  assert.deepEqual(said(await publish({ drainMs: null })), [undefined, undefined]);
+  await cluster.stop();
+});
+
+test("an address that another half of the cluster gave to an endpoint is the endpoint's, and the service gets another", async () => {
+  const { cluster, transport, admit, services, networks, view, time, blue } = await started();
+  assert.equal(admit(other), null);
+  const made = await services.publish({ network: blue, name: 'web', ports: [], mode: 'vip' });
+  const ip = made.vip?.ip ?? '';
+  // Here the address was given back, and handed out again; there the service has it still, and something newer is said of it.
+  await services.publish({ network: blue, name: 'web', ports: [port(80, 80)], mode: 'dnsrr' });
+  await time.run(31_000);
+  const topic = networkTopic(blue.id);
+  await cluster.tables.put(topic, `ep/${'e'.repeat(64)}`, {
+    ...{ name: 'box', sandbox: 'a'.repeat(64), ip, mac: '02:00:00:00:00:01', aliases: [], createdMs: 1 },
+  });
+  const writer = new Writer(other);
+  const { key, network: _n, name: _name, lost: _lost, ...value } = { ...made, stamp: [time.now() + 1, 0] as const };
+  transport.gossip(
+    clusterTopic,
+    [writer.write(clusterTopic, '', 1), writer.write(clusterTopic, `service/${key}`, value)],
+    writer.nodeId,
+  );
+  const lost = view.services.get(key);
+  assert.deepEqual([lost?.vip, lost?.lostVip], [undefined, { vip: made.vip, why: 'endpoint box has it' }]);
+  assert.match(
+    cluster.warnings().join(),
+    /service web on network blue has lost its virtual address .*: endpoint box has it; /,
+  );
+  assert.equal(networks.capacity(blue)[0]?.used, 1);
+  const next = await services.publish({ network: blue, name: 'web', ports: [], mode: 'vip' });
+  assert.ok(next.vip?.ip !== undefined && next.vip.ip !== ip);
+  assert.deepEqual(cluster.warnings(), []);
+  await cluster.stop();
+});
+
+test('a service that lost its address has it again when the endpoint goes', async () => {
+  const { cluster, services, view, blue, time } = await started();
+  const topic = networkTopic(blue.id);
+  const key = `ep/${'e'.repeat(64)}`;
+  const made = await services.publish({ network: blue, name: 'web', ports: [], mode: 'vip' });
+  let told = 0;
+  view.watch(({ services: heard }) => {
+    told += Number(heard);
+  });
+  await cluster.tables.put(topic, key, {
+    ...{ name: 'box', sandbox: 'a'.repeat(64), ip: made.vip?.ip, mac: '02:00:00:00:00:01', aliases: [], createdMs: 1 },
+  });
+  assert.deepEqual([view.services.get(made.key)?.vip, told], [undefined, 1]);
+  await time.run(5);
+  await cluster.tables.remove(topic, key);
+  assert.deepEqual([view.services.get(made.key)?.vip, told], [made.vip, 2]);
+  await cluster.stop();
 });
