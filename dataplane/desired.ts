@@ -65,6 +65,15 @@ export interface DesiredSandbox {
   readonly gate?: Gate;
   /** Of a sandbox that is a backend: its answers go back through the gate that the connection came in by. */
   readonly returns?: ReturnPath;
+  /** Addresses that stand for several on a network of its, no two the same. Absent rather than none. */
+  readonly vips?: readonly Vip[];
+}
+
+/** A virtual address: nobody has it, and new connections from the sandbox to it are led to one of the backends by turns. */
+export interface Vip {
+  readonly ip: Ip;
+  /** Of the same family. None: connections are refused. */
+  readonly backends: readonly Ip[];
 }
 
 /** Where connections to published ports are spread over those that serve them. */

@@ -14,6 +14,7 @@ import {
   RULES_OBJECT,
   returnsObject,
   sandboxObject,
+  vipsObject,
 } from './objects.ts';
 import type { ObjectStatus } from './status.ts';
 
@@ -114,6 +115,7 @@ export function objectsOf(desired: Desired): Map<string, readonly string[]> {
     objects.set(ofSandbox, []);
     if (sandbox.gate) objects.set(GATE_OBJECT, [ofSandbox]);
     if (sandbox.returns) objects.set(returnsObject(sandbox.id), [ofSandbox]);
+    if (sandbox.vips) objects.set(vipsObject(sandbox.id), [ofSandbox]);
     for (const { endpointId, vni } of sandbox.overlayLegs) {
       objects.set(endpointObject(endpointId), [OVERLAY_NETNS_OBJECT, overlayObject(vni), ofSandbox]);
     }

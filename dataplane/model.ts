@@ -100,8 +100,9 @@ export class Model {
 
 /** Writes down which devices others are about to take into sandboxes, and that these wait for. */
 function expectLegs({ sandboxes }: Observed, desired: Desired): void {
-  for (const { netns, returns } of desired.sandboxes) {
+  for (const { netns, returns, vips, overlayLegs } of desired.sandboxes) {
     const sandbox = sandboxes.get(netns);
-    if (sandbox) sandbox.awaits = returns?.mac ?? null;
+    const handed = vips && overlayLegs.find((leg) => leg.handed);
+    if (sandbox) sandbox.awaits = returns?.mac ?? handed?.mac ?? null;
   }
 }

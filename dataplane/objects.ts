@@ -20,6 +20,8 @@ export const overlayObject = (vni: number | Vni): string => `overlay/${vni}`;
 export const GATE_OBJECT = 'gate';
 /** The way back from a backend to all gates. */
 export const returnsObject = (sandboxId: string): string => `returns/${sandboxId}`;
+/** Where a sandbox's connections to virtual addresses are led. */
+export const vipsObject = (sandboxId: string): string => `vips/${sandboxId}`;
 export const sandboxObject = (id: string): string => `sandbox/${id}`;
 export const endpointObject = (endpointId: string): string => `endpoint/${endpointId}`;
 /** An FDB (`what` is a MAC) or neighbour (`what` is an IP) entry of an overlay. Listed only while it fails. */

@@ -1,9 +1,10 @@
-import type { Desired, DesiredSandbox, Gate, ReturnPath } from '../desired.ts';
+import type { Desired, DesiredSandbox, Gate, OverlayLeg, ReturnPath, Vip } from '../desired.ts';
 import { valueOfElement } from '../nft/elements.ts';
 import { meshFor } from '../nft/mesh.ts';
 import { gatesOf, returnsFor } from '../nft/returns.ts';
-import { meshTable, returnTable, tableName } from '../nft/tables.ts';
-import { endpointObject, GATE_OBJECT, leftoverObject, returnsObject, sandboxObject } from '../objects.ts';
+import { meshTable, tableName, tablesIn, vipTable } from '../nft/tables.ts';
+import { vipsFor } from '../nft/vips.ts';
+import { endpointObject, GATE_OBJECT, leftoverObject, returnsObject, sandboxObject, vipsObject } from '../objects.ts';
 import { hasTraces, type ObservedSandbox, type ObservedTable, ruleText } from '../observe/observed.ts';
 import { OUR_PRIORITY } from '../rtnetlink/policy.ts';
 import type { SetChange } from '../steps.ts';
@@ -20,14 +21,15 @@ import {
 import type { Draft, Phase } from './diff.ts';
 import { diffTable } from './tables.ts';
 
-const MESH = tableName(meshTable('' as NetnsPath));
+const [MESH, VIPS] = [meshTable, vipTable].map((of) => tableName(of('' as NetnsPath)));
 
-/** What connections to published ports need in sandboxes. Behind their legs. */
+/** What connections to published ports, and to virtual addresses, need in sandboxes. Behind their legs. */
 export function* diffIngress(draft: Draft, { sandboxes }: Desired): Generator<void> {
   for (const sandbox of sandboxes) {
     if (sandbox.gate) diffGate(draft, sandbox, sandbox.gate);
     if (sandbox.returns) diffReturns(draft, sandbox, sandbox.returns);
-    if (sandbox.gate || sandbox.returns) yield;
+    if (sandbox.vips) diffVips(draft, sandbox, sandbox.vips);
+    if (sandbox.gate || sandbox.returns || sandbox.vips) yield;
   }
 }
 
@@ -61,8 +63,7 @@ function diffReturns(draft: Draft, sandbox: DesiredSandbox, path: ReturnPath): v
   const { netns } = sandbox;
   const object = returnsObject(sandbox.id);
   const leg = sandbox.overlayLegs.find(({ mac }) => mac === path.mac);
-  // Who is to take it in has not been told of it yet.
-  if (leg?.handed && !leg.handed.taken) return;
+  if (leg && isUntaken(leg)) return;
   const found = draft.observed.sandboxes.get(netns);
   const name = leg && !leg.handed ? leg.ifName : legWith(found, path.mac);
   if (name === undefined) {
@@ -97,6 +98,25 @@ function diffReturns(draft: Draft, sandbox: DesiredSandbox, path: ReturnPath): v
   }
   if (draft.options.prune && found) removeRouting(draft, netns, found, object, { rules: wanted, tables });
 }
+
+function diffVips(draft: Draft, sandbox: DesiredSandbox, vips: readonly Vip[]): void {
+  const { id, netns, overlayLegs } = sandbox;
+  const object = vipsObject(id);
+  const found = draft.observed.sandboxes.get(netns);
+  if (sandbox.awaited) {
+    const taken = overlayLegs.filter((leg) => !isUntaken(leg));
+    const [first] = taken;
+    if (first === undefined) return;
+    if (!taken.some(({ mac }) => legWith(found, mac) !== undefined)) {
+      draft.conflict(object, `the leg with MAC ${first.mac} in ${netns} does not exist`);
+      return;
+    }
+  }
+  diffTable(draft, 'sandboxes', object, vipsFor(vips, netns), [sandboxObject(id)]);
+}
+
+/** Who is to take it in has not been told of it yet. */
+const isUntaken = ({ handed }: OverlayLeg): boolean => handed !== undefined && !handed.taken;
 
 const legWith = (sandbox: ObservedSandbox | undefined, mac: string): IfName | undefined => {
   const found = [...(sandbox?.devices ?? [])].find(([, device]) => device.mac === mac && device.peer !== null);
@@ -157,9 +177,9 @@ export function removeUnusedIngress(draft: Draft, desired: Desired): void {
     const object = leftoverObject(`ingress in ${path}`);
     if (!sandbox?.returns) removeRouting(draft, where, found, object, NO_ROUTING);
     // Last, since it is by the table that the rest is found.
-    for (const table of [meshTable(where), returnTable(where)]) {
+    for (const table of tablesIn(where)) {
       const name = tableName(table);
-      const stays = name === MESH ? sandbox?.gate : sandbox?.returns;
+      const stays = name === MESH ? sandbox?.gate : name === VIPS ? sandbox?.vips : sandbox?.returns;
       if (stays || !found.tables.has(name)) continue;
       if (name === MESH && found.forwards) {
         draft.step('unused', object, 'ip_forward is 1', { kind: 'forward-inside', where, on: false });

@@ -67,11 +67,13 @@ export class Listener implements Disposable {
    * Follows the host's, the overlays' and these namespaces, as far as they are there, and no other. Call it before
    * they are listed, and again when a namespace was made.
    */
-  async follow(sandboxes: readonly Pick<DesiredSandbox, 'netns' | 'gate' | 'returns'>[]): Promise<void> {
+  async follow(sandboxes: readonly Pick<DesiredSandbox, 'netns' | 'gate' | 'returns' | 'vips'>[]): Promise<void> {
     const wanted = new Map<Where, HeardKind>([
       [null, 'host'],
       [OVERLAY_NETNS, 'overlays'],
-      ...sandboxes.map(({ netns, gate, returns }) => [netns, gate || returns ? 'ingress' : 'sandbox'] as const),
+      ...sandboxes.map(
+        ({ netns, gate, returns, vips }) => [netns, gate || returns || vips ? 'ingress' : 'sandbox'] as const,
+      ),
     ]);
     for (const netns of this.#watch.followed()) if (!wanted.has(netns)) this.#forget(netns);
     this.#followFolders(wanted.keys());

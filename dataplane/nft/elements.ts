@@ -5,7 +5,8 @@ import { textAt } from '../rtnetlink/wire.ts';
 /**
  * What the elements of a set or a map are. As text: the parts of the key with a blank between them, and of a map ` : ` and
  * those of the value; `arp` is a port with an IPv4 address and its MAC, `nd` a port with an IPv6 address, `service` leads from
- * a published port to a mark, `slot` from a published port and a mark to an address and a port.
+ * a published port to a mark, `slot` from a published port and a mark to an address and a port, `turn4` from an address and the
+ * number that a counter shows to an address, `goto4` from an address to a chain.
  */
 export type ElementKind = keyof typeof KINDS;
 
@@ -77,8 +78,8 @@ interface Kind {
   /** How nft is told of it. Of what it has no name for it takes bits at an offset. */
   readonly type: string;
   readonly key: readonly Part[];
-  /** Of a map. */
-  readonly value?: readonly Part[];
+  /** Of a map; to which chain packets go, of one of verdicts. */
+  readonly value?: readonly Part[] | 'goto';
 }
 
 const { ipv4, ipv6, rawIpv6, mac, device, vni, protocol, port, mark } = PARTS;
@@ -104,6 +105,11 @@ const KINDS = {
   },
   ipv6Mark: { type: 'type ipv6_addr : mark', key: [ipv6], value: [mark] },
   ipv4Mark: { type: 'type ipv4_addr : mark', key: [ipv4], value: [mark] },
+  // What numgen shows is in the byte order of the host, as marks are, and has no name.
+  turn4: { type: 'typeof ip daddr . numgen inc mod 65536 : ip daddr', key: [ipv4, mark], value: [ipv4] },
+  turn6: { type: 'typeof ip6 daddr . numgen inc mod 65536 : ip6 daddr', key: [ipv6, mark], value: [ipv6] },
+  goto4: { type: 'type ipv4_addr : verdict', key: [ipv4], value: 'goto' },
+  goto6: { type: 'type ipv6_addr : verdict', key: [ipv6], value: 'goto' },
   macMark: { type: 'type ether_addr : mark', key: [mac], value: [mark] },
 } as const satisfies Record<string, Kind>;
 
@@ -137,6 +143,7 @@ export function elementInScript(kind: ElementKind, text: string): string {
       .split(' ')
       .map((each, index) => parts[index]?.script(each) ?? '')
       .join(' . ');
+  if (value === 'goto') return `${written(key, keyText)} : goto ${valueText}`;
   return value ? `${written(key, keyText)} : ${written(value, valueText)}` : written(key, keyText);
 }
 
@@ -172,6 +179,7 @@ function decode(parts: readonly Part[], bytes: Buffer): string | null {
 export function elementBytes(kind: ElementKind, text: string): Element {
   const { key, value } = partsOf(kind);
   const [keyText = '', valueText = ''] = text.split(SEPARATOR);
+  if (value === 'goto') return { key: encode(key, keyText), value: { chain: valueText } };
   return { key: encode(key, keyText), value: value ? encode(value, valueText) : null };
 }
 
@@ -179,7 +187,15 @@ export function elementBytes(kind: ElementKind, text: string): Element {
 export function elementText(kind: ElementKind, element: Element): string | null {
   const { key, value } = partsOf(kind);
   const keyText = decode(key, element.key);
-  if (!value) return element.value === null ? keyText : null;
-  const valueText = element.value === null ? null : decode(value, element.value);
-  return keyText === null || valueText === null ? null : `${keyText}${SEPARATOR}${valueText}`;
+  const valueText = valueTextOf(value, element.value);
+  if (keyText === null || valueText === null) return null;
+  return value ? `${keyText}${SEPARATOR}${valueText}` : keyText;
+}
+
+/** null when it is none of that kind; of a set: ''. */
+function valueTextOf(kind: Kind['value'], value: Element['value']): string | null {
+  if (!kind) return value === null ? '' : null;
+  if (value === null) return null;
+  if (kind === 'goto') return Buffer.isBuffer(value) ? null : value.chain;
+  return Buffer.isBuffer(value) ? decode(kind, value) : null;
 }

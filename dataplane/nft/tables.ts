@@ -63,9 +63,14 @@ export const returnTable = (where: NetnsPath): OurTable => ({
   ...{ where, family: 'inet', name: `${OUR_ALIAS}_return` },
   sets: { gates: 'macMark' },
 });
+/** Where connections to virtual addresses are led (vips.ts). In the sandbox that they come from. */
+export const vipTable = (where: NetnsPath): OurTable => ({
+  ...{ where, family: 'inet', name: `${OUR_ALIAS}_vip` },
+  sets: { slots4: 'turn4', slots6: 'turn6', vips4: 'goto4', vips6: 'goto6' },
+});
 /** All tables of ours that can be in a namespace. */
 export function tablesIn(where: Where): readonly OurTable[] {
-  if (where !== null && where !== OVERLAY_NETNS) return [meshTable(where), returnTable(where)];
+  if (where !== null && where !== OVERLAY_NETNS) return [meshTable(where), returnTable(where), vipTable(where)];
   return OUR_TABLES.filter((table) => table.where === where);
 }
 
@@ -104,7 +109,7 @@ export function tableOf(
   elements: ReadonlyMap<string, ReadonlySet<string>> = new Map(),
   kept = '',
 ): DesiredTable {
-  const digest = createHash('sha256').update(JSON.stringify(chains)).update(kept).digest('hex').slice(0, 16);
+  const digest = contentDigest(chains, kept);
   return {
     ...{ table, digest, elements },
     // Of 10,000 elements it is long, and nearly always only elements change.
@@ -112,6 +117,17 @@ export function tableOf(
       return scriptOf(table, chains, elements, kept, digest);
     },
   };
+}
+
+// Of 1,000 sandboxes all may have the same chains.
+const digests = new WeakMap<readonly Chain[], { readonly kept: string; readonly digest: string }>();
+
+function contentDigest(chains: readonly Chain[], kept: string): string {
+  const known = digests.get(chains);
+  if (known?.kept === kept) return known.digest;
+  const digest = createHash('sha256').update(JSON.stringify(chains)).update(kept).digest('hex').slice(0, 16);
+  digests.set(chains, { kept, digest });
+  return digest;
 }
 
 function scriptOf(

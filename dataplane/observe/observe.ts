@@ -6,7 +6,7 @@ import { isOurParent } from '../diff/direct.ts';
 import { namesOnHost } from '../host-names.ts';
 import { isOurHostBridge, isOurHostDevice, isOwnedNetns, NETNS_DIR, OVERLAY_NETNS, parseOurName } from '../names.ts';
 import { elementText } from '../nft/elements.ts';
-import { digestOf, tableName, tablesIn, USER_TABLE } from '../nft/tables.ts';
+import { digestOf, tableName, tablesIn, USER_TABLE, vipTable } from '../nft/tables.ts';
 import { SystemError } from '../rtnetlink/libc.ts';
 import { decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
 import { NftSocket } from '../rtnetlink/nft-tables.ts';
@@ -293,7 +293,8 @@ async function observeSandbox(wanted: Looked, around: Neighbourhood): Promise<Ob
   }
   try {
     await observeTables(sandbox, netns);
-    if (wanted.gate || wanted.returns || sandbox.tables.size > 0) {
+    const vipsAlone = sandbox.tables.size === 1 && sandbox.tables.has(tableName(vipTable(netns)));
+    if (wanted.gate || wanted.returns || (sandbox.tables.size > 0 && !vipsAlone)) {
       await observeIngress(sandbox, { netns, socket, routes, links });
     }
   } catch (error) {

@@ -39,6 +39,11 @@ const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;
 const NFTA_SET_ELEM_DATA = 2;
 const NFTA_DATA_VALUE = 1;
+const NFTA_DATA_VERDICT = 2;
+const NFTA_VERDICT_CODE = 1;
+const NFTA_VERDICT_CHAIN = 2;
+/** enum nft_verdicts */
+const NFT_GOTO = -4;
 /** Type and length, one byte each, then the text: libnftnl's udata.h, NFTNL_UDATA_RULE_COMMENT. */
 const UDATA_COMMENT = 0;
 const UDATA_HEADER_LENGTH = 2;
@@ -73,7 +78,12 @@ export interface NftMessage {
 export interface Element {
   readonly key: Buffer;
   /** null: of a set, which has none. */
-  readonly value: Buffer | null;
+  readonly value: Buffer | Goto | null;
+}
+
+/** Of a map of verdicts: the chain that packets go to. */
+export interface Goto {
+  readonly chain: string;
 }
 
 /** Reads any message of nftables; null for those of others. */
@@ -104,13 +114,27 @@ function readElements(buffer: Buffer, start: number, end: number, elements: Elem
   eachAttribute(buffer, start, end, (list, listFrom, listTo) => {
     if (list !== NFTA_LIST_ELEM) return;
     let key: Buffer | null = null;
-    let value: Buffer | null = null;
+    let value: Buffer | Goto | null = null;
     eachAttribute(buffer, listFrom, listTo, (attribute, from, to) => {
       if (attribute === NFTA_SET_ELEM_KEY) key = dataAt(buffer, from, to);
-      else if (attribute === NFTA_SET_ELEM_DATA) value = dataAt(buffer, from, to);
+      else if (attribute === NFTA_SET_ELEM_DATA) value = gotoAt(buffer, from, to) ?? dataAt(buffer, from, to);
     });
     if (key !== null) elements.push({ key, value });
   });
+}
+
+/** null where there is something else: bytes, or another verdict. */
+function gotoAt(buffer: Buffer, start: number, end: number): Goto | null {
+  let code = 0;
+  let chain = '';
+  eachAttribute(buffer, start, end, (data, dataFrom, dataTo) => {
+    if (data !== NFTA_DATA_VERDICT) return;
+    eachAttribute(buffer, dataFrom, dataTo, (attribute, from, to) => {
+      if (attribute === NFTA_VERDICT_CODE && to - from === 4) code = buffer.readInt32BE(from);
+      else if (attribute === NFTA_VERDICT_CHAIN) chain = textAt(buffer, from, to);
+    });
+  });
+  return code === NFT_GOTO ? { chain } : null;
 }
 
 /** A copy, since the buffer is the next datagram's, too. Empty where there is something else: a verdict. */
@@ -174,6 +198,19 @@ export interface ElementChange {
   readonly elements: readonly Element[];
 }
 
+function writeData(writer: MessageWriter, value: Buffer | Goto): void {
+  if (Buffer.isBuffer(value)) {
+    writer.attribute(NFTA_DATA_VALUE, value);
+    return;
+  }
+  writer.nest(NFTA_DATA_VERDICT, () => {
+    const code = Buffer.alloc(4);
+    code.writeInt32BE(NFT_GOTO);
+    writer.attribute(NFTA_VERDICT_CODE, code);
+    writer.attributeText(NFTA_VERDICT_CHAIN, value.chain);
+  });
+}
+
 /** One transaction: all of the changes or none. Numbered `seq` and up, the changes from `seq + 1`; the last is acknowledged. */
 export function encodeElementBatch(
   writer: MessageWriter,
@@ -194,7 +231,7 @@ export function encodeElementBatch(
         writer.nest(NFTA_LIST_ELEM, () => {
           writer.nest(NFTA_SET_ELEM_KEY, () => writer.attribute(NFTA_DATA_VALUE, key));
           if (value === null || op === 'delete') return;
-          writer.nest(NFTA_SET_ELEM_DATA, () => writer.attribute(NFTA_DATA_VALUE, value));
+          writer.nest(NFTA_SET_ELEM_DATA, () => writeData(writer, value));
         });
       }
     });

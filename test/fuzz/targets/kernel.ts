@@ -195,7 +195,24 @@ function netlinkReplies(): Buffer[] {
     writer.nest(3, () =>
       writer.nest(1, () => {
         writer.nest(1, () => writer.attribute(1, key));
-        writer.nest(2, () => writer.attribute(1, value ?? key));
+        writer.nest(2, () => writer.attribute(1, Buffer.isBuffer(value) ? value : key));
+      }),
+    );
+  });
+  message(NEWSETELEM, 0, (writer) => {
+    header(writer, 1);
+    writer.attributeText(1, 'weft_vip');
+    writer.attributeText(2, 'vips4');
+    const { key } = elementBytes('goto4', '10.0.0.1 : turn8');
+    writer.nest(3, () =>
+      writer.nest(1, () => {
+        writer.nest(1, () => writer.attribute(1, key));
+        writer.nest(2, () =>
+          writer.nest(2, () => {
+            writer.attribute(1, Buffer.of(0xff, 0xff, 0xff, 0xfc));
+            writer.attributeText(2, 'turn8');
+          }),
+        );
       }),
     );
   });

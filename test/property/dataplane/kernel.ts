@@ -6,6 +6,7 @@ import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import type { Observed } from '../../../dataplane/observe/observed.ts';
 import type { Step } from '../../../dataplane/steps.ts';
 import { must, parseIp, parseMac, parseVni } from '../../../dataplane/values.ts';
+import { vipsOf } from '../../e2e/dataplane/vips.ts';
 import {
   BRIDGE,
   backend,
@@ -34,6 +35,8 @@ const STRANGE: Record<string, string> = {
   ...{ vnis: '77', vteps4: '10.66.0.1', vteps6: 'fd66::1' },
   ...{ ports: 'udp 66 : 16', backends: 'udp 66 0 : 10.66.0.1 66', ids: '10.66.0.1 : 66' },
   gates: '02:00:00:00:00:66 : 66',
+  ...{ slots4: '10.66.0.1 0 : 10.66.0.2', slots6: 'fd66::1 0 : fd66::2' },
+  ...{ vips4: '10.66.0.1 : turn4', vips6: 'fd66::1 : none' },
   ...{ arps: 'wv0 10.66.0.1 02:00:00:00:00:66', nds: 'wv0 fd66::1' },
 };
 const allTables = ({ tables, sandboxes }: Observed): Observed['tables'][] => [
@@ -58,6 +61,7 @@ export const desiredState: fc.Arbitrary<Desired> = fc
         bridge: fc.boolean(),
         published: fc.boolean(),
         hung: fc.constantFrom(null, 'bridge' as const, 'private' as const),
+        vip: fc.option(fc.subarray([1, 2, 3, 101, 102])),
         gates: fc.option(fc.uniqueArray(fc.integer({ min: 200, max: 205 }), { maxLength: 4 })),
       }),
       {
@@ -107,7 +111,8 @@ export const desiredState: fc.Arbitrary<Desired> = fc
           const port = { protocol: 'tcp', hostIp: null, hostPort: 8000 + box.n, port: 80 } as const;
           const all = bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
           const whole = parent && box.hung !== null ? hung(all, box.n, box.hung) : all;
-          return box.gates === null || own.length === 0 ? whole : returning(whole, box.gates);
+          const led = box.vip === null ? whole : { ...whole, vips: vipsOf(box.vip) };
+          return box.gates === null || own.length === 0 ? led : returning(led, box.gates);
         })
         .concat(
           served === null || !vnis.includes(4097)

@@ -1,6 +1,7 @@
 import type { Desired, GatePort } from '../../../dataplane/desired.ts';
 import type { Observed } from '../../../dataplane/observe/observed.ts';
 import { must, parseIp, parseNetnsPath } from '../../../dataplane/values.ts';
+import { vipsOf } from '../../e2e/dataplane/vips.ts';
 import {
   BRIDGE,
   backend,
@@ -131,6 +132,24 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     }),
     wanted({ overlays: [here()], sandboxes: [gate([]), two], bridges: [GATEWAY] }),
     wanted({ overlays: [here()], sandboxes: [two], bridges: [GATEWAY] }),
+  ],
+  'virtual addresses come, change and go': [
+    base,
+    wanted({ overlays: [here()], sandboxes: [{ ...box, vips: vipsOf([1, 2]) }, two], bridges: [GATEWAY] }),
+    wanted({
+      overlays: [here()],
+      sandboxes: [
+        { ...box, vips: vipsOf([2, 3, 4]) },
+        { ...returning(two, [200]), vips: vipsOf([]) },
+      ],
+      bridges: [GATEWAY],
+    }),
+    wanted({
+      overlays: [here()],
+      sandboxes: [{ ...box, vips: vipsOf([]).slice(2) }, returning(two, [200])],
+      bridges: [GATEWAY],
+    }),
+    base,
   ],
   'all goes, and comes back': [
     wanted({ overlays: [here(), other], sandboxes: [both, two], bridges: [GATEWAY] }),

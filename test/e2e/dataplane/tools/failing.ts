@@ -10,6 +10,7 @@ import { OVERLAY_NETNS } from '../../../../dataplane/names.ts';
 import { Watch } from '../../../../dataplane/rtnetlink/watch.ts';
 import { untouchable } from '../crash-states.ts';
 import { gatePort } from '../mesh.ts';
+import { vipsOf } from '../vips.ts';
 import {
   BRIDGE,
   bridged,
@@ -33,7 +34,11 @@ const gate = (ports: readonly GatePort[]) => gateOf(sandbox('gate', 9, [4097], t
 const states = [
   wanted({
     overlays: [overlay(4097, 'a', [remote(4097, 5, 'b'), remote(4097, 6, 'b'), remote(4097, 7, 'b')])],
-    sandboxes: [returning(box, [9, 10]), sandbox('two', 2, [4097]), gate([gatePort('tcp', [1, 2])])],
+    sandboxes: [
+      { ...returning(box, [9, 10]), vips: vipsOf([1, 2]) },
+      sandbox('two', 2, [4097]),
+      gate([gatePort('tcp', [1, 2])]),
+    ],
     bridges: [GATEWAY],
     guard: guard('a', [4097]),
   }),
@@ -43,8 +48,8 @@ const states = [
       overlay(4098, 'a', [remote(4098, 5, 'b')]),
     ],
     sandboxes: [
-      returning(bridged(withIpv6(box), 1), [9, 11]),
-      withIpv6(sandbox('three', 3, [4098])),
+      { ...returning(bridged(withIpv6(box), 1), [9, 11]), vips: vipsOf([2, 3, 4]) },
+      { ...withIpv6(sandbox('three', 3, [4098])), vips: vipsOf([1]) },
       gate([gatePort('tcp', [2, 3, 4]), gatePort('udp', [1], { source: 'snat' })]),
     ],
     bridges: [GATEWAY, BRIDGE],
