@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { addressesOf } from '../../controlplane/tables/kinds.ts';
+import type { VirtualAddress } from '../../controlplane/tables/services.ts';
 import { byNumber, type PortOf } from './services.ts';
 import { type Answer, classes, type Glue, nameData, type Question, srvData, types } from './wire.ts';
 
@@ -28,6 +29,10 @@ export interface NetworkNames {
   named(name: string): ReadonlySet<Named> | undefined;
   /** Whoever has that address, which one of its subnets covers; null when none does. */
   at(address: string): ReadonlySet<Named> | undefined | null;
+  /** The address of the service of that name, where it has one of its own: that is what the name leads to, whoever is there. */
+  virtual(name: string): VirtualAddress | undefined;
+  /** Name of the service that has that address. */
+  virtualAt(address: string): string | undefined;
 }
 
 /**
@@ -72,7 +77,7 @@ function byName(
   isUp: (node: string) => boolean,
   random: () => number,
 ): Verdict {
-  const found = find(name, networks, isUp);
+  const found = find(name, networks, isUp, true);
   if (found === null) return forward;
   // As if they were not there, and all the same not to be asked elsewhere.
   if (found.size === 0) return noName;
@@ -85,14 +90,29 @@ function byName(
 }
 
 /** Endpoints that the name leads to, and the network of each; null where there is no such name, as far as we know. */
+function find(name: string, networks: readonly NetworkNames[], isUp: (node: string) => boolean): Found<Named> | null;
+/** The same, with the address of a service in place of its endpoints. */
 function find(
   name: string,
   networks: readonly NetworkNames[],
   isUp: (node: string) => boolean,
-): ReadonlyMap<Named, string> | null {
+  orVirtual: true,
+): Found<Named | VirtualAddress> | null;
+function find(
+  name: string,
+  networks: readonly NetworkNames[],
+  isUp: (node: string) => boolean,
+  orVirtual = false,
+): Found<Named | VirtualAddress> | null {
   let ours = false;
-  const found = new Map<Named, string>();
+  const found = new Map<Named | VirtualAddress, string>();
   for (const network of networks) {
+    const virtual = orVirtual ? virtualFor(name, network) : undefined;
+    if (virtual !== undefined) {
+      ours = true;
+      found.set(virtual, network.network);
+      continue;
+    }
     for (const endpoint of endpointsFor(name, network)) {
       ours = true;
       if (endpoint.ready !== false && isUp(endpoint.owner)) found.set(endpoint, network.network);
@@ -100,6 +120,9 @@ function find(
   }
   return ours ? found : null;
 }
+
+/** What a name leads to, and the network of each. */
+type Found<T> = ReadonlyMap<T, string>;
 
 // `_http._tcp.db`, or `_tcp.db`, which is there if one of the first kind is (RFC 8020).
 const serviceName = /^(?:_([^.]+)\.)?_(tcp|udp|sctp)\.(.+)$/;
@@ -151,6 +174,14 @@ function endpointsFor(name: string, network: NetworkNames): ReadonlySet<Named> {
   return (name.endsWith(suffix) ? named(name.slice(0, -suffix.length), network) : undefined) ?? nobody;
 }
 
+/** Of `db` on network frontend: `db`, `db.frontend`; `tasks.db` means the endpoints. */
+function virtualFor(name: string, network: NetworkNames): VirtualAddress | undefined {
+  const suffix = `.${network.network}`;
+  const direct = network.virtual(name);
+  if (direct !== undefined || !name.endsWith(suffix) || named(name, network) !== undefined) return direct;
+  return network.virtual(name.slice(0, -suffix.length));
+}
+
 // An endpoint that is called `tasks.db` comes before those that are meant by it.
 const named = (name: string, network: NetworkNames): ReadonlySet<Named> | undefined =>
   network.named(name) ?? (name.startsWith(tasks) ? network.named(name.slice(tasks.length)) : undefined);
@@ -167,7 +198,9 @@ function byAddress(
     const found = network.at(address);
     if (found === null) continue;
     ours = true;
-    for (const { name, owner } of found ?? nobody) if (isUp(owner)) names.push(`${name}.${network.network}`);
+    const service = network.virtualAt(address);
+    if (service !== undefined) names.push(`${service}.${network.network}`);
+    else for (const { name, owner } of found ?? nobody) if (isUp(owner)) names.push(`${name}.${network.network}`);
   }
   if (!ours) return forward;
   if (names.length === 0) return noName;

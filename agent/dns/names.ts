@@ -1,11 +1,13 @@
 import { BlockList, isIP } from 'node:net';
 import type { NetworkId } from '../../controlplane/ids.ts';
 import { addressesOf } from '../../controlplane/tables/kinds.ts';
+import type { Service, VirtualAddress } from '../../controlplane/tables/services.ts';
+import { byAge } from '../../controlplane/tables/settled-services.ts';
 import type { Endpoint, Network, Touched, View } from '../../controlplane/tables/view.ts';
 import { type Named, type NetworkNames, namesOf } from './decide.ts';
 
 /** What names are made from. */
-export type NamesView = Pick<View, 'networks' | 'endpointsOf'>;
+export type NamesView = Pick<View, 'networks' | 'endpointsOf' | 'services'>;
 
 /**
  * Names by network, as the tables say. A network is indexed when somebody on it asks for the first time, and from then on
@@ -27,18 +29,20 @@ export class Names {
     if (network === undefined) return null;
     const index = new Index(network);
     for (const [key, endpoint] of this.#view.endpointsOf(id)) index.set(key, endpoint);
+    index.services = this.#servicesOn(id);
     this.#indexes.set(id, index);
     return index;
   }
 
   /** Takes in what has changed in the tables. */
-  follow({ networks, endpoints }: Pick<Touched, 'networks' | 'endpoints'>): void {
+  follow({ networks, endpoints, services }: Pick<Touched, 'networks' | 'endpoints' | 'services'>): void {
     for (const [id, keys] of endpoints) {
       const index = this.#indexes.get(id);
       if (index === undefined) continue;
       const shown = this.#view.endpointsOf(id);
       for (const key of keys) index.set(key, shown.get(key));
     }
+    if (services) for (const [id, index] of this.#indexes) index.services = this.#servicesOn(id);
     if (!networks) return;
     // Subnets may have come, too.
     for (const [id, index] of this.#indexes) {
@@ -46,6 +50,10 @@ export class Names {
       if (network === undefined) this.#indexes.delete(id);
       else index.network = network;
     }
+  }
+
+  #servicesOn(id: NetworkId): Service[] {
+    return [...this.#view.services.values()].filter(({ network, vip }) => network === id && vip !== undefined);
   }
 
   /** Of other networks nobody asks. */
@@ -60,6 +68,8 @@ class Index implements NetworkNames {
   readonly #byName = new Map<string, Set<Named>>();
   /** Two may claim one address until it is known whose it is. */
   readonly #byAddress = new Map<string, Set<Named>>();
+  readonly #virtual = new Map<string, VirtualAddress>();
+  readonly #virtualAt = new Map<string, string>();
   #name = '';
   #subnets = new BlockList();
 
@@ -78,6 +88,26 @@ class Index implements NetworkNames {
       const [address = '', bits] = space.text.split('/');
       this.#subnets.addSubnet(address, Number(bits), space.family === 6 ? 'ipv6' : 'ipv4');
     }
+  }
+
+  /** Those that have a virtual address. Of two that differ by case alone the older one has the name. */
+  set services(all: readonly Service[]) {
+    this.#virtual.clear();
+    this.#virtualAt.clear();
+    for (const { name, vip } of [...all].sort(byAge)) {
+      if (vip === undefined) continue;
+      const known = name.toLowerCase();
+      if (!this.#virtual.has(known)) this.#virtual.set(known, vip);
+      for (const address of addressesOf(vip)) this.#virtualAt.set(address, name);
+    }
+  }
+
+  virtual(name: string): VirtualAddress | undefined {
+    return this.#virtual.get(name);
+  }
+
+  virtualAt(address: string): string | undefined {
+    return this.#virtualAt.get(address);
   }
 
   named(name: string): ReadonlySet<Named> | undefined {

@@ -16,7 +16,7 @@ import type { NetworkSubnet, RingId } from './subnets.ts';
 // Which service has what, where several ask for one port, or for one address.
 
 /** Those who come first have what they ask for. */
-const byAge = (a: Service, b: Service): number => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1);
+export const byAge = (a: Service, b: Service): number => a.createdMs - b.createdMs || (a.key < b.key ? -1 : 1);
 
 /**
  * Who has which port: of an entry that two services ask for the older has it, whole, and the other one none of its own. What

@@ -7,6 +7,7 @@ export function networkOf(
   network: string,
   endpoints: readonly Named[],
   covers: (address: string) => boolean,
+  virtual: Readonly<Record<string, { readonly ip?: string; readonly ip6?: string }>> = {},
 ): NetworkNames {
   const which = (test: (endpoint: Named) => boolean): ReadonlySet<Named> | undefined => {
     const found = new Set(endpoints.filter(test));
@@ -16,6 +17,9 @@ export function networkOf(
     network,
     named: (name) => which((endpoint) => namesOf(endpoint).includes(name)),
     at: (address) => which(({ ip, ip6 }) => ip === address || ip6 === address) ?? (covers(address) ? undefined : null),
+    virtual: (name) => virtual[name],
+    virtualAt: (address) =>
+      Object.keys(virtual).find((name) => virtual[name]?.ip === address || virtual[name]?.ip6 === address),
   };
 }
 
