@@ -1,7 +1,8 @@
 import type { NetworkId } from '../controlplane/ids.ts';
 import type { Touched } from '../controlplane/tables/view.ts';
 import type { DesiredGuard } from '../dataplane/desired.ts';
-import { type MeshPlan, meshOf } from './ingress/mesh.ts';
+import { MeshLegs } from './ingress/legs.ts';
+import { ingressIn, type MeshPlan, meshOf } from './ingress/mesh.ts';
 import { type Attachments, guardOf, type Plan, plan, type TablesForPlan } from './plan.ts';
 import { RemoteList } from './remote-list.ts';
 
@@ -28,17 +29,26 @@ export class TouchedSince {
 }
 
 const nobody: ReadonlySet<string> = new Set();
+const noOne = { self: '' as TablesForPlan['self'], vtep: '' };
 
-const touchesIngress = ({ endpoints }: TouchedForPlan, { networks }: TablesForPlan): boolean =>
-  [...endpoints.keys()].some((id) => networks.get(id)?.ingress);
+const ingressTouched = ({ endpoints }: TouchedForPlan, { networks }: TablesForPlan): ReadonlySet<string> => {
+  const ingress = ingressIn(networks);
+  return ingress === null ? nobody : new Set(endpoints.get(ingress.id));
+};
 
 /** Plans again and again; each plan equals the whole one, and costs what has changed. */
 export class IncrementalPlan {
   readonly #lists = new Map<NetworkId, RemoteList>();
-  #of: Pick<TablesForPlan, 'self' | 'vtep'> = { self: '' as TablesForPlan['self'], vtep: '' };
+  #of: Pick<TablesForPlan, 'self' | 'vtep'> = noOne;
   #port = 0;
   #guard: DesiredGuard | null = null;
   #mesh: MeshPlan | null = null;
+  readonly #meshLegs = new MeshLegs();
+
+  /** Of the last plan; null: there was none in a cluster. */
+  get mesh(): MeshPlan | null {
+    return this.#mesh;
+  }
 
   /** @param touched since the last plan; null: anything may have been */
   next(tables: TablesForPlan | null, attachments: Attachments, touched: TouchedForPlan | null): Plan {
@@ -46,13 +56,16 @@ export class IncrementalPlan {
       this.#lists.clear();
       this.#guard = null;
       this.#mesh = null;
+      this.#of = noOne;
       return plan(null, attachments);
     }
     const { self, vtep, port } = tables;
     const same = touched !== null && this.#of.self === self && this.#of.vtep === vtep && this.#port === port;
     if (!same) this.#lists.clear();
     if (!same || touched.nodes || touched.networks) this.#guard = null;
-    if (!same || touched.services || touched.networks || touchesIngress(touched, tables)) this.#mesh = null;
+    // Services are said to be touched, too, when nodes come to be up or down.
+    const legs = !same || touched.services || touched.networks ? null : ingressTouched(touched, tables);
+    if (legs === null || legs.size > 0) this.#mesh = null;
     this.#of = { self, vtep };
     this.#port = port;
     const used = new Set<NetworkId>();
@@ -71,7 +84,7 @@ export class IncrementalPlan {
         return this.#guard;
       },
       mesh: () => {
-        this.#mesh ??= meshOf(tables);
+        this.#mesh ??= meshOf(tables, { kept: this.#meshLegs, touched: legs });
         return this.#mesh;
       },
     });

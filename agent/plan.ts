@@ -17,7 +17,8 @@ import {
   parseVni,
 } from '../dataplane/values.ts';
 import type { LocalNetwork } from './drivers/local-network.ts';
-import { ingressSandboxName, type MeshPlan, type MeshTables, meshOf, noMesh } from './ingress/mesh.ts';
+import { ingressSandboxName } from './ingress/legs.ts';
+import { type MeshPlan, type MeshTables, meshOf, noMesh } from './ingress/mesh.ts';
 import { mtuUntilMeasured } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import { type EndpointTables, isOtherFamily, type Remotes, remotesOf } from './remotes.ts';

@@ -28,7 +28,8 @@ import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
 import { HeldPorts } from '../ingress/held-ports.ts';
-import { ingressIn, ingressSandboxName } from '../ingress/mesh.ts';
+import { ingressSandboxName } from '../ingress/legs.ts';
+import { ingressIn } from '../ingress/mesh.ts';
 import { type Carrier, Serving } from '../ingress/serving.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
@@ -351,7 +352,7 @@ export class Agent {
     this.#background.later(0, () => this.docker.follow(this.#stop.signal));
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
-    this.#background.every(watchHostMs, async () => this.#heldPorts.look(this.#planner.mesh));
+    this.#background.every(watchHostMs, async () => this.#heldPorts.look(this.#planner.plannedMesh));
     this.#background.later(0, () => this.#removeOver());
   }
 

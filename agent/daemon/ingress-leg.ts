@@ -1,5 +1,6 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
-import { ingressIn, ingressSandboxName } from '../ingress/mesh.ts';
+import { ingressSandboxName } from '../ingress/legs.ts';
+import { ingressIn } from '../ingress/mesh.ts';
 import type { Background } from './background.ts';
 import type { Logger } from './log.ts';
 import type { Sandboxes } from './sandboxes/sandboxes.ts';

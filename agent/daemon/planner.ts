@@ -45,7 +45,12 @@ export class Planner {
     return this.#objections;
   }
 
-  /** What the mesh asks of this host. */
+  /** What the mesh asked of this host when it was last planned. */
+  get plannedMesh(): MeshPlan {
+    return this.#plan.mesh ?? noMesh;
+  }
+
+  /** What the mesh asks of this host now, before it is planned. */
   get mesh(): MeshPlan {
     const tables = this.#tables();
     return tables === null ? noMesh : meshOf(tables);

@@ -9,7 +9,8 @@ import {
   testPath,
 } from '../../dataplane/selftest/selftest.ts';
 import { parseIp, parseNetnsPath } from '../../dataplane/values.ts';
-import { ingressIn, ingressSandboxName } from '../ingress/mesh.ts';
+import { ingressSandboxName } from '../ingress/legs.ts';
+import { ingressIn } from '../ingress/mesh.ts';
 import type { StoredSandbox } from '../sandbox-state.ts';
 import { faultMessage } from '../selftest.ts';
 import type { Logger } from './log.ts';

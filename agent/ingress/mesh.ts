@@ -3,24 +3,19 @@ import type { Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
 import { type Parsed, parseIp, parseMac } from '../../dataplane/values.ts';
+import { compare, type LegTables, MeshLegs } from './legs.ts';
 
 // What the routing mesh asks of this host, from the tables. Pure.
-
-/** The node's own sandbox on the ingress network, where connections to published ports are spread. */
-export const ingressSandboxName = 'ingress-sbox';
 
 /** The network that every node is on; null until it is known. */
 export const ingressIn = (networks: ReadonlyMap<NetworkId, Network>): Network | null =>
   [...networks.values()].find(({ ingress }) => ingress) ?? null;
 
 /** What the tables say, as far as the mesh is concerned. */
-export interface MeshTables {
-  readonly self: NodeId;
+export interface MeshTables extends Pick<LegTables, 'self' | 'isUp'> {
   readonly services: ReadonlyMap<string, Service>;
   readonly networks: ReadonlyMap<NetworkId, Network>;
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>>;
-  /** Whether a node is there, and not drained: no new connection is led to another. */
-  readonly isUp: (node: NodeId) => boolean;
 }
 
 export interface MeshPlan {
@@ -34,15 +29,24 @@ export interface MeshPlan {
 
 export const noMesh: MeshPlan = { ports: [], published: [], returns: new Map() };
 
-export function meshOf(tables: MeshTables): MeshPlan {
+/** Of the ingress network, each time it is planned. */
+export interface KeptLegs {
+  readonly kept: MeshLegs;
+  /** Of the legs, since they were kept; null: anything may have changed. */
+  readonly touched: Iterable<string> | null;
+}
+
+export function meshOf(
+  tables: MeshTables,
+  { kept, touched }: KeptLegs = { kept: new MeshLegs(), touched: null },
+): MeshPlan {
   const ingress = ingressIn(tables.networks);
   if (ingress === null) return noMesh;
-  const { backends, gates, own } = sorted(tables.endpoints.get(ingress.id)?.values() ?? [], tables);
-  const all = inOrder(tables.services).map((service) =>
-    ofService(service, backends.get(service.key) ?? [], tables.self),
-  );
+  const { self, isUp } = tables;
+  kept.update({ self, isUp, legs: tables.endpoints.get(ingress.id) ?? new Map() }, touched);
+  const all = inOrder(tables.services).map((service) => ofService(service, kept.backendsOf(service.key), self));
   const ports = all.flatMap((of) => of.ports);
-  return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(own, gates) };
+  return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(kept) };
 }
 
 interface OfService extends Pick<MeshPlan, 'ports' | 'published'> {
@@ -56,8 +60,7 @@ const made = new WeakMap<Service, OfService>();
 /** @param legs that take its connections */
 function ofService(service: Service, legs: readonly Endpoint[], self: NodeId): OfService {
   const known = made.get(service);
-  const same = known?.self === self && known.legs.length === legs.length;
-  if (same && known.legs.every((leg, at) => leg === legs[at])) return known;
+  if (known?.self === self && (known.legs === legs || sameLegs(known.legs, legs))) return known;
   const ports: GatePort[] = [];
   const published: PublishedPort[] = [];
   const local = legs.filter(({ owner }) => owner === self);
@@ -79,44 +82,17 @@ function ofService(service: Service, legs: readonly Endpoint[], self: NodeId): O
   return now;
 }
 
-/** Legs on the ingress network by what they are to the mesh. */
-interface Legs {
-  /** That take connections, by service; in an order that is the same on all nodes. */
-  readonly backends: ReadonlyMap<string, Endpoint[]>;
-  readonly gates: readonly Endpoint[];
-  /** Of this host, that serve something. */
-  readonly own: readonly Endpoint[];
-}
-
-/** In one go: there may be 10,000. */
-function sorted(legs: Iterable<Endpoint>, { isUp, self }: MeshTables): Legs {
-  const backends = new Map<string, Endpoint[]>();
-  const gates: Endpoint[] = [];
-  const own: Endpoint[] = [];
-  for (const leg of legs) {
-    const { name, owner, serves } = leg;
-    if (name === ingressSandboxName) gates.push(leg);
-    if (serves === undefined || serves.length === 0) continue;
-    if (owner === self) own.push(leg);
-    if (leg.ready === false || !isUp(owner)) continue;
-    for (const key of serves) {
-      const those = backends.get(key);
-      if (those === undefined) backends.set(key, [leg]);
-      else those.push(leg);
-    }
-  }
-  for (const those of backends.values()) those.sort((a, b) => (a.id < b.id ? -1 : Number(a.id > b.id)));
-  return { backends, gates, own };
-}
+const sameLegs = (a: readonly Endpoint[], b: readonly Endpoint[]): boolean =>
+  a.length === b.length && a.every((leg, at) => leg === b[at]);
 
 /** To every gate of the cluster, also of a node that is down for now: connections that it made may go on. */
-function returnsOf(own: readonly Endpoint[], gateLegs: readonly Endpoint[]): ReadonlyMap<string, ReturnPath> {
-  const gates = gateLegs
+function returnsOf({ own, gates: gateLegs }: MeshLegs): ReadonlyMap<string, ReturnPath> {
+  const gates = [...gateLegs]
     .flatMap(({ mac, ip }) => {
       const place = { mac: parseMac(mac), ip: parseIp(ip ?? '') };
       return place.mac.ok && place.ip.ok ? [{ mac: place.mac.value, ip: place.ip.value }] : [];
     })
-    .sort((a, b) => (a.ip < b.ip ? -1 : Number(a.ip > b.ip)));
+    .sort((a, b) => compare(a.ip, b.ip) || compare(a.mac, b.mac));
   const returns = new Map<string, ReturnPath>();
   for (const leg of own) for (const mac of valid(parseMac(leg.mac))) returns.set(leg.id, { mac, gates });
   return returns;
@@ -126,4 +102,4 @@ function returnsOf(own: readonly Endpoint[], gateLegs: readonly Endpoint[]): Rea
 const valid = <T>(parsed: Parsed<T>): T[] => (parsed.ok ? [parsed.value] : []);
 
 const inOrder = (services: ReadonlyMap<string, Service>): Service[] =>
-  [...services.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+  [...services.values()].sort((a, b) => compare(a.key, b.key));

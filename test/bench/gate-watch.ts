@@ -1,4 +1,4 @@
-import { ingressSandboxName } from '../../agent/ingress/mesh.ts';
+import { ingressSandboxName } from '../../agent/ingress/legs.ts';
 import type { Host } from '../lab/host.ts';
 import type { Inside } from '../lab/inside.ts';
 import { within } from '../lab/process.ts';

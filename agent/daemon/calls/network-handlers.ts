@@ -4,7 +4,7 @@ import type { Driver, LocalDriver } from '../../drivers/driver.ts';
 import { driverFor, drivers } from '../../drivers/index.ts';
 import { parseOptions } from '../../drivers/options.ts';
 import { overlay } from '../../drivers/overlay.ts';
-import { ingressSandboxName } from '../../ingress/mesh.ts';
+import { ingressSandboxName } from '../../ingress/legs.ts';
 import { mtuOption } from '../../mtu.ts';
 import type { Agent } from '../agent.ts';
 import { allNetworks, findAnyNetwork, findToRemove, nameHeld } from '../any-network.ts';

@@ -1,4 +1,4 @@
-import { ingressSandboxName } from '../../ingress/mesh.ts';
+import { ingressSandboxName } from '../../ingress/legs.ts';
 import type { Agent } from '../agent.ts';
 import { findAnyNetwork } from '../any-network.ts';
 import { conflict, type RequestError } from '../api-error.ts';

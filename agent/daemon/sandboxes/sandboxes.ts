@@ -9,7 +9,7 @@ import { addressesOf } from '../../../controlplane/tables/kinds.ts';
 import { randomMac } from '../../../dataplane/mac.ts';
 import type { SandboxCreateRequest } from '../../api/schema.ts';
 import { localWayOut } from '../../drivers/legs.ts';
-import { ingressSandboxName } from '../../ingress/mesh.ts';
+import { ingressSandboxName } from '../../ingress/legs.ts';
 import {
   nextIfName,
   parseSandbox,

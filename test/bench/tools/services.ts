@@ -4,7 +4,7 @@ import { execa } from 'execa';
 import { keepHeapSmall } from '../../../agent/daemon/heap.ts';
 import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import { IncrementalPlan, type TouchedForPlan, TouchedSince } from '../../../agent/incremental-plan.ts';
-import { ingressSandboxName } from '../../../agent/ingress/mesh.ts';
+import { ingressSandboxName } from '../../../agent/ingress/legs.ts';
 import type { Attachments, TablesForPlan } from '../../../agent/plan.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
 import { ipv4ToNumber, numberToIpv4 } from '../../../controlplane/addresses.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
 import { IncrementalPlan, TouchedSince } from '../../../agent/incremental-plan.ts';
-import { ingressSandboxName } from '../../../agent/ingress/mesh.ts';
+import { ingressSandboxName } from '../../../agent/ingress/legs.ts';
 import { type Attachments, plan, type TablesForPlan } from '../../../agent/plan.ts';
 import type { StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../../controlplane/ids.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ingressSandboxName, type MeshTables, meshOf } from '../../../agent/ingress/mesh.ts';
+import { ingressSandboxName } from '../../../agent/ingress/legs.ts';
+import { type MeshTables, meshOf } from '../../../agent/ingress/mesh.ts';
 import { servedBy } from '../../../agent/ingress/serving.ts';
 import { parseSpace } from '../../../controlplane/addresses.ts';
 import type { NetworkId, NodeId } from '../../../controlplane/ids.ts';
