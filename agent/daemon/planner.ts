@@ -5,6 +5,7 @@ import type { DataPlane } from '../../dataplane/dataplane.ts';
 import type { Desired } from '../../dataplane/desired.ts';
 import { IncrementalPlan, type TouchedForPlan, TouchedSince } from '../incremental-plan.ts';
 import { type MeshPlan, meshOf, noMesh } from '../ingress/mesh.ts';
+import { zoneLabel } from '../ingress/prefer.ts';
 import { type Attachments, plan, type TablesForPlan } from '../plan.ts';
 import type { Logger } from './log.ts';
 
@@ -98,6 +99,7 @@ export class Planner {
       ...{ self, vtep: identity.vtep, port: view.cluster?.dataPathPort ?? defaultDataPathPort },
       ...{ nodes: view.nodes, networks: view.networks, services: view.services, endpoints: view.endpoints },
       isUp: (node) => (node === self || !liveness.isSuspended(node)) && !view.isDrained(node),
+      zoneOf: (node) => view.nodeLabels(node)[zoneLabel] ?? null,
     };
   }
 

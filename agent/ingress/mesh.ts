@@ -4,6 +4,7 @@ import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
 import { type Parsed, parseIp, parseMac } from '../../dataplane/values.ts';
 import { compare, type LegTables, MeshLegs } from './legs.ts';
+import { type Places, preferred } from './prefer.ts';
 
 // What the routing mesh asks of this host, from the tables. Pure.
 
@@ -12,7 +13,7 @@ export const ingressIn = (networks: ReadonlyMap<NetworkId, Network>): Network | 
   [...networks.values()].find(({ ingress }) => ingress) ?? null;
 
 /** What the tables say, as far as the mesh is concerned. */
-export interface MeshTables extends Pick<LegTables, 'self' | 'isUp'> {
+export interface MeshTables extends Pick<LegTables, 'self' | 'isUp'>, Places {
   readonly services: ReadonlyMap<string, Service>;
   readonly networks: ReadonlyMap<NetworkId, Network>;
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>>;
@@ -44,7 +45,9 @@ export function meshOf(
   if (ingress === null) return noMesh;
   const { self, isUp } = tables;
   kept.update({ self, isUp, legs: tables.endpoints.get(ingress.id) ?? new Map() }, touched);
-  const all = inOrder(tables.services).map((service) => ofService(service, kept.backendsOf(service.key), self));
+  const all = inOrder(tables.services).map((service) =>
+    ofService(service, preferred(service.prefer, kept.backendsOf(service.key), tables), self),
+  );
   const ports = all.flatMap((of) => of.ports);
   return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(kept) };
 }

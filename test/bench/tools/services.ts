@@ -93,7 +93,15 @@ const state = { services: new Map<ServiceKey, Service>(), legs: new Map<string, 
 const nodes = new Map(Array.from({ length: NODES }, (_, index) => [nodeOf(index), node(index)]));
 const network = { ...value, id: ingress, subnets: subnetsOf(ingress, value, []) };
 const tables = (): TablesForPlan => ({
-  ...{ self, vtep: vtepOf(0), port: 4789, nodes, networks: new Map([[ingress, network]]), isUp: () => true },
+  ...{
+    self,
+    vtep: vtepOf(0),
+    port: 4789,
+    nodes,
+    networks: new Map([[ingress, network]]),
+    isUp: () => true,
+    zoneOf: () => null,
+  },
   ...{ services: state.services, endpoints: new Map([[ingress, state.legs]]) },
 });
 const touched = (services: boolean, endpoints: Iterable<string>): TouchedForPlan => {

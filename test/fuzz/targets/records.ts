@@ -93,7 +93,7 @@ class Reader {
       ...{ legs: [{ ...leg, createdMs: 0 }], gateway: null, local: [], published: [] },
     };
     plan(
-      { ...tables, endpoints: view.endpoints, services: view.services, isUp: () => true },
+      { ...tables, endpoints: view.endpoints, services: view.services, isUp: () => true, zoneOf: () => null },
       { sandboxes: [sandbox], gateway: null, localNetworks: [], underlayMtu: 1500 },
     );
     return verdict === 'accept' ? 'taken' : 'refused';

@@ -57,7 +57,10 @@ async function start(store: MemoryStore): Promise<boolean> {
   const sandboxes = sandboxesOf(store, gateway).list();
   const localNetworks = localNetworksOf(store).list();
   const attachments = { sandboxes, gateway: gateway.address, localNetworks, underlayMtu: 1500 };
-  plan({ ...tables, endpoints: view.endpoints, services: view.services, isUp: () => true }, attachments);
+  plan(
+    { ...tables, endpoints: view.endpoints, services: view.services, isUp: () => true, zoneOf: () => null },
+    attachments,
+  );
   await cluster.stop();
   return true;
 }

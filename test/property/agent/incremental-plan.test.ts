@@ -35,12 +35,21 @@ interface State {
   readonly endpoints: Map<NetworkId, Map<string, Endpoint>>;
   readonly services: Map<ServiceKey, Service>;
   readonly down: Set<NodeId>;
+  readonly zones: Map<NodeId, string | null>;
   sandboxes: StoredSandbox[];
   vtep: string;
 }
 
 const nothing = (): State => ({
-  ...{ nodes: new Map(), endpoints: new Map(), services: new Map(), down: new Set(), sandboxes: [], vtep: '' },
+  ...{
+    nodes: new Map(),
+    endpoints: new Map(),
+    services: new Map(),
+    down: new Set(),
+    zones: new Map(),
+    sandboxes: [],
+    vtep: '',
+  },
 });
 
 type Change = (state: State, touched: TouchedSince) => void;
@@ -96,15 +105,27 @@ const serviceChange: fc.Arbitrary<Change> = fc
     source: fc.constantFrom('keep', 'snat', 'local'),
     node: fc.constantFrom(...NODES),
     isDown: fc.boolean(),
+    zone: fc.option(fc.constantFrom('a', 'b')),
+    prefer: fc.constantFrom('local', 'zone'),
   })
-  .map(({ key, published, source, node, isDown }) => ({ services, down }, touched) => {
+  .map(({ key, published, source, node, isDown, zone, prefer }) => ({ services, down, zones }, touched) => {
+    zones.set(node as NodeId, zone);
     if (isDown) down.add(node as NodeId);
     else down.delete(node as NodeId);
     if (published === null) services.delete(key);
     else {
       const port = { protocol: 'tcp', published, target: 8080, count: 2, mode: 'ingress' } as const;
       const place = { key, network: NETWORKS[0] as NetworkId, name: key.slice(26), stamp: [1, 0] as [number, number] };
-      services.set(key, { ...place, removed: false, ports: [port], lost: [], source, affinityMs: 0, createdMs: 1 });
+      services.set(key, {
+        ...place,
+        removed: false,
+        ports: [port],
+        lost: [],
+        source,
+        affinityMs: 0,
+        createdMs: 1,
+        prefer,
+      });
     }
     touched.add({ nodes: false, networks: false, services: true, endpoints: new Map() });
   });
@@ -165,7 +186,8 @@ test('a plan that follows what changes equals the whole plan, at every point', (
         const since: TouchedSince = touched ?? new TouchedSince();
         for (const change of batch) change(state, since);
         const isUp = (node: NodeId): boolean => !state.down.has(node);
-        const tables: TablesForPlan = { ...state, ...{ self, port: 4789, networks, isUp } };
+        const zoneOf = (node: NodeId): string | null => state.zones.get(node) ?? null;
+        const tables: TablesForPlan = { ...state, ...{ self, port: 4789, networks, isUp, zoneOf } };
         const attachments: Attachments = {
           ...{ sandboxes: state.sandboxes, gateway: null, localNetworks: [], underlayMtu: 1500 },
         };
@@ -187,7 +209,7 @@ test('what did not change is the same object: nothing below has to look at it', 
   const node = { hostname: 'a', vtep: '192.0.2.2', gossip: ['192.0.2.2:7946'], version: '0', createdMs: 1 };
   const tables = {
     ...{ self, vtep: '192.0.2.1', port: 4789, networks, nodes: new Map([['a' as NodeId, node]]) },
-    ...{ services: new Map(), isUp: () => true },
+    ...{ services: new Map(), isUp: () => true, zoneOf: () => null },
     endpoints: new Map([[NETWORKS[0] as NetworkId, known]]),
   };
   const state = nothing();

@@ -37,6 +37,7 @@ const tables = (
   ]),
   endpoints: new Map([[ingress, new Map(legs.map((each) => [`${each.owner} ${each.id}`, each]))]]),
   isUp: () => true,
+  zoneOf: () => null,
   ...more,
 });
 

@@ -55,6 +55,7 @@ function tables(endpoints: readonly Endpoint[], more: Partial<TablesForPlan> = {
     port: 4789,
     services: new Map(),
     isUp: () => true,
+    zoneOf: () => null,
     nodes: new Map([
       [self, node('192.0.2.1')],
       ['b' as NodeId, node('192.0.2.2')],
