@@ -250,6 +250,7 @@ export class DataPlane implements AsyncDisposable {
         if (this.#doubts.hear(why)) this.#wake();
       },
     });
+    await using grip = this.#kernel.hold(this.#log);
     while (!signal.aborted) {
       await this.#untilDue();
       if (signal.aborted) break;
@@ -258,6 +259,7 @@ export class DataPlane implements AsyncDisposable {
       const generation = this.#generations.last;
       try {
         await this.#exclusively(() => this.#pass(wanted, listener));
+        await grip.set(wanted.desired.bridges.length > 0);
         this.#listFailure = null;
         this.#generations.passed(generation);
       } catch (cause) {

@@ -83,7 +83,15 @@ export class HostWatch {
 
 function forwardingProblem(bridges: readonly string[], chains: readonly string[]): string {
   const shown = bridges.length > 3 ? `${bridges.slice(0, 3).join(', ')} and others` : bridges.join(', ');
-  return `nftables chain ${chains.join(', ')} drops what it does not accept of all that this host forwards: sandboxes reach the \
-outside by ${shown}, and published ports lead there, only as far as it accepts that (with Docker: iptables -I DOCKER-USER \
--i ${bridges[0]} -j ACCEPT, and the same with -o)`;
+  return `nftables chain ${chains.join(', ')} drops what it does not accept of all that this host forwards: published ports answer, \
+and sandboxes reach the outside by ${shown}, only as far as it accepts that: ${chains.map((chain) => remedyOf(chain, bridges)).join('; ')}`;
+}
+
+/** What has a chain accept it, as commands. Those of iptables are changed by iptables, or it could not read them any more. */
+function remedyOf(chain: string, [bridge = '']: readonly string[]): string {
+  if (chain !== 'ip filter FORWARD') {
+    return ['iifname', 'oifname'].map((key) => `nft insert rule ${chain} ${key} ${bridge} accept`).join('; ');
+  }
+  const rules = ['-i', '-o'].map((flag) => `iptables -I FORWARD ${flag} ${bridge} -j ACCEPT`);
+  return `${rules.join('; ')} (where Docker runs: DOCKER-USER instead of FORWARD)`;
 }

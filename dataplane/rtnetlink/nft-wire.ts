@@ -154,6 +154,19 @@ function begin(writer: MessageWriter, message: number, flags: number, seq: numbe
 
 const nft = (message: number): number => (NFNL_SUBSYS_NFTABLES << 8) | message;
 
+/** @param message NFT_MSG_* */
+export const beginNft = (writer: MessageWriter, message: number, flags: number, seq: number, family: number): void =>
+  begin(writer, nft(message), flags, seq, family);
+
+/** A transaction of so many messages, its begin and end included; those in between are numbered from `seq + 1`. */
+export function inBatch(writer: MessageWriter, seq: number, messages: number, encode: () => void): void {
+  begin(writer, NFNL_MSG_BATCH_BEGIN, 0, seq, 0, NFNL_SUBSYS_NFTABLES);
+  writer.end();
+  encode();
+  begin(writer, NFNL_MSG_BATCH_END, 0, seq + messages - 1, 0, NFNL_SUBSYS_NFTABLES);
+  writer.end();
+}
+
 /** Asks for a table; the answer is ENOENT when there is none. */
 export function encodeTableGet(writer: MessageWriter, seq: number, { family, name }: NftTable): void {
   begin(writer, nft(NFT_MSG_GETTABLE), 0, seq, FAMILIES[family]);
@@ -178,17 +191,15 @@ export function encodeElementDump(writer: MessageWriter, seq: number, { family, 
 
 /** One transaction of four messages: deletes a table and its one chain if nothing else is in them; the answer is EBUSY when it is. */
 export function encodeBareDelete(writer: MessageWriter, seq: number, table: NftTable, chain: string): void {
-  begin(writer, NFNL_MSG_BATCH_BEGIN, 0, seq, 0, NFNL_SUBSYS_NFTABLES);
-  writer.end();
-  begin(writer, nft(NFT_MSG_DELCHAIN), NLM_F_NONREC, seq + 1, FAMILIES[table.family]);
-  writer.attributeText(NFTA_OF_TABLE, table.name);
-  writer.attributeText(NFTA_CHAIN_NAME, chain);
-  writer.end();
-  begin(writer, nft(NFT_MSG_DELTABLE), NLM_F_NONREC | NLM_F_ACK, seq + 2, FAMILIES[table.family]);
-  writer.attributeText(NFTA_OF_TABLE, table.name);
-  writer.end();
-  begin(writer, NFNL_MSG_BATCH_END, 0, seq + 3, 0, NFNL_SUBSYS_NFTABLES);
-  writer.end();
+  inBatch(writer, seq, 4, () => {
+    beginNft(writer, NFT_MSG_DELCHAIN, NLM_F_NONREC, seq + 1, FAMILIES[table.family]);
+    writer.attributeText(NFTA_OF_TABLE, table.name);
+    writer.attributeText(NFTA_CHAIN_NAME, chain);
+    writer.end();
+    beginNft(writer, NFT_MSG_DELTABLE, NLM_F_NONREC | NLM_F_ACK, seq + 2, FAMILIES[table.family]);
+    writer.attributeText(NFTA_OF_TABLE, table.name);
+    writer.end();
+  });
 }
 
 /** Elements that come into a set or leave it. */
@@ -218,8 +229,15 @@ export function encodeElementBatch(
   { family, name }: NftTable,
   changes: readonly ElementChange[],
 ): void {
-  begin(writer, NFNL_MSG_BATCH_BEGIN, 0, seq, 0, NFNL_SUBSYS_NFTABLES);
-  writer.end();
+  inBatch(writer, seq, changes.length + 2, () => encodeElements(writer, seq, { family, name }, changes));
+}
+
+function encodeElements(
+  writer: MessageWriter,
+  seq: number,
+  { family, name }: NftTable,
+  changes: readonly ElementChange[],
+): void {
   for (const [index, { op, set, elements }] of changes.entries()) {
     const ack = index === changes.length - 1 ? NLM_F_ACK : 0;
     const [message, flags] = op === 'add' ? [NFT_MSG_NEWSETELEM, NLM_F_CREATE] : [NFT_MSG_DELSETELEM, 0];
@@ -237,6 +255,4 @@ export function encodeElementBatch(
     });
     writer.end();
   }
-  begin(writer, NFNL_MSG_BATCH_END, 0, seq + 1 + changes.length, 0, NFNL_SUBSYS_NFTABLES);
-  writer.end();
 }

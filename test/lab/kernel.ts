@@ -166,9 +166,13 @@ export function normalNft(ruleset: Json): string[] {
     return Object.fromEntries(kept.map(([key, inner]) => [key, strip(inner)]));
   };
   // Order counts among the rules of a chain, so rules keep theirs; that is the order in which nft lists them.
-  return list(ruleset['nftables'])
-    .filter((item) => item['metainfo'] === undefined)
-    .map((item) => JSON.stringify(strip(item)));
+  return (
+    list(ruleset['nftables'])
+      .filter((item) => item['metainfo'] === undefined)
+      // Goes with the agent that made it.
+      .filter((item) => !JSON.stringify(item).includes('"weft_hold"'))
+      .map((item) => JSON.stringify(strip(item)))
+  );
 }
 
 /** Objects of two dumps that differ, as lines for a person. */

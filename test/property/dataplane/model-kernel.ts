@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Outcome } from '../../../dataplane/apply/apply.ts';
 import type { Desired } from '../../../dataplane/desired.ts';
 import { applyToModel } from '../../../dataplane/diff/after.ts';
-import type { Ear, Kernel } from '../../../dataplane/kernel.ts';
+import type { Ear, Grip, Kernel } from '../../../dataplane/kernel.ts';
 import { OVERLAY_NETNS } from '../../../dataplane/names.ts';
 import {
   emptyObserved,
@@ -89,6 +89,11 @@ export class ModelKernel implements Kernel {
       }
     }
     return outcome;
+  }
+
+  /** Connections are no part of the model. */
+  hold(): Grip {
+    return { set: async () => {}, [Symbol.asyncDispose]: async () => {} };
   }
 
   listen(): Ear {
