@@ -24,10 +24,16 @@ export class Availabilities {
     this.#init = init;
   }
 
+  /** @throws ControlPlaneError `not_manager` */
+  mustBeAbleToSet(availability: Availability): void {
+    if (this.#init.isManager()) return;
+    throw notManager(`only a manager can ${availability === 'drain' ? 'drain' : 'activate'} a node`);
+  }
+
   /** @returns false when it is that already @throws ControlPlaneError `not_manager` */
   async set(node: NodeId, availability: Availability): Promise<boolean> {
-    const { tables, view, clock, isManager } = this.#init;
-    if (!isManager()) throw notManager(`only a manager can ${availability === 'drain' ? 'drain' : 'activate'} a node`);
+    const { tables, view, clock } = this.#init;
+    this.mustBeAbleToSet(availability);
     const before = view.availability(node);
     if ((before?.availability ?? 'active') === availability) return false;
     await tables.put(clusterTopic, `availability/${node}`, { stamp: [...clock.next(before?.stamp)], availability });

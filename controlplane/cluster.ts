@@ -11,6 +11,7 @@ import { livenessTopic } from './liveness/statement.ts';
 import type { Mesh } from './mesh/mesh.ts';
 import type { Verdict } from './mesh/transport.ts';
 import type { Networks } from './networks.ts';
+import type { NodeLabels } from './node-labels.ts';
 import type { Offences } from './offences.ts';
 import { type ClusterInit, makeParts, type Parts } from './parts.ts';
 import type { Removal } from './removal.ts';
@@ -40,6 +41,7 @@ export class Cluster {
   readonly networks: Networks;
   readonly services: Services;
   readonly availabilities: Availabilities;
+  readonly nodeLabels: NodeLabels;
   readonly interests: Interests;
   readonly removal: Removal;
   readonly roles: Roles;
@@ -68,6 +70,7 @@ export class Cluster {
     this.networks = parts.networks;
     this.services = parts.services;
     this.availabilities = parts.availabilities;
+    this.nodeLabels = parts.nodeLabels;
     this.interests = parts.interests;
     this.removal = parts.removal;
     this.roles = parts.roles;

@@ -16,6 +16,7 @@ import type { Refusals } from './mesh/membership.ts';
 import { Mesh } from './mesh/mesh.ts';
 import type { Transport } from './mesh/transport.ts';
 import { Networks } from './networks.ts';
+import { NodeLabels } from './node-labels.ts';
 import { Offences } from './offences.ts';
 import { Removal } from './removal.ts';
 import { Allocator } from './ring/allocator.ts';
@@ -100,6 +101,7 @@ export interface Parts {
   readonly standing: Standing;
   readonly labelledPorts: LabelledPorts;
   readonly availabilities: Availabilities;
+  readonly nodeLabels: NodeLabels;
   readonly virtualAddresses: VirtualAddresses;
   readonly members: Members;
   /** Whether this node is one and acts as one. */
@@ -300,6 +302,7 @@ export function makeParts(init: ClusterInit): Parts {
     now: () => environment.now(),
   });
   const availabilities = new Availabilities({ tables, view, clock, isManager });
+  const nodeLabels = new NodeLabels({ tables, view, clock, isManager });
   const labelledPorts = new LabelledPorts({
     ...{ self, view, services, environment, log, isSuspended },
     isManager: (node) => roleOf(node) === 'manager',
@@ -318,6 +321,7 @@ export function makeParts(init: ClusterInit): Parts {
       services,
       labelledPorts,
       availabilities,
+      nodeLabels,
       virtualAddresses,
       interests,
       removal,

@@ -49,7 +49,7 @@ export const routes = {
   nodeInspect: route('nodeInspect', 'One node', Empty, schema.Node),
   nodeUpdate: route(
     'nodeUpdate',
-    'Change the role or the availability of a node',
+    'Change the role, the availability or the labels of a node',
     schema.NodeUpdateRequest,
     schema.NodeUpdateReply,
   ),

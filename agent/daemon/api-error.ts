@@ -35,6 +35,8 @@ const statuses: { readonly [code: string]: number } = {
   invalid_port: 400,
   network_not_found: 404,
   service_not_found: 404,
+  label_not_found: 404,
+  nothing_published: 400,
   port_not_published: 404,
   not_manager: 403,
   join_token_invalid: 403,

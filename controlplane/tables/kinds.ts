@@ -39,7 +39,11 @@ const hostPort = z
     const parsed = parseHostPort(value);
     return parsed !== null && ip.safeParse(parsed.host).success;
   }, 'not IP:PORT');
-const label = z.record(text(128), text(1024)).refine((all) => Object.keys(all).length <= 64, 'more than 64 labels');
+/** Labels or options of one object. */
+export const maxLabels = 64;
+const label = z
+  .record(text(128), text(1024))
+  .refine((all) => Object.keys(all).length <= maxLabels, `more than ${maxLabels} labels`);
 const nodeId = z.string().refine((value) => parseNodeId(value) !== null, 'not a node id');
 
 /** Smallest MTU that a network has for its paths' sake. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { name, reference } from './fields.ts';
 import { LeaveRequest } from './membership.ts';
 import { ConnectRequest, NetworkCreateRequest } from './networks.ts';
+import { NodeUpdateRequest } from './nodes.ts';
 import { ServicePublishRequest, ServiceUnpublishRequest } from './services.ts';
 
 /** A call of the API, and what it would be asked. */
@@ -11,6 +12,8 @@ export const DryRunRequest = z.discriminatedUnion('Verb', [
   z.strictObject({ Verb: z.literal('networkConnect'), Network: reference, Request: ConnectRequest }),
   z.strictObject({ Verb: z.literal('servicePublish'), Service: name, Request: ServicePublishRequest }),
   z.strictObject({ Verb: z.literal('serviceUnpublish'), Service: name, Request: ServiceUnpublishRequest }),
+  /** Of a role nothing is foretold. */
+  z.strictObject({ Verb: z.literal('nodeUpdate'), Node: reference, Request: NodeUpdateRequest }),
   z.strictObject({ Verb: z.literal('leave'), Request: LeaveRequest }),
 ]);
 export type DryRunRequest = z.infer<typeof DryRunRequest>;

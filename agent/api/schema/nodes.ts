@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isoTime, Role } from './fields.ts';
+import { isoTime, labels, Role } from './fields.ts';
 
 /** `drain`: published ports lead no new connection to endpoints on the node; running ones go on. */
 export const Availability = z.enum(['active', 'drain']);
@@ -15,6 +15,8 @@ export const Node = z.strictObject({
   /** Why it is down: `agent down`, `host down`, `unreachable`, or `flapping` for one that is back too often; else empty. */
   StatusMessage: z.string(),
   Availability,
+  /** What managers say of it; `zone` is what `--prefer zone` goes by. */
+  Spec: z.strictObject({ Labels: z.record(z.string(), z.string()) }),
   Self: z.boolean(),
   /** Of managers whether this node reaches them; `promoted`: is to be one and has no certificate for it yet. */
   ManagerStatus: z.enum(['', 'reachable', 'unreachable', 'promoted']),
@@ -43,8 +45,14 @@ export const Node = z.strictObject({
 export type Node = z.infer<typeof Node>;
 
 export const NodeUpdateRequest = z
-  .strictObject({ Role: Role.optional(), Availability: Availability.optional() })
-  .refine((asked) => asked.Role !== undefined || asked.Availability !== undefined, 'neither Role nor Availability');
+  .strictObject({
+    Role: Role.optional(),
+    Availability: Availability.optional(),
+    LabelsAdd: labels.optional(),
+    /** Keys; each must be there. */
+    LabelsRemove: z.string().min(1).max(128).array().max(64).optional(),
+  })
+  .refine((asked) => Object.values(asked).some((each) => each !== undefined), 'nothing to change');
 export type NodeUpdateRequest = z.infer<typeof NodeUpdateRequest>;
 
 export const NodeUpdateReply = z.strictObject({

@@ -1,7 +1,9 @@
 import { type Command, Option } from 'commander';
 import type { Availability, Node } from '../../api/schema.ts';
 import { define } from '../define.ts';
+import { dryRunWords, printDryRun } from '../dry-run.ts';
 import { usage } from '../failure.ts';
+import { collect, label } from '../parse.ts';
 import { type Context, each, type Session, writeJson } from '../session.ts';
 import { shortNodeId, table } from '../text.ts';
 import { membershipMs } from './addressing.ts';
@@ -9,7 +11,7 @@ import { membershipMs } from './addressing.ts';
 /** `weft node`. */
 export function addNode(parent: Command, session: Session): void {
   const node = define(parent, 'node', {
-    summary: 'Look at the nodes of the cluster, change the role of one, drain it, or remove it',
+    summary: 'Look at the nodes of the cluster, change the role of one, drain it, label it, or remove it',
     examples: ['weft node ls', 'weft node promote host2', 'weft node drain host3', 'weft node rm host3'],
   }).helpCommand(false);
   addList(node, session);
@@ -125,12 +127,21 @@ function addActivate(parent: Command, session: Session): void {
 interface UpdateFlags {
   readonly role?: 'worker' | 'manager';
   readonly availability?: Availability;
+  readonly labelAdd?: Record<string, string>;
+  readonly labelRm?: string[];
+  readonly dryRun?: boolean;
 }
 
 function addUpdate(parent: Command, session: Session): void {
   define(parent, 'update', {
     summary: 'Change a node',
-    examples: ['weft node update --role manager host2', 'weft node update --availability drain host2'],
+    details: `Labels are for all to see: zone is what \`weft publish --prefer zone\` goes by, and with weft.publish=allow the labels of
+containers on a worker can publish ports of the cluster.`,
+    examples: [
+      'weft node update --role manager host2',
+      'weft node update --availability drain host2',
+      'weft node update --label-add zone=a --label-rm rack host2',
+    ],
   })
     .argument('<node>', 'hostname, id or start of an id')
     .addOption(new Option('--role <role>', 'what the node is to be').choices(['worker', 'manager']))
@@ -140,17 +151,56 @@ function addUpdate(parent: Command, session: Session): void {
         'drain',
       ]),
     )
+    .option('--label-add <key=value>', 'label to set (repeatable)', label)
+    .option('--label-rm <key>', 'label to take away (repeatable)', collect)
+    .option('--dry-run', dryRunWords)
     .action(
-      session.action<UpdateFlags>(async (context, { role, availability: wanted }, refs) => {
-        if (role === undefined && wanted === undefined)
-          throw usage('say what to change: --role, --availability, or both');
+      session.action<UpdateFlags>(async (context, { role, availability: wanted, dryRun, ...labels }, refs) => {
+        const relabelled = labels.labelAdd !== undefined || labels.labelRm !== undefined;
+        if (role === undefined && wanted === undefined && !relabelled)
+          throw usage('say what to change: --role, --availability, --label-add or --label-rm');
+        if (dryRun) return previewUpdate(context, refs, { role, availability: wanted, ...labels });
         const changed = [
+          ...(relabelled ? await labelsOf(context, refs, labels) : []),
           ...(wanted === undefined ? [] : await availabilityOf(context, refs, wanted)),
           ...(role === undefined ? [] : await roleOf(context, refs, role)),
         ];
         context.document(changed);
       }),
     );
+}
+
+const labelsAsked = ({ labelAdd, labelRm }: Pick<UpdateFlags, 'labelAdd' | 'labelRm'>) => ({
+  ...(labelAdd === undefined ? {} : { LabelsAdd: labelAdd }),
+  ...(labelRm === undefined ? {} : { LabelsRemove: labelRm }),
+});
+
+async function previewUpdate(
+  context: Context,
+  refs: readonly string[],
+  {
+    role,
+    availability: wanted,
+    ...labels
+  }: Pick<UpdateFlags, 'labelAdd' | 'labelRm'> & {
+    role: UpdateFlags['role'] | undefined;
+    availability: UpdateFlags['availability'] | undefined;
+  },
+): Promise<void> {
+  if (role !== undefined) throw usage('what a change of role would do cannot be told without doing it');
+  const Request = { ...(wanted === undefined ? {} : { Availability: wanted }), ...labelsAsked(labels) };
+  await printDryRun(
+    context,
+    refs.map((Node) => ({ Verb: 'nodeUpdate', Node, Request })),
+  );
+}
+
+async function labelsOf(context: Context, refs: readonly string[], labels: Pick<UpdateFlags, 'labelAdd' | 'labelRm'>) {
+  return each(context, refs, async (ref) => {
+    const { Changed } = await context.client.call('nodeUpdate', { ref, body: labelsAsked(labels) });
+    context.print(Changed ? `Labels of node ${ref} changed.\n` : `Node ${ref} has these labels already.\n`);
+    return { Node: ref, Labels: { Add: labels.labelAdd ?? {}, Remove: labels.labelRm ?? [] }, Changed };
+  });
 }
 
 async function setAvailability(context: Context, refs: readonly string[], wanted: Availability): Promise<void> {

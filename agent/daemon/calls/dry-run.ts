@@ -1,6 +1,7 @@
 import { cleanUpCommands } from '../../../dataplane/cleanup.ts';
-import type { DryRunReply, DryRunRequest } from '../../api/schema.ts';
+import type { DryRunReply, DryRunRequest, NodeUpdateRequest } from '../../api/schema.ts';
 import { localDriver } from '../../drivers/index.ts';
+import { zoneLabel } from '../../ingress/prefer.ts';
 import type { Agent } from '../agent.ts';
 import { type AnyNetwork, findAnyNetwork, findToRemove } from '../any-network.ts';
 import { invalid } from '../api-error.ts';
@@ -8,6 +9,7 @@ import type { PlanChange } from '../planner.ts';
 import { attachmentOf } from '../sandboxes/attachment.ts';
 import { isKeptLocally } from '../sandboxes/local-legs.ts';
 import { creationOf } from './network-handlers.ts';
+import { findNode } from './replies.ts';
 import { previewPublish, previewUnpublish } from './service-handlers.ts';
 
 /** What a call would change on this host. Refuses what the call would refuse, with the same words. @throws RequestError */
@@ -57,6 +59,8 @@ export async function dryRun(agent: Agent, request: DryRunRequest, signal: Abort
         signal,
       );
     }
+    case 'nodeUpdate':
+      return preview(agent, withNode(agent, request.Node, request.Request), signal);
     case 'leave': {
       agent.mustBeLeavable(request.Request.Force);
       const after = agent.previewOf(({ attachments }) => ({ tables: null, attachments: afterLeaving(attachments) }));
@@ -76,6 +80,26 @@ function mustBeForetold(found: AnyNetwork): void {
 async function preview(agent: Agent, change: PlanChange, signal: AbortSignal): Promise<DryRunReply> {
   const { commands, conflicts } = await agent.dataPlane.preview(agent.previewOf(change), signal);
   return { Commands: [...commands], Conflicts: [...conflicts] };
+}
+
+/** New connections go elsewhere, or come back. @throws RequestError, ControlPlaneError as the call */
+function withNode(agent: Agent, ref: string, asked: NodeUpdateRequest): PlanChange {
+  const { cluster } = agent.membership;
+  const node = findNode(cluster, ref);
+  if (asked.Role !== undefined) throw invalid('what a change of role would do cannot be told without doing it');
+  const { Availability, LabelsAdd: add = {}, LabelsRemove: remove = [] } = asked;
+  if (Availability !== undefined) cluster.availabilities.mustBeAbleToSet(Availability);
+  const labels = cluster.nodeLabels.preview(node, { add, remove });
+  const isDown = node !== cluster.self && cluster.liveness.isSuspended(node);
+  return ({ tables, attachments }) => ({
+    tables: tables && {
+      ...tables,
+      isUp: (other) =>
+        other !== node || Availability === undefined ? tables.isUp(other) : Availability === 'active' && !isDown,
+      zoneOf: (other) => (other === node ? (labels[zoneLabel] ?? null) : tables.zoneOf(other)),
+    },
+    attachments,
+  });
 }
 
 const withNetwork =

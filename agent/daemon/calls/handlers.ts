@@ -96,13 +96,15 @@ export function makeHandlers(agent: Agent): Handlers {
 
     nodeList: () => [...cluster().view.nodes.keys()].map((id) => nodeReply(agent, cluster(), id)),
     nodeInspect: ({ ref }) => nodeReply(agent, cluster(), findNode(cluster(), ref)),
-    nodeUpdate: async ({ ref, body: { Role, Availability } }) => {
+    nodeUpdate: async ({ ref, body }) => {
       const id = findNode(cluster(), ref);
-      const { availabilities, roleChange } = cluster();
+      const { availabilities, nodeLabels, roleChange } = cluster();
+      const { Role, Availability, LabelsAdd: add = {}, LabelsRemove: remove = [] } = body;
       // First what only a manager can: this node may be about to stop being one.
       const drained = Availability !== undefined && (await availabilities.set(id, Availability));
+      const labelled = Object.keys(add).length + remove.length > 0 && (await nodeLabels.update(id, { add, remove }));
       const turned = Role !== undefined && (await roleChange.set(id, Role));
-      return { Changed: drained || turned };
+      return { Changed: drained || labelled || turned };
     },
     nodeRemove: async ({ ref, query }) => {
       await cluster().removeNode(findNode(cluster(), ref), query.get('force') === 'true');

@@ -55,6 +55,7 @@ export function nodeReply(agent: Agent, cluster: Cluster, id: NodeId): Node {
     Status: health.status === 'suspended' ? 'down' : self || health.known ? 'ready' : 'unknown',
     StatusMessage: health.status === 'suspended' ? health.why : '',
     Availability: cluster.view.isDrained(id) ? 'drain' : 'active',
+    Spec: { Labels: { ...cluster.view.nodeLabels(id) } },
     Self: self,
     ManagerStatus: managerStatusOf(cluster, id),
     DataPathAddr: node.vtep,

@@ -78,6 +78,17 @@ const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
     ['POST /v1/nodes/alpha/update', { Role: 'worker' }],
   ],
   ['node update --role worker alpha', ['POST /v1/nodes/alpha/update', { Role: 'worker' }]],
+  [
+    'node update --label-add zone=a --label-add ssd --label-rm rack alpha',
+    ['POST /v1/nodes/alpha/update', { LabelsAdd: { zone: 'a', ssd: '' }, LabelsRemove: ['rack'] }],
+  ],
+  [
+    'node update --dry-run --availability drain --label-add zone=a alpha',
+    [
+      'POST /v1/dry-run',
+      { Verb: 'nodeUpdate', Node: 'alpha', Request: { Availability: 'drain', LabelsAdd: { zone: 'a' } } },
+    ],
+  ],
   ['node rm beta', ['DELETE /v1/nodes/beta']],
   ['node rm -f beta gamma', ['DELETE /v1/nodes/beta?force=true'], ['DELETE /v1/nodes/gamma?force=true']],
   [
