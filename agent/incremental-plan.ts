@@ -1,8 +1,9 @@
 import type { NetworkId } from '../controlplane/ids.ts';
 import type { Touched } from '../controlplane/tables/view.ts';
-import type { DesiredGuard } from '../dataplane/desired.ts';
+import type { DesiredGuard, Vip } from '../dataplane/desired.ts';
 import { MeshLegs } from './ingress/legs.ts';
 import { ingressIn, type MeshPlan, meshOf } from './ingress/mesh.ts';
+import { vipsOn } from './ingress/vips.ts';
 import { type Attachments, guardOf, type Plan, plan, type TablesForPlan } from './plan.ts';
 import { RemoteList } from './remote-list.ts';
 
@@ -44,6 +45,7 @@ export class IncrementalPlan {
   #guard: DesiredGuard | null = null;
   #mesh: MeshPlan | null = null;
   readonly #meshLegs = new MeshLegs();
+  readonly #vips = new Map<NetworkId, { readonly vips: readonly Vip[]; isOld: boolean }>();
 
   /** Of the last plan; null: there was none in a cluster. */
   get mesh(): MeshPlan | null {
@@ -57,6 +59,7 @@ export class IncrementalPlan {
       this.#guard = null;
       this.#mesh = null;
       this.#of = noOne;
+      this.#vips.clear();
       return plan(null, attachments);
     }
     const { self, vtep, port } = tables;
@@ -66,9 +69,11 @@ export class IncrementalPlan {
     // Services are said to be touched, too, when nodes come to be up or down.
     const legs = !same || touched.services || touched.networks ? null : ingressTouched(touched, tables);
     if (legs === null || legs.size > 0) this.#mesh = null;
+    for (const [id, known] of this.#vips) known.isOld ||= legs === null || (touched?.endpoints.has(id) ?? true);
     this.#of = { self, vtep };
     this.#port = port;
     const used = new Set<NetworkId>();
+    const led = new Set<NetworkId>();
     const next = plan(tables, attachments, {
       remotesOn: (network, own) => {
         const { id } = network;
@@ -87,7 +92,16 @@ export class IncrementalPlan {
         this.#mesh ??= meshOf(tables, { kept: this.#meshLegs, touched: legs });
         return this.#mesh;
       },
+      vipsOn: (id) => {
+        led.add(id);
+        const known = this.#vips.get(id);
+        if (known && !known.isOld) return known.vips;
+        const vips = vipsOn(tables, id, known?.vips);
+        this.#vips.set(id, { vips, isOld: false });
+        return vips;
+      },
     });
+    for (const id of this.#vips.keys()) if (!led.has(id)) this.#vips.delete(id);
     for (const id of this.#lists.keys()) if (!used.has(id)) this.#lists.delete(id);
     return next;
   }

@@ -4,7 +4,7 @@ import { parseHostPort } from '../controlplane/mesh/address.ts';
 import { prefixLengthOf } from '../controlplane/subnet-spec.ts';
 import { addressesOf } from '../controlplane/tables/kinds.ts';
 import type { Network } from '../controlplane/tables/view.ts';
-import type { Desired, DesiredGuard, DesiredOverlay, DesiredSandbox, OverlayLeg } from '../dataplane/desired.ts';
+import type { Desired, DesiredGuard, DesiredOverlay, DesiredSandbox, OverlayLeg, Vip } from '../dataplane/desired.ts';
 import {
   type Cidr,
   type Ip,
@@ -19,6 +19,7 @@ import {
 import type { LocalNetwork } from './drivers/local-network.ts';
 import { ingressSandboxName } from './ingress/legs.ts';
 import { type MeshPlan, type MeshTables, meshOf, noMesh } from './ingress/mesh.ts';
+import { joinedVips, noVips, vipsOn } from './ingress/vips.ts';
 import { mtuUntilMeasured } from './mtu.ts';
 import { HostPlan } from './plan-host.ts';
 import { type EndpointTables, isOtherFamily, type Remotes, remotesOf } from './remotes.ts';
@@ -73,6 +74,7 @@ export interface PlanParts {
   remotesOn(network: Network, own: ReadonlySet<string>): Remotes;
   guard(): DesiredGuard;
   mesh(): MeshPlan;
+  vipsOn(network: NetworkId): readonly Vip[];
 }
 
 /** All of it from nothing. Pure. */
@@ -80,6 +82,7 @@ export const wholeParts = (tables: TablesForPlan): PlanParts => ({
   remotesOn: (network, own) => remotesOf(tables, network, own),
   guard: () => guardOf(tables),
   mesh: () => meshOf(tables),
+  vipsOn: (network) => vipsOn(tables, network),
 });
 
 /**
@@ -99,6 +102,16 @@ export function plan(
   const sandboxes = attachments.sandboxes.filter(({ netns }) => netns !== hostNetns);
   const mtuOf = (network: Network): number =>
     mtus?.get(network.id) ?? mtuUntilMeasured(network, underlayMtu, tables?.vtep ?? '');
+  const vipsByNetwork = new Map<NetworkId, readonly Vip[]>();
+  const vipsAt = (network: NetworkId): readonly Vip[] => {
+    const known = vipsByNetwork.get(network) ?? parts?.vipsOn(network) ?? noVips;
+    vipsByNetwork.set(network, known);
+    return known;
+  };
+  const ledTo: LedTo = (legs) => {
+    const vips = joinedVips(legs.map(({ networkId }) => vipsAt(networkId)));
+    return vips.length === 0 ? {} : { vips };
+  };
   const overlays: DesiredOverlay[] = [];
   for (const [id, own] of tables === null
     ? []
@@ -118,13 +131,15 @@ export function plan(
     const netns = must(parseNetnsPath(sandbox.netns));
     const bare = { id: sandbox.id, netns, owned: !sandbox.adopted, overlayLegs };
     const gateLeg = sandbox.name === ingressSandboxName ? sandbox.legs[0] : undefined;
-    if (gateLeg === undefined) return { ...bare, ...host.legsOf(sandbox), ...returnsFor(sandbox.legs, mesh) };
+    if (gateLeg === undefined) {
+      return { ...bare, ...host.legsOf(sandbox), ...returnsFor(sandbox.legs, mesh), ...ledTo(sandbox.legs) };
+    }
     const led = mesh.published.filter(({ protocol, hostPort }) => !heldPorts?.has(`${protocol} ${hostPort}`));
     const gate = { legIfName: must(parseIfName(gateLeg.ifName)), ports: mesh.ports };
     const legs = host.legsOf({ ...sandbox, published: [...sandbox.published, ...led] });
     return { ...bare, ...legs, ...(mesh.ports.length === 0 ? {} : { gate }) };
   });
-  const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf, mesh)];
+  const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf, mesh, ledTo)];
   const guard = parts?.guard() ?? null;
   const agentPorts = tables === null ? [] : agentPortsOf(tables);
   return { desired: { overlays, sandboxes: mine, ...host.parts, guard, agentPorts }, objections };
@@ -141,14 +156,18 @@ function ownAddresses(legs: readonly StoredLeg[]): Map<NetworkId, Set<string>> {
   return own;
 }
 
+/** The virtual addresses that one with these legs may ask for. */
+type LedTo = (legs: readonly Pick<StoredLeg, 'networkId'>[]) => Pick<DesiredSandbox, 'vips'>;
+
 /** One for each namespace, with what is handed over to who makes it. */
 function handedSandboxes(
   handed: readonly HandedEndpoint[],
   tables: TablesForPlan | null,
   mtuOf: (network: Network) => number,
   mesh: MeshPlan,
+  ledTo: LedTo,
 ): DesiredSandbox[] {
-  const byNetns = new Map<string, OverlayLeg[]>();
+  const byNetns = new Map<string, { overlayLegs: OverlayLeg[]; legs: StoredLeg[] }>();
   for (const { leg, netns, taken } of handed) {
     const network = tables?.networks.get(leg.networkId);
     if (network === undefined) continue;
@@ -156,13 +175,17 @@ function handedSandboxes(
       ...overlayLegOf(leg, network, mtuOf(network)),
       handed: { waitsAs: must(parseIfName(leg.ifName)), taken },
     };
-    byNetns.set(netns, [...(byNetns.get(netns) ?? []), over]);
+    const known = byNetns.get(netns) ?? { overlayLegs: [], legs: [] };
+    known.overlayLegs.push(over);
+    known.legs.push(leg);
+    byNetns.set(netns, known);
   }
-  return [...byNetns].map(([netns, overlayLegs]) => ({
+  return [...byNetns].map(([netns, { overlayLegs, legs }]) => ({
     // As Docker calls them: the last part of the path.
     id: netns.slice(netns.lastIndexOf('/') + 1),
     ...{ netns: must(parseNetnsPath(netns)), owned: false, awaited: true, overlayLegs, bridgeLegs: [], directLegs: [] },
     ...returnsFor(overlayLegs, mesh),
+    ...ledTo(legs),
   }));
 }
 

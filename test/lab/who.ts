@@ -40,8 +40,13 @@ export class Held {
   }
 
   /** Resolves with the first answer. */
-  static async open(from: Host, address: string, port: number): Promise<Held> {
-    const held = new Held(await from.spawn(process.execPath, [WHO, 'hold', address, String(port)]));
+  static async open(from: Host | LabSandbox, address: string, port: number): Promise<Held> {
+    const args = [WHO, 'hold', address, String(port)];
+    const held = new Held(
+      'host' in from
+        ? await from.host.spawn('nsenter', [`--net=${from.info.NetnsPath}`, '--', process.execPath, ...args])
+        : await from.spawn(process.execPath, args),
+    );
     await held.#inside.says(/\n/);
     return held;
   }

@@ -68,22 +68,32 @@ const endpointChange: fc.Arbitrary<Change> = fc
     mac: fc.constantFrom('02:00:00:00:00:01', '02:00:00:00:00:02', '02:00:00:00:00:03', '02:00:00:00:00:04'),
     createdMs: fc.integer({ min: 1, max: 3 }),
     serves: fc.subarray(SERVICES),
+    aliases: fc.subarray(['web', 'API']),
+    ready: fc.constantFrom(undefined, false as const),
     isGate: fc.boolean(),
   })
-  .map(({ network, number, owner, gone, ip, ip6, mac, createdMs, serves, isGate }) => (state, touched) => {
-    const name = `${owner} ${hexId(number)}`;
-    const known = state.endpoints.get(network) ?? new Map<string, Endpoint>();
-    if (gone) known.delete(name);
-    else {
-      known.set(name, {
-        ...{ id: hexId(number), networkId: network, owner: owner as NodeId, ip, mac, createdMs },
-        ...{ name: isGate ? ingressSandboxName : `box-${number}`, serves },
-        ...{ sandbox: hexId(100 + number), aliases: [], ...(ip6 === null ? {} : { ip6 }) },
-      });
-    }
-    state.endpoints.set(network, known);
-    touch(touched, network, name);
-  });
+  .map(
+    ({ network, number, owner, gone, ip, ip6, mac, createdMs, serves, aliases, ready, isGate }) =>
+      (state, touched) => {
+        const name = `${owner} ${hexId(number)}`;
+        const known = state.endpoints.get(network) ?? new Map<string, Endpoint>();
+        if (gone) known.delete(name);
+        else {
+          known.set(name, {
+            ...{ id: hexId(number), networkId: network, owner: owner as NodeId, ip, mac, createdMs },
+            ...{ name: isGate ? ingressSandboxName : `box-${number}`, serves },
+            ...{
+              sandbox: hexId(100 + number),
+              aliases,
+              ...(ready === undefined ? {} : { ready }),
+              ...(ip6 === null ? {} : { ip6 }),
+            },
+          });
+        }
+        state.endpoints.set(network, known);
+        touch(touched, network, name);
+      },
+  );
 
 const nodeChange: fc.Arbitrary<Change> = fc
   .record({
@@ -102,13 +112,14 @@ const serviceChange: fc.Arbitrary<Change> = fc
   .record({
     key: fc.constantFrom(...SERVICES),
     published: fc.option(fc.integer({ min: 80, max: 82 })),
+    vip: fc.option(fc.constantFrom({ ip: '10.0.0.8' }, { ip: '10.0.0.9', ip6: 'fd00::9' })),
     source: fc.constantFrom('keep', 'snat', 'local'),
     node: fc.constantFrom(...NODES),
     isDown: fc.boolean(),
     zone: fc.option(fc.constantFrom('a', 'b')),
     prefer: fc.constantFrom('local', 'zone'),
   })
-  .map(({ key, published, source, node, isDown, zone, prefer }) => ({ services, down, zones }, touched) => {
+  .map(({ key, published, vip, source, node, isDown, zone, prefer }) => ({ services, down, zones }, touched) => {
     zones.set(node as NodeId, zone);
     if (isDown) down.add(node as NodeId);
     else down.delete(node as NodeId);
@@ -116,16 +127,8 @@ const serviceChange: fc.Arbitrary<Change> = fc
     else {
       const port = { protocol: 'tcp', published, target: 8080, count: 2, mode: 'ingress' } as const;
       const place = { key, network: NETWORKS[0] as NetworkId, name: key.slice(26), stamp: [1, 0] as [number, number] };
-      services.set(key, {
-        ...place,
-        removed: false,
-        ports: [port],
-        lost: [],
-        source,
-        affinityMs: 0,
-        createdMs: 1,
-        prefer,
-      });
+      const settings = { source, affinityMs: 0, createdMs: 1, prefer, ...(vip === null ? {} : { vip }) };
+      services.set(key, { ...place, removed: false, ports: [port], lost: [], ...settings });
     }
     touched.add({ nodes: false, networks: false, services: true, endpoints: new Map() });
   });
