@@ -58,7 +58,7 @@ describe('the virtual address of a service', { timeout: 120_000 }, () => {
         .map((answer) => answer.split(' ')[0])
         .sort()
         .join();
-    await two.weft('sandbox', 'rm', '-f', 'db-2');
+    await two.weftJson('sandbox', 'rm', 'db-2');
     await settled(lab);
     await eventually('the others alone to be asked', async () => (await seen()) === 'db-1,db-3,db-4');
     const others = holding.filter(({ by }) => by !== 'db-2');
