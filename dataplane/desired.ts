@@ -61,6 +61,7 @@ export interface DesiredSandbox {
   readonly overlayLegs: readonly OverlayLeg[];
   readonly bridgeLegs: readonly BridgeLeg[];
   readonly directLegs: readonly DirectLeg[];
+  readonly hostLeg?: HostLeg;
   /** Of the host's ingress sandbox: which connections it passes on, and to whom. */
   readonly gate?: Gate;
   /** Of a sandbox that is a backend: its answers go back through the gate that the connection came in by. */
@@ -144,6 +145,16 @@ export interface BridgeLeg extends Leg {
   readonly published: readonly PublishedPort[];
 }
 
+/**
+ * A veth to the host itself, whose other end is a port of no bridge: by it the host leads published ports of IPv6 to the sandbox,
+ * and the sandbox has its default route of that family. A host with one forwards IPv6.
+ */
+export interface HostLeg extends Leg {
+  /** Of the host's end. */
+  readonly hostAddress: Cidr;
+  readonly published: readonly PublishedPort[];
+}
+
 /** A device in the sandbox that has no other end on the host. */
 export interface DirectLeg {
   readonly endpointId: string;
@@ -190,8 +201,6 @@ export interface DesiredBridge {
   readonly name: IfName;
   /** The bridge's own address with the prefix length of its subnet, e.g. 172.18.0.1/16. */
   readonly address: Cidr;
-  /** One of IPv6 besides, on bridges of others, too; its host forwards that family. As gateway-subnet.ts makes it. */
-  readonly address6?: Cidr;
   /** Its ports reach each other. */
   readonly icc: boolean;
   /** What leaves it does so by the host's address. */

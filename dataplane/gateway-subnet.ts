@@ -36,3 +36,14 @@ export function overlaps(left: Cidr, right: Cidr): boolean {
   const [rightNet, rightBits] = ipaddr.IPv4.parseCIDR(right);
   return leftNet.match(rightNet, Math.min(leftBits, rightBits));
 }
+
+/**
+ * Addresses of the two ends of the gate's leg to its host. The same on every host: nobody else is told of them.
+ * @param prefix /64 of the cluster
+ */
+export function gateAddresses6(prefix: Cidr): { readonly host: Cidr; readonly gate: Cidr } {
+  const network = ipaddr.IPv6.networkAddressFromCIDR(prefix).toByteArray().slice(0, 8);
+  const of = (number: number): Cidr =>
+    must(parseCidr(`${new ipaddr.IPv6([...network, 0, 0, 0, 0, 0, 0, 0, number]).toRFC5952String()}/64`));
+  return { host: of(1), gate: of(2) };
+}

@@ -7,6 +7,7 @@ import { ruleOf } from './observe/observed.ts';
 import type { BridgePortAttributes, Ipv6State } from './rtnetlink/links.ts';
 import type { EntryWrite } from './rtnetlink/neighbours.ts';
 import { OUR_PROTOCOL } from './rtnetlink/neighbours.ts';
+import { LOOPBACK6_METRIC } from './rtnetlink/policy.ts';
 import type { Cidr, IfName, Ip, Mac, NetnsPath, Vni } from './values.ts';
 
 /** Which namespace a step works in; null is the host's. */
@@ -30,11 +31,15 @@ export type Action =
   | { readonly kind: 'ipv6-on' | 'checksums-in-software'; readonly device: IfName }
   | {
       readonly kind: 'leg-ipv6';
-      readonly where: NetnsPath;
+      readonly where: Where;
       readonly name: IfName;
       readonly ipv6: Exclude<Ipv6State, 'on'>;
     }
   | { readonly kind: 'forwarding-on' }
+  /** And these go on heeding router advertisements. */
+  | { readonly kind: 'forwarding6-on'; readonly deaf: readonly string[] }
+  /** What comes in by the device may be for ::1. */
+  | { readonly kind: 'loopback6'; readonly name: IfName }
   | { readonly kind: 'localnet-on'; readonly device: IfName }
   | {
       readonly kind: 'bridge-add';
@@ -88,18 +93,20 @@ export type Action =
     }
   | { readonly kind: 'default-route'; readonly where: NetnsPath; readonly via: Ip; readonly name: IfName }
   | { readonly kind: 'link-route'; readonly where: NetnsPath; readonly destination: Cidr; readonly name: IfName }
-  | { readonly kind: 'forward-inside'; readonly where: NetnsPath; readonly on: boolean }
+  | { readonly kind: 'forward-inside'; readonly where: NetnsPath; readonly ipv6: boolean; readonly on: boolean }
   | { readonly kind: 'heed-marks'; readonly where: NetnsPath; readonly name: IfName }
   /** The rule as text (observed.ts). */
   | { readonly kind: 'rule-add' | 'rule-delete'; readonly where: NetnsPath; readonly rule: string }
   | {
       readonly kind: 'table-route';
       readonly where: NetnsPath;
+      readonly ipv6: boolean;
       readonly table: number;
-      readonly via: Ip;
+      /** null: all is on the link itself. */
+      readonly via: Ip | null;
       readonly name: IfName;
     }
-  | { readonly kind: 'table-route-delete'; readonly where: NetnsPath; readonly table: number }
+  | { readonly kind: 'table-route-delete'; readonly where: NetnsPath; readonly ipv6: boolean; readonly table: number }
   | { readonly kind: 'entry'; readonly device: IfName; readonly write: Unindexed<EntryWrite> }
   | ({ readonly kind: 'table-replace' } & DesiredTable)
   | { readonly kind: 'table-delete'; readonly table: OurTable }
@@ -126,6 +133,7 @@ type Unindexed<T> = T extends unknown ? Omit<T, 'ifindex'> : never;
 /** An entry write before the device's index is looked up. */
 export type EntryAction = Unindexed<EntryWrite>;
 
+const six = (ipv6: boolean): string => (ipv6 ? '-6 ' : '');
 const onOff = (on: boolean): string => (on ? 'on' : 'off');
 const namespaceName = (netns: string): string => netns.slice(netns.lastIndexOf('/') + 1);
 
@@ -184,16 +192,24 @@ export function ipLines(step: Action): string[] | null {
       return [`route replace default via ${step.via} dev ${step.name}`];
     case 'link-route':
       return [`route replace ${step.destination} dev ${step.name}`];
+    case 'loopback6':
+      return [
+        `-6 route replace local ::1 dev ${step.name} table local proto ${OUR_PROTOCOL} metric ${LOOPBACK6_METRIC}`,
+      ];
     case 'rule-add':
     case 'rule-delete': {
-      const { mark, mask, table, priority, protocol } = ruleOf(step.rule);
+      const { ipv6, mark, mask, table, priority, protocol } = ruleOf(step.rule);
       const op = step.kind === 'rule-add' ? 'add' : 'del';
-      return [`rule ${op} pref ${priority} fwmark ${mark}/${mask} lookup ${table} protocol ${protocol}`];
+      const which = mask === 0 ? '' : ` fwmark ${mark}/${mask}`;
+      return [`${six(ipv6)}rule ${op} pref ${priority}${which} lookup ${table} protocol ${protocol}`];
     }
     case 'table-route':
-      return [`route replace default via ${step.via} dev ${step.name} table ${step.table} proto ${OUR_PROTOCOL}`];
+      return [
+        `${six(step.ipv6)}route replace default ${step.via === null ? '' : `via ${step.via} `}dev ${step.name} ` +
+          `table ${step.table} proto ${OUR_PROTOCOL}`,
+      ];
     case 'table-route-delete':
-      return [`route del default table ${step.table}`];
+      return [`${six(step.ipv6)}route del default table ${step.table}`];
     default:
       return null;
   }
@@ -252,6 +268,7 @@ export function stepWhere(step: Action): Where {
   }
 }
 
+const forwardingOf = (ipv6: boolean): string => (ipv6 ? 'net.ipv6.conf.all.forwarding' : 'net.ipv4.ip_forward');
 const inside = (where: Where): string => (where === null ? '' : `nsenter --net=${where} `);
 
 /** The step as commands that a person with a root shell could run. */
@@ -277,12 +294,17 @@ export function commands(step: Step): string[] {
       return [`nsenter --net=${OVERLAY_NETNS} sysctl -w net.ipv6.conf.${step.device}.disable_ipv6=0`];
     case 'leg-ipv6':
       return legSettings(step.ipv6).map(
-        ([name, value]) => `nsenter --net=${step.where} sysctl -w net.ipv6.conf.${step.name}.${name}=${value}`,
+        ([name, value]) => `${inside(step.where)}sysctl -w net/ipv6/conf/${step.name}/${name}=${value}`,
       );
     case 'forwarding-on':
       return ['sysctl -w net.ipv4.ip_forward=1'];
+    case 'forwarding6-on':
+      return [
+        ...step.deaf.map((name) => `sysctl -w net/ipv6/conf/${name}/accept_ra=2`),
+        `sysctl -w ${forwardingOf(true)}=1`,
+      ];
     case 'forward-inside':
-      return [`${inside(step.where)}sysctl -w net.ipv4.ip_forward=${Number(step.on)}`];
+      return [`${inside(step.where)}sysctl -w ${forwardingOf(step.ipv6)}=${Number(step.on)}`];
     case 'heed-marks':
       return [`${inside(step.where)}sysctl -w net/ipv4/conf/${step.name}/src_valid_mark=1`];
     case 'localnet-on':

@@ -9,7 +9,14 @@ import { ipLines, type Step, stepWhere, type Where } from '../steps.ts';
 import { describe, explain } from './explain.ts';
 import { LinkChanger } from './links.ts';
 import { CommandError, runIpNetns } from './run.ts';
-import { quietenOverlayNetns, switchForwardingOn, switchIpv6On, switchLocalnetOn } from './sysctl.ts';
+import {
+  quietenOverlayNetns,
+  setLegIpv6,
+  switchForwarding6On,
+  switchForwardingOn,
+  switchIpv6On,
+  switchLocalnetOn,
+} from './sysctl.ts';
 import { changeTable } from './tables.ts';
 
 /** Sandboxes are independent of each other; more than this would only queue in the kernel's rtnl lock. */
@@ -191,6 +198,12 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
         break;
       case 'forwarding-on':
         switchForwardingOn(runDir);
+        break;
+      case 'forwarding6-on':
+        switchForwarding6On(runDir);
+        break;
+      case 'leg-ipv6':
+        setLegIpv6(step.where, step.name, step.ipv6);
         break;
       case 'localnet-on':
         switchLocalnetOn(step.device);

@@ -1,6 +1,7 @@
 import { udpHolder } from '../listeners.ts';
 import { OVERLAY_NETNS } from '../names.ts';
 import { tableName } from '../nft/tables.ts';
+import { tableText } from '../observe/observed.ts';
 import { EADDRINUSE, EEXIST, EXFULL, SystemError } from '../rtnetlink/libc.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import type { Step, Where } from '../steps.ts';
@@ -60,9 +61,13 @@ export function describe(step: Step): string {
     case 'ipv6-on':
       return `let ${step.device} hold IPv6 neighbours`;
     case 'leg-ipv6':
-      return `switch IPv6 ${step.ipv6 === 'off' ? 'off' : 'on'} on ${step.name} in ${step.where}`;
+      return `switch IPv6 ${step.ipv6 === 'off' ? 'off' : 'on'} on ${step.name} in ${step.where ?? 'the host'}`;
     case 'forwarding-on':
       return 'switch ip_forward on';
+    case 'forwarding6-on':
+      return 'switch forwarding of IPv6 on';
+    case 'loopback6':
+      return `route ::1 dev ${step.name}`;
     case 'localnet-on':
       return `let ${step.device} carry 127.0.0.0/8`;
     case 'table-replace':
@@ -78,16 +83,16 @@ export function describe(step: Step): string {
     case 'link-route':
       return `route ${step.destination} dev ${step.name} in ${step.where}`;
     case 'forward-inside':
-      return `switch ip_forward ${step.on ? 'on' : 'off'} in ${step.where}`;
+      return `switch ${step.ipv6 ? 'forwarding of IPv6' : 'ip_forward'} ${step.on ? 'on' : 'off'} in ${step.where}`;
     case 'heed-marks':
       return `have ${step.name} in ${step.where} heed marks`;
     case 'rule-add':
     case 'rule-delete':
       return `${step.kind} ${step.rule} in ${step.where}`;
     case 'table-route':
-      return `route back via ${step.via} dev ${step.name} in ${step.where}`;
+      return `route back via ${step.via ?? 'the link'} dev ${step.name} in ${step.where}`;
     case 'table-route-delete':
-      return `delete the route of table ${step.table} in ${step.where}`;
+      return `delete the route of table ${tableText(step)} in ${step.where}`;
     case 'address-add':
     case 'address-delete':
       return `${step.kind} ${step.address} on ${step.name} in ${step.where ?? 'the host'}`;

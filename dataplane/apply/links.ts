@@ -17,7 +17,7 @@ import {
   type LinkChange,
 } from '../rtnetlink/changes.ts';
 import { EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH, SystemError } from '../rtnetlink/libc.ts';
-import { encodePolicyRule, encodeTableRoute, encodeTableRouteDelete } from '../rtnetlink/policy.ts';
+import { encodeLoopback6, encodePolicyRule, encodeTableRoute, encodeTableRouteDelete } from '../rtnetlink/policy.ts';
 import { NetlinkSocket } from '../rtnetlink/socket.ts';
 import type { MessageWriter } from '../rtnetlink/wire.ts';
 import type { DeviceChange, Step, Where } from '../steps.ts';
@@ -103,6 +103,10 @@ export class LinkChanger implements Disposable {
         const ifindex = this.#indexOf(step.name);
         return this.#change(step.kind, (writer, seq) => encodeDefaultRoute(writer, seq, ifindex, step.via));
       }
+      case 'loopback6': {
+        const ifindex = this.#indexOf(step.name);
+        return this.#change(step.kind, (writer, seq) => encodeLoopback6(writer, seq, ifindex));
+      }
       case 'leg-ipv6':
         return setLegIpv6(step.where, step.name, step.ipv6);
       case 'link-route': {
@@ -110,7 +114,7 @@ export class LinkChanger implements Disposable {
         return this.#change(step.kind, (writer, seq) => encodeLinkRoute(writer, seq, ifindex, step.destination));
       }
       case 'forward-inside':
-        return switchSandboxForwarding(step.where, step.on);
+        return switchSandboxForwarding(step.where, step.ipv6, step.on);
       case 'heed-marks':
         return haveMarksHeeded(step.where, step.name);
       case 'rule-add':
@@ -119,14 +123,11 @@ export class LinkChanger implements Disposable {
       case 'rule-delete':
         return unless(ENOENT, () => this.#rule('delete', step.rule));
       case 'table-route': {
-        const { table, via } = step;
         const ifindex = this.#indexOf(step.name);
-        return this.#change(step.kind, (writer, seq) => encodeTableRoute(writer, seq, { table, via, ifindex }));
+        return this.#change(step.kind, (writer, seq) => encodeTableRoute(writer, seq, { ...step, ifindex }));
       }
       case 'table-route-delete':
-        return unless(ESRCH, () =>
-          this.#change(step.kind, (writer, seq) => encodeTableRouteDelete(writer, seq, step.table)),
-        );
+        return unless(ESRCH, () => this.#change(step.kind, (writer, seq) => encodeTableRouteDelete(writer, seq, step)));
       case 'table-replace':
       case 'table-delete':
       case 'elements':

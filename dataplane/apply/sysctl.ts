@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OVERLAY_NETNS } from '../names.ts';
 import { inNetns } from '../rtnetlink/libc.ts';
@@ -7,6 +7,7 @@ import type { IfName, NetnsPath } from '../values.ts';
 // /proc/sys/net shows the namespace of the thread that opens it, so these are synchronous on purpose.
 
 const FORWARDING = '/proc/sys/net/ipv4/ip_forward';
+const FORWARDING6 = '/proc/sys/net/ipv6/conf/all/forwarding';
 
 /**
  * Settings of the overlay namespace (Documentation/networking/ip-sysctl.rst). A new device starts with no IPv6 of its own, and,
@@ -67,7 +68,7 @@ export function switchIpv6On(device: IfName): void {
   });
 }
 
-/** Settings of a sandbox's leg, in the order in which they are written. */
+/** Settings of a sandbox's leg, or of a bridge of the host, in the order in which they are written. */
 export const legSettings = (ipv6: 'off' | 'quiet'): readonly (readonly [name: string, value: string])[] =>
   ipv6 === 'off'
     ? [['disable_ipv6', '1']]
@@ -77,11 +78,13 @@ export const legSettings = (ipv6: 'off' | 'quiet'): readonly (readonly [name: st
       ];
 
 /** On a device without IPv6, which is what one with an MTU below 1280 is (RFC 8200), there is nothing to switch off. Throws errors of node:fs. */
-export function setLegIpv6(netns: NetnsPath, device: IfName, ipv6: 'off' | 'quiet'): void {
-  inNetns(netns, () => {
+export function setLegIpv6(netns: NetnsPath | null, device: IfName, ipv6: 'off' | 'quiet'): void {
+  const set = (): void => {
     if (ipv6 === 'off' && !existsSync(ipv6Setting(device, 'disable_ipv6'))) return;
     for (const [name, value] of legSettings(ipv6)) writeFileSync(ipv6Setting(device, name), value);
-  });
+  };
+  if (netns === null) set();
+  else inNetns(netns, set);
 }
 
 /**
@@ -99,6 +102,56 @@ export function switchForwardingOn(runDir: string): void {
   writeFileSync(FORWARDING, '1');
 }
 
+const CONF6 = '/proc/sys/net/ipv6/conf';
+const marker6In = (runDir: string): string => join(runDir, 'ipv6-forward');
+const heeding = (runDir: string): string[] => read(marker6In(runDir)).split('\n').slice(1);
+
+/** The same of IPv6. */
+export function readForwarding6(runDir: string): { on: boolean; byUs: boolean } {
+  return { on: read(FORWARDING6) === '1', byUs: read(marker6In(runDir)) !== '' };
+}
+
+/** True when a device that is made now would heed router advertisements while the host does not forward. */
+export const newDevicesHeedRouters = (): boolean => read(ipv6Setting('default', 'accept_ra')) === '1';
+
+/**
+ * Has the host forward IPv6. What heeds router advertisements goes on with it: a host that begins to forward would else lose the
+ * routes that it has from them (net/ipv6/route.c, rt6_purge_dflt_routers), so that is set before.
+ */
+export function switchForwarding6On(runDir: string): void {
+  const names = readdirSync(CONF6).filter((name) => name !== 'all' && name !== 'lo');
+  const heed = names.filter((name) => read(ipv6Setting(name, 'accept_ra')) === '1');
+  mkdirSync(runDir, { recursive: true });
+  const all = new Set([...heeding(runDir), ...heed]);
+  writeFileSync(marker6In(runDir), ['switched on by weft; accept_ra was 1 of:', ...all].join('\n'));
+  for (const name of heed) put(ipv6Setting(name, 'accept_ra'), '2');
+  if (read(FORWARDING6) !== '1') writeFileSync(FORWARDING6, '1');
+}
+
+/** Settings that go back when IPv6 is not to be forwarded any more; none when it was not us who switched that on. */
+export function settingsBefore6(runDir: string): (readonly [name: string, value: string])[] {
+  if (read(marker6In(runDir)) === '') return [];
+  const heed = heeding(runDir).filter((name) => read(ipv6Setting(name, 'accept_ra')) === '2');
+  return [['all/forwarding', '0'], ...heed.map((name) => [`${name}/accept_ra`, '1'] as const)];
+}
+
+/** Undoes switchForwarding6On; does nothing when that was not us. Returns what was set. */
+export function restoreForwarding6(runDir: string): (readonly [name: string, value: string])[] {
+  const settings = settingsBefore6(runDir);
+  for (const [name, value] of settings) put(`${CONF6}/${name}`, value);
+  rmSync(marker6In(runDir), { force: true });
+  return settings;
+}
+
+/** A device may go at any moment. */
+function put(path: string, value: string): void {
+  try {
+    writeFileSync(path, value);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
 const localnetSetting = (device: string): string => `/proc/sys/net/ipv4/conf/${device}/route_localnet`;
 
 /** True when packets from and to 127.0.0.0/8 may pass the device (Documentation/networking/ip-sysctl.rst, route_localnet). */
@@ -111,10 +164,11 @@ export function switchLocalnetOn(device: IfName): void {
 const sandboxSetting = (device: string, name: string): string => `/proc/sys/net/ipv4/conf/${device}/${name}`;
 
 /** Whether a sandbox passes packets on. */
-export const readSandboxForwarding = (netns: NetnsPath): boolean => inNetns(netns, () => read(FORWARDING) === '1');
+export const readSandboxForwarding = (netns: NetnsPath): { readonly ipv4: boolean; readonly ipv6: boolean } =>
+  inNetns(netns, () => ({ ipv4: read(FORWARDING) === '1', ipv6: read(FORWARDING6) === '1' }));
 
-export function switchSandboxForwarding(netns: NetnsPath, on: boolean): void {
-  inNetns(netns, () => writeFileSync(FORWARDING, on ? '1' : '0'));
+export function switchSandboxForwarding(netns: NetnsPath, ipv6: boolean, on: boolean): void {
+  inNetns(netns, () => writeFileSync(ipv6 ? FORWARDING6 : FORWARDING, on ? '1' : '0'));
 }
 
 /** Which of the devices have their reverse path filter go by marks, too (ip-sysctl.rst, src_valid_mark). */

@@ -6,12 +6,14 @@ import {
   type ObservedDevice,
   type ObservedSandbox,
   type ObservedSandboxDevice,
+  routeText,
   tablesOf,
+  tableText,
   unknownSandbox,
 } from '../observe/observed.ts';
 import type { Ipv6State } from '../rtnetlink/links.ts';
 import type { DeviceChange, EntryAction, Step, Where } from '../steps.ts';
-import { must, parseCidr, prefixOf } from '../values.ts';
+import { isIpv6, must, parseCidr, prefixOf } from '../values.ts';
 
 const RANDOM_MAC = '';
 
@@ -56,6 +58,12 @@ export function applyToModel(observed: Observed, step: Step): void {
     }
     case 'forwarding-on':
       host.forwarding = { on: true, byUs: true };
+      return;
+    case 'forwarding6-on':
+      host.forwarding6 = { on: true, byUs: true, deaf: [] };
+      return;
+    case 'loopback6':
+      host.loopback6.add(step.name);
       return;
     case 'localnet-on':
       host.localnet.add(step.device);
@@ -122,7 +130,9 @@ export function applyToModel(observed: Observed, step: Step): void {
       return;
     case 'default-route': {
       const sandbox = sandboxes.get(step.where);
-      if (sandbox) sandbox.defaultRoute = { via: step.via, device: step.name };
+      const route = { via: step.via, device: step.name };
+      if (sandbox && isIpv6(step.via)) sandbox.defaultRoute6 = route;
+      else if (sandbox) sandbox.defaultRoute = route;
       return;
     }
     case 'forward-inside':
@@ -136,6 +146,10 @@ export function applyToModel(observed: Observed, step: Step): void {
       return;
     }
     case 'leg-ipv6': {
+      if (step.where === null) {
+        host.quiet6.add(step.name);
+        return;
+      }
       const devices = sandboxes.get(step.where)?.devices;
       const device = devices?.get(step.name);
       if (devices && device) devices.set(step.name, withIpv6(device, step.ipv6));
@@ -161,7 +175,8 @@ type IngressStep = Step & {
 function changeIngress(sandbox: ObservedSandbox, step: IngressStep): void {
   switch (step.kind) {
     case 'forward-inside':
-      sandbox.forwards = step.on;
+      if (step.ipv6) sandbox.forwards6 = step.on;
+      else sandbox.forwards = step.on;
       return;
     case 'heed-marks':
       sandbox.heedsMarks.add(step.name);
@@ -173,10 +188,10 @@ function changeIngress(sandbox: ObservedSandbox, step: IngressStep): void {
       sandbox.rules.delete(step.rule);
       return;
     case 'table-route':
-      sandbox.tableRoutes.set(step.table, `${step.via} ${step.name}`);
+      sandbox.tableRoutes.set(tableText(step), routeText(step.via, step.name));
       return;
     case 'table-route-delete':
-      sandbox.tableRoutes.delete(step.table);
+      sandbox.tableRoutes.delete(tableText(step));
   }
 }
 
@@ -185,6 +200,7 @@ function forgetDevice(sandbox: ObservedSandbox, name: string): void {
   sandbox.devices.delete(name);
   sandbox.heedsMarks.delete(name);
   if (sandbox.defaultRoute?.device === name) sandbox.defaultRoute = null;
+  if (sandbox.defaultRoute6?.device === name) sandbox.defaultRoute6 = null;
   for (const [table, to] of sandbox.tableRoutes) if (to.endsWith(` ${name}`)) sandbox.tableRoutes.delete(table);
 }
 
@@ -237,8 +253,7 @@ function removeDevice(observed: Observed, where: Where, name: string): void {
   }
   const devices = devicesOf(observed, where);
   if (where === null) {
-    observed.host.addresses.delete(name);
-    observed.host.localnet.delete(name);
+    forgetHostDevice(observed, name);
   }
   devices.delete(name);
   for (const [portName, port] of devices) {
@@ -251,13 +266,19 @@ function removeDevice(observed: Observed, where: Where, name: string): void {
   observed.weft.statics.delete(name);
 }
 
+/** What goes with a device of the host. */
+function forgetHostDevice({ host }: Observed, name: string): void {
+  host.devices.delete(name);
+  for (const those of [host.addresses, host.localnet, host.quiet6, host.loopback6]) those.delete(name);
+}
+
 /** Both ends of a veth go together, and with the inner end its routes. */
 function removePort(observed: Observed, name: string): void {
   for (const sandbox of observed.sandboxes.values()) {
     for (const [innerName, inner] of sandbox.devices) {
       if (inner.peer !== name) continue;
       forgetDevice(sandbox, innerName);
-      observed.host.devices.delete(name);
+      forgetHostDevice(observed, name);
       observed.weft.devices.delete(name);
       observed.weft.statics.delete(name);
     }

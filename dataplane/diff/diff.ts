@@ -157,6 +157,7 @@ function wantedNames(desired: Desired): Set<string> {
   for (const sandbox of desired.sandboxes) {
     for (const leg of sandbox.overlayLegs) wanted.add(overlayPortName(leg.endpointId));
     for (const leg of sandbox.bridgeLegs) wanted.add(hostPortName(leg.endpointId));
+    if (sandbox.hostLeg) wanted.add(hostPortName(sandbox.hostLeg.endpointId));
   }
   for (const { name } of [...desired.bridges, ...desired.parents]) wanted.add(name);
   return wanted;

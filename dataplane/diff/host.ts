@@ -1,6 +1,6 @@
-import type { Desired, DesiredBridge } from '../desired.ts';
-import { hostBridgeMac, isOurHostBridge, OUR_ALIAS } from '../names.ts';
-import { type GuardedBridge, type PublishedTo, rulesFor } from '../nft/rules.ts';
+import type { BridgeLeg, Desired, DesiredBridge } from '../desired.ts';
+import { hostBridgeMac, hostPortName, isOurHostBridge, OUR_ALIAS } from '../names.ts';
+import { type GuardedBridge, type GuardedLink, type PublishedTo, rulesFor } from '../nft/rules.ts';
 import { tableName, USER_TABLE } from '../nft/tables.ts';
 import { userTable } from '../nft/user.ts';
 import { bridgeObject, RULES_OBJECT, USER_OBJECT } from '../objects.ts';
@@ -15,7 +15,7 @@ import { diffTable } from './tables.ts';
 export function diffHost(draft: Draft, desired: Desired): boolean {
   const usable = desired.bridges.filter((bridge) => !isInTheWay(draft, bridge));
   const published = publishedOn(desired);
-  const hasRules = diffRules(draft, usable, published);
+  const hasRules = diffRules(draft, usable, published, linksOf(desired));
   // Whatever is in it is as its owner wants it. Last, since nobody waits for an empty one.
   if (hasRules && !draft.observed.tables.has(tableName(USER_TABLE))) {
     draft.step('unused', USER_OBJECT, `nft table ${tableName(USER_TABLE)} missing`, {
@@ -57,8 +57,10 @@ function diffRules(
   draft: Draft,
   bridges: readonly DesiredBridge[],
   published: ReadonlyMap<string, readonly PublishedTo[]>,
+  links: readonly GuardedLink[],
 ): boolean {
-  const { forwarding } = draft.observed.host;
+  const { forwarding, forwarding6 } = draft.observed.host;
+  const wants6 = links.length > 0;
   const guarded = bridges.map(
     (bridge): GuardedBridge => ({
       ...bridge,
@@ -66,10 +68,19 @@ function diffRules(
       published: published.get(bridge.name) ?? [],
     }),
   );
-  const rules = rulesFor({ bridges: guarded, guardForwarding: forwarding.byUs || !forwarding.on });
+  const guardForwarding = forwarding.byUs || !forwarding.on;
+  const guardForwarding6 = forwarding6.byUs || (wants6 && !forwarding6.on);
+  const rules = rulesFor({ bridges: guarded, links, guardForwarding, guardForwarding6 });
   if (rules !== null) diffTable(draft, 'namespaces', RULES_OBJECT, rules);
   if (bridges.length > 0 && !forwarding.on) {
     draft.step('namespaces', RULES_OBJECT, 'ip_forward is 0', { kind: 'forwarding-on' });
+  }
+  const deafened = forwarding6.byUs && forwarding6.deaf.length > 0;
+  if (wants6 && (!forwarding6.on || deafened)) {
+    const why = forwarding6.on
+      ? `router advertisements are not heeded: ${forwarding6.deaf[0]}`
+      : 'forwarding of IPv6 is 0';
+    draft.step('namespaces', RULES_OBJECT, why, { kind: 'forwarding6-on', deaf: forwarding6.deaf });
   }
   return rules !== null;
 }
@@ -78,14 +89,29 @@ function diffRules(
 function publishedOn({ sandboxes }: Desired): ReadonlyMap<string, readonly PublishedTo[]> {
   const all = new Map<string, PublishedTo[]>();
   for (const { bridgeLegs } of sandboxes) {
-    for (const { bridge, published, addresses } of bridgeLegs) {
-      const ip = published.length === 0 ? undefined : addresses.map(addressOf).find((each) => !isIpv6(each));
-      if (ip === undefined) continue;
-      const ports = published.map((port) => ({ ...port, ip }));
-      all.set(bridge, [...(all.get(bridge) ?? []), ...ports]);
+    for (const { bridge, ...leg } of bridgeLegs) {
+      const ports = publishedTo(leg, false);
+      if (ports.length > 0) all.set(bridge, [...(all.get(bridge) ?? []), ...ports]);
     }
   }
   return all;
+}
+
+const linksOf = ({ sandboxes }: Desired): GuardedLink[] =>
+  sandboxes.flatMap(({ hostLeg }) =>
+    hostLeg === undefined ? [] : [{ name: hostPortName(hostLeg.endpointId), published: publishedTo(hostLeg, true) }],
+  );
+
+/** To the leg's address of that family. */
+function publishedTo(
+  { addresses, published }: Pick<BridgeLeg, 'addresses' | 'published'>,
+  ipv6: boolean,
+): PublishedTo[] {
+  const ip = published.length === 0 ? undefined : addresses.map(addressOf).find((each) => isIpv6(each) === ipv6);
+  if (ip === undefined) return [];
+  // One that is at an address of the host is of that family.
+  const ofFamily = published.filter(({ hostIp }) => hostIp === null || isIpv6(hostIp) === ipv6);
+  return ofFamily.map((port) => ({ ...port, ip }));
 }
 
 function diffBridge(draft: Draft, bridge: DesiredBridge, published: boolean): void {

@@ -1,22 +1,33 @@
 import type { Desired, DesiredSandbox, Gate, OverlayLeg, ReturnPath, Vip } from '../desired.ts';
 import { valueOfElement } from '../nft/elements.ts';
 import { meshFor } from '../nft/mesh.ts';
-import { gatesOf, returnsFor } from '../nft/returns.ts';
+import { gatesOf, LAST_TABLE, returnsFor } from '../nft/returns.ts';
 import { meshTable, tableName, tablesIn, vipTable } from '../nft/tables.ts';
 import { vipsFor } from '../nft/vips.ts';
 import { endpointObject, GATE_OBJECT, leftoverObject, returnsObject, sandboxObject, vipsObject } from '../objects.ts';
-import { hasTraces, type ObservedSandbox, type ObservedTable, ruleText } from '../observe/observed.ts';
-import { OUR_PRIORITY } from '../rtnetlink/policy.ts';
+import {
+  hasTraces,
+  type ObservedSandbox,
+  type ObservedTable,
+  routeText,
+  ruleText,
+  tableOfText,
+  tableText,
+} from '../observe/observed.ts';
+import { LAST_PRIORITY, OUR_PRIORITY, type PolicyRule } from '../rtnetlink/policy.ts';
 import type { SetChange } from '../steps.ts';
 import {
   addressOf,
+  type Cidr,
   type IfName,
   type Ip,
+  isIpv6,
   must,
   type NetnsPath,
   parseCidr,
   parseIfName,
   parseNetnsPath,
+  prefixOf,
 } from '../values.ts';
 import type { Draft, Phase } from './diff.ts';
 import { diffTable } from './tables.ts';
@@ -33,31 +44,42 @@ export function* diffIngress(draft: Draft, { sandboxes }: Desired): Generator<vo
   }
 }
 
-const NOTHING: Pick<ObservedSandbox, 'forwards' | 'heedsMarks' | 'rules' | 'tableRoutes'> = {
-  ...{ forwards: false, heedsMarks: new Set(), rules: new Set(), tableRoutes: new Map() },
+const NOTHING: Pick<ObservedSandbox, 'forwards' | 'forwards6' | 'heedsMarks' | 'rules' | 'tableRoutes'> = {
+  ...{ forwards: false, forwards6: false, heedsMarks: new Set(), rules: new Set(), tableRoutes: new Map() },
 };
 
 function diffGate(draft: Draft, sandbox: DesiredSandbox, gate: Gate): void {
   const { netns } = sandbox;
   const needs = [sandboxObject(sandbox.id)];
   // The table first: without it a sandbox that passes packets on would be a router between its networks.
-  diffTable(draft, 'sandboxes', GATE_OBJECT, meshFor(gate, netns), needs, whenToLead);
-  const { forwards } = draft.observed.sandboxes.get(netns) ?? NOTHING;
-  if (forwards) return;
-  const action = { kind: 'forward-inside', where: netns, on: true } as const;
-  draft.step('sandboxes', GATE_OBJECT, 'ip_forward is 0', action, needs);
+  const ipv6 = sandbox.overlayLegs.some(
+    ({ ifName, addresses }) => ifName === gate.legIfName && prefixes6(addresses).length > 0,
+  );
+  diffTable(draft, 'sandboxes', GATE_OBJECT, meshFor(gate, netns, ipv6), needs, whenToLead);
+  const { forwards, forwards6 } = draft.observed.sandboxes.get(netns) ?? NOTHING;
+  if (!forwards) {
+    const action = { kind: 'forward-inside', where: netns, ipv6: false, on: true } as const;
+    draft.step('sandboxes', GATE_OBJECT, 'ip_forward is 0', action, needs);
+  }
+  if (ipv6 && !forwards6) {
+    const action = { kind: 'forward-inside', where: netns, ipv6: true, on: true } as const;
+    draft.step('sandboxes', GATE_OBJECT, 'forwarding of IPv6 is 0', action, needs);
+  }
 }
 
 /** Nobody is led to a leg any more before it goes, which takes some 20 ms a device, and to one that comes once it is there. */
 function whenToLead(added: readonly SetChange[], there: ObservedTable): Phase {
   for (const { set, elements } of added) {
-    if (set !== 'backends') continue;
+    if (set !== 'backends' && set !== 'backends6') continue;
     const fresh = new Set(elements.map(valueOfElement));
     for (const text of there.elements.get(set) ?? []) if (fresh.delete(valueOfElement(text)) && fresh.size === 0) break;
     if (fresh.size > 0) return 'sandboxes';
   }
   return 'unled';
 }
+
+const prefixes6 = (addresses: readonly Cidr[]): Cidr[] =>
+  addresses.filter((address) => isIpv6(addressOf(address))).map(prefixOf);
 
 function diffReturns(draft: Draft, sandbox: DesiredSandbox, path: ReturnPath): void {
   const { netns } = sandbox;
@@ -75,28 +97,54 @@ function diffReturns(draft: Draft, sandbox: DesiredSandbox, path: ReturnPath): v
   const stays =
     device !== undefined && !draft.removedPorts.has(device.peer ?? '') && !draft.removedInner.has(`${netns} ${name}`);
   const { heedsMarks, rules, tableRoutes } = found ?? NOTHING;
-  diffTable(draft, 'sandboxes', object, returnsFor(path, netns, localAddress(draft, sandbox, name)), needs);
+  const returnLeg = {
+    name,
+    prefixes6: path.gates.some(({ ip6 }) => ip6) ? prefixes6([...(leg?.addresses ?? []), ...(leg?.onLink ?? [])]) : [],
+    local: localAddress(draft, sandbox, name, false),
+    local6: localAddress(draft, sandbox, name, true),
+  };
+  diffTable(draft, 'sandboxes', object, returnsFor(path, netns, returnLeg), needs);
   if (!stays || !heedsMarks.has(name)) {
     const why = `src_valid_mark of ${name} is 0`;
     draft.step('sandboxes', object, why, { kind: 'heed-marks', where: netns, name }, needs);
   }
-  const wanted = new Set<string>();
-  const tables = new Set<number>();
-  for (const { ip, mark } of gatesOf(path)) {
-    tables.add(mark);
-    if (!stays || !device.up || tableRoutes.get(mark) !== `${ip} ${name}`) {
-      const why = `route back to gate ${ip} is missing`;
-      const action = { kind: 'table-route', where: netns, table: mark, via: ip, name } as const;
-      draft.step('sandboxes', object, why, action, needs);
+  const wanted = { rules: new Set<string>(), tables: new Set<string>() };
+  for (const way of waysBack(path, returnLeg.prefixes6.length > 0)) {
+    const { ipv6, table, via, what } = way;
+    const text = tableText(way);
+    wanted.tables.add(text);
+    if (!stays || !device.up || tableRoutes.get(text) !== routeText(via, name)) {
+      const action = { kind: 'table-route', where: netns, ipv6, table, via, name } as const;
+      draft.step('sandboxes', object, `route ${what} is missing`, action, needs);
     }
     // Behind the route: a rule that leads nowhere has packets go by the next one.
-    const rule = ruleText({ mark, mask: 0xffffffff, table: mark, priority: OUR_PRIORITY });
-    wanted.add(rule);
+    const rule = ruleText(way);
+    wanted.rules.add(rule);
     if (rules.has(rule)) continue;
-    const why = `routing rule of gate ${ip} is missing`;
+    const why = `routing rule ${what} is missing`;
     draft.step('sandboxes', object, why, { kind: 'rule-add', where: netns, rule }, needs);
   }
-  if (draft.options.prune && found) removeRouting(draft, netns, found, object, { rules: wanted, tables });
+  if (draft.options.prune && found) removeRouting(draft, netns, found, object, wanted);
+}
+
+interface WayBack extends Omit<PolicyRule, 'protocol'> {
+  /** null: all is on the link. */
+  readonly via: Ip | null;
+  /** For people. */
+  readonly what: string;
+}
+
+/** By whom packets go back, of which marks. */
+function waysBack(path: ReturnPath, ipv6: boolean): WayBack[] {
+  const ways = gatesOf(path).flatMap(({ ip, ip6, mark }) =>
+    [ip, ...(ipv6 && ip6 !== null ? [ip6] : [])].map((via) => ({
+      ...{ ipv6: isIpv6(via), mark, mask: 0xffffffff, table: mark, priority: OUR_PRIORITY },
+      ...{ via, what: `back to gate ${via}` },
+    })),
+  );
+  if (!ipv6) return ways;
+  const last = { ipv6, mark: 0, mask: 0, table: LAST_TABLE, priority: LAST_PRIORITY, via: null };
+  return [...ways, { ...last, what: 'of what IPv6 goes nowhere else' }];
 }
 
 function diffVips(draft: Draft, sandbox: DesiredSandbox, vips: readonly Vip[]): void {
@@ -123,19 +171,19 @@ const legWith = (sandbox: ObservedSandbox | undefined, mac: string): IfName | un
   return found && must(parseIfName(found[0]));
 };
 
-/** The IPv4 address by which a sandbox sends to where no other route goes; null when that is by its leg `except`, or not at all. */
-function localAddress(draft: Draft, sandbox: DesiredSandbox, except: IfName): Ip | null {
+/** The address by which a sandbox sends to where no other route goes; null when that is by its leg `except`, or not at all. */
+function localAddress(draft: Draft, sandbox: DesiredSandbox, except: IfName, ipv6: boolean): Ip | null {
   const { netns, bridgeLegs, directLegs } = sandbox;
   const way = bridgeLegs.find(({ isDefault }) => isDefault) ?? directLegs.find(({ defaultVia }) => defaultVia !== null);
-  const addresses = way?.addresses ?? (sandbox.owned ? [] : foundAddresses(draft, netns, except));
-  const ipv4 = [...addresses].find((address) => !address.includes(':'));
-  return ipv4 === undefined ? null : addressOf(must(parseCidr(ipv4)));
+  const addresses = way?.addresses ?? (sandbox.owned ? [] : foundAddresses(draft, netns, except, ipv6));
+  const own = [...addresses].find((address) => address.includes(':') === ipv6);
+  return own === undefined ? null : addressOf(must(parseCidr(own)));
 }
 
 /** Of the device that a default route goes by which somebody else made, as Docker in its containers. */
-function foundAddresses(draft: Draft, netns: NetnsPath, except: IfName): Iterable<string> {
+function foundAddresses(draft: Draft, netns: NetnsPath, except: IfName, ipv6: boolean): Iterable<string> {
   const found = draft.observed.sandboxes.get(netns);
-  const name = found?.defaultRoute?.device ?? '';
+  const name = (ipv6 ? found?.defaultRoute6 : found?.defaultRoute)?.device ?? '';
   const device = found?.devices.get(name);
   if (!device || name === except) return [];
   return draft.removedPorts.has(device.peer ?? '') || draft.removedInner.has(`${netns} ${name}`)
@@ -143,7 +191,7 @@ function foundAddresses(draft: Draft, netns: NetnsPath, except: IfName): Iterabl
     : device.addresses;
 }
 
-const NO_ROUTING = { rules: new Set<string>(), tables: new Set<number>() };
+const NO_ROUTING = { rules: new Set<string>(), tables: new Set<string>() };
 
 /** Rules and routes of ours that nothing wants. */
 function removeRouting(
@@ -151,18 +199,19 @@ function removeRouting(
   where: NetnsPath,
   { devices, rules, tableRoutes }: ObservedSandbox,
   object: string,
-  keep: { readonly rules: ReadonlySet<string>; readonly tables: ReadonlySet<number> },
+  keep: { readonly rules: ReadonlySet<string>; readonly tables: ReadonlySet<string> },
 ): void {
   for (const rule of rules) {
     if (keep.rules.has(rule)) continue;
     draft.step('unused', object, `routing rule ${rule} is extra`, { kind: 'rule-delete', where, rule });
   }
-  for (const [table, to] of tableRoutes) {
-    if (keep.tables.has(table)) continue;
+  for (const [text, to] of tableRoutes) {
+    if (keep.tables.has(text)) continue;
     const device = to.slice(to.indexOf(' ') + 1);
     const goes = draft.removedPorts.has(devices.get(device)?.peer ?? '');
     if (goes) continue;
-    draft.step('unused', object, `route of table ${table} is extra`, { kind: 'table-route-delete', where, table });
+    const action = { kind: 'table-route-delete', where, ...tableOfText(text) } as const;
+    draft.step('unused', object, `route of table ${text} is extra`, action);
   }
 }
 
@@ -181,8 +230,10 @@ export function removeUnusedIngress(draft: Draft, desired: Desired): void {
       const name = tableName(table);
       const stays = name === MESH ? sandbox?.gate : name === VIPS ? sandbox?.vips : sandbox?.returns;
       if (stays || !found.tables.has(name)) continue;
-      if (name === MESH && found.forwards) {
-        draft.step('unused', object, 'ip_forward is 1', { kind: 'forward-inside', where, on: false });
+      for (const ipv6 of name === MESH ? [false, true] : []) {
+        if (!(ipv6 ? found.forwards6 : found.forwards)) continue;
+        const why = ipv6 ? 'forwarding of IPv6 is 1' : 'ip_forward is 1';
+        draft.step('unused', object, why, { kind: 'forward-inside', where, ipv6, on: false });
       }
       draft.step('unused', object, `nft table ${name} is extra`, { kind: 'table-delete', table });
     }

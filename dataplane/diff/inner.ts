@@ -3,7 +3,17 @@ import { isMarked } from '../names.ts';
 import { sandboxObject } from '../objects.ts';
 import type { ObservedSandbox, ObservedSandboxDevice } from '../observe/observed.ts';
 import type { Ipv6State } from '../rtnetlink/links.ts';
-import { type Cidr, type IfName, type Ip, type Mac, must, parseCidr, prefixLengthOf, prefixOf } from '../values.ts';
+import {
+  type Cidr,
+  type IfName,
+  type Ip,
+  isIpv6,
+  type Mac,
+  must,
+  parseCidr,
+  prefixLengthOf,
+  prefixOf,
+} from '../values.ts';
 import type { Draft } from './diff.ts';
 
 /** A leg as the sandbox sees it, whatever is behind it. */
@@ -119,7 +129,7 @@ export function defaultRoute(
   needs: readonly string[],
 ): void {
   const observed = sandboxOf(draft, sandbox);
-  const route = observed?.defaultRoute ?? null;
+  const route = (isIpv6(via) ? observed?.defaultRoute6 : observed?.defaultRoute) ?? null;
   const through = route?.device ? observed?.devices.get(route.device) : undefined;
   const goes =
     draft.removedPorts.has(through?.peer ?? '') || draft.removedInner.has(`${sandbox.netns} ${route?.device}`);

@@ -1,4 +1,4 @@
-import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, Handed, OverlayLeg } from '../desired.ts';
+import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, Handed, HostLeg, OverlayLeg } from '../desired.ts';
 import { bridgeName, HOST_NETNS, hostPortName, OVERLAY_NETNS, overlayPortName } from '../names.ts';
 import {
   bridgeObject,
@@ -11,7 +11,7 @@ import {
 import type { ObservedDevice } from '../observe/observed.ts';
 import type { BridgePortAttributes } from '../rtnetlink/links.ts';
 import type { DeviceChange, Where } from '../steps.ts';
-import { addressOf, type IfName, must, parseIfName } from '../values.ts';
+import { addressOf, type IfName, must, parseCidr, parseIfName } from '../values.ts';
 import type { Draft } from './diff.ts';
 import { diffDirectLeg } from './direct.ts';
 import { defaultRoute, diffInner, loopback, sandboxOf } from './inner.ts';
@@ -19,13 +19,13 @@ import { defaultRoute, diffInner, loopback, sandboxOf } from './inner.ts';
 /** A leg with everything that its side of the host decides. */
 interface Place {
   readonly sandbox: DesiredSandbox;
-  readonly leg: OverlayLeg | BridgeLeg;
+  readonly leg: OverlayLeg | BridgeLeg | HostLeg;
   readonly object: string;
   readonly needs: readonly string[];
   readonly where: Where;
-  /** Host-side device, and the bridge that it is a port of. */
+  /** Host-side device, and the bridge that it is a port of; null: of none. */
   readonly port: IfName;
-  readonly master: IfName;
+  readonly master: IfName | null;
   readonly flags: Partial<BridgePortAttributes>;
 }
 
@@ -60,7 +60,12 @@ export function* diffLegs(draft: Draft, desired: Desired): Generator<void> {
   // A namespace of ours without any leg has its loopback, too.
   for (const sandbox of desired.sandboxes) if (sandbox.owned && !lit.has(sandbox.netns)) loopback(draft, sandbox);
   for (const { sandbox, leg, object, needs } of places) {
-    const gateway = 'bridge' in leg && leg.isDefault ? bridges.get(leg.bridge)?.address : undefined;
+    const gateway =
+      'hostAddress' in leg
+        ? leg.hostAddress
+        : 'bridge' in leg && leg.isDefault
+          ? bridges.get(leg.bridge)?.address
+          : undefined;
     if (gateway !== undefined) defaultRoute(draft, sandbox, leg.ifName, addressOf(gateway), object, needs);
   }
 }
@@ -106,6 +111,13 @@ function placesOf(
       master: bridge.name,
       // Where br_netfilter is at work, what asks for its own published port never leaves the bridge.
       flags: { isolated: !bridge.icc, hairpin: bridge.icc && leg.published.length > 0 },
+    });
+  }
+  if (sandbox.hostLeg) {
+    const leg = sandbox.hostLeg;
+    places.push({
+      ...{ sandbox, leg, object: endpointObject(leg.endpointId), needs: [RULES_OBJECT, sandboxObject(sandbox.id)] },
+      ...{ where: null, port: hostPortName(leg.endpointId), master: null, flags: {} },
     });
   }
   return places;
@@ -201,8 +213,10 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
     set.mtu = leg.mtu;
     why.push(`differs in MTU (${there.mtu}, not ${leg.mtu})`);
   }
-  const enslaved = there?.master === master && !draft.replacedBridges.has(master);
-  if (!enslaved) {
+  const enslaved = there?.master === master && !draft.replacedBridges.has(master ?? '');
+  if (master === null) {
+    // What somebody made a port is made anew by who removes it from its bridge; the addresses tell.
+  } else if (!enslaved) {
     set.master = master;
     set.port = flags;
     why.push(there ? `is not a port of ${master}` : 'missing');
@@ -223,6 +237,7 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
     const phase = where === null ? 'host' : 'overlays';
     draft.step(phase, object, `${port}: ${why.join(', ')}`, { kind: 'device-set', where, name: port, set }, needs);
   }
+  if ('hostAddress' in leg) diffHostEnd(draft, place, leg, there);
   if (where === null) return;
   const macs = enslaved ? (draft.observed.weft.statics.get(port) ?? new Set<string>()) : new Set<string>();
   if (!macs.has(leg.mac)) {
@@ -234,5 +249,34 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
     if (mac === leg.mac) continue;
     const write = { op: 'static-delete', mac } as const;
     draft.step('entries', object, `static FDB ${mac} is extra`, { kind: 'entry', device: port, write }, needs);
+  }
+}
+
+/** The host's own end of a leg. Behind the step that has it up: a device that is down takes no route. */
+function diffHostEnd(
+  draft: Draft,
+  { object, needs, port: name }: Place,
+  { hostAddress: address, published }: HostLeg,
+  there: ObservedDevice | undefined,
+): void {
+  const { host } = draft.observed;
+  const up = there?.up === true;
+  if (!up || !host.quiet6.has(name)) {
+    const action = { kind: 'leg-ipv6', where: null, name, ipv6: 'quiet' } as const;
+    draft.step('host', object, `${name}: IPv6 is off, or router advertisements are heeded`, action, needs);
+  }
+  const addresses = up ? (host.addresses.get(name) ?? new Set<string>()) : new Set<string>();
+  if (!addresses.has(address)) {
+    const action = { kind: 'address-add', where: null, name, address } as const;
+    draft.step('host', object, `${name}: address ${address} is missing`, action, needs);
+  }
+  for (const other of draft.options.prune ? addresses : []) {
+    if (other === address) continue;
+    const action = { kind: 'address-delete', where: null, name, address: must(parseCidr(other)) } as const;
+    draft.step('host', object, `${name}: address ${other} is extra`, action, needs);
+  }
+  if (published.length > 0 && !(up && host.loopback6.has(name))) {
+    const action = { kind: 'loopback6', name } as const;
+    draft.step('host', object, `${name}: the route to ::1 is missing`, action, needs);
   }
 }

@@ -26,6 +26,7 @@ export type KernelEvent =
   | {
       readonly kind: 'route';
       readonly where: Where;
+      readonly ipv6: boolean;
       /** `prefix/length`; null is the default route. */
       readonly destination: string | null;
       readonly metric: number;
@@ -45,15 +46,15 @@ export type KernelEvent =
     }
   /** A routing rule of ours, as text (observed.ts). */
   | { readonly kind: 'rule'; readonly where: Where; readonly rule: string; readonly gone: boolean }
-  /** The default route of a table of ours; `to` as in observed.ts. */
+  /** The default route of a table of ours; both as text (observed.ts). */
   | {
       readonly kind: 'table-route';
       readonly where: Where;
-      readonly table: number;
+      readonly table: string;
       readonly to: string;
       readonly gone: boolean;
     }
-  | { readonly kind: 'forwarding'; readonly where: Where; readonly on: boolean };
+  | { readonly kind: 'forwarding'; readonly where: Where; readonly ipv6: boolean; readonly on: boolean };
 
 /** Events of one object have one key: a later one makes an earlier one of no interest. */
 export function keyOf(event: KernelEvent): string {
@@ -69,7 +70,7 @@ export function keyOf(event: KernelEvent): string {
     case 'address':
       return `address ${event.where} ${event.device} ${event.address}`;
     case 'route':
-      return `route ${event.where} ${event.destination} ${event.metric}`;
+      return `route ${event.where} ${event.ipv6} ${event.destination} ${event.metric}`;
     case 'table':
       return `table ${event.where} ${event.table}`;
     case 'element':
@@ -79,7 +80,7 @@ export function keyOf(event: KernelEvent): string {
     case 'table-route':
       return `table-route ${event.where} ${event.table}`;
     case 'forwarding':
-      return `forwarding ${event.where}`;
+      return `forwarding ${event.where} ${event.ipv6}`;
   }
 }
 
@@ -136,9 +137,12 @@ export function contradiction(known: Observed, event: KernelEvent): string | nul
       return !there || same === !event.gone ? null : `route of table ${event.table}`;
     }
     case 'forwarding': {
-      const on = event.where === null ? host.forwarding.on : known.sandboxes.get(event.where)?.forwards;
+      const { where, ipv6 } = event;
+      const sandbox = where === null ? undefined : known.sandboxes.get(where);
+      const ofHost = ipv6 ? host.forwarding6.on : host.forwarding.on;
+      const on = where === null ? ofHost : ipv6 ? sandbox?.forwards6 : sandbox?.forwards;
       // Of most sandboxes it is nobody's business.
-      return on === undefined || event.on === on ? null : 'ip_forward';
+      return on === undefined || event.on === on ? null : ipv6 ? 'forwarding of IPv6' : 'ip_forward';
     }
   }
 }
@@ -185,15 +189,17 @@ function ofRoute(known: Observed, event: KernelEvent & { kind: 'route' }): strin
     const there = device !== null && sandbox.devices.get(device)?.onLink.has(destination);
     return gone && via === null && there ? `route to ${destination}` : null;
   }
-  const { defaultRoute } = sandbox;
+  const defaultRoute = event.ipv6 ? sandbox.defaultRoute6 : sandbox.defaultRoute;
   const same = defaultRoute !== null && defaultRoute.via === via && defaultRoute.device === device;
   return same === gone ? 'default route' : null;
 }
 
 function addressesOf({ host, sandboxes }: Observed, where: Where, device: string): ReadonlySet<string> | null {
   if (where !== null) return sandboxes.get(where)?.devices.get(device)?.addresses ?? null;
-  // Of the host's devices only the bridges are asked for their addresses.
-  return host.devices.get(device)?.kind === 'bridge' ? (host.addresses.get(device) ?? NONE) : null;
+  // Of the host's devices only the bridges are asked for their addresses, and our ends of legs to the host.
+  const there = host.devices.get(device);
+  const isAsked = there?.kind === 'bridge' || (there?.master === null && parseOurName(device)?.kind === 'hostPort');
+  return isAsked ? (host.addresses.get(device) ?? NONE) : null;
 }
 
 const vxlanDiffers = (left: VxlanAttributes, right: VxlanAttributes): boolean =>

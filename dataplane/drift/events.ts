@@ -1,8 +1,8 @@
-import { OVERLAY_NETNS } from '../names.ts';
+import { OVERLAY_NETNS, parseOurName } from '../names.ts';
 import { elementText } from '../nft/elements.ts';
 import { isOurMark } from '../nft/returns.ts';
 import { digestOf, type OurTable, tableName, tablesIn } from '../nft/tables.ts';
-import { ruleText } from '../observe/observed.ts';
+import { routeText, ruleText, tableText } from '../observe/observed.ts';
 import { decodeBridgePortLink, decodeLink, encodeLinkDump, type Link } from '../rtnetlink/links.ts';
 import { decodeNeighbourEvent, type EntryEvent, OUR_PROTOCOL } from '../rtnetlink/neighbours.ts';
 import { type TableChange, TableWatch } from '../rtnetlink/nft-events.ts';
@@ -76,8 +76,8 @@ export class EventDecoder {
         return [{ kind: 'rule', where: this.#where, rule: ruleText(rule), gone: message.type === RTM_DELRULE }];
       }
       case RTM_NEWNETCONF: {
-        const on = decodeForwarding(message);
-        return on === null ? [] : [{ kind: 'forwarding', where: this.#where, on }];
+        const forwarding = decodeForwarding(message);
+        return forwarding === null ? [] : [{ kind: 'forwarding', where: this.#where, ...forwarding }];
       }
       default:
         return [];
@@ -120,23 +120,27 @@ export class EventDecoder {
   #address(message: Message): KernelEvent[] {
     const { ifindex, ip, prefixLength, scope } = decodeAddress(message);
     const device = this.#names.get(ifindex);
-    if (device === undefined || scope !== 0 || (this.#where === null && ip.includes(':'))) return [];
     const address = `${ip}/${prefixLength}`;
+    if (device === undefined || scope !== 0) return [];
+    const isOurs = parseOurName(device)?.kind === 'hostPort';
+    if (this.#where === null && ip.includes(':') !== isOurs) return [];
     return [{ kind: 'address', where: this.#where, device, address, gone: message.type === RTM_DELADDR }];
   }
 
   #route(message: Message): KernelEvent[] {
     const route = decodeRoute(message);
-    const { ipv6, destination, prefixLength, gateway: via, ifindex, metric, inMainTable, table } = route;
-    if (!ipv6 && prefixLength === 0 && isOurMark(table)) {
-      const to = `${via} ${this.#names.get(ifindex ?? 0)}`;
-      return [{ kind: 'table-route', where: this.#where, table, to, gone: message.type === RTM_DELROUTE }];
+    const { ipv6, destination, prefixLength, gateway: via, ifindex, metric, inMainTable, table, unicast } = route;
+    if (prefixLength === 0 && isOurMark(table)) {
+      const to = routeText(via, this.#names.get(ifindex ?? 0) ?? '');
+      const gone = message.type === RTM_DELROUTE;
+      return [{ kind: 'table-route', where: this.#where, table: tableText({ ipv6, table }), to, gone }];
     }
-    if (!inMainTable || (ipv6 && destination === null) || isLinkLocal(destination)) return [];
+    // The kernel has a default route of IPv6 that says that there is none.
+    if (!inMainTable || isLinkLocal(destination) || (ipv6 && !unicast)) return [];
     const device = ifindex === null ? null : (this.#names.get(ifindex) ?? null);
     const prefix = prefixLength === 0 ? null : `${destination}/${prefixLength}`;
     const gone = message.type === RTM_DELROUTE;
-    return [{ kind: 'route', where: this.#where, destination: prefix, metric, via, device, gone }];
+    return [{ kind: 'route', where: this.#where, ipv6, destination: prefix, metric, via, device, gone }];
   }
 
   #ofTables(message: Message): KernelEvent[] {

@@ -1,18 +1,28 @@
 import type { DesiredBridge, PublishedPort } from '../desired.ts';
-import { type Ip, prefixOf } from '../values.ts';
+import { type IfName, type Ip, isIpv6, prefixOf } from '../values.ts';
 import { BRIDGES_TABLE, type Chain, type DesiredTable, tableOf } from './tables.ts';
 
 /** What the firewall and NAT rules of the host follow from. */
 export interface RulesInput {
   readonly bridges: readonly GuardedBridge[];
+  /** The host's ends of legs to itself. */
+  readonly links: readonly GuardedLink[];
   /** True when the host forwarded nothing until we switched forwarding on. */
   readonly guardForwarding: boolean;
+  /** The same of IPv6. */
+  readonly guardForwarding6: boolean;
 }
 
 export interface GuardedBridge extends DesiredBridge {
   /** True when we made the bridge. Who made an adopted one (Docker) also guards it. */
   readonly isOurs: boolean;
   /** Ports of the host that lead to its legs. */
+  readonly published: readonly PublishedTo[];
+}
+
+export interface GuardedLink {
+  readonly name: IfName;
+  /** Ports of the host that lead to its other end. */
   readonly published: readonly PublishedTo[];
 }
 
@@ -23,21 +33,16 @@ export interface PublishedTo extends PublishedPort {
 
 /** The whole of table `inet weft`, by the subjects that have chains in it; null when there is nothing to be in it. Deterministic. */
 export function rulesFor(input: RulesInput): DesiredTable | null {
-  const all = [
-    ...natOf(input.bridges),
-    ...loopbackGuardOf(input.bridges),
-    ...redirectsOf(input.bridges),
-    ...forwardOf(input),
-  ];
+  const all = [...natOf(input), ...loopbackGuardOf(input.bridges), ...redirectsOf(input.bridges), ...forwardOf(input)];
   const chains = all.filter(({ rules }) => rules.length > 0);
   return chains.length === 0 ? null : tableOf(BRIDGES_TABLE, chains);
 }
 
 const setOf = (members: readonly string[]): string => `{ ${members.join(', ')} }`;
-const quoted = (bridges: readonly GuardedBridge[]): string => setOf(bridges.map(({ name }) => `"${name}"`));
+const quoted = (bridges: readonly { readonly name: IfName }[]): string => setOf(bridges.map(({ name }) => `"${name}"`));
 
-function natOf(bridges: readonly GuardedBridge[]): Chain[] {
-  const rules = dnatOf(bridges.flatMap(({ published }) => published));
+function natOf({ bridges, links }: RulesInput): Chain[] {
+  const rules = dnatOf([...bridges, ...links].flatMap(({ published }) => published));
   const published = bridges.filter((bridge) => bridge.published.length > 0);
   const postrouting = bridges.flatMap(({ name, address, masquerade, internal }) =>
     masquerade && !internal ? [`ip saddr ${prefixOf(address)} oifname != "${name}" masquerade`] : [],
@@ -49,6 +54,7 @@ function natOf(bridges: readonly GuardedBridge[]): Chain[] {
   if (published.length > 0) {
     postrouting.push(`ip saddr 127.0.0.0/8 oifname ${quoted(published)} masquerade`);
   }
+  if (links.length > 0) postrouting.push(`ip6 saddr ::1 oifname ${quoted(links)} masquerade`);
   // As a number, since nft 1.0.6 knows no word for it in this hook: dstnat.
   return [
     { name: 'prerouting', type: 'nat', hook: 'prerouting', priority: 'dstnat', rules },
@@ -58,7 +64,19 @@ function natOf(bridges: readonly GuardedBridge[]): Chain[] {
 }
 
 /** Maps, and not a rule for each port: a packet that begins a connection is looked up once. */
-function dnatOf(published: readonly PublishedTo[]): string[] {
+const dnatOf = (published: readonly PublishedTo[]): string[] =>
+  [false, true].flatMap((ipv6) =>
+    dnatIn(
+      ipv6 ? SIX : FOUR,
+      published.filter(({ ip }) => isIpv6(ip) === ipv6),
+    ),
+  );
+
+/** Who is known by an address of a link alone, has no way through a gate: what is from there is not forwarded (RFC 4291, 2.5.6). */
+const FOUR = { nfproto: 'ipv4', family: 'ip', local: 'fib daddr type local' } as const;
+const SIX = { nfproto: 'ipv6', family: 'ip6', local: 'ip6 daddr != fe80::/10 fib daddr type local' } as const;
+
+function dnatIn({ nfproto, family, local }: typeof FOUR | typeof SIX, published: readonly PublishedTo[]): string[] {
   const target = ({ protocol, hostPort, ip, port }: PublishedTo): string =>
     `${protocol} . ${hostPort} : ${ip} . ${port}`;
   // A key that is twice in a map would fail the whole table.
@@ -70,11 +88,11 @@ function dnatOf(published: readonly PublishedTo[]): string[] {
   const rules: string[] = [];
   if (ofOne.length > 0) {
     const map = setOf(ofOne.map((port) => `${port.hostIp} . ${target(port)}`));
-    rules.push(`meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map ${map}`);
+    rules.push(`meta nfproto ${nfproto} dnat ${family} to ${family} daddr . meta l4proto . th dport map ${map}`);
   }
   if (ofAll.length > 0) {
     const map = setOf(ofAll.map(target));
-    rules.push(`meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map ${map}`);
+    rules.push(`meta nfproto ${nfproto} ${local} dnat ${family} to meta l4proto . th dport map ${map}`);
   }
   return rules;
 }
@@ -101,25 +119,29 @@ function redirectsOf(bridges: readonly GuardedBridge[]): Chain[] {
   return [{ name: 'redirects', type: 'filter', hook: 'output', priority: 'filter', rules }];
 }
 
-function forwardOf({ bridges, guardForwarding }: RulesInput): Chain[] {
+function forwardOf({ bridges, links, guardForwarding, guardForwarding6 }: RulesInput): Chain[] {
   const ours = bridges.filter(({ isOurs }) => isOurs);
   const rules: string[] = [];
   for (const { name } of ours.filter(({ internal }) => internal)) {
     rules.push(`iifname "${name}" oifname != "${name}" drop`, `iifname != "${name}" oifname "${name}" drop`);
   }
-  if (ours.length > 0) rules.push(`oifname ${quoted(ours)} ct state established,related accept`);
+  const ends = [...ours, ...links];
+  if (ends.length > 0) rules.push(`oifname ${quoted(ends)} ct state established,related accept`);
   // Led there on purpose, by us or by Docker, which publishes ports of its containers through docker_gwbridge.
-  if (ours.length > 0) rules.push(`oifname ${quoted(ours)} ct status dnat accept`);
+  if (ends.length > 0) rules.push(`oifname ${quoted(ends)} ct status dnat accept`);
   // Without icc, isolated ports already stop bridged frames; the last of these stops the same traffic when it is routed.
   const open = ours.filter(({ icc }) => icc);
   if (open.length > 0) {
     rules.push(`iifname . oifname ${setOf(open.map(({ name }) => `"${name}" . "${name}"`))} accept`);
   }
-  if (ours.length > 0) rules.push(`oifname ${quoted(ours)} drop`);
+  if (ends.length > 0) rules.push(`oifname ${quoted(ends)} drop`);
   // The host's owner did not ask for a router between its networks; only our bridges need forwarding. Devices of these
   // kinds are made to be forwarded from and to by whoever made them (Docker, libvirt, a VPN), so they are left alone.
-  if (guardForwarding && bridges.length > 0) {
-    rules.push(...['iifkind', 'oifkind'].map((key) => `meta ${key} { "bridge", "tun", "wireguard" } return`), 'drop');
+  const guarded = [...(guardForwarding ? ['ipv4'] : []), ...(guardForwarding6 ? ['ipv6'] : [])];
+  if (guarded.length > 0 && bridges.length > 0) {
+    if (links.length > 0) rules.push(`iifname ${quoted(links)} return`);
+    rules.push(...['iifkind', 'oifkind'].map((key) => `meta ${key} { "bridge", "tun", "wireguard" } return`));
+    rules.push(guarded.length === 2 ? 'drop' : `meta nfproto ${guarded[0]} drop`);
   }
   return [{ name: 'forward', type: 'filter', hook: 'forward', priority: 'filter', rules }];
 }

@@ -1,6 +1,13 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { devicesWithIpv6, localnetIsOn, overlayNetnsIsQuiet, readForwarding } from '../apply/sysctl.ts';
+import {
+  devicesWithIpv6,
+  localnetIsOn,
+  newDevicesHeedRouters,
+  overlayNetnsIsQuiet,
+  readForwarding,
+  readForwarding6,
+} from '../apply/sysctl.ts';
 import type { Desired, DesiredSandbox } from '../desired.ts';
 import { isOurParent } from '../diff/direct.ts';
 import { namesOnHost } from '../host-names.ts';
@@ -18,6 +25,7 @@ import {
   encodeAddressDump,
   encodeNetnsIdOf,
   encodeRouteDump,
+  encodeRouteTo,
   isLinkLocal,
   type Route,
 } from '../rtnetlink/routes.ts';
@@ -34,6 +42,7 @@ import {
   hasTraces,
   type NetnsState,
   type Observed,
+  type ObservedDefaultRoute,
   type ObservedDevice,
   type ObservedSandbox,
   type ObservedSandboxDevice,
@@ -101,15 +110,41 @@ async function observeHost(observed: Observed, desired: Desired, runDir: string)
     const ours = isOurHostDevice(link.name) || isOurHostBridge(link.name, link) || isOurParent(link.name, link);
     if (ours || wanted.has(link.name)) host.devices.set(link.name, toDevice(link, links));
   }
-  const bridges = [...host.devices].filter(([, { kind }]) => kind === 'bridge').map(([name]) => name);
-  if (bridges.length === 0) return links;
+  host.forwarding6 = { ...readForwarding6(runDir), deaf: deafOnForwarding(links.values()) };
+  const isBridge = ({ name }: Link): boolean => host.devices.get(name)?.kind === 'bridge';
+  // Our end of a leg to a bridge is a port of that; of one to the host itself it is not.
+  const isEnd = ({ name, masterIndex }: Link): boolean =>
+    masterIndex === null && parseOurName(name)?.kind === 'hostPort';
+  const [bridges, ends] = [isBridge, isEnd].map((is) => [...links.values()].filter(is));
+  if (bridges?.length === 0 && ends?.length === 0) return links;
   for (const { ifindex, ip, prefixLength } of await listAddresses(socket)) {
-    const name = links.get(ifindex)?.name ?? '';
-    if (ip.includes(':') || host.devices.get(name)?.kind !== 'bridge') continue;
-    host.addresses.set(name, (host.addresses.get(name) ?? new Set()).add(`${ip}/${prefixLength}`));
+    const link = links.get(ifindex);
+    if (!link || !(ip.includes(':') ? isEnd(link) : isBridge(link))) continue;
+    host.addresses.set(link.name, (host.addresses.get(link.name) ?? new Set()).add(`${ip}/${prefixLength}`));
   }
-  for (const name of bridges) if (localnetIsOn(name)) host.localnet.add(name);
+  for (const { name } of bridges ?? []) if (localnetIsOn(name)) host.localnet.add(name);
+  for (const { name, ifindex, ipv6 } of ends ?? []) {
+    if (ipv6 === 'quiet') host.quiet6.add(name);
+    if (takesLoopback6(socket, ifindex)) host.loopback6.add(name);
+  }
   return links;
+}
+
+/** Where router advertisements are heeded for as long as the host does not forward; `default` is of devices to come. */
+function deafOnForwarding(links: Iterable<Link>): string[] {
+  const deaf = [...links].filter(({ name, acceptRa }) => acceptRa === 1 && name !== 'lo').map(({ name }) => name);
+  return newDevicesHeedRouters() ? ['default', ...deaf] : deaf;
+}
+
+/** True when what comes in by the device may go to ::1: there is a route for that which is of that device. */
+function takesLoopback6(socket: NetlinkSocket, ifindex: number): boolean {
+  try {
+    socket.ask('route to ::1', (writer, seq) => encodeRouteTo(writer, seq, '::1', ifindex), decodeRoute);
+    return true;
+  } catch (error) {
+    if (error instanceof SystemError) return false;
+    throw error;
+  }
 }
 
 async function observeTables({ tables }: Pick<Observed, 'tables'>, where: Where): Promise<void> {
@@ -285,12 +320,16 @@ async function observeSandbox(wanted: Looked, around: Neighbourhood): Promise<Ob
     };
     sandbox.devices.set(link.name, device);
   }
-  const defaults = routes.filter((route) => route.inMainTable && !route.ipv6 && route.prefixLength === 0);
-  const [best] = defaults.sort((left, right) => left.metric - right.metric);
-  if (best) {
-    const device = best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null);
-    sandbox.defaultRoute = { via: best.gateway, device };
-  }
+  const defaultOf = (ipv6: boolean): ObservedDefaultRoute | null => {
+    const defaults = routes.filter(
+      (route) => route.inMainTable && route.ipv6 === ipv6 && route.prefixLength === 0 && (!ipv6 || route.unicast),
+    );
+    const [best] = defaults.sort((left, right) => left.metric - right.metric);
+    if (!best) return null;
+    return { via: best.gateway, device: best.ifindex === null ? null : (links.get(best.ifindex)?.name ?? null) };
+  };
+  sandbox.defaultRoute = defaultOf(false);
+  sandbox.defaultRoute6 = defaultOf(true);
   try {
     await observeTables(sandbox, netns);
     const vipsAlone = sandbox.tables.size === 1 && sandbox.tables.has(tableName(vipTable(netns)));

@@ -2,7 +2,7 @@ import { OVERLAY_NETNS } from '../names.ts';
 import type { TableContent } from '../nft/tables.ts';
 import type { BridgePortAttributes, Ipv6State, VxlanAttributes } from '../rtnetlink/links.ts';
 import { OUR_PROTOCOL } from '../rtnetlink/neighbours.ts';
-import type { PolicyRule } from '../rtnetlink/policy.ts';
+import type { PolicyRule, TableRef } from '../rtnetlink/policy.ts';
 import type { Where } from '../steps.ts';
 
 // What the kernel has, in the terms of Desired. Names, never ifindexes: an index may have changed by the time it is used.
@@ -26,11 +26,17 @@ export type NetnsState = 'missing' | 'broken' | 'there';
 
 export interface ObservedHost {
   readonly devices: Map<string, ObservedDevice>;
-  /** IPv4 addresses of those bridges that have any, `ip/length`. */
+  /** IPv4 addresses of those bridges that have any, and IPv6 addresses of our ends of legs to the host, `ip/length`. */
   readonly addresses: Map<string, Set<string>>;
   /** Bridges that may send and take packets of 127.0.0.0/8 (route_localnet, ip-sysctl.rst). */
   readonly localnet: Set<string>;
   forwarding: { readonly on: boolean; readonly byUs: boolean };
+  /** The same of IPv6; `deaf` are devices that heed router advertisements only while the host does not forward. */
+  forwarding6: { readonly on: boolean; readonly byUs: boolean; readonly deaf: readonly string[] };
+  /** Those ends that have IPv6 on, and heed no router advertisements. */
+  readonly quiet6: Set<string>;
+  /** Those by which packets may come that are for ::1. */
+  readonly loopback6: Set<string>;
 }
 
 export interface ObservedTable extends TableContent {
@@ -72,40 +78,67 @@ export interface ObservedDevice {
   readonly port: BridgePortAttributes | null;
 }
 
+export interface ObservedDefaultRoute {
+  readonly via: string | null;
+  readonly device: string | null;
+}
+
 export interface ObservedSandbox {
   state: NetnsState;
   readonly devices: Map<string, ObservedSandboxDevice>;
   /** Of IPv4. */
-  defaultRoute: { readonly via: string | null; readonly device: string | null } | null;
+  defaultRoute: ObservedDefaultRoute | null;
+  /** Of IPv6. */
+  defaultRoute6: ObservedDefaultRoute | null;
   /** Our nft tables in it by name, as those above. Without one of them the rest is not looked at, unless it is wanted. */
   readonly tables: Map<string, ObservedTable>;
   /** It passes packets on (net.ipv4.ip_forward). */
   forwards: boolean;
+  /** The same of IPv6 (net.ipv6.conf.all.forwarding). */
+  forwards6: boolean;
   /** Devices whose reverse path filter heeds marks (src_valid_mark, ip-sysctl.rst). */
   readonly heedsMarks: Set<string>;
   /** Our routing rules, as text. */
   readonly rules: Set<string>;
-  /** Number of a routing table of ours to where its default route goes, `GATEWAY DEVICE`. */
-  readonly tableRoutes: Map<number, string>;
+  /** A routing table of ours, as text, to where its default route goes, also as text. */
+  readonly tableRoutes: Map<string, string>;
   /** MAC of a device that is to be found in it, once somebody has taken it in. */
   awaits: string | null;
 }
 
-/** `MARK/MASK TABLE PRIORITY` */
-export const ruleText = ({ mark, mask, table, priority }: Omit<PolicyRule, 'protocol'>): string =>
-  `${mark}/${mask} ${table} ${priority}`;
+const IPV6 = '-6 ';
+
+/** `MARK/MASK TABLE PRIORITY`, of IPv6 with `-6` before it. */
+export const ruleText = ({ ipv6, mark, mask, table, priority }: Omit<PolicyRule, 'protocol'>): string =>
+  `${ipv6 ? IPV6 : ''}${mark}/${mask} ${table} ${priority}`;
 
 /** Reads such text back. */
 export function ruleOf(text: string): PolicyRule {
-  const [mark = 0, mask = 0, table = 0, priority = 0] = text.split(/[/ ]/).map(Number);
-  return { mark, mask, table, priority, protocol: OUR_PROTOCOL };
+  const ipv6 = text.startsWith(IPV6);
+  const [mark = 0, mask = 0, table = 0, priority = 0] = text
+    .slice(ipv6 ? IPV6.length : 0)
+    .split(/[/ ]/)
+    .map(Number);
+  return { ipv6, mark, mask, table, priority, protocol: OUR_PROTOCOL };
 }
+
+/** A routing table, of IPv6 with `-6` before its number. */
+export const tableText = ({ ipv6, table }: TableRef): string => `${ipv6 ? IPV6 : ''}${table}`;
+
+/** Reads such text back. */
+export function tableOfText(text: string): TableRef {
+  const ipv6 = text.startsWith(IPV6);
+  return { ipv6, table: Number(text.slice(ipv6 ? IPV6.length : 0)) };
+}
+
+/** Where a default route of a table of ours goes: `GATEWAY DEVICE`, or `link DEVICE`. */
+export const routeText = (via: string | null, device: string): string => `${via ?? 'link'} ${device}`;
 
 /** Nothing is known of it but its state. */
 export function unknownSandbox(state: NetnsState): ObservedSandbox {
   return {
-    ...{ state, devices: new Map(), defaultRoute: null, tables: new Map(), forwards: false, awaits: null },
-    ...{ heedsMarks: new Set(), rules: new Set(), tableRoutes: new Map() },
+    ...{ state, devices: new Map(), defaultRoute: null, defaultRoute6: null, tables: new Map(), awaits: null },
+    ...{ forwards: false, forwards6: false, heedsMarks: new Set(), rules: new Set(), tableRoutes: new Map() },
   };
 }
 
@@ -148,6 +181,9 @@ export function emptyObserved(): Observed {
       addresses: new Map(),
       localnet: new Set(),
       forwarding: { on: false, byUs: false },
+      forwarding6: { on: false, byUs: false, deaf: [] },
+      quiet6: new Set(),
+      loopback6: new Set(),
     },
     weft: {
       state: 'missing',

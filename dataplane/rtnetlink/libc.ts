@@ -33,6 +33,7 @@ export const ENODEV = 19;
 export const EXFULL = 54;
 export const ENETUNREACH = 101;
 export const ENOBUFS = 105;
+export const EAFNOSUPPORT = 97;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
 export const EHOSTUNREACH = 113;
@@ -53,9 +54,9 @@ const ERRNO_TEXT: Readonly<Record<number, string>> = {
   28: 'No space left on device',
   93: 'Protocol not supported',
   95: 'Operation not supported',
+  [EAFNOSUPPORT]: 'Address family not supported by protocol',
   [EADDRINUSE]: 'Address already in use',
   [EADDRNOTAVAIL]: 'Cannot assign requested address',
-  97: 'Address family not supported by protocol',
   [EXFULL]: 'Exchange full',
   [ENETUNREACH]: 'Network is unreachable',
   [ENOBUFS]: 'No buffer space available',

@@ -94,6 +94,8 @@ export interface Link {
   /** Of a macvlan device; its parent is `peerIndex`. */
   readonly macvlanMode: string | null;
   readonly ipv6: Ipv6State;
+  /** 1: router advertisements are heeded unless the namespace forwards; 2: always; 0: never (ip-sysctl.rst, accept_ra). */
+  readonly acceptRa: number;
 }
 
 /** Asks for every link of the namespace, without the counters that make up most of a dump's bytes. */
@@ -125,7 +127,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
   let vxlan: VxlanAttributes | null = null;
   let bridgePort: BridgePortAttributes | null = null;
   let macvlanMode: string | null = null;
-  let ipv6: Ipv6State = 'off';
+  let inet6: Pick<Link, 'ipv6' | 'acceptRa'> = NO_IPV6;
   eachAttribute(buffer, start + IFINFOMSG_LENGTH, end, (type, from, to) => {
     if (type === IFLA_IFNAME) name = textAt(buffer, from, to);
     else if (type === IFLA_MTU) mtu = buffer.readUInt32LE(from);
@@ -134,7 +136,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
     else if (type === IFLA_MASTER) masterIndex = buffer.readUInt32LE(from);
     else if (type === IFLA_LINK) peerIndex = buffer.readUInt32LE(from);
     else if (type === IFLA_LINK_NETNSID) peerNetnsId = buffer.readInt32LE(from);
-    else if (type === IFLA_AF_SPEC) ipv6 = decodeIpv6(buffer, from, to);
+    else if (type === IFLA_AF_SPEC) inet6 = decodeIpv6(buffer, from, to);
     else if (type === IFLA_LINKINFO) {
       let slaveKind = '';
       eachAttribute(buffer, from, to, (infoType, infoFrom, infoTo) => {
@@ -163,7 +165,7 @@ export function decodeLink({ buffer, start, end }: Message): Link {
     vxlan,
     bridgePort,
     macvlanMode,
-    ipv6,
+    ...inet6,
   };
 }
 
@@ -200,15 +202,19 @@ function decodeVxlan(buffer: Buffer, start: number, end: number): VxlanAttribute
   return vxlan;
 }
 
+const NO_IPV6 = { ipv6: 'off', acceptRa: 0 } as const;
+
 /** Of all that the address families say of a device. A kernel without IPv6 says nothing of it. */
-function decodeIpv6(buffer: Buffer, start: number, end: number): Ipv6State {
-  let state: Ipv6State = 'off';
+function decodeIpv6(buffer: Buffer, start: number, end: number): Pick<Link, 'ipv6' | 'acceptRa'> {
+  let state: Pick<Link, 'ipv6' | 'acceptRa'> = NO_IPV6;
   eachAttribute(buffer, start, end, (family, familyFrom, familyTo) => {
     if (family !== AF_INET6) return;
     eachAttribute(buffer, familyFrom, familyTo, (type, from, to) => {
       if (type !== IFLA_INET6_CONF || to - from < 4 * (DEVCONF_DISABLE_IPV6 + 1)) return;
       const setting = (index: number): number => buffer.readInt32LE(from + 4 * index);
-      if (setting(DEVCONF_DISABLE_IPV6) === 0) state = setting(DEVCONF_ACCEPT_RA) === 0 ? 'quiet' : 'on';
+      const acceptRa = setting(DEVCONF_ACCEPT_RA);
+      const ipv6 = setting(DEVCONF_DISABLE_IPV6) !== 0 ? 'off' : acceptRa === 0 ? 'quiet' : 'on';
+      state = { ipv6, acceptRa };
     });
   });
   return state;

@@ -17,6 +17,7 @@ import {
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const RTA_DST = 1;
+const RTA_IIF = 3;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
@@ -89,14 +90,23 @@ export function encodeRouteDump(writer: MessageWriter, seq: number, family: numb
   writer.end();
 }
 
-/** Asks which route, device and source address the host would use towards one address. Sends no packet. */
-export function encodeRouteTo(writer: MessageWriter, seq: number, destination: string): void {
+/**
+ * Asks which route, device and source address the host would use towards one address. Sends no packet.
+ * @param from index of a device that a packet to there would come in by; null: it is of the host itself
+ */
+export function encodeRouteTo(
+  writer: MessageWriter,
+  seq: number,
+  destination: string,
+  from: number | null = null,
+): void {
   const bytes = ipBytes(destination);
   writer.begin(RTM_GETROUTE, NLM_F_REQUEST, seq);
   writer.u8(bytes.length === 4 ? AF_INET : AF_INET6);
   writer.u8(bytes.length * 8);
   writer.bytesOf(new Uint8Array(RTMSG_LENGTH - 2));
   writer.attribute(RTA_DST, bytes);
+  if (from !== null) writer.attributeU32(RTA_IIF, from);
   writer.end();
 }
 
@@ -150,12 +160,19 @@ export function decodeNetnsId({ buffer, start, end }: Message): number | null {
 }
 
 /** RTM_NEWNETCONF of the whole namespace: whether it forwards. Null when the message is on something else. */
-export function decodeForwarding({ buffer, start, end }: Message): boolean | null {
+export function decodeForwarding({
+  buffer,
+  start,
+  end,
+}: Message): { readonly ipv6: boolean; readonly on: boolean } | null {
+  const family = buffer[start];
+  if (family !== AF_INET && family !== AF_INET6) return null;
   let ifindex = 0;
   let forwarding: boolean | null = null;
   eachAttribute(buffer, start + NETCONFMSG_LENGTH, end, (type, from) => {
     if (type === NETCONFA_IFINDEX) ifindex = buffer.readInt32LE(from);
     else if (type === NETCONFA_FORWARDING) forwarding = buffer.readInt32LE(from) !== 0;
   });
-  return ifindex === NETCONFA_IFINDEX_ALL ? forwarding : null;
+  if (ifindex !== NETCONFA_IFINDEX_ALL || forwarding === null) return null;
+  return { ipv6: family === AF_INET6, on: forwarding };
 }

@@ -21,9 +21,12 @@ const RTNLGRP_IPV4_ROUTE = 7;
 const RTNLGRP_IPV4_RULE = 8;
 const RTNLGRP_IPV6_IFADDR = 9;
 const RTNLGRP_IPV6_ROUTE = 11;
+const RTNLGRP_IPV6_RULE = 19;
 const RTNLGRP_IPV4_NETCONF = 24;
+const RTNLGRP_IPV6_NETCONF = 25;
 const NFNLGRP_NFTABLES = 7;
 
+const NETCONF = [RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF] as const;
 const IN_SANDBOX = [
   ...[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR],
   ...[RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE],
@@ -35,7 +38,7 @@ const IN_SANDBOX = [
  */
 const HEARD = {
   host: [
-    { protocol: NETLINK_ROUTE, groups: [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF] },
+    { protocol: NETLINK_ROUTE, groups: [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, ...NETCONF] },
     { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] },
   ],
   overlays: [
@@ -45,7 +48,7 @@ const HEARD = {
   sandbox: [{ protocol: NETLINK_ROUTE, groups: IN_SANDBOX }],
   /** A sandbox through which connections to published ports go: it has a table of nftables, and routing rules. */
   ingress: [
-    { protocol: NETLINK_ROUTE, groups: [...IN_SANDBOX, RTNLGRP_IPV4_RULE, RTNLGRP_IPV4_NETCONF] },
+    { protocol: NETLINK_ROUTE, groups: [...IN_SANDBOX, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, ...NETCONF] },
     { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES] },
   ],
 } as const;

@@ -3,7 +3,17 @@ import { test } from 'node:test';
 import { eventually } from '../../lab/process.ts';
 import { allOk, inside, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
-import { addClient, ask, CLIENTS, gatePort, holdConnection, type Mesh, meshState, startServer } from './mesh.ts';
+import {
+  addClient,
+  ask,
+  CLIENT_HOSTS,
+  CLIENTS,
+  gatePort,
+  holdConnection,
+  type Mesh,
+  meshState,
+  startServer,
+} from './mesh.ts';
 import { wanted } from './wanted.ts';
 
 const BACKENDS = [1, 2, 3, 4];
@@ -91,7 +101,7 @@ test('connections to published ports are spread, and backends see the client', a
     }
   });
   await t.test('a connection outlives a change of backends, a restart and repairs', async () => {
-    const pid = await holdConnection(a, 'a', '/run/echoes');
+    const pid = await holdConnection(a, CLIENT_HOSTS.a, '/run/echoes');
     await stillUsed(a);
     const one: Mesh = { ...both, ports: both.ports.map((port) => ({ ...port, backends: port.backends.slice(-1) })) };
     await set(one);

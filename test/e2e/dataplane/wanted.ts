@@ -9,11 +9,13 @@ import type {
   DesiredSandbox,
   DirectLeg,
   GatePort,
+  HostLeg,
   MacvlanMode,
   PublishedPort,
   RemoteEndpoint,
   ReturnPath,
 } from '../../../dataplane/desired.ts';
+import { gateAddresses6 } from '../../../dataplane/gateway-subnet.ts';
 import { hostBridgeName, hostParentName } from '../../../dataplane/names.ts';
 import {
   must,
@@ -139,6 +141,23 @@ export function hung(box: DesiredSandbox, n: number, mode: MacvlanMode, parent =
 /** Endpoint n of network 4097, at port 80. */
 export const backend = (n: number): Backend => ({ ip: must(parseIp(`10.0.${n >> 8}.${n & 0xff}`)), port: 80 });
 
+/** The same by its IPv6 address. */
+export const backend6 = (n: number): Backend => ({ ip: must(parseIp(`fd00::${n.toString(16)}`)), port: 80 });
+
+/** The same, with a leg to the host besides. */
+export const withHostLeg = (
+  box: DesiredSandbox,
+  n: number,
+  published: readonly PublishedPort[] = [],
+): DesiredSandbox => {
+  const { host, gate } = gateAddresses6(must(parseCidr('fdaa:bbcc:dd00::/64')));
+  const hostLeg: HostLeg = {
+    ...{ endpointId: endpointId(3, n), ifName: must(parseIfName('host0')), mac: macOf(3, n), mtu: 1500 },
+    ...{ addresses: [gate], hostAddress: host, published },
+  };
+  return { ...box, hostLeg };
+};
+
 /** The same, as a gate to its first network. */
 export const gateOf = (box: DesiredSandbox, ports: readonly GatePort[]): DesiredSandbox => ({
   ...box,
@@ -154,6 +173,16 @@ export function returning(box: DesiredSandbox, gates: readonly number[]): Desire
     gates: gates.map((n) => ({ mac: macOf(leg.vni, n), ip: backend(n).ip })),
   };
   return { ...box, returns };
+}
+
+/** The same, where the gates have IPv6, too. */
+export function returning6(box: DesiredSandbox, gates: readonly number[]): DesiredSandbox {
+  const { returns, ...rest } = returning(box, gates);
+  if (!returns) throw new Error(`${box.id} is no backend`);
+  return {
+    ...rest,
+    returns: { ...returns, gates: returns.gates.map((gate, at) => ({ ...gate, ip6: backend6(gates[at] ?? 0).ip })) },
+  };
 }
 
 /** The same, whose networks have one more subnet each. */

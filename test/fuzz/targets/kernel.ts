@@ -230,7 +230,14 @@ function netlinkReplies(): Buffer[] {
   }
   const writer = new MessageWriter();
   const mark = 0x57000001;
-  encodePolicyRule(writer, 1, 'add', { mark, mask: 0xffffffff, table: mark, priority: 5757, protocol: 201 });
+  encodePolicyRule(writer, 1, 'add', {
+    ipv6: true,
+    mark,
+    mask: 0xffffffff,
+    table: mark,
+    priority: 5757,
+    protocol: 201,
+  });
   replies.push(Buffer.from(writer.bytes));
   return replies;
 }

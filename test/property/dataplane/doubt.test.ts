@@ -10,7 +10,10 @@ import { desiredState, disturb, disturbances, options, reach } from './kernel.ts
 
 /** All that a kernel could say of what is in it, by the key of each object. */
 function eventsOf({ host, weft, sandboxes, tables }: Observed): Map<string, KernelEvent> {
-  const events: KernelEvent[] = [{ kind: 'forwarding', where: null, on: host.forwarding.on }];
+  const events: KernelEvent[] = [
+    { kind: 'forwarding', where: null, ipv6: false, on: host.forwarding.on },
+    { kind: 'forwarding', where: null, ipv6: true, on: host.forwarding6.on },
+  ];
   const inTables = (where: Where, all: Observed['tables']): void => {
     for (const [table, { digest, elements }] of all) {
       events.push({ kind: 'table', where, table, digest });
@@ -33,19 +36,27 @@ function eventsOf({ host, weft, sandboxes, tables }: Observed): Map<string, Kern
   }
   for (const [name, macs] of weft.statics)
     for (const mac of macs) events.push({ kind: 'static', device: name, mac, gone: false });
-  for (const [netns, { devices, defaultRoute, tables: inside, forwards, rules, tableRoutes }] of sandboxes) {
+  for (const [netns, box] of sandboxes) {
+    const { devices, tables: inside, rules, tableRoutes } = box;
     const where = netns as Where;
     inTables(where, inside);
-    events.push({ kind: 'forwarding', where, on: forwards });
+    events.push({ kind: 'forwarding', where, ipv6: false, on: box.forwards });
+    events.push({ kind: 'forwarding', where, ipv6: true, on: box.forwards6 });
     for (const rule of rules) events.push({ kind: 'rule', where, rule, gone: false });
     for (const [table, to] of tableRoutes) events.push({ kind: 'table-route', where, table, to, gone: false });
     for (const [name, each] of devices) {
       device(where, name, each);
       for (const address of each.addresses) events.push({ kind: 'address', where, device: name, address, gone: false });
       for (const destination of each.onLink)
-        events.push({ kind: 'route', where, destination, metric: 0, via: null, device: name, gone: false });
+        events.push({
+          ...{ kind: 'route', where, ipv6: destination.includes(':'), destination, metric: 0, via: null },
+          ...{ device: name, gone: false },
+        });
     }
-    if (defaultRoute) events.push({ kind: 'route', where, destination: null, metric: 0, ...defaultRoute, gone: false });
+    for (const ipv6 of [false, true]) {
+      const route = ipv6 ? box.defaultRoute6 : box.defaultRoute;
+      if (route) events.push({ kind: 'route', where, ipv6, destination: null, metric: 0, ...route, gone: false });
+    }
   }
   return new Map(events.map((event) => [keyOf(event), event]));
 }

@@ -171,6 +171,7 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
   'lose addresses and routes': ({ sandboxes }) => {
     for (const box of sandboxes.values()) {
       box.defaultRoute = null;
+      box.defaultRoute6 = null;
       box.tableRoutes.clear();
       for (const [name, device] of box.devices)
         box.devices.set(name, { ...device, addresses: new Set(['10.7.7.7/24']), onLink: new Set(), up: false });
@@ -204,15 +205,20 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
   },
   'stop forwarding': ({ host, sandboxes }) => {
     host.forwarding = { ...host.forwarding, on: false };
-    for (const box of sandboxes.values()) box.forwards = false;
+    host.forwarding6 = { ...host.forwarding6, on: false };
+    for (const box of sandboxes.values()) {
+      box.forwards = false;
+      box.forwards6 = false;
+    }
   },
   'lose and add routing by marks': ({ sandboxes }) => {
     for (const box of sandboxes.values()) {
       if (box.tables.size === 0) continue;
       box.rules.clear();
-      box.rules.add('66/4294967295 66 5757');
+      box.rules.add('66/4294967295 66 5757').add('-6 66/4294967295 66 5757');
       for (const table of box.tableRoutes.keys()) box.tableRoutes.set(table, '10.0.66.66 eth66');
-      box.tableRoutes.set(0x57000042, '10.0.66.66 eth66');
+      box.tableRoutes.set(`${0x57000042}`, '10.0.66.66 eth66');
+      box.tableRoutes.set(`-6 ${0x57000042}`, 'fd00::6666 eth66');
       box.heedsMarks.clear();
     }
   },

@@ -220,7 +220,7 @@ export function plainly(kernel: Observed): unknown {
   return plain({
     ...kernel,
     sandboxes: new Map(inside),
-    host: { ...host, forwarding: null, localnet: null },
+    host: { ...host, forwarding: null, forwarding6: null, localnet: null, quiet6: null },
     weft: { ...weft, devices: new Map(devices), ...(devices.length > 0 ? {} : { state: null, quiet: null }) },
   });
 }
@@ -252,7 +252,8 @@ export function heldIn({ host, weft, sandboxes, tables }: Observed): string[] {
   }
   const bridges = [...host.devices, ...weft.devices].filter(([, { kind }]) => kind === 'bridge');
   for (const [name] of bridges) held.push(name);
-  for (const [netns, { devices, defaultRoute, tables: inside, rules, tableRoutes }] of sandboxes) {
+  for (const [netns, box] of sandboxes) {
+    const { devices, tables: inside, rules, tableRoutes } = box;
     for (const [name, { elements }] of inside) {
       for (const [set, keys] of elements) for (const key of keys) held.push(`${netns} ${name} ${set} ${key}`);
     }
@@ -266,7 +267,9 @@ export function heldIn({ host, weft, sandboxes, tables }: Observed): string[] {
       held.push(leg);
       for (const address of addresses) held.push(`${leg} ${address}`);
       for (const mac of weft.statics.get(peer) ?? []) held.push(`${leg} static ${mac}`);
-      if (defaultRoute?.device === name) held.push(`${leg} default via ${defaultRoute.via}`);
+      for (const route of [box.defaultRoute, box.defaultRoute6]) {
+        if (route?.device === name) held.push(`${leg} default via ${route.via}`);
+      }
     }
   }
   return held;

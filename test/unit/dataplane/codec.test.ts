@@ -171,6 +171,7 @@ test('a VXLAN link that is a bridge port', () => {
   assert.ok(message);
   assert.deepEqual(decodeLink(message), {
     ipv6: 'quiet',
+    acceptRa: 0,
     ifindex: 12,
     name: 'wx4097',
     kind: 'vxlan',

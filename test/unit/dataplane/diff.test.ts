@@ -63,7 +63,7 @@ test('a first endpoint, as commands a person can run', () => {
     'nsenter --net=/run/netns/weft ip neigh replace 10.0.0.2 lladdr 02:42:10:01:00:02 dev wx4097 nud permanent protocol 201',
     'nsenter --net=/run/netns/weft bridge fdb replace 02:42:10:01:00:02 dev wx4097 dst 10.99.0.2 self permanent',
     'nsenter --net=/run/netns/weft bridge fdb replace 02:42:10:01:00:01 dev wv001001000001 master static',
-    'nsenter --net=/run/netns/weft-one sysctl -w net.ipv6.conf.eth0.disable_ipv6=1',
+    'nsenter --net=/run/netns/weft-one sysctl -w net/ipv6/conf/eth0/disable_ipv6=1',
     'nsenter --net=/run/netns/weft-one ip address replace 10.0.0.1/16 dev eth0',
     'nsenter --net=/run/netns/weft-one ip link set dev eth0 up',
     'nsenter --net=/run/netns/weft-one ip link set dev lo up',
@@ -94,8 +94,8 @@ test('a leg with IPv6: switched on before the addresses, and deaf to router adve
       .map((line) => line.replace('nsenter --net=/run/netns/weft-one ', ''));
   const dual = wanted({ ...one, sandboxes: one.sandboxes.map((box) => widened(withIpv6(box))) });
   assert.deepEqual(inside(dual), [
-    'sysctl -w net.ipv6.conf.eth0.accept_ra=0',
-    'sysctl -w net.ipv6.conf.eth0.disable_ipv6=0',
+    'sysctl -w net/ipv6/conf/eth0/accept_ra=0',
+    'sysctl -w net/ipv6/conf/eth0/disable_ipv6=0',
     'ip address replace 10.0.0.1/16 dev eth0',
     'ip address replace fd00::1/64 dev eth0 nodad',
     'ip link set dev eth0 up',
@@ -111,7 +111,7 @@ test('a leg with IPv6: switched on before the addresses, and deaf to router adve
   );
   assert.deepEqual(
     lines(one, kernelOf(alone)).at(0),
-    'nsenter --net=/run/netns/weft-one sysctl -w net.ipv6.conf.eth0.disable_ipv6=1',
+    'nsenter --net=/run/netns/weft-one sysctl -w net/ipv6/conf/eth0/disable_ipv6=1',
   );
 });
 
@@ -246,7 +246,7 @@ test('legs without another end, as commands a person can run', () => {
     'ip link set dev wdabcdefghijkl up',
     'ip link add link wdabcdefghijkl name eth0 netns /run/netns/weft-one address 02:42:00:02:00:01 type macvlan mode private',
     'nsenter --net=/run/netns/weft-one ip link set dev eth0 alias weft',
-    'nsenter --net=/run/netns/weft-one sysctl -w net.ipv6.conf.eth0.disable_ipv6=1',
+    'nsenter --net=/run/netns/weft-one sysctl -w net/ipv6/conf/eth0/disable_ipv6=1',
     'nsenter --net=/run/netns/weft-one ip address replace 172.29.0.2/24 dev eth0',
     'nsenter --net=/run/netns/weft-one ip link set dev eth0 up',
     'nsenter --net=/run/netns/weft-one ip route replace default via 172.29.0.1 dev eth0',

@@ -86,13 +86,18 @@ test('an entry that has become temporary counts as gone, and so does a deleted o
 });
 
 test('forwarding is that of the whole namespace, not of a device', () => {
-  const netconf = (ifindex: number, on: number): Message =>
+  const netconf = (ifindex: number, on: number, family = 2): Message =>
     message(80, (writer) => {
-      writer.u32(2);
+      writer.u32(family);
       writer.attributeU32(1, ifindex);
       writer.attributeU32(2, on);
     });
-  assert.deepEqual([netconf(-1, 1), netconf(-1, 0), netconf(3, 0)].map(decodeForwarding), [true, false, null]);
+  assert.deepEqual([netconf(-1, 1), netconf(-1, 0), netconf(-1, 1, 10), netconf(3, 0)].map(decodeForwarding), [
+    { ipv6: false, on: true },
+    { ipv6: false, on: false },
+    { ipv6: true, on: true },
+    null,
+  ]);
 });
 
 test('flags of a port, as its bridge tells them', () => {

@@ -8,7 +8,7 @@ import { must, parseIp, parseVni } from '../../../dataplane/values.ts';
 import { BRIDGE, GATEWAY } from '../../e2e/dataplane/wanted.ts';
 
 const gateway: GuardedBridge = { ...GATEWAY, isOurs: true, published: [] };
-const input: RulesInput = { bridges: [gateway], guardForwarding: true };
+const input: RulesInput = { bridges: [gateway], guardForwarding: true, guardForwarding6: true, links: [] };
 const rulesOf = (of: RulesInput): DesiredTable => rulesFor(of) ?? assert.fail();
 
 test('the table is replaced in one transaction', () => {
@@ -47,7 +47,12 @@ test('published ports lead from the host to their legs, for others and for the h
   const hostIp = must(parseIp('10.99.0.1'));
   const web = { protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80, ip } as const;
   const bridge: GuardedBridge = { ...BRIDGE, isOurs: true, published: [web, { ...web, hostIp, protocol: 'udp' }, web] };
-  const { script } = rulesOf({ bridges: [gateway, bridge], guardForwarding: false });
+  const { script } = rulesOf({
+    bridges: [gateway, bridge],
+    guardForwarding: false,
+    guardForwarding6: false,
+    links: [],
+  });
   const text = script.replace(/ comment "[^"]*"/g, '');
   for (const priority of ['hook prerouting priority dstnat', 'hook output priority -100']) {
     assert.ok(
@@ -75,19 +80,29 @@ test('published ports lead from the host to their legs, for others and for the h
 });
 
 test('an internal bridge has no way in or out', () => {
-  const { script } = rulesOf({ bridges: [{ ...gateway, internal: true }], guardForwarding: false });
+  const { script } = rulesOf({
+    bridges: [{ ...gateway, internal: true }],
+    guardForwarding: false,
+    guardForwarding6: false,
+    links: [],
+  });
   assert.match(script, /iifname "docker_gwbridge" oifname != "docker_gwbridge" drop/);
   assert.match(script, /iifname != "docker_gwbridge" oifname "docker_gwbridge" drop/);
   assert.doesNotMatch(script, /masquerade/);
 });
 
 test('an adopted bridge is guarded by who made it', () => {
-  const { script } = rulesOf({ bridges: [{ ...gateway, isOurs: false }], guardForwarding: false });
+  const { script } = rulesOf({
+    bridges: [{ ...gateway, isOurs: false }],
+    guardForwarding: false,
+    guardForwarding6: false,
+    links: [],
+  });
   assert.doesNotMatch(script, /forward|loopback/);
 });
 
 test('without bridges there is nothing to be in a table', () => {
-  assert.equal(rulesFor({ bridges: [], guardForwarding: true }), null);
+  assert.equal(rulesFor({ bridges: [], guardForwarding: true, guardForwarding6: true, links: [] }), null);
 });
 
 test('the digest follows the content', () => {
