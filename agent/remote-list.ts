@@ -52,6 +52,7 @@ export class RemoteList {
     const names = new Set(touched ?? [...endpoints.keys(), ...this.#entries.keys()]);
     if (nodes && touched !== null) this.#addOfChangedNodes(names, tables.nodes, endpoints);
     if (nodes || touched === null) this.#nodes = new Map(tables.nodes);
+    // Of what one alone claims nobody has to decide.
     const doubtful = this.#differences(own);
     this.#own = own;
     const gone = new Set<Entry>();
@@ -66,18 +67,14 @@ export class RemoteList {
       if (before !== undefined) {
         gone.add(before);
         this.#entries.delete(name);
-        for (const address of addressesIn(before)) {
-          this.#unclaim(address, before);
-          doubtful.add(address);
-        }
+        for (const address of addressesIn(before)) if (this.#unclaim(address, before)) doubtful.add(address);
       }
       if (endpoint === undefined || read === null) continue;
       const entry = { endpoint, claims, objection: read.ok ? '' : objection(endpoint, tables, read.reason) };
       fresh.push(entry);
       this.#entries.set(name, entry);
       for (const address of addressesIn(entry)) {
-        this.#claim(address, entry);
-        doubtful.add(address);
+        if (this.#claim(address, entry) || own.has(address)) doubtful.add(address);
       }
     }
     if (this.#result && gone.size + fresh.length + doubtful.size === 0) return this.#result;
@@ -108,15 +105,19 @@ export class RemoteList {
     return differences;
   }
 
-  #claim(address: string, entry: Entry): void {
+  /** @returns whether others claim it, too */
+  #claim(address: string, entry: Entry): boolean {
     const known = this.#claimants.get(address);
     this.#claimants.set(address, known === undefined ? entry : [...claimantsIn(known), entry]);
+    return known !== undefined;
   }
 
-  #unclaim(address: string, entry: Entry): void {
+  /** @returns whether others claim it still */
+  #unclaim(address: string, entry: Entry): boolean {
     const left = claimantsIn(this.#claimants.get(address)).filter((each) => each !== entry);
     if (left.length === 0) this.#claimants.delete(address);
     else this.#claimants.set(address, left.length === 1 && left[0] ? left[0] : left);
+    return left.length > 0;
   }
 
   /** Keeps the order by age. */
@@ -193,10 +194,11 @@ export class RemoteList {
 
 const noClaims: readonly RemoteEndpoint[] = [];
 
-function* addressesIn({ claims }: Entry): Generator<string> {
-  for (const { ip } of claims) yield ip;
+function addressesIn({ claims }: Entry): string[] {
+  const addresses: string[] = claims.map(({ ip }) => ip);
   // One for both families.
-  if (claims[0]) yield claims[0].mac;
+  if (claims[0]) addresses.push(claims[0].mac);
+  return addresses;
 }
 
 function claimantsIn(found: Entry | readonly Entry[] | undefined): readonly Entry[] {
