@@ -1,6 +1,14 @@
-import type { BridgeLeg, Desired, DesiredBridge, DesiredSandbox, PublishedPort } from '../dataplane/desired.ts';
-import { gatewayBridgeName } from '../dataplane/gateway-subnet.ts';
-import { type Cidr, must, parseCidr, parseIfName, parseIp, parseMac } from '../dataplane/values.ts';
+import { createHash } from 'node:crypto';
+import type {
+  BridgeLeg,
+  Desired,
+  DesiredBridge,
+  DesiredSandbox,
+  HostLeg,
+  PublishedPort,
+} from '../dataplane/desired.ts';
+import { gateAddresses6, gatewayBridgeName } from '../dataplane/gateway-subnet.ts';
+import { type Cidr, type Mac, must, parseCidr, parseIfName, parseIp, parseMac } from '../dataplane/values.ts';
 import { localDriver } from './drivers/index.ts';
 import { type NetworksById, placeOf, wayOut } from './drivers/legs.ts';
 import type { Attachments } from './plan.ts';
@@ -18,10 +26,12 @@ const gatewayBridge = (address: Cidr): DesiredBridge => ({
 /** What is wanted of this host alone: docker_gwbridge, and what the drivers of its local networks ask for. Pure. */
 export class HostPlan {
   readonly #gateway: Cidr | null;
+  readonly #gatePrefix6: Cidr | null;
   readonly #mtu: number;
   readonly #networks: NetworksById;
 
-  constructor({ gateway, underlayMtu, localNetworks }: Omit<Attachments, 'sandboxes'>) {
+  constructor({ gateway, gatePrefix6 = null, underlayMtu, localNetworks }: Omit<Attachments, 'sandboxes'>) {
+    this.#gatePrefix6 = gatePrefix6 === null ? null : must(parseCidr(gatePrefix6));
     this.#gateway = gateway === null ? null : must(parseCidr(gateway));
     this.#mtu = underlayMtu;
     this.#networks = new Map(localNetworks.map((network) => [network.id, network]));
@@ -53,6 +63,19 @@ export class HostPlan {
     return { bridgeLegs: bridgeLegs.map(complete), directLegs };
   }
 
+  /** By which the host leads these ports to its gate over IPv6. */
+  hostLegOf({ id }: StoredSandbox, published: readonly PublishedPort[]): Pick<DesiredSandbox, 'hostLeg'> {
+    if (this.#gatePrefix6 === null) return {};
+    const { host, gate } = gateAddresses6(this.#gatePrefix6);
+    // In no table and on no network: whatever is always the same will do.
+    const endpointId = createHash('sha256').update(`host leg ${id}`).digest('hex');
+    const hostLeg: HostLeg = {
+      ...{ endpointId, ifName: must(parseIfName('host0')), mac: macFrom(endpointId), mtu: this.#mtu },
+      ...{ addresses: [gate], hostAddress: host, published },
+    };
+    return { hostLeg };
+  }
+
   #gatewayLegOf({ gateway }: StoredSandbox): Omit<BridgeLeg, 'isDefault' | 'published'>[] {
     if (gateway === null || this.#gateway === null) return [];
     const prefixLength = this.#gateway.slice(this.#gateway.indexOf('/') + 1);
@@ -66,6 +89,10 @@ export class HostPlan {
     return [{ ...leg, bridge: must(parseIfName(gatewayBridgeName)) }];
   }
 }
+
+/** Locally administered. */
+const macFrom = (hex: string): Mac =>
+  must(parseMac(['02', ...[12, 14, 16, 18, 20].map((at) => hex.slice(at, at + 2))].join(':')));
 
 const toPublished = ({ hostIp, ...port }: StoredPort): PublishedPort => ({
   ...port,

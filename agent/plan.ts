@@ -41,6 +41,8 @@ export interface Attachments {
   readonly handed?: readonly HandedEndpoint[];
   /** Address of docker_gwbridge with prefix length; null before init or join. */
   readonly gateway: string | null;
+  /** /64 of the cluster for the way from a host to its own gate, on no network. @default none: no host leads IPv6 to it */
+  readonly gatePrefix6?: string | null;
   /** Networks of this host alone. */
   readonly localNetworks: readonly LocalNetwork[];
   /** Bytes, of the underlay device that carries the VTEP. */
@@ -137,7 +139,8 @@ export function plan(
     const led = mesh.published.filter(({ protocol, hostPort }) => !heldPorts?.has(`${protocol} ${hostPort}`));
     const gate = { legIfName: must(parseIfName(gateLeg.ifName)), ports: mesh.ports };
     const legs = host.legsOf({ ...sandbox, published: [...sandbox.published, ...led] });
-    return { ...bare, ...legs, ...(mesh.ports.length === 0 ? {} : { gate }) };
+    const hostLeg = gateLeg.ip6 === null ? {} : host.hostLegOf(sandbox, led);
+    return { ...bare, ...legs, ...hostLeg, ...(mesh.ports.length === 0 ? {} : { gate }) };
   });
   const mine = [...desiredSandboxes, ...handedSandboxes(handed, tables, mtuOf, mesh, ledTo)];
   const guard = parts?.guard() ?? null;

@@ -68,6 +68,8 @@ export interface ClusterSettings {
   readonly dataPathPort: number;
   /** How long a certificate of a node lasts. */
   readonly certExpiryMs: number;
+  /** Published ports are reached over IPv6, too; all hosts forward it. @default false */
+  readonly ipv6?: boolean;
 }
 
 /** A running membership: the cluster, and what a manager keeps for those who want to join. */
@@ -160,7 +162,8 @@ export async function initCluster(
     await reception.tokens?.rotate('worker');
     await reception.tokens?.rotate('manager');
     const plain = { internal: false, attachable: false, options: {}, labels: {} };
-    await cluster.networks.create({ ...plain, name: ingressName, ingress: true });
+    const ipv6 = settings.ipv6 ? { ipv6: {} } : {};
+    await cluster.networks.create({ ...plain, ...ipv6, name: ingressName, ingress: true });
   });
 }
 

@@ -15,3 +15,6 @@ export function uniqueLocal(clusterId: string, vni: number, round: number): stri
   bytes.writeUIntBE(vni, 5, 3);
   return `${new ipaddr.IPv6([...bytes]).toRFC5952String()}/64`;
 }
+
+/** The /64 of the way from each host to its own gate: of no network, since VNIs begin above 0. */
+export const gatePrefix6 = (clusterId: string): string => uniqueLocal(clusterId, 0, 0);

@@ -18,6 +18,7 @@ import {
 import { parseHostPort } from '../../controlplane/mesh/address.ts';
 import type { Store } from '../../controlplane/store.ts';
 import type { Touched } from '../../controlplane/tables/view.ts';
+import { gatePrefix6 } from '../../controlplane/ula.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
@@ -174,6 +175,7 @@ export class Agent {
         sandboxes: this.sandboxes.present(),
         handed: this.docker.endpoints.handed(),
         gateway: this.gateway.address,
+        gatePrefix6: this.#membership && gatePrefix6(this.#membership.cluster.identity.clusterId),
         localNetworks: this.localNetworks.list(),
         underlayMtu: this.#host.underlayMtu,
         mtus: this.mtus.mtus(this.#legs().map(({ networkId }) => networkId)),
@@ -389,6 +391,7 @@ export class Agent {
       subnetBits: request.SubnetSize ?? defaultSubnetBits,
       dataPathPort: request.DataPathPort ?? defaultDataPathPort,
       certExpiryMs: request.NodeCertExpiryMs ?? defaultCertExpiryMs,
+      ipv6: request.EnableIPv6 ?? false,
     };
     return this.#become(() => initCluster(this.#membershipInit(), addressing, settings), request);
   }

@@ -1,4 +1,5 @@
 import type { NetworkId, NodeId } from '../../controlplane/ids.ts';
+import { addressesOf } from '../../controlplane/tables/kinds.ts';
 import type { Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
@@ -71,7 +72,7 @@ function ofService(service: Service, legs: readonly Endpoint[], self: NodeId): O
     // Where no endpoint is the port is free for others.
     if (mode === 'host' && local.length === 0) continue;
     const mine = mode === 'host' || service.source === 'local' ? local : legs;
-    const ips = mine.flatMap(({ ip }) => valid(parseIp(ip ?? '')));
+    const ips = mine.flatMap(addressesOf).flatMap((ip) => valid(parseIp(ip)));
     for (let at = 0; at < count; at += 1) {
       const port = first + at;
       const backends = ips.map((ip) => ({ ip, port: target + at }));
@@ -91,9 +92,11 @@ const sameLegs = (a: readonly Endpoint[], b: readonly Endpoint[]): boolean =>
 /** To every gate of the cluster, also of a node that is down for now: connections that it made may go on. */
 function returnsOf({ own, gates: gateLegs }: MeshLegs): ReadonlyMap<string, ReturnPath> {
   const gates = [...gateLegs]
-    .flatMap(({ mac, ip }) => {
+    .flatMap(({ mac, ip, ip6 }) => {
       const place = { mac: parseMac(mac), ip: parseIp(ip ?? '') };
-      return place.mac.ok && place.ip.ok ? [{ mac: place.mac.value, ip: place.ip.value }] : [];
+      if (!place.mac.ok || !place.ip.ok) return [];
+      const [six] = valid(parseIp(ip6 ?? ''));
+      return [{ mac: place.mac.value, ip: place.ip.value, ...(six === undefined ? {} : { ip6: six }) }];
     })
     .sort((a, b) => compare(a.ip, b.ip) || compare(a.mac, b.mac));
   const returns = new Map<string, ReturnPath>();

@@ -19,6 +19,8 @@ export const InitRequest = z.strictObject({
   DataPathPort: port.optional(),
   /** How long a certificate of a node lasts, milliseconds; 90 days when absent. */
   NodeCertExpiryMs: certExpiryMs.optional(),
+  /** Published ports are reached over IPv6, too: `ingress` gets a unique local subnet of it, and every host forwards it. */
+  EnableIPv6: z.boolean().optional(),
 });
 export type InitRequest = z.infer<typeof InitRequest>;
 

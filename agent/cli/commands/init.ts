@@ -10,6 +10,7 @@ interface Flags extends AddressFlags {
   readonly defaultAddrPool?: string[];
   readonly defaultAddrPoolMaskLength?: number;
   readonly certExpiry?: number;
+  readonly ipv6?: boolean;
 }
 
 /** `weft init`. */
@@ -18,6 +19,7 @@ export function addInit(parent: Command, session: Session): void {
     summary: 'Make a new cluster with this node as its first manager',
     examples: [
       'weft init',
+      'weft init --ipv6',
       'weft init --advertise-addr 192.0.2.10 --default-addr-pool 10.20.0.0/16 --default-addr-pool-mask-length 24',
     ],
   });
@@ -25,6 +27,7 @@ export function addInit(parent: Command, session: Session): void {
     .option('--data-path-port <port>', 'UDP port of VXLAN', port)
     .option('--default-addr-pool <cidr>', 'block that new networks get their subnets from (repeatable)', collect)
     .option('--default-addr-pool-mask-length <n>', 'prefix length of those subnets', whole(1, 32))
+    .option('--ipv6', 'publish ports over IPv6, too; all hosts of the cluster will forward IPv6')
     .option('--cert-expiry <duration>', 'how long a certificate of a node lasts (default: 2160h, 90 days)', duration)
     .action(
       session.action<Flags>(async (context, flags) => {
@@ -37,6 +40,7 @@ export function addInit(parent: Command, session: Session): void {
               DefaultAddrPool: flags.defaultAddrPool,
               SubnetSize: flags.defaultAddrPoolMaskLength,
               NodeCertExpiryMs: flags.certExpiry,
+              EnableIPv6: flags.ipv6,
             },
             timeoutMs: membershipMs,
           }),
