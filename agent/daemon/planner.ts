@@ -99,6 +99,7 @@ export class Planner {
       ...{ self, vtep: identity.vtep, port: view.cluster?.dataPathPort ?? defaultDataPathPort },
       ...{ nodes: view.nodes, networks: view.networks, services: view.services, endpoints: view.endpoints },
       isUp: (node) => (node === self || !liveness.isSuspended(node)) && !view.isDrained(node),
+      doubted: liveness.doubted(),
       zoneOf: (node) => view.nodeLabels(node)[zoneLabel] ?? null,
     };
   }

@@ -5,7 +5,7 @@ import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
 import { type Parsed, parseIp, parseMac } from '../../dataplane/values.ts';
 import { compare, type LegTables, MeshLegs } from './legs.ts';
-import { type Places, preferred } from './prefer.ts';
+import { type Places, preferred, undoubted } from './prefer.ts';
 
 // What the routing mesh asks of this host, from the tables. Pure.
 
@@ -15,6 +15,8 @@ export const ingressIn = (networks: ReadonlyMap<NetworkId, Network>): Network | 
 
 /** What the tables say, as far as the mesh is concerned. */
 export interface MeshTables extends Pick<LegTables, 'self' | 'isUp'>, Places {
+  /** Nodes that are up, as far as is known, and have fallen silent. */
+  readonly doubted?: ReadonlySet<NodeId>;
   readonly services: ReadonlyMap<string, Service>;
   readonly networks: ReadonlyMap<NetworkId, Network>;
   readonly endpoints: ReadonlyMap<NetworkId, ReadonlyMap<string, Endpoint>>;
@@ -47,7 +49,11 @@ export function meshOf(
   const { self, isUp } = tables;
   kept.update({ self, isUp, legs: tables.endpoints.get(ingress.id) ?? new Map() }, touched);
   const all = inOrder(tables.services).map((service) =>
-    ofService(service, preferred(service.prefer, kept.backendsOf(service.key), tables), self),
+    ofService(
+      service,
+      preferred(service.prefer, undoubted(kept.backendsOf(service.key), tables.doubted), tables),
+      self,
+    ),
   );
   const ports = all.flatMap((of) => of.ports);
   return { ports, published: all.flatMap((of) => of.published), returns: returnsOf(kept) };

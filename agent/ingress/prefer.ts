@@ -8,6 +8,21 @@ export interface Places {
   readonly zoneOf: (node: NodeId) => string | null;
 }
 
+/**
+ * Those of nodes that are not in doubt, as long as there is one, else all: who is suspected of being cut off is led to by
+ * nobody before it is known, which costs nothing where others serve, too. Pure.
+ */
+export function undoubted<T extends { readonly owner: NodeId }>(
+  all: readonly T[],
+  doubted: ReadonlySet<NodeId> = nobody,
+): readonly T[] {
+  if (doubted.size === 0) return all;
+  const sure = all.filter(({ owner }) => !doubted.has(owner));
+  return sure.length === 0 ? all : sure;
+}
+
+const nobody: ReadonlySet<NodeId> = new Set();
+
 /** The label of a node that says in which zone it is. */
 export const zoneLabel = 'zone';
 

@@ -143,6 +143,16 @@ export class Liveness {
     return this.#members.get(peer)?.status === 'suspended';
   }
 
+  /** Nodes that are suspected of being gone with all their host, or of being out of reach. */
+  doubted(): ReadonlySet<NodeId> {
+    const doubted = new Set<NodeId>();
+    for (const [peer, { status, why }] of this.#members) {
+      // A host whose agent alone is late goes on forwarding.
+      if (status === 'suspect' && why !== 'agent down') doubted.add(peer);
+    }
+    return doubted;
+  }
+
   /** Whether nobody is in doubt: each node counts as alive and nobody says otherwise, or it is suspended. */
   get isSettled(): boolean {
     return [...this.#members.values()].every(

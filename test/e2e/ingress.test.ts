@@ -5,7 +5,7 @@ import { Docker } from '../lab/docker.ts';
 import type { Host, LabSandbox } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
-import { Held, serveIn, serveInNamespace, tally } from '../lab/who.ts';
+import { Beginning, Held, serveIn, serveInNamespace, tally } from '../lab/who.ts';
 
 describe('the routing mesh', { timeout: 200_000 }, () => {
   const stage = useLab({ hosts: 3, cluster: { managers: 3 } });
@@ -127,7 +127,18 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
     await host(1).startAgent();
     await settled(stage.lab);
     await held.goesOn();
-    assert.equal((await host(2).weft('publish', 'web', '8081:9000')).exitCode, 0);
+    for (const change of [
+      ['publish', 'web', '8081:9000', '8082:9000'],
+      ['unpublish', 'web', '8082'],
+      ['publish', '--affinity', '1h', 'web', '8080:9000'],
+      ['publish', '--source', 'snat', 'web', '8080:9000'],
+      ['publish', '--source', 'keep', '--affinity', '0s', 'web', '8080:9000'],
+    ]) {
+      const { exitCode, stderr } = await host(2).weft(...change);
+      assert.equal(exitCode, 0, `${change.join(' ')}: ${stderr}`);
+      await settled(stage.lab);
+      await held.goesOn();
+    }
     // web-2 stays: its host dies below.
     const gone = held.by === 'web-3' ? 'web-1' : 'web-3';
     if (gone === 'web-3') await docker?.exec(['rm', '-f', gone]);
@@ -166,14 +177,12 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
 
   it("a host's death moves new connections to the others", async () => {
     assert.ok(names(await tally(host(3), host(1).address, 8080, 20))['web-2'], 'it is led to while its host lives');
+    const beginning = await Beginning.open(host(3), host(1).address, 8080);
     await host(2).linkDown();
-    const startedMs = performance.now();
-    await eventually('nobody to be led there', async () => {
-      const found = names(await tally(host(3), host(1).address, 8080, 20));
-      return Object.keys(found).every((name) => name.startsWith('web-') && name !== 'web-2');
-    });
-    const tookMs = performance.now() - startedMs;
-    assert.ok(tookMs < 6_000, `${tookMs} ms`);
+    const tookMs = await beginning.wellAgain(Date.now());
+    // Three seconds, and one more for a machine so loaded that the timers of agents are late, by which they wait longer.
+    assert.ok(tookMs < 4_000, `${tookMs} ms`);
+    await beginning.end();
     await host(2).linkUp();
   });
 

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Host, LabSandbox } from './host.ts';
 import type { Inside } from './inside.ts';
+import { eventually } from './process.ts';
 
 const WHO = fileURLToPath(new URL('tools/who.mjs', import.meta.url));
 
@@ -66,3 +67,48 @@ export class Held {
     return this.#inside.end('SIGKILL');
   }
 }
+
+/** New connections, one every 20 ms, which wait a second for an answer. */
+export class Beginning {
+  readonly #inside: Inside;
+  #text = '';
+
+  private constructor(inside: Inside) {
+    this.#inside = inside;
+    inside.stream((text) => {
+      this.#text += text;
+    });
+  }
+
+  /** Resolves with the first answer. */
+  static async open(from: Host, address: string, port: number): Promise<Beginning> {
+    const inside = await from.spawn(process.execPath, [WHO, 'begin', address, String(port)]);
+    await inside.says(/\n/);
+    return new Beginning(inside);
+  }
+
+  /**
+   * Waits until for two seconds all that began were answered.
+   * @returns when the last one that was not began, in milliseconds since `sinceMs` (of the wall clock); 0 when all were
+   */
+  async wellAgain(sinceMs: number): Promise<number> {
+    return await eventually(
+      'new connections to be answered',
+      async () => {
+        const lines = this.#text.split('\n').slice(0, -1);
+        const all = lines.map((line) => line.split(' ')).map(([at, name]) => ({ atMs: Number(at), name: name ?? '' }));
+        const failed = all.filter(({ atMs, name }) => atMs >= sinceMs && !ANSWERED.test(name));
+        const lastMs = Math.max(sinceMs, ...failed.map(({ atMs }) => atMs));
+        return all.some(({ atMs }) => atMs > lastMs + 2_000) ? { ms: lastMs - sinceMs } : undefined;
+      },
+      { timeoutMs: 30_000 },
+    ).then(({ ms }) => ms);
+  }
+
+  end(): Promise<unknown> {
+    return this.#inside.end('SIGKILL');
+  }
+}
+
+/** The name of an endpoint, and not an error. */
+const ANSWERED = /^web/;

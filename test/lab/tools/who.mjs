@@ -2,6 +2,7 @@
 //   who.mjs serve NAME PORT                 each line it gets is answered with `NAME ADDRESS`
 //   who.mjs tally tcp|udp ADDRESS PORT COUNT  as many connections, one answer each; prints the answers with how often, as JSON
 //   who.mjs hold ADDRESS PORT               one connection that asks again and again; prints the answers, a line each
+//   who.mjs begin ADDRESS PORT              a new connection every 20 ms; prints `BEGAN ANSWER` of each, milliseconds since 1970
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
@@ -11,6 +12,7 @@ const [verb, ...args] = process.argv.slice(2);
 const plain = (address) => address.replace(/^::ffff:/, '');
 const AT_ONCE = 20;
 const PATIENCE_MS = 1_000;
+const EVERY_MS = 20;
 
 async function serve(name, port) {
   const server = createServer((socket) => {
@@ -80,4 +82,12 @@ async function hold(address, port) {
   socket.write('who\n');
 }
 
-await { serve, tally, hold }[verb](...args);
+async function begin(address, port) {
+  setInterval(async () => {
+    const beganMs = Date.now();
+    const answer = await overTcp(address, port).catch((error) => error.code ?? error.message);
+    process.stdout.write(`${beganMs} ${answer}\n`);
+  }, EVERY_MS);
+}
+
+await { serve, tally, hold, begin }[verb](...args);

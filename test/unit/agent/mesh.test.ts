@@ -76,6 +76,9 @@ test('no new connection goes to a node that is down; without anybody left it is 
     );
   assert.deepEqual(ips({ isUp: (node) => node === self }), ['10.0.0.3']);
   assert.deepEqual(ips({ isUp: () => false }), []);
+  assert.deepEqual(ips({ doubted: new Set([other]) }), ['10.0.0.3'], 'nor to one that has fallen silent');
+  const cut = { doubted: new Set([other]), isUp: (node: NodeId) => node === other };
+  assert.deepEqual(ips(cut), ['10.0.0.4'], 'unless there is nobody else');
   assert.deepEqual(ips({}, 'local'), ['10.0.0.3'], 'of this host alone');
   assert.deepEqual(ips({}, 'snat'), ['10.0.0.3', '10.0.0.4']);
 });
