@@ -258,10 +258,8 @@ export class DataPlane implements AsyncDisposable {
       if (!wanted) continue;
       const generation = this.#generations.last;
       try {
-        await this.#exclusively(() => this.#pass(wanted, listener));
+        await this.#exclusively(() => this.#pass(wanted, generation, listener));
         await grip.set(wanted.desired.bridges.length > 0);
-        this.#listFailure = null;
-        this.#generations.passed(generation);
       } catch (cause) {
         this.#model.forget();
         const delayMs = Math.min((this.#listFailure?.delayMs ?? this.#retryMinMs / 2) * 2, this.#retryMaxMs);
@@ -294,10 +292,13 @@ export class DataPlane implements AsyncDisposable {
     }
   }
 
-  async #pass(wanted: Wanted, listener: Ear): Promise<void> {
+  async #pass(wanted: Wanted, generation: number, listener: Ear): Promise<void> {
     listener.pause();
     try {
       await this.#reconcile(wanted, listener);
+      // Nobody has to wait until what the kernel tells of it has been read: what contradicts it asks for another pass.
+      this.#listFailure = null;
+      this.#generations.passed(generation);
     } catch (error) {
       this.#model.forget();
       throw error;
