@@ -10,6 +10,7 @@ import { settled } from '../../lab/suite.ts';
 import type { BenchContext, Benchmark } from '../benchmark.ts';
 import { GateWatcher } from '../gate-watch.ts';
 import { inNamespaces } from '../namespaces.ts';
+import { nodeDeaths } from '../node-death.ts';
 import { medianAndTail, percentile } from '../report.ts';
 import type { ServicesResult } from '../tools/services.ts';
 
@@ -37,6 +38,7 @@ export const benchmark: Benchmark = {
     latency: 'rounds of latency, in turn (9)',
     services: 'services, one published port and ten endpoints each (1000)',
     changes: 'of an endpoint in a cluster of three (30)',
+    deaths: 'nodes with an endpoint that are cut off (9)',
     runs: 'nodes that learn of the services from nothing (7)',
   },
   run: async (context) => {
@@ -46,6 +48,7 @@ export const benchmark: Benchmark = {
       const program = join(directory, 'connections');
       await execa('cc', ['-O2', '-o', program, SOURCE]);
       await traffic(context, program);
+      await nodeDeaths(context);
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
