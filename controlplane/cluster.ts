@@ -143,7 +143,11 @@ export class Cluster {
     this.#parts.standing.start();
     this.#parts.labelledPorts.start();
     // Who is back is dialled at once, and who is suspended is bridged over.
-    liveness.watch((peer) => (liveness.stateOf(peer).status === 'alive' ? transport.heard(peer) : transport.wake()));
+    liveness.watch((peer) => {
+      if (liveness.stateOf(peer).status === 'alive') transport.heard(peer);
+      else transport.wake();
+      this.#parts.labelledPorts.heardOfLiveness();
+    });
     view.watch((touched) => this.#follow(touched));
     const everything = {
       nodes: true,

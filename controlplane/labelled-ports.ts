@@ -37,9 +37,21 @@ export interface LabelledPortsInit {
   readonly isSuspended: (node: NodeId) => boolean;
 }
 
+/** The label of a worker, set by managers, with which its endpoints are heard. */
+const allowLabel = { key: 'weft.publish', value: 'allow' };
+
+/** Whether a worker may ask for ports of the cluster. */
+export const mayAsk = (view: Pick<View, 'nodeLabels'>, node: NodeId): boolean =>
+  view.nodeLabels(node)[allowLabel.key] === allowLabel.value;
+
+/** How a manager says so. */
+export const allowWords = (hostname: string): string =>
+  `weft node update --label-add ${allowLabel.key}=${allowLabel.value} ${hostname}`;
+
 /**
- * Publishes what endpoints ask for, and takes it back when none asks any more. Endpoints of managers alone are heard, or a worker
- * could take any port of the cluster; each manager publishes for its own, and of those that are up the first by id takes back.
+ * Publishes what endpoints ask for, and takes it back when none asks any more. Endpoints of managers are heard, and of workers
+ * that a manager has allowed it, or any worker could take any port of the cluster. Each manager publishes for its own; of
+ * those that are up the first by id publishes for workers, and takes back.
  */
 export class LabelledPorts {
   readonly #init: LabelledPortsInit;
@@ -97,6 +109,11 @@ export class LabelledPorts {
     return true;
   }
 
+  /** A node is back, or is not: another one may be the first. */
+  heardOfLiveness(): void {
+    if (this.#wishes.size > 0) this.#wake(0);
+  }
+
   #wake(delayMs: number): void {
     if (this.#stopped) return;
     this.#again = true;
@@ -125,10 +142,11 @@ export class LabelledPorts {
       this.#unaskedMs.clear();
       return null;
     }
-    const counting = [...this.#wishes.values()].filter(({ owner }) => isManager(owner));
+    const counting = [...this.#wishes.values()].filter(({ owner }) => isManager(owner) || mayAsk(view, owner));
     for (const wish of counting) {
       const network = view.networks.get(wish.network);
-      if (wish.owner === self && network !== undefined) await this.#publish(network, wish, counting);
+      const isOurs = isManager(wish.owner) ? wish.owner === self : this.#isFirst();
+      if (isOurs && network !== undefined) await this.#publish(network, wish, counting);
     }
     return this.#takeBack(counting);
   }

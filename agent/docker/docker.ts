@@ -1,5 +1,6 @@
 import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NetworkId } from '../../controlplane/ids.ts';
+import { mayAsk } from '../../controlplane/labelled-ports.ts';
 import type { Store } from '../../controlplane/store.ts';
 import type { NetworkCreateRequest } from '../api/schema.ts';
 import type { Logger } from '../daemon/log.ts';
@@ -106,8 +107,13 @@ export class Docker {
       ...this.#mirror.warnings(),
       ...this.#containers.warnings(),
       ...(member === null ? [] : internalWarnings(this.endpoints.list(), member)),
-      ...(member === null || member.isManager ? [] : unheardOf(this.endpoints.list())),
+      ...(member === null ? [] : this.#unheardOf(member)),
     ];
+  }
+
+  #unheardOf({ isManager, self, view }: Cluster): readonly string[] {
+    if (isManager || mayAsk(view, self)) return [];
+    return unheardOf(this.endpoints.list(), view.nodes.get(self)?.hostname ?? self);
   }
 
   /** Follows Docker until the signal aborts. */

@@ -1,3 +1,4 @@
+import { allowWords } from '../../controlplane/labelled-ports.ts';
 import { isName } from '../../controlplane/tables/kinds.ts';
 import { type AskedPorts, maxAskedPorts } from '../../controlplane/tables/services.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
@@ -45,14 +46,17 @@ export function askedOf(
   return { asked, problems };
 }
 
-/** Lines for a worker's operator. A worker shall not take ports of the whole cluster by what runs on it. */
-export const unheardOf = (endpoints: readonly Pick<DockerEndpoint, 'name' | 'netns' | 'asks'>[]): string[] =>
+/** Lines for a worker's operator. A worker shall not take ports of the whole cluster by what runs on it, unless a manager allows it. */
+export const unheardOf = (
+  endpoints: readonly Pick<DockerEndpoint, 'name' | 'netns' | 'asks'>[],
+  hostname: string,
+): string[] =>
   endpoints.flatMap(({ name, netns, asks }) =>
     netns === null || asks === null
       ? []
       : [
-          `container ${name} asks by its label ${publishLabel} for ports of the cluster, and this node is not a manager: run it on one, or \
-\`weft publish ${asks.service}\` there`,
+          `container ${name} asks by its label ${publishLabel} for ports of the cluster, and this node is not a manager: run it on one, or there \
+\`weft publish ${asks.service}\`, or \`${allowWords(hostname)}\` for all that runs here`,
         ],
   );
 

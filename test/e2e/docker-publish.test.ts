@@ -43,7 +43,10 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
         return found[`web-1 ${host(2).address}`] === 10;
       });
     }
-    assert.match((await host(1).weft('service', 'ls')).stdout, /^web +front +1\/1 +\*:8080->9000\/tcp \(label\)/m);
+    assert.match(
+      (await host(1).weft('service', 'ls')).stdout,
+      /^web +front +dnsrr +1\/1 +\*:8080->9000\/tcp \(label\)/m,
+    );
     assert.match(await refusal(host(1), 'unpublish', 'web'), /published by the label of containers\n.*a minute after/);
 
     await docker(1).exec(['restart', '--time', '0', 'web-1']);

@@ -50,7 +50,7 @@ describe('a drained node', { timeout: 120_000 }, () => {
         [two.name, 'drain'],
       ],
     );
-    assert.match((await one.weft('service', 'ls')).stdout, /^web +frontend +1\/2 /m);
+    assert.match((await one.weft('service', 'ls')).stdout, /^web +frontend +dnsrr +1\/2 /m);
     const nodes = await three.weftJson<Node[]>('node', 'ls');
     assert.deepEqual(
       nodes.flatMap(({ Hostname, Availability }) => (Availability === 'drain' ? [Hostname] : [])),

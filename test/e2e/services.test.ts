@@ -56,7 +56,10 @@ describe('services', () => {
       });
     }
     const { stdout } = await two.weft('service', 'ls');
-    assert.match(stdout, /^web +frontend +1\/1 +\*:8080->80\/tcp, \*:8000-8003->90-93\/udp +keep +10 minutes$/m);
+    assert.match(
+      stdout,
+      /^web +frontend +dnsrr +1\/1 +\*:8080->80\/tcp, \*:8000-8003->90-93\/udp +keep +10 minutes +- +-$/m,
+    );
   });
 
   it('are refused where somebody has the port, with who and what to do, and by nodes that are no managers', async () => {

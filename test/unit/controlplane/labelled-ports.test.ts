@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { askAgainMs } from '../../../controlplane/labelled-ports.ts';
+import { writeGrant } from '../../../controlplane/ring/write.ts';
 import { networkTopic } from '../../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
 import { type AskedPorts, serviceKey } from '../../../controlplane/tables/services.ts';
 import { identityOf } from '../../sim/identities.ts';
-import { makeCluster, memoryStore } from './helpers.ts';
+import { makeCluster, memoryStore, Writer } from './helpers.ts';
 
 const self = await identityOf(0, 'manager');
 const spec = { internal: false, attachable: true, ingress: false, options: {}, labels: {} };
@@ -119,5 +120,41 @@ test('a container that is made anew with another label does not wait; one that a
     [8443, 443, 1, true],
   ]);
   assert.deepEqual(cluster.warnings(), []);
+  await cluster.stop();
+});
+
+test('a worker is heard while a manager allows it, and what it asked for goes a minute after that', async () => {
+  const { cluster, transport, admit, time, blue, ports } = await started();
+  const worker = await identityOf(2, 'worker');
+  assert.equal(admit(worker), null);
+  const writer = new Writer(worker);
+  const node = writer.nodeId;
+  const [subnet] = blue.subnets;
+  assert.ok(subnet !== undefined);
+  await writeGrant(cluster.tables, subnet.ring, { start: 50, end: 60, generation: 1 }, node);
+  const topic = networkTopic(blue.id);
+  const id = 'f'.repeat(64);
+  const endpoint = {
+    ...{ name: 'web', sandbox: id, ip: subnet.gateway.replace(/\d+$/, '50'), mac: '02:00:00:00:00:50' },
+    ...{ aliases: [], createdMs: 1, asks: web },
+  };
+  transport.gossip(topic, [writer.write(topic, '', 1), writer.write(topic, `ep/${id}`, endpoint)], node);
+  await time.run(10);
+  assert.equal(cluster.view.endpointsOf(blue.id).size, 1);
+  assert.equal(ports(), undefined);
+  const { nodeLabels } = cluster;
+  await nodeLabels.update(node, { add: { 'weft.publish': 'perhaps' }, remove: [] });
+  await time.run(10);
+  assert.equal(ports(), undefined);
+  await nodeLabels.update(node, { add: { 'weft.publish': 'allow' }, remove: [] });
+  await time.run(10);
+  assert.deepEqual(ports(), [[8080, 80, 1, true]]);
+  await time.run(2 * askAgainMs);
+  assert.deepEqual(ports(), [[8080, 80, 1, true]]);
+  await nodeLabels.update(node, { add: {}, remove: ['weft.publish'] });
+  await time.run(askAgainMs / 2);
+  assert.deepEqual(ports(), [[8080, 80, 1, true]]);
+  await time.run(askAgainMs);
+  assert.equal(ports(), undefined);
   await cluster.stop();
 });

@@ -71,11 +71,17 @@ test('a label that makes no sense is named, and nothing of it is heeded', () => 
 test('a worker says of what runs on it that it is not heard', () => {
   const asks = { service: 'web', ports: [['tcp', 80, 80, 1]] } as Parameters<typeof unheardOf>[0][number]['asks'];
   const netns = '/run/docker/netns/1';
-  const lines = unheardOf([
-    { name: 'web-1', netns, asks },
-    { name: 'db', netns, asks: null },
-    { name: 'stopped', netns: null, asks },
-  ] as Parameters<typeof unheardOf>[0]);
+  const lines = unheardOf(
+    [
+      { name: 'web-1', netns, asks },
+      { name: 'db', netns, asks: null },
+      { name: 'stopped', netns: null, asks },
+    ] as Parameters<typeof unheardOf>[0],
+    'beta',
+  );
   assert.equal(lines.length, 1);
-  assert.match(lines[0] ?? '', /container web-1 .* not a manager: run it on one, or `weft publish web` there/);
+  assert.match(
+    lines[0] ?? '',
+    /container web-1 .* not a manager: run it on one, or there `weft publish web`, or `weft node update --label-add weft.publish=allow beta` /,
+  );
 });
