@@ -127,7 +127,11 @@ export const changes: readonly [what: string, command: string[], named: RegExp][
   ['forwarding of the gate', inGate('sysctl', '-w', 'net.ipv4.ip_forward=0'), /gate: ip_forward is 0/],
   ['way back', inOne('nft', 'delete', 'table', 'inet', 'weft_return'), /nft table inet weft_return missing/],
   ['gate that a backend knows', inOne('nft', 'flush map inet weft_return gates'), /in set gates .* missing/],
-  ['rule of the way back', inOne('ip', 'rule', 'del', 'pref', '5757'), /routing rule back to gate 10\.0\.0\.9 is missing/],
+  [
+    'rule of the way back',
+    inOne('ip', 'rule', 'del', 'pref', '5757'),
+    /routing rule back to gate 10\.0\.0\.9 is missing/,
+  ],
   [
     'rule that leads nowhere',
     inOne('ip', 'rule', 'add', 'pref', '5757', 'fwmark', '7', 'lookup', '7', 'protocol', '201'),

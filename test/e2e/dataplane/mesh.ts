@@ -36,7 +36,11 @@ export interface Mesh {
 }
 
 /** Where a connection of a client to its host at this port leads. */
-export function gatePort(protocol: 'tcp' | 'udp', backends: readonly number[], more: Partial<GatePort> = {}): GatePort {
+export function gatePort(
+  protocol: GatePort['protocol'],
+  backends: readonly number[],
+  more: Partial<GatePort> = {},
+): GatePort {
   return { protocol, port: 8080, backends: backends.map(backend), affinityMs: 0, source: 'keep', ...more };
 }
 
