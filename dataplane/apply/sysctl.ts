@@ -74,6 +74,9 @@ export const legSettings = (ipv6: 'off' | 'quiet'): readonly (readonly [name: st
     ? [['disable_ipv6', '1']]
     : [
         ['accept_ra', '0'],
+        // Our addresses have one owner each, and without an address of the link, which this keeps back for a second, nobody is asked
+        // for a neighbour.
+        ['accept_dad', '0'],
         ['disable_ipv6', '0'],
       ];
 

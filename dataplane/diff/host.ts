@@ -3,7 +3,7 @@ import { hostBridgeMac, hostPortName, isOurHostBridge, OUR_ALIAS } from '../name
 import { type GuardedBridge, type GuardedLink, type PublishedTo, rulesFor } from '../nft/rules.ts';
 import { tableName, USER_TABLE } from '../nft/tables.ts';
 import { userTable } from '../nft/user.ts';
-import { bridgeObject, RULES_OBJECT, USER_OBJECT } from '../objects.ts';
+import { bridgeObject, endpointObject, RULES_OBJECT, USER_OBJECT } from '../objects.ts';
 import { addressOf, isIpv6, must, parseCidr } from '../values.ts';
 import type { Draft } from './diff.ts';
 import { diffTable } from './tables.ts';
@@ -57,7 +57,7 @@ function diffRules(
   draft: Draft,
   bridges: readonly DesiredBridge[],
   published: ReadonlyMap<string, readonly PublishedTo[]>,
-  links: readonly GuardedLink[],
+  links: readonly HostLink[],
 ): boolean {
   const { forwarding, forwarding6 } = draft.observed.host;
   const wants6 = links.length > 0;
@@ -80,7 +80,9 @@ function diffRules(
     const why = forwarding6.on
       ? `router advertisements are not heeded: ${forwarding6.deaf[0]}`
       : 'forwarding of IPv6 is 0';
-    draft.step('namespaces', RULES_OBJECT, why, { kind: 'forwarding6-on', deaf: forwarding6.deaf });
+    const action = { kind: 'forwarding6-on', deaf: forwarding6.deaf } as const;
+    // Of those who need it: a kernel without IPv6 can do all else.
+    for (const { object } of links.slice(0, 1)) draft.step('namespaces', object, why, action, [RULES_OBJECT]);
   }
   return rules !== null;
 }
@@ -97,9 +99,20 @@ function publishedOn({ sandboxes }: Desired): ReadonlyMap<string, readonly Publi
   return all;
 }
 
-const linksOf = ({ sandboxes }: Desired): GuardedLink[] =>
+interface HostLink extends GuardedLink {
+  readonly object: string;
+}
+
+const linksOf = ({ sandboxes }: Desired): HostLink[] =>
   sandboxes.flatMap(({ hostLeg }) =>
-    hostLeg === undefined ? [] : [{ name: hostPortName(hostLeg.endpointId), published: publishedTo(hostLeg, true) }],
+    hostLeg === undefined
+      ? []
+      : [
+          {
+            ...{ name: hostPortName(hostLeg.endpointId), object: endpointObject(hostLeg.endpointId) },
+            published: publishedTo(hostLeg, true),
+          },
+        ],
   );
 
 /** To the leg's address of that family. */

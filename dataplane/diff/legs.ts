@@ -131,11 +131,12 @@ function outerOf(draft: Draft, { where, port }: Place): ObservedDevice | undefin
 }
 
 function removeMisplaced(draft: Draft, place: Place): void {
-  const { sandbox, leg, port, where, object } = place;
+  const { sandbox, leg, port, master, where, object } = place;
   const outer = outerOf(draft, place);
   if (!outer || handedOf(place)) return;
   const inner = sandboxOf(draft, sandbox)?.devices.get(leg.ifName);
-  if (outer.kind === 'veth' && inner?.peer === port) return;
+  const isFree = master !== null || outer.master === null;
+  if (outer.kind === 'veth' && inner?.peer === port && isFree) return;
   const why = `${port} does not lead to ${leg.ifName} in ${sandbox.netns}`;
   draft.step('in the way', object, why, { kind: 'device-delete', where, name: port });
   draft.removedPorts.add(port);
@@ -214,9 +215,7 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
     why.push(`differs in MTU (${there.mtu}, not ${leg.mtu})`);
   }
   const enslaved = there?.master === master && !draft.replacedBridges.has(master ?? '');
-  if (master === null) {
-    // What somebody made a port is made anew by who removes it from its bridge; the addresses tell.
-  } else if (!enslaved) {
+  if (master !== null && !enslaved) {
     set.master = master;
     set.port = flags;
     why.push(there ? `is not a port of ${master}` : 'missing');
@@ -231,8 +230,10 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
   }
   if (!there?.up) {
     set.up = true;
-    if (there) why.push('is down');
+    why.push(there ? 'is down' : 'missing');
   }
+  // Before it is up: a device that begins without duplicate address detection is of use at once.
+  if ('hostAddress' in leg) quietHostEnd(draft, place, there);
   if (why.length > 0) {
     const phase = where === null ? 'host' : 'overlays';
     draft.step(phase, object, `${port}: ${why.join(', ')}`, { kind: 'device-set', where, name: port, set }, needs);
@@ -252,6 +253,13 @@ function diffOuter(draft: Draft, place: Place, there: ObservedDevice | undefined
   }
 }
 
+/** A sandbox could send router advertisements by it. */
+function quietHostEnd(draft: Draft, { object, needs, port: name }: Place, there: ObservedDevice | undefined): void {
+  if (there && draft.observed.host.quiet6.has(name)) return;
+  const action = { kind: 'leg-ipv6', where: null, name, ipv6: 'quiet' } as const;
+  draft.step('host', object, `${name}: IPv6 is off, or router advertisements are heeded`, action, needs);
+}
+
 /** The host's own end of a leg. Behind the step that has it up: a device that is down takes no route. */
 function diffHostEnd(
   draft: Draft,
@@ -261,10 +269,6 @@ function diffHostEnd(
 ): void {
   const { host } = draft.observed;
   const up = there?.up === true;
-  if (!up || !host.quiet6.has(name)) {
-    const action = { kind: 'leg-ipv6', where: null, name, ipv6: 'quiet' } as const;
-    draft.step('host', object, `${name}: IPv6 is off, or router advertisements are heeded`, action, needs);
-  }
   const addresses = up ? (host.addresses.get(name) ?? new Set<string>()) : new Set<string>();
   if (!addresses.has(address)) {
     const action = { kind: 'address-add', where: null, name, address } as const;

@@ -95,6 +95,7 @@ test('a leg with IPv6: switched on before the addresses, and deaf to router adve
   const dual = wanted({ ...one, sandboxes: one.sandboxes.map((box) => widened(withIpv6(box))) });
   assert.deepEqual(inside(dual), [
     'sysctl -w net/ipv6/conf/eth0/accept_ra=0',
+    'sysctl -w net/ipv6/conf/eth0/accept_dad=0',
     'sysctl -w net/ipv6/conf/eth0/disable_ipv6=0',
     'ip address replace 10.0.0.1/16 dev eth0',
     'ip address replace fd00::1/64 dev eth0 nodad',
