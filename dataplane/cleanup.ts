@@ -1,5 +1,5 @@
 import { apply } from './apply/apply.ts';
-import { readForwarding, restoreForwarding, restoreForwarding6, settingsBefore6 } from './apply/sysctl.ts';
+import { readForwarding, restoreForwarding } from './apply/sysctl.ts';
 import type { Desired } from './desired.ts';
 import { diff } from './diff/diff.ts';
 import type { Log } from './log.ts';
@@ -33,20 +33,12 @@ async function observeAll(keep: Desired, runDir: string): Promise<Observed> {
 /** What `cleanUp` would do, as commands that a person with a root shell could run. */
 export async function cleanUpCommands(runDir: string, keep: Desired = NOTHING): Promise<string[]> {
   const restores = keep.bridges.length === 0 && readForwarding(runDir).byUs;
-  const settings6 = needsForwarding6(keep) ? [] : settingsBefore6(runDir);
-  return commandsOf(cleanUpSteps(await observeAll(keep, runDir), keep), restores, settings6);
+  return commandsOf(cleanUpSteps(await observeAll(keep, runDir), keep), restores);
 }
 
-const needsForwarding6 = ({ sandboxes }: Desired): boolean => sandboxes.some(({ hostLeg }) => hostLeg !== undefined);
-
-const commandsOf = (
-  steps: readonly Step[],
-  restoresForwarding: boolean,
-  settings6: readonly (readonly [name: string, value: string])[],
-): string[] => [
+const commandsOf = (steps: readonly Step[], restoresForwarding: boolean): string[] => [
   ...steps.flatMap(commands),
   ...(restoresForwarding ? ['sysctl -w net.ipv4.ip_forward=0'] : []),
-  ...settings6.map(([name, value]) => `sysctl -w net/ipv6/conf/${name}=${value}`),
 ];
 
 export interface CleanUpOptions {
@@ -64,11 +56,10 @@ export async function cleanUp({ log, runDir, keep = NOTHING }: CleanUpOptions): 
   const steps = cleanUpSteps(await observeAll(keep, runDir), keep);
   const { applied, failures } = await apply(steps, runDir, new Map());
   const forwardingRestored = keep.bridges.length === 0 && restoreForwarding(runDir);
-  const settings6 = needsForwarding6(keep) ? [] : restoreForwarding6(runDir);
   log.info({ removed: applied.length, forwardingRestored }, `removed ${applied.length} objects of ours`);
   if (failures.size > 0) {
     const errors = [...failures.values()];
     throw new AggregateError(errors, `clean up: ${errors.map((error) => error.message).join('; ')}`);
   }
-  return commandsOf(applied, forwardingRestored, settings6);
+  return commandsOf(applied, forwardingRestored);
 }

@@ -38,6 +38,8 @@ export type Action =
   | { readonly kind: 'forwarding-on' }
   /** And these go on heeding router advertisements. */
   | { readonly kind: 'forwarding6-on'; readonly deaf: readonly string[] }
+  /** And these heed router advertisements only while the host does not forward, as they did before. */
+  | { readonly kind: 'forwarding6-off'; readonly heeding: readonly string[] }
   /** What comes in by the device may be for ::1. */
   | { readonly kind: 'loopback6'; readonly name: IfName }
   | { readonly kind: 'localnet-on'; readonly device: IfName }
@@ -302,6 +304,11 @@ export function commands(step: Step): string[] {
       return [
         ...step.deaf.map((name) => `sysctl -w net/ipv6/conf/${name}/accept_ra=2`),
         `sysctl -w ${forwardingOf(true)}=1`,
+      ];
+    case 'forwarding6-off':
+      return [
+        `sysctl -w ${forwardingOf(true)}=0`,
+        ...step.heeding.map((name) => `sysctl -ew net/ipv6/conf/${name}/accept_ra=1`),
       ];
     case 'forward-inside':
       return [`${inside(step.where)}sysctl -w ${forwardingOf(step.ipv6)}=${Number(step.on)}`];

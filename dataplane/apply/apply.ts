@@ -12,6 +12,7 @@ import { CommandError, runIpNetns } from './run.ts';
 import {
   quietenOverlayNetns,
   setLegIpv6,
+  switchForwarding6Off,
   switchForwarding6On,
   switchForwardingOn,
   switchIpv6On,
@@ -201,6 +202,9 @@ async function applySingle(step: Step, runDir: string, outcome: Outcome): Promis
         break;
       case 'forwarding6-on':
         switchForwarding6On(runDir);
+        break;
+      case 'forwarding6-off':
+        switchForwarding6Off(runDir);
         break;
       case 'leg-ipv6':
         setLegIpv6(step.where, step.name, step.ipv6);

@@ -66,6 +66,8 @@ export function describe(step: Step): string {
       return 'switch ip_forward on';
     case 'forwarding6-on':
       return 'switch forwarding of IPv6 on';
+    case 'forwarding6-off':
+      return 'switch forwarding of IPv6 off';
     case 'loopback6':
       return `route ::1 dev ${step.name}`;
     case 'localnet-on':

@@ -109,9 +109,10 @@ const CONF6 = '/proc/sys/net/ipv6/conf';
 const marker6In = (runDir: string): string => join(runDir, 'ipv6-forward');
 const heeding = (runDir: string): string[] => read(marker6In(runDir)).split('\n').slice(1);
 
-/** The same of IPv6. */
-export function readForwarding6(runDir: string): { on: boolean; byUs: boolean } {
-  return { on: read(FORWARDING6) === '1', byUs: read(marker6In(runDir)) !== '' };
+/** The same of IPv6; and which devices would heed router advertisements no more, had we not seen to it. */
+export function readForwarding6(runDir: string): { on: boolean; byUs: boolean; heeding: string[] } {
+  const byUs = read(marker6In(runDir)) !== '';
+  return { on: read(FORWARDING6) === '1', byUs, heeding: byUs ? heeding(runDir) : [] };
 }
 
 /** True when a device that is made now would heed router advertisements while the host does not forward. */
@@ -131,19 +132,13 @@ export function switchForwarding6On(runDir: string): void {
   if (read(FORWARDING6) !== '1') writeFileSync(FORWARDING6, '1');
 }
 
-/** Settings that go back when IPv6 is not to be forwarded any more; none when it was not us who switched that on. */
-export function settingsBefore6(runDir: string): (readonly [name: string, value: string])[] {
-  if (read(marker6In(runDir)) === '') return [];
-  const heed = heeding(runDir).filter((name) => read(ipv6Setting(name, 'accept_ra')) === '2');
-  return [['all/forwarding', '0'], ...heed.map((name) => [`${name}/accept_ra`, '1'] as const)];
-}
-
-/** Undoes switchForwarding6On; does nothing when that was not us. Returns what was set. */
-export function restoreForwarding6(runDir: string): (readonly [name: string, value: string])[] {
-  const settings = settingsBefore6(runDir);
-  for (const [name, value] of settings) put(`${CONF6}/${name}`, value);
+/** Undoes switchForwarding6On; does nothing when that was not us. */
+export function switchForwarding6Off(runDir: string): void {
+  if (read(marker6In(runDir)) === '') return;
+  writeFileSync(FORWARDING6, '0');
+  for (const name of heeding(runDir))
+    if (read(ipv6Setting(name, 'accept_ra')) === '2') put(ipv6Setting(name, 'accept_ra'), '1');
   rmSync(marker6In(runDir), { force: true });
-  return settings;
 }
 
 /** A device may go at any moment. */

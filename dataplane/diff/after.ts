@@ -60,7 +60,10 @@ export function applyToModel(observed: Observed, step: Step): void {
       host.forwarding = { on: true, byUs: true };
       return;
     case 'forwarding6-on':
-      host.forwarding6 = { on: true, byUs: true, deaf: [] };
+      host.forwarding6 = { on: true, byUs: true, deaf: [], heeding: [...host.forwarding6.heeding, ...step.deaf] };
+      return;
+    case 'forwarding6-off':
+      host.forwarding6 = { on: false, byUs: false, deaf: host.forwarding6.heeding, heeding: [] };
       return;
     case 'loopback6':
       host.loopback6.add(step.name);

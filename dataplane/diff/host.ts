@@ -69,8 +69,13 @@ function diffRules(
     }),
   );
   const guardForwarding = forwarding.byUs || !forwarding.on;
-  const guardForwarding6 = forwarding6.byUs || (wants6 && !forwarding6.on);
+  const guardForwarding6 = forwarding6.byUs ? wants6 || !draft.options.prune : wants6 && !forwarding6.on;
   const rules = rulesFor({ bridges: guarded, links, guardForwarding, guardForwarding6 });
+  if (!wants6 && forwarding6.byUs && draft.options.prune) {
+    // Before its guard goes.
+    const action = { kind: 'forwarding6-off', heeding: forwarding6.heeding } as const;
+    draft.step('unused legs', RULES_OBJECT, 'forwarding of IPv6 is 1', action);
+  }
   if (rules !== null) diffTable(draft, 'namespaces', RULES_OBJECT, rules);
   if (bridges.length > 0 && !forwarding.on) {
     draft.step('namespaces', RULES_OBJECT, 'ip_forward is 0', { kind: 'forwarding-on' });

@@ -61,9 +61,9 @@ function diffGate(draft: Draft, sandbox: DesiredSandbox, gate: Gate): void {
     const action = { kind: 'forward-inside', where: netns, ipv6: false, on: true } as const;
     draft.step('sandboxes', GATE_OBJECT, 'ip_forward is 0', action, needs);
   }
-  if (ipv6 && !forwards6) {
-    const action = { kind: 'forward-inside', where: netns, ipv6: true, on: true } as const;
-    draft.step('sandboxes', GATE_OBJECT, 'forwarding of IPv6 is 0', action, needs);
+  if (ipv6 !== forwards6 && (ipv6 || draft.options.prune)) {
+    const action = { kind: 'forward-inside', where: netns, ipv6: true, on: ipv6 } as const;
+    draft.step('sandboxes', GATE_OBJECT, `forwarding of IPv6 is ${Number(forwards6)}`, action, needs);
   }
 }
 

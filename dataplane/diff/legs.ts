@@ -269,8 +269,9 @@ function diffHostEnd(
 ): void {
   const { host } = draft.observed;
   const up = there?.up === true;
-  const addresses = up ? (host.addresses.get(name) ?? new Set<string>()) : new Set<string>();
-  if (!addresses.has(address)) {
+  const addresses = there ? (host.addresses.get(name) ?? new Set<string>()) : new Set<string>();
+  // Whatever of IPv6 a device has goes when it goes down.
+  if (!up || !addresses.has(address)) {
     const action = { kind: 'address-add', where: null, name, address } as const;
     draft.step('host', object, `${name}: address ${address} is missing`, action, needs);
   }

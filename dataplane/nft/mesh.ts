@@ -133,7 +133,17 @@ const STICKY = `  map sticky {
   }
 `;
 
-const STICKY6 = STICKY.replace('map sticky', 'map sticky6').replace('ipv4_addr', 'ipv6_addr');
+/**
+ * A client of IPv6, in eight bytes: of its address those that tell networks of a site apart, and the last four. nft 1.0.6 has room for
+ * no more in the key of a map that rules write to, and clients that look the same are led to the same backend, no more.
+ */
+const CLIENT6 = '@nh,96,32 . @nh,160,32';
+const STICKY6 = `  map sticky6 {
+    typeof ${CLIENT6} . meta l4proto . th dport : meta mark
+    size ${STICKY_MAX}
+    flags dynamic,timeout
+  }
+`;
 
 const hex = (mark: number): string => `0x${mark.toString(16)}`;
 
@@ -163,8 +173,8 @@ function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolea
       name: turnName(counter),
       rules: [`meta mark set numgen inc mod ${slots} goto lead`],
     })),
-    ...(sticky ? [again('again', 'ip', 'sticky', lead)] : []),
-    ...(sticky && ipv6 ? [again('again6', 'ip6', 'sticky6', lead6)] : []),
+    ...(sticky ? [again('', 'ip saddr', lead)] : []),
+    ...(sticky && ipv6 ? [again('6', CLIENT6, lead6)] : []),
     ...(ipv6 ? [{ name: 'six', rules: taken('6') }] : []),
     {
       ...{ name: 'prerouting', type: 'nat', hook: 'prerouting', priority: 'dstnat' },
@@ -177,7 +187,7 @@ function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolea
     },
     ...affinities.map((ms, index) => ({
       name: `remember${index + 1}`,
-      rules: [...remember('ip', '', ms), ...(ipv6 ? remember('ip6', '6', ms) : [])],
+      rules: [...remember('', 'ip', 'ip saddr', ms), ...(ipv6 ? remember('6', 'ip6', CLIENT6, ms) : [])],
     })),
     {
       ...{ name: 'postrouting', type: 'nat', hook: 'postrouting', priority: 'srcnat' },
@@ -212,21 +222,21 @@ function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolea
 }
 
 /** Leads a client that is remembered to the backend of before. */
-const again = (name: string, family: 'ip' | 'ip6', map: string, lead: string): Chain => ({
-  name,
+const again = (suffix: '' | '6', client: string, lead: string): Chain => ({
+  name: `again${suffix}`,
   rules: [
-    `meta mark set ${family} saddr . meta l4proto . th dport map @${map} ${lead}`,
+    `meta mark set ${client} . meta l4proto . th dport map @sticky${suffix} ${lead}`,
     // What is to be remembered anew must be forgotten before: an update leaves the value as it is.
-    `delete @${map} { ${family} saddr . meta l4proto . th dport : meta mark }`,
+    `delete @sticky${suffix} { ${client} . meta l4proto . th dport : meta mark }`,
   ],
 });
 
 /** A rule for each protocol, since nft reads the port of a tracked connection only where it knows that. */
-const remember = (family: 'ip' | 'ip6', suffix: string, ms: number): string[] => [
+const remember = (suffix: '' | '6', family: 'ip' | 'ip6', client: string, ms: number): string[] => [
   `meta mark set ${family} daddr map @ids${suffix}`,
   ...['tcp', 'udp', 'sctp'].map(
     (protocol) =>
-      `meta l4proto ${protocol} update @sticky${suffix} ` +
-      `{ ${family} saddr . meta l4proto . ct original proto-dst timeout ${ms}ms : meta mark }`,
+      `meta nfproto ${family === 'ip' ? 'ipv4' : 'ipv6'} meta l4proto ${protocol} update @sticky${suffix} ` +
+      `{ ${client} . meta l4proto . ct original proto-dst timeout ${ms}ms : meta mark }`,
   ),
 ];

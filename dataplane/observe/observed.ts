@@ -31,12 +31,21 @@ export interface ObservedHost {
   /** Bridges that may send and take packets of 127.0.0.0/8 (route_localnet, ip-sysctl.rst). */
   readonly localnet: Set<string>;
   forwarding: { readonly on: boolean; readonly byUs: boolean };
-  /** The same of IPv6; `deaf` are devices that heed router advertisements only while the host does not forward. */
-  forwarding6: { readonly on: boolean; readonly byUs: boolean; readonly deaf: readonly string[] };
+  forwarding6: ObservedForwarding6;
   /** Those ends that have IPv6 on, and heed no router advertisements. */
   readonly quiet6: Set<string>;
   /** Those by which packets may come that are for ::1. */
   readonly loopback6: Set<string>;
+}
+
+/** The same of IPv6, and devices by what they make of router advertisements; `default` is of devices to come. */
+interface ObservedForwarding6 {
+  readonly on: boolean;
+  readonly byUs: boolean;
+  /** Heed them only while the host does not forward. */
+  readonly deaf: readonly string[];
+  /** Did so before, and heed them always now. */
+  readonly heeding: readonly string[];
 }
 
 export interface ObservedTable extends TableContent {
@@ -181,7 +190,7 @@ export function emptyObserved(): Observed {
       addresses: new Map(),
       localnet: new Set(),
       forwarding: { on: false, byUs: false },
-      forwarding6: { on: false, byUs: false, deaf: [] },
+      forwarding6: { on: false, byUs: false, deaf: [], heeding: [] },
       quiet6: new Set(),
       loopback6: new Set(),
     },

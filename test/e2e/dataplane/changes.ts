@@ -7,6 +7,9 @@ const inOne = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-
 const inGate = (...command: string[]): string[] => ['ip', 'netns', 'exec', 'weft-gate', ...command];
 const port = `wv${endpointId(4097, 1).slice(0, 12)}`;
 const gatewayPort = `wg${endpointId(0, 1).slice(0, 12)}`;
+/** Of the gate's leg to its host. */
+export const hostEnd = `wg${endpointId(3, 9).slice(0, 12)}`;
+const forwarding6 = 'net.ipv6.conf.all.forwarding';
 const bridgePort = `wg${endpointId(1, 1).slice(0, 12)}`;
 
 /** What somebody does, and how the log names it. None of it waits for a sweep: there is none. */
@@ -143,7 +146,44 @@ export const changes: readonly [what: string, command: string[], named: RegExp][
     inOne('ip', 'route', 'replace', 'default', 'via', '10.0.0.66', 'dev', 'eth0', 'table', '1459617801'),
     /route back to gate 10\.0\.0\.9/,
   ],
+  [
+    'IPv6 rule of the way back',
+    inOne('ip', '-6', 'rule', 'del', 'pref', '5757'),
+    /rule back to gate fd00::9 is missing/,
+  ],
+  [
+    'last IPv6 rule',
+    inOne('ip', '-6', 'rule', 'del', 'pref', '57570'),
+    /rule of what IPv6 goes nowhere else is missing/,
+  ],
+  [
+    'IPv6 route of the way back',
+    inOne('ip', '-6', 'route', 'flush', 'table', '1459617801'),
+    /route back to gate fd00::9/,
+  ],
+  [
+    'last IPv6 route',
+    inOne('ip', '-6', 'route', 'flush', 'table', '1459617792'),
+    /route of what IPv6 goes nowhere else/,
+  ],
+  ['IPv6 forwarding of the gate', inGate('sysctl', '-w', `${forwarding6}=0`), /gate: forwarding of IPv6 is 0/],
+  ['IPv6 default route of the gate', inGate('ip', '-6', 'route', 'del', 'default'), /default route is missing/],
+  [
+    'IPv6 backend of the mesh',
+    inGate('nft', 'flush map inet weft_mesh backends6'),
+    /in set backends6 of inet weft_mesh missing/,
+  ],
+  ['leg of the gate to the host', ['ip', 'link', 'del', hostEnd], /missing/],
+  ['leg of the gate to the host down', ['ip', 'link', 'set', hostEnd, 'down'], /is down/],
+  ['it on a bridge', ['ip', 'link', 'set', hostEnd, 'master', 'docker_gwbridge'], /does not lead to|missing/],
+  [
+    'address of that',
+    ['ip', 'address', 'del', 'fdaa:bbcc:dd00::1/64', 'dev', hostEnd],
+    /fdaa:bbcc:dd00::1.64 is missing/,
+  ],
+  ['extra address of that', ['ip', 'address', 'add', 'fd07::7/64', 'dev', hostEnd], /fd07::7.64 is extra/],
   ['forwarding', ['sysctl', '-w', 'net.ipv4.ip_forward=0'], /ip_forward is 0/],
+  ['IPv6 forwarding', ['sysctl', '-w', `${forwarding6}=0`], /forwarding of IPv6 is 0/],
   ['sandbox', ['ip', 'netns', 'del', 'weft-one'], /missing/],
   ['overlay namespace', ['ip', 'netns', 'del', 'weft'], /missing/],
 ];

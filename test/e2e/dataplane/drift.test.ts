@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { must, parseIp } from '../../../dataplane/values.ts';
 import { eventually } from '../../lab/process.ts';
-import { changes } from './changes.ts';
+import { changes, hostEnd } from './changes.ts';
 import { allOk, stepsOfSweep } from './checks.ts';
 import { connect, Host } from './host.ts';
-import { gatePort } from './mesh.ts';
+import { gatePort, gatePort6 } from './mesh.ts';
 import {
   BRIDGE,
   bridged,
@@ -21,10 +21,11 @@ import {
   PORT,
   remote,
   remote6,
-  returning,
+  returning6,
   sandbox,
   wanted,
   widened,
+  withHostLeg,
   withIpv6,
 } from './wanted.ts';
 
@@ -55,8 +56,12 @@ test('a change by someone else is heard, repaired and named', async (t) => {
   const onA = wanted({
     overlays: [overlay(4097, 'a', [remote(4097, 2, 'b'), remote6(4097, 2, 'b')]), { ...overlay(4098, 'a'), mtu: 1350 }],
     sandboxes: [
-      returning(bridged(widened(withIpv6(sandbox('one', 1, [4097], true))), 1, published), [9]),
-      gateOf(sandbox('gate', 9, [4097], true), [gatePort('tcp', [1, 2]), gatePort('udp', [2])]),
+      returning6(bridged(widened(withIpv6(sandbox('one', 1, [4097], true))), 1, published), [9]),
+      withHostLeg(
+        gateOf(withIpv6(sandbox('gate', 9, [4097], true)), [gatePort6('tcp', [1, 2]), gatePort('udp', [2])]),
+        9,
+        published,
+      ),
     ],
     bridges: [GATEWAY, BRIDGE],
     agentPorts: [2377, 7946],
@@ -107,6 +112,14 @@ test('a change by someone else is heard, repaired and named', async (t) => {
     await a.set(wanted({ sandboxes: [bridged(sandbox('two', 2, []), 2, published)], bridges: [BRIDGE] }));
     await a.run('sysctl', '-w', `net/ipv4/conf/${BRIDGE.name}/route_localnet=0`);
     await a.line(/^repaired drift: bridge\/wnabcdefghijkl: route_localnet is 0/);
+    await a.set(wanted({ sandboxes: [withHostLeg(sandbox('gate', 9, []), 9, published)], bridges: [GATEWAY] }));
+    await a.run('ip', '-6', 'route', 'del', 'local', '::1', 'dev', hostEnd, 'table', 'local');
+    await a.line(/^repaired drift: endpoint\/000003000009.*the route to ::1 is missing/);
+    await a.run('sysctl', '-w', 'net.ipv6.conf.u0.accept_ra=1');
+    await a.line(/^repaired drift: .*router advertisements are not heeded: u0/);
+    assert.equal((await a.run('sysctl', '-n', 'net.ipv6.conf.u0.accept_ra')).trim(), '2');
+    await a.run('sysctl', '-w', `net.ipv6.conf.${hostEnd}.accept_ra=2`);
+    await a.line(/^repaired drift: .*router advertisements are heeded/);
   });
 });
 

@@ -10,6 +10,7 @@ import { vipsOf } from '../../e2e/dataplane/vips.ts';
 import {
   BRIDGE,
   backend,
+  backend6,
   bridged,
   GATEWAY,
   gateOf,
@@ -21,9 +22,11 @@ import {
   remote,
   remote6,
   returning,
+  returning6,
   sandbox,
   wanted,
   widened,
+  withHostLeg,
   withIpv6,
 } from '../../e2e/dataplane/wanted.ts';
 
@@ -34,6 +37,7 @@ const VNIS = [4097, 4098, 4099];
 const STRANGE: Record<string, string> = {
   ...{ vnis: '77', vteps4: '10.66.0.1', vteps6: 'fd66::1' },
   ...{ ports: 'udp 66 : 16', backends: 'udp 66 0 : 10.66.0.1 66', ids: '10.66.0.1 : 66' },
+  ...{ ports6: 'udp 66 : 16', backends6: 'udp 66 0 : fd66::1 66', ids6: 'fd66::1 : 66' },
   gates: '02:00:00:00:00:66 : 66',
   ...{ slots4: '10.66.0.1 0 : 10.66.0.2', slots6: 'fd66::1 0 : fd66::2' },
   ...{ vips4: '10.66.0.1 : turn4', vips6: 'fd66::1 : none' },
@@ -112,18 +116,19 @@ export const desiredState: fc.Arbitrary<Desired> = fc
           const all = bridge !== null && box.bridge ? bridged(wide, box.n, box.published ? [port] : []) : wide;
           const whole = parent && box.hung !== null ? hung(all, box.n, box.hung) : all;
           const led = box.vip === null ? whole : { ...whole, vips: vipsOf(box.vip) };
-          return box.gates === null || own.length === 0 ? led : returning(led, box.gates);
+          if (box.gates === null || own.length === 0) return led;
+          return families === '46' ? returning6(led, box.gates) : returning(led, box.gates);
         })
         .concat(
           served === null || !vnis.includes(4097)
             ? []
             : [
                 gateOf(
-                  sandbox('gate', 9, [4097]),
+                  families === '4' ? sandbox('gate', 9, [4097]) : withHostLeg(withIpv6(sandbox('gate', 9, [4097])), 9),
                   served.map(({ backends, ...each }) => ({
                     ...each,
                     protocol: 'tcp' as const,
-                    backends: backends.map(backend),
+                    backends: [...backends.map(backend), ...(families === '4' ? [] : backends.map(backend6))],
                   })),
                 ),
               ],
@@ -202,6 +207,15 @@ export const disturb: Record<string, (kernel: Observed, pick: number) => void> =
         keys.add(STRANGE[set] ?? '');
       }
     }
+  },
+  'lose what is of IPv6 on the host': ({ host }) => {
+    for (const [name, addresses] of host.addresses) {
+      for (const each of addresses) if (each.includes(':')) addresses.delete(each);
+      if (host.quiet6.has(name)) addresses.add('fd66::66/64');
+    }
+    host.quiet6.clear();
+    host.loopback6.clear();
+    host.forwarding6 = { ...host.forwarding6, deaf: ['eth66'] };
   },
   'stop forwarding': ({ host, sandboxes }) => {
     host.forwarding = { ...host.forwarding, on: false };

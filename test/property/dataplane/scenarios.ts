@@ -5,6 +5,7 @@ import { vipsOf } from '../../e2e/dataplane/vips.ts';
 import {
   BRIDGE,
   backend,
+  backend6,
   bridged,
   GATEWAY,
   gateOf,
@@ -16,9 +17,11 @@ import {
   remote,
   remote6,
   returning,
+  returning6,
   sandbox,
   wanted,
   widened,
+  withHostLeg,
   withIpv6,
 } from '../../e2e/dataplane/wanted.ts';
 
@@ -39,6 +42,10 @@ const web = (port: number, backends: readonly number[], more: Partial<GatePort> 
   ...{ protocol: 'tcp', port, backends: backends.map(backend), affinityMs: 0, source: 'keep' },
   ...more,
 });
+const web6: typeof web = (port, backends, more = {}) => {
+  const four = web(port, backends, more);
+  return { ...four, backends: [...four.backends, ...backends.map(backend6)] };
+};
 const gate = (ports: readonly GatePort[]) => gateOf(sandbox('gate', 9, [4097], true), ports);
 const elsewhere = (id: typeof box, name: string) => ({
   ...id,
@@ -131,6 +138,24 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       bridges: [GATEWAY],
     }),
     wanted({ overlays: [here()], sandboxes: [gate([]), two], bridges: [GATEWAY] }),
+    wanted({ overlays: [here()], sandboxes: [two], bridges: [GATEWAY] }),
+  ],
+  'published ports are reached over IPv6, and are not any more': [
+    wanted({ overlays: [here()], sandboxes: [gate([web(8080, [1, 2])]), returning(two, [200])], bridges: [GATEWAY] }),
+    wanted({
+      overlays: [here()],
+      sandboxes: [withHostLeg(withIpv6(gate([web6(8080, [1, 2])])), 9, published), returning6(withIpv6(two), [200])],
+      bridges: [GATEWAY],
+    }),
+    wanted({
+      overlays: [here()],
+      sandboxes: [
+        withHostLeg(withIpv6(gate([web6(8080, [2, 3]), web6(8081, [1], { affinityMs: 60_000 })])), 9),
+        returning6(withIpv6(two), [201, 202]),
+      ],
+      bridges: [GATEWAY],
+    }),
+    wanted({ overlays: [here()], sandboxes: [gate([web(8080, [1, 2])]), returning(two, [200])], bridges: [GATEWAY] }),
     wanted({ overlays: [here()], sandboxes: [two], bridges: [GATEWAY] }),
   ],
   'virtual addresses come, change and go': [

@@ -9,7 +9,7 @@ import type { Log } from '../../../../dataplane/log.ts';
 import { OVERLAY_NETNS } from '../../../../dataplane/names.ts';
 import { Watch } from '../../../../dataplane/rtnetlink/watch.ts';
 import { untouchable } from '../crash-states.ts';
-import { gatePort } from '../mesh.ts';
+import { gatePort, gatePort6 } from '../mesh.ts';
 import { vipsOf } from '../vips.ts';
 import {
   BRIDGE,
@@ -21,8 +21,10 @@ import {
   remote,
   remote6,
   returning,
+  returning6,
   sandbox,
   wanted,
+  withHostLeg,
   withIpv6,
 } from '../wanted.ts';
 import { arm, counted, WAYS, type Way } from './failing-calls.ts';
@@ -31,6 +33,7 @@ const LIMIT_MS = 10_000;
 
 const box = sandbox('one', 1, [4097], true);
 const gate = (ports: readonly GatePort[]) => gateOf(sandbox('gate', 9, [4097], true), ports);
+const published = [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }] as const;
 const states = [
   wanted({
     overlays: [overlay(4097, 'a', [remote(4097, 5, 'b'), remote(4097, 6, 'b'), remote(4097, 7, 'b')])],
@@ -48,9 +51,13 @@ const states = [
       overlay(4098, 'a', [remote(4098, 5, 'b')]),
     ],
     sandboxes: [
-      { ...returning(bridged(withIpv6(box), 1), [9, 11]), vips: vipsOf([2, 3, 4]) },
+      { ...returning6(bridged(withIpv6(box), 1), [9, 11]), vips: vipsOf([2, 3, 4]) },
       { ...withIpv6(sandbox('three', 3, [4098])), vips: vipsOf([1]) },
-      gate([gatePort('tcp', [2, 3, 4]), gatePort('udp', [1], { source: 'snat' })]),
+      withHostLeg(
+        withIpv6(gate([gatePort6('tcp', [2, 3, 4]), gatePort('udp', [1], { source: 'snat' })])),
+        9,
+        published,
+      ),
     ],
     bridges: [GATEWAY, BRIDGE],
     guard: { ...guard('a', [4097, 4098]), vteps: [] },
