@@ -107,12 +107,15 @@ function find(
   let ours = false;
   const found = new Map<Named | VirtualAddress, string>();
   for (const network of networks) {
-    const virtual = orVirtual ? virtualFor(name, network) : undefined;
-    if (virtual !== undefined) {
+    const virtual = virtualFor(name, network);
+    if (virtual !== undefined && orVirtual) {
       ours = true;
       found.set(virtual, network.network);
       continue;
     }
+    // There is such a name also while it has no endpoint.
+    ours ||=
+      (virtual ?? (name.startsWith(tasks) ? virtualFor(name.slice(tasks.length), network) : undefined)) !== undefined;
     for (const endpoint of endpointsFor(name, network)) {
       ours = true;
       if (endpoint.ready !== false && isUp(endpoint.owner)) found.set(endpoint, network.network);

@@ -82,4 +82,27 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
     );
     assert.deepEqual(await warnings(1), []);
   });
+
+  it('are published for a worker that a manager allows it, as long as it does', async () => {
+    const [two] = [host(2)];
+    assert.match((await warnings(2)).join(), new RegExp(`weft node update --label-add weft.publish=allow ${two.name}`));
+    await host(1).weft('node', 'update', '--label-add', 'weft.publish=allow', two.name);
+    // `both` has that port already; what is refused the manager says that publishes for the worker.
+    await eventually('the manager to name the port that another has', async () =>
+      (await warnings(1)).some((line) => /^far asks .* port 8443\/tcp .* by service both on network back$/.test(line)),
+    );
+    assert.deepEqual(await warnings(2), []);
+    const label = ['--label', 'weft.publish=8081:9000'];
+    await docker(2).run(['--network', 'front', ...label, '--name', 'near']);
+    await serve(2, 'near');
+    for (const index of [1, 2]) {
+      await eventually(`host ${index} to answer for the worker's container`, async () => {
+        const found = await tally(two, host(index).address, 8081, 10);
+        return found[`near ${two.address}`] === 10;
+      });
+    }
+    await host(1).weft('node', 'update', '--label-rm', 'weft.publish', two.name);
+    await eventually('the worker to say that it is not heard', async () => (await warnings(2)).length === 2);
+    assert.deepEqual(await warnings(1), []);
+  });
 });
