@@ -144,7 +144,7 @@ const legChange: fc.Arbitrary<Change> = fc
     const rest = state.sandboxes.filter((each) => each.id !== id);
     const legs = on.map((networkId, at) => ({
       ...{ networkId, endpointId: hexId(900 + number * 10 + at), ifName: `eth${at}`, mac: '02:00:00:00:00:01', ip },
-      ...{ ip6: null, aliases: [], createdMs: 1 },
+      ...{ ip6: number === 1 ? 'fd00::4' : null, aliases: [], createdMs: 1 },
     }));
     const sandbox = {
       ...{

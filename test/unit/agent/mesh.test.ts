@@ -105,6 +105,28 @@ test('in mode host a node answers for endpoints of its own alone, and leaves the
   ]);
 });
 
+test('over IPv6, too, where legs on ingress have such addresses', () => {
+  const legs = [
+    endpoint(1, self, { name: ingressSandboxName, ip6: 'fd00::1' }),
+    endpoint(2, other, { name: ingressSandboxName }),
+    endpoint(3, self, { serves: [web], ip6: 'fd00::3' }),
+    endpoint(4, other, { serves: [web] }),
+  ];
+  const { ports, returns } = meshOf(tables([service([{}])], legs));
+  assert.deepEqual(
+    ports.map(({ backends }) => backends.map(({ ip }) => ip)),
+    [['10.0.0.3', 'fd00::3', '10.0.0.4']],
+  );
+  const [path] = returns.values();
+  assert.deepEqual(
+    path?.gates.map(({ ip, ip6 }) => [ip, ip6]),
+    [
+      ['10.0.0.1', 'fd00::1'],
+      ['10.0.0.2', undefined],
+    ],
+  );
+});
+
 test('answers go back to all gates there are, from what serves something here', () => {
   const gates = [endpoint(2, other, { name: ingressSandboxName }), endpoint(1, self, { name: ingressSandboxName })];
   const serving = endpoint(3, self, { serves: [web] });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { emptyResolver } from '../../../agent/files/resolv-conf.ts';
+import { ingressSandboxName } from '../../../agent/ingress/legs.ts';
 import { type Attachments, plan, type TablesForPlan } from '../../../agent/plan.ts';
 import { nextIfName, type StoredLeg, type StoredSandbox } from '../../../agent/sandbox-state.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../../controlplane/ids.ts';
@@ -271,4 +272,21 @@ test('interfaces are named in the order of attachment, around what is taken', ()
   assert.equal(nextIfName({ legs: [], gateway: null, local: [] }, []), 'eth0');
   assert.equal(nextIfName(sandbox, []), 'eth2');
   assert.equal(nextIfName({ ...sandbox, gateway: null }, ['lo', 'eth1']), 'eth2');
+});
+
+test('a host leads to its gate over IPv6 where the gate has that on ingress, by a leg that is the same each time', () => {
+  const gate = (ip6: string | null): StoredSandbox => ({
+    ...sandbox,
+    name: ingressSandboxName,
+    legs: sandbox.legs.map((each) => ({ ...each, ip6 })),
+  });
+  const hostLegOf = (box: StoredSandbox, gatePrefix6: string | null) =>
+    plan(tables([]), { ...attached, sandboxes: [box], gatePrefix6 }).desired.sandboxes[0]?.hostLeg;
+  const prefix = 'fdaa:bbcc:dd00::/64';
+  const leg = hostLegOf(gate('fd00:10::2'), prefix);
+  assert.deepEqual([leg?.addresses, leg?.hostAddress], [['fdaa:bbcc:dd00::2/64'], 'fdaa:bbcc:dd00::1/64']);
+  assert.deepEqual(leg, hostLegOf(gate('fd00:10::2'), prefix));
+  assert.equal(hostLegOf(gate(null), prefix), undefined);
+  assert.equal(hostLegOf(gate('fd00:10::2'), null), undefined);
+  assert.equal(hostLegOf({ ...gate('fd00:10::2'), name: 'web' }, prefix), undefined);
 });

@@ -20,6 +20,7 @@ beforeEach(() => {
 // What is typed, and what goes over the wire for it.
 const cases: [typed: string, ...requests: [line: string, body?: object][]][] = [
   ['init', ['POST /v1/init', {}]],
+  ['init --ipv6', ['POST /v1/init', { EnableIPv6: true }]],
   [
     'init --advertise-addr 192.0.2.10 --data-path-addr 10.1.1.1 --data-path-port 4790 --default-addr-pool 10.20.0.0/16 --default-addr-pool 10.30.0.0/16 --default-addr-pool-mask-length 26',
     [

@@ -4,7 +4,7 @@ import { parseSpace, spaceAround } from '../../../controlplane/addresses.ts';
 import { poolNearlyFull } from '../../../controlplane/capacity.ts';
 import { NumberSet } from '../../../controlplane/ring/numbers.ts';
 import { clusterTopic } from '../../../controlplane/tables/record.ts';
-import { uniqueLocal } from '../../../controlplane/ula.ts';
+import { gatePrefix6, uniqueLocal } from '../../../controlplane/ula.ts';
 import { identityOf } from '../../sim/identities.ts';
 import { makeCluster, memoryStore, quietLog } from './helpers.ts';
 
@@ -51,6 +51,7 @@ test('IPv6 besides or alone: a prefix of its own for each network, or the one th
     dual.subnets.map(({ space }) => space.text),
     ['10.0.0.0/24', uniqueLocal(identity.clusterId, dual.vni, 0)],
   );
+  assert.notEqual(gatePrefix6(identity.clusterId), uniqueLocal(identity.clusterId, dual.vni, 0));
   const next = 'fd00:77::/64';
   const given = await networks.create({ ...spec, name: 'given', subnet: '10.9.0.0/24', ipv6: { subnet: next } });
   assert.equal(given.ipv6?.subnet, next);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { chooseGatewaySubnet, gatewayAddressIn, overlaps } from '../../../dataplane/gateway-subnet.ts';
+import { chooseGatewaySubnet, gateAddresses6, gatewayAddressIn, overlaps } from '../../../dataplane/gateway-subnet.ts';
 import { type Cidr, must, parseCidr } from '../../../dataplane/values.ts';
 
 const cidrs = (...texts: string[]): Cidr[] => texts.map((text) => must(parseCidr(text)));
@@ -19,6 +19,12 @@ test('172.18.0.0/16 unless something on the host is in it', () => {
 test('the bridge takes the first address', () => {
   assert.equal(gatewayAddressIn(must(parseCidr('172.18.0.0/16'))), '172.18.0.1/16');
   assert.equal(gatewayAddressIn(must(parseCidr('192.168.16.9/20'))), '192.168.16.1/20');
+});
+
+test('the two ends of the leg to the gate', () => {
+  const of = (prefix: string) => Object.values(gateAddresses6(must(parseCidr(prefix))));
+  assert.deepEqual(of('fdaa:bbcc:dd00::/64'), ['fdaa:bbcc:dd00::1/64', 'fdaa:bbcc:dd00::2/64']);
+  assert.deepEqual(of('fd01:203:400:0:7::9/64'), ['fd01:203:400::1/64', 'fd01:203:400::2/64']);
 });
 
 test('whatever is in use, the choice overlaps none of it', () => {

@@ -4,7 +4,7 @@ import { elementBytes, elementText } from '../../../dataplane/nft/elements.ts';
 import { guardFor } from '../../../dataplane/nft/guard.ts';
 import { type GuardedBridge, type RulesInput, rulesFor } from '../../../dataplane/nft/rules.ts';
 import { type DesiredTable, digestOfComments } from '../../../dataplane/nft/tables.ts';
-import { must, parseIp, parseVni } from '../../../dataplane/values.ts';
+import { type IfName, must, parseIp, parseVni } from '../../../dataplane/values.ts';
 import { BRIDGE, GATEWAY } from '../../e2e/dataplane/wanted.ts';
 
 const gateway: GuardedBridge = { ...GATEWAY, isOurs: true, published: [] };
@@ -77,6 +77,26 @@ test('published ports lead from the host to their legs, for others and for the h
 `),
     text,
   );
+});
+
+test('a leg to the gate has ports of IPv6, those of the loopback, and a way out for answers alone', () => {
+  const target = { ip: must(parseIp('fdaa::2')), protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 } as const;
+  const links = [{ name: 'wg1' as IfName, published: [target] }];
+  const { script } = rulesOf({ bridges: [gateway], guardForwarding: true, guardForwarding6: false, links });
+  const text = script.replace(/ comment ".*"/g, '');
+  for (const rule of [
+    'meta nfproto ipv6 ip6 daddr != fe80::/10 fib daddr type local dnat ip6 to meta l4proto . th dport map { tcp . 8080 : fdaa::2 . 80 }',
+    'ip6 saddr ::1 oifname { "wg1" } masquerade',
+    'oifname { "docker_gwbridge", "wg1" } ct state established,related accept',
+    'oifname { "docker_gwbridge", "wg1" } ct status dnat accept',
+    'oifname { "docker_gwbridge", "wg1" } drop',
+    'iifname { "wg1" } return',
+    // The owner of this host has it forward IPv6.
+    'meta nfproto ipv4 drop',
+  ]) {
+    assert.ok(text.includes(`    ${rule}\n`), `${rule}\n${text}`);
+  }
+  assert.doesNotMatch(text, /dnat ip to/);
 });
 
 test('an internal bridge has no way in or out', () => {
