@@ -28,6 +28,7 @@ import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
+import { Draining } from '../ingress/draining.ts';
 import { HeldPorts } from '../ingress/held-ports.ts';
 import { ingressSandboxName } from '../ingress/legs.ts';
 import { ingressIn } from '../ingress/mesh.ts';
@@ -96,6 +97,7 @@ export class Agent {
   readonly #ingressLeg: IngressLeg;
   readonly #serving: Serving;
   readonly #heldPorts: HeldPorts;
+  readonly #draining: Draining;
   #state: AgentState = 'inactive';
   #becoming: Promise<unknown> = Promise.resolve();
   #membership: Membership | null = null;
@@ -182,6 +184,13 @@ export class Agent {
         softwareChecksums: this.selfTests.softwareChecksums,
         heldPorts: this.#heldPorts.ports,
       }),
+      planned: (desired) => this.#draining.planned(desired),
+    });
+    this.#draining = new Draining({
+      log: init.log,
+      background: this.#background,
+      cluster: () => (this.#state === 'active' ? (this.#membership?.cluster ?? null) : null),
+      applied: (signal) => this.dataPlane.settled(undefined, signal),
     });
     this.#serving = new Serving({
       log: init.log,
@@ -326,6 +335,7 @@ export class Agent {
       ...this.docker.warnings(),
       ...this.#serving.warnings(),
       ...this.#heldPorts.warnings(),
+      ...this.#draining.warnings(),
       ...ofFiles,
       ...this.names.warnings(),
       ...this.mtus.warnings(),

@@ -22,6 +22,8 @@ export interface PlannerInit {
   /** null outside a cluster. */
   readonly cluster: () => Cluster | null;
   readonly attachments: () => Attachments;
+  /** It was handed over. */
+  readonly planned: (desired: Desired) => void;
 }
 
 /** Turns tables and attachments into the wanted kernel state, and hands it to the data plane. */
@@ -119,6 +121,7 @@ export class Planner {
     const generation = dataPlane.set(desired, { prune: true });
     this.#generation = generation;
     this.#settled = false;
+    this.#init.planned(desired);
     dataPlane.settled(generation).then(
       () => {
         // An older plan that is done says nothing of the newer one.

@@ -4,11 +4,12 @@ import type { Endpoint } from '../../controlplane/tables/view.ts';
 import type { Vip } from '../../dataplane/desired.ts';
 import { type Ip, type Parsed, parseIp } from '../../dataplane/values.ts';
 import type { MeshTables } from './mesh.ts';
+import { preferred, undoubted } from './prefer.ts';
 
 // Where the virtual addresses of services lead, from the tables. Pure.
 
 /** What the tables say, as far as virtual addresses are concerned. */
-export type VipTables = Pick<MeshTables, 'services' | 'endpoints' | 'isUp'>;
+export type VipTables = Omit<MeshTables, 'networks'>;
 
 export const noVips: readonly Vip[] = [];
 
@@ -24,7 +25,7 @@ export function vipsOn(tables: VipTables, network: NetworkId, before: readonly V
   const vips = services
     .sort((a, b) => (a.key < b.key ? -1 : 1))
     .flatMap((service) => {
-      const endpoints = taking.get(nameOf(service)) ?? [];
+      const endpoints = preferred(service.prefer, undoubted(taking.get(nameOf(service)) ?? [], tables.doubted), tables);
       const { ip, ip6 } = service.vip ?? {};
       return [
         ...valid(parseIp(ip ?? '')).map((own) =>

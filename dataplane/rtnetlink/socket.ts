@@ -31,6 +31,13 @@ export interface WriteFailure {
   readonly error: SystemError;
 }
 
+/** A request of many that was refused; `index` is its place among them. */
+export interface Refusal {
+  readonly index: number;
+  readonly errno: number;
+  readonly text: string | null;
+}
+
 /**
  * A socket to rtnetlink, or to nftables, in one namespace. The kernel works on a request while it is being sent and has its answer queued
  * when `send` returns, so no call ever waits; a missing answer is an error.
@@ -85,7 +92,7 @@ export class NetlinkSocket implements Disposable {
     encode: (writer: MessageWriter, seq: number) => void,
     decode: (message: Message) => T | null,
   ): Promise<T[] | null> {
-    const seq = this.#send(encode);
+    const seq = this.#request(encode);
     const listed: T[] = [];
     let interrupted = false;
     let done = false;
@@ -119,7 +126,7 @@ export class NetlinkSocket implements Disposable {
 
   /** One question, one answer. Throws SystemError with the kernel's errno. */
   ask<T>(what: string, encode: (writer: MessageWriter, seq: number) => void, decode: (message: Message) => T): T {
-    const seq = this.#send(encode);
+    const seq = this.#request(encode);
     const datagram = this.#receive(what);
     if (datagram !== 'overrun') {
       for (const message of messagesOf(datagram)) {
@@ -165,45 +172,66 @@ export class NetlinkSocket implements Disposable {
    * refused writes; throws SystemError when answers were lost, so that the caller must list again.
    */
   async write(writes: readonly EntryWrite[]): Promise<WriteFailure[]> {
-    const failures: WriteFailure[] = [];
+    const refusals = await this.send('write entries', writes.length, (writer, index, seq, ack) => {
+      const write = writes[index];
+      if (write) encodeEntryWrite(writer, seq, write, ack ? NLM_F_ACK : 0);
+    });
+    return refusals.flatMap(({ index, errno, text }) => {
+      const write = writes[index];
+      const isGone = errno === ENOENT || errno === ESRCH;
+      if (!write || (write.op.endsWith('-delete') && isGone)) return [];
+      return [{ index, errno, error: new SystemError(describeWrite(write), errno, text) }];
+    });
+  }
+
+  /**
+   * Sends many requests that answer nothing when all is well, in batches with one acknowledgement each. Resolves to those
+   * that were refused; throws SystemError when answers were lost.
+   * @param encode writes that request, to be acknowledged or not
+   */
+  async send(
+    what: string,
+    count: number,
+    encode: (writer: MessageWriter, index: number, seq: number, ack: boolean) => void,
+  ): Promise<Refusal[]> {
+    const refusals: Refusal[] = [];
     let sliceStart = performance.now();
-    for (let from = 0; from < writes.length; from += BATCH) {
-      this.#writeBatch(writes, from, Math.min(from + BATCH, writes.length), failures);
+    for (let from = 0; from < count; from += BATCH) {
+      this.#sendBatch(what, from, Math.min(from + BATCH, count), encode, refusals);
       if (performance.now() - sliceStart > SLICE_MS) {
         await nextTurn();
         sliceStart = performance.now();
       }
     }
-    return failures;
+    return refusals;
   }
 
-  #writeBatch(writes: readonly EntryWrite[], from: number, to: number, failures: WriteFailure[]): void {
+  #sendBatch(
+    what: string,
+    from: number,
+    to: number,
+    encode: (writer: MessageWriter, index: number, seq: number, ack: boolean) => void,
+    refusals: Refusal[],
+  ): void {
     const firstSeq = this.#seq;
     this.#writer.reset();
-    for (let index = from; index < to; index++) {
-      const write = writes[index];
-      if (write) encodeEntryWrite(this.#writer, firstSeq + index - from, write, index === to - 1 ? NLM_F_ACK : 0);
-    }
+    for (let index = from; index < to; index++) encode(this.#writer, index, firstSeq + index - from, index === to - 1);
     this.#seq = firstSeq + to - from;
     this.#socket.send(this.#writer.bytes);
     const lastSeq = firstSeq + to - from - 1;
     for (let acknowledged = false; !acknowledged; ) {
-      const datagram = this.#receive('write entries');
-      if (datagram === 'overrun') throw new SystemError('write entries', ENOBUFS, 'answers were lost');
+      const datagram = this.#receive(what);
+      if (datagram === 'overrun') throw new SystemError(what, ENOBUFS, 'answers were lost');
       for (const message of messagesOf(datagram)) {
         if (message.type !== NLMSG_ERROR || message.seq < firstSeq || message.seq > lastSeq) continue;
         if (message.seq === lastSeq) acknowledged = true;
         const { errno, text } = decodeError(message);
-        const index = from + message.seq - firstSeq;
-        const write = writes[index];
-        if (errno === 0 || !write) continue;
-        if (write.op.endsWith('-delete') && (errno === ENOENT || errno === ESRCH)) continue;
-        failures.push({ index, errno, error: new SystemError(describeWrite(write), errno, text) });
+        if (errno !== 0) refusals.push({ index: from + message.seq - firstSeq, errno, text });
       }
     }
   }
 
-  #send(encode: (writer: MessageWriter, seq: number) => void): number {
+  #request(encode: (writer: MessageWriter, seq: number) => void): number {
     const seq = this.#seq++;
     this.#writer.reset();
     encode(this.#writer, seq);

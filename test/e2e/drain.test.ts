@@ -65,4 +65,53 @@ describe('a drained node', { timeout: 120_000 }, () => {
       await held.end();
     }
   });
+
+  it('with a drain timeout is given so long, and without one as long as connections last', async () => {
+    const { lab } = stage;
+    const [one, two, three] = [lab.host(1), lab.host(2), lab.host(3)];
+    const of = async (name: string): Promise<Held> => {
+      for (;;) {
+        const held = await Held.open(three, one.address, 8080);
+        if (held.by === name) return held;
+        await held.end();
+      }
+    };
+    const [first, second] = [await of('web-1'), await of('web-2')];
+    await one.weft('publish', '--drain-timeout', '1s', 'web');
+    await settled(lab);
+    await one.weft('node', 'drain', two.name);
+    await settled(lab);
+    await second.goesOn();
+    await second.ends();
+    await first.goesOn();
+    await one.weft('node', 'activate', two.name);
+    await settled(lab);
+    await first.end();
+  });
+
+  it('datagrams move on when their endpoint is removed, or its host dies, whether or not anything drains', async () => {
+    const { lab } = stage;
+    const [one, two, three] = [lab.host(1), lab.host(2), lab.host(3)];
+    await one.weft('publish', 'web', '8081:9000/udp');
+    const third = await two.createSandbox({ Name: 'web-3', Networks: ['frontend'], Aliases: ['web'] });
+    await serveIn(third, 9000);
+    await settled(lab);
+    const of = async (name: string): Promise<Held> => {
+      for (;;) {
+        const held = await Held.open(three, one.address, 8081, 'udp');
+        if (held.by === name) return held;
+        await held.end();
+      }
+    };
+    const reached = async () => Object.keys(await tally(three, one.address, 8081, 30, 'udp')).length === 3;
+    await eventually('all to be reached', reached);
+    const [first, second, removed] = [await of('web-1'), await of('web-2'), await of('web-3')];
+    await two.weftJson('sandbox', 'rm', 'web-3');
+    await removed.movesOn();
+    await second.goesOn();
+    await two.linkDown();
+    await second.movesOn(30_000);
+    await first.goesOn();
+    for (const held of [first, second, removed]) await held.end();
+  });
 });

@@ -41,8 +41,13 @@ export class Held {
   }
 
   /** Resolves with the first answer. */
-  static async open(from: Host | LabSandbox, address: string, port: number): Promise<Held> {
-    const args = [WHO, 'hold', address, String(port)];
+  static async open(
+    from: Host | LabSandbox,
+    address: string,
+    port: number,
+    protocol: 'tcp' | 'udp' = 'tcp',
+  ): Promise<Held> {
+    const args = [WHO, 'hold', protocol, address, String(port)];
     const held = new Held(
       'host' in from
         ? await from.host.spawn('nsenter', [`--net=${from.info.NetnsPath}`, '--', process.execPath, ...args])
@@ -61,6 +66,16 @@ export class Held {
   async goesOn(): Promise<void> {
     const { length } = this.#inside.text.split('\n');
     await this.#inside.says(new RegExp(`^(${this.by} .*\\n){${length + 2}}`));
+  }
+
+  /** Resolves when somebody else has answered. */
+  async movesOn(timeoutMs?: number): Promise<void> {
+    await this.#inside.says(new RegExp(`^(?!${this.by} ).+\n`, 'm'), timeoutMs);
+  }
+
+  /** Resolves when the connection has ended by itself. */
+  async ends(): Promise<void> {
+    await this.#inside.exited;
   }
 
   end(): Promise<unknown> {

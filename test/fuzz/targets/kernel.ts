@@ -1,6 +1,7 @@
 import { elementBytes, elementText } from '../../../dataplane/nft/elements.ts';
 import { decodeDatagram, encodeReply, encodeRequest } from '../../../dataplane/path/datagram.ts';
 import { echoRequest, parseEchoReply } from '../../../dataplane/path/probe.ts';
+import { CT_NEW, decodeFlow } from '../../../dataplane/rtnetlink/conntrack.ts';
 import { decodeLink } from '../../../dataplane/rtnetlink/links.ts';
 import { decodeNeighbour, encodeEntryWrite } from '../../../dataplane/rtnetlink/neighbours.ts';
 import { decodeForwardChain } from '../../../dataplane/rtnetlink/nft-chains.ts';
@@ -100,9 +101,12 @@ const decoders: { readonly [type: number]: (message: Message) => unknown } = {
   [RTM_NEWNSID]: decodeNetnsId,
   [NEWCHAIN]: decodeForwardChain,
   [RTM_NEWRULE]: decodePolicyRule,
+  [CT_NEW]: decodeFlow,
   [NEWSETELEM]: (message) => {
-    // A map from a published port and a slot to a backend: read as that, whatever it is.
-    const texts = decodeNft(message)?.elements.map((element) => elementText('slot', element));
+    // A map from a published port and a slot to a backend, or from an address to a chain: read as both, whatever it is.
+    const texts = decodeNft(message)?.elements.map(
+      (element) => elementText('slot', element) ?? elementText('goto4', element),
+    );
     return texts?.some((text) => text !== null) ? texts : null;
   },
 };
@@ -216,6 +220,28 @@ function netlinkReplies(): Buffer[] {
       }),
     );
   });
+  for (const [family, from, to, source] of [
+    [2, 1, 2, Buffer.of(10, 0, 0, 1)],
+    [10, 3, 4, Buffer.alloc(16, 1)],
+  ] as const) {
+    const tuple = (writer: MessageWriter): void => {
+      writer.nest(1, () => {
+        writer.attribute(from, source);
+        writer.attribute(to, source);
+      });
+      writer.nest(2, () => {
+        writer.attribute(1, Buffer.of(6));
+        for (const port of [2, 3]) writer.attribute(port, Buffer.of(0x1f, 0x90));
+      });
+    };
+    message(CT_NEW, 0, (writer) => {
+      header(writer, family);
+      writer.nest(1, () => tuple(writer));
+      writer.nest(2, () => tuple(writer));
+      writer.attribute(3, Buffer.of(0, 0, 0, 0x2e));
+      writer.attribute(12, Buffer.of(1, 2, 3, 4));
+    });
+  }
   message(NLMSG_ERROR, NLM_F_ACK_TLVS | NLM_F_CAPPED, (writer) => {
     header(writer, -17, 36, RTM_NEWNEIGH, 1, 0);
     writer.attributeText(1, 'exists');

@@ -1,7 +1,7 @@
 // A service that says who it is and whom it sees, over TCP and UDP, and who asks it.
 //   who.mjs serve NAME PORT                 each line it gets is answered with `NAME ADDRESS`
 //   who.mjs tally tcp|udp ADDRESS PORT COUNT  as many connections, one answer each; prints the answers with how often, as JSON
-//   who.mjs hold ADDRESS PORT               one connection that asks again and again; prints the answers, a line each
+//   who.mjs hold tcp|udp ADDRESS PORT       one connection that asks again and again; prints the answers, a line each
 //   who.mjs begin ADDRESS PORT              a new connection every 20 ms; prints `BEGAN ANSWER` of each, milliseconds since 1970
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -71,7 +71,15 @@ async function tally(protocol, address, port, count) {
   process.stdout.write(`${JSON.stringify(answers)}\n`);
 }
 
-async function hold(address, port) {
+async function hold(protocol, address, port) {
+  if (protocol === 'udp') {
+    const datagrams = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+    datagrams.on('message', (data) => process.stdout.write(`${data}\n`));
+    // Who answers no more, or is refused, is asked again.
+    datagrams.on('error', () => {});
+    datagrams.bind(() => setInterval(() => datagrams.send('who', Number(port), address, () => {}), 50));
+    return;
+  }
   const socket = connect(Number(port), address);
   await once(socket, 'connect');
   createInterface({ input: socket }).on('line', (line) => {

@@ -27,6 +27,8 @@ const tables = (
   services: new Map(services.map((each) => [each.key, each])),
   endpoints: new Map([[back, new Map(endpoints.map((each) => [`${each.owner} ${each.id}`, each]))]]),
   isUp,
+  self,
+  zoneOf: () => null,
 });
 
 test('a virtual address leads to the endpoints of that name, on whatever node, by addresses of its family', () => {
