@@ -2,6 +2,7 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import type { EndpointId, NetworkId, NodeId } from '../../controlplane/ids.ts';
 import { addressesOf, networkTopic } from '../../controlplane/tables/kinds.ts';
 import { clusterTopic } from '../../controlplane/tables/record.ts';
+import type { ServiceKey } from '../../controlplane/tables/services.ts';
 import { ringPools } from '../../controlplane/tables/subnets.ts';
 import type { Host } from './host.ts';
 import { Suspicions } from './suspicions.ts';
@@ -45,6 +46,8 @@ export class Oracle {
   /** Nodes that were removed or have left. */
   readonly removed = new Set<NodeId>();
   readonly #holders = new Map<string, NodeId>();
+  /** Virtual addresses of services that no node has seen given back. */
+  readonly #virtual = new Map<string, ServiceKey>();
   /**
    * Networks where an address may have gone to another node under its holder: a node was removed by force whose last
    * grants the remover could not know. Nothing can help against that: the reclaim has to beat whatever the removed node
@@ -74,7 +77,30 @@ export class Oracle {
     if (holder !== undefined && !this.removed.has(holder) && !this.#forked.has(network)) {
       this.#fail(`address ${ip} of ${this.#nameOf(network)} was given to ${by.name}, and ${holder} has it`);
     }
+    const service = this.#virtual.get(key);
+    if (service !== undefined && !this.#isOver(network) && !this.#forked.has(network))
+      this.#fail(`address ${ip} of ${this.#nameOf(network)} was given to ${by.name}, and service ${service} has it`);
     this.#holders.set(key, by.nodeId);
+  }
+
+  /** A service has the address from now on, or still. */
+  virtual(network: NetworkId, ip: string, service: ServiceKey, by: Host): void {
+    const key = `${network} ${ip}`;
+    // Others may have said something newer meanwhile, or taken it for the same service.
+    if (this.removed.has(by.nodeId) || !isShown(by.cluster, service, ip)) return;
+    const other = this.#virtual.get(key);
+    const holder = this.#holders.get(key);
+    if (!this.#forked.has(network) && !this.#isOver(network)) {
+      if (holder !== undefined && !this.removed.has(holder))
+        this.#fail(`address ${ip} of ${this.#nameOf(network)} was given to service ${service}, and ${holder} has it`);
+      if (other !== undefined && other !== service)
+        this.#fail(`address ${ip} of ${this.#nameOf(network)} was given to services ${other} and ${service}`);
+    }
+    this.#virtual.set(key, service);
+  }
+
+  #isOver(network: NetworkId): boolean {
+    return this.networks.get(network)?.state !== 'live';
   }
 
   freed(network: NetworkId, ips: readonly string[], by: Host): void {
@@ -204,6 +230,16 @@ export class Oracle {
           this.#fail(`${host.name} lost the record of endpoint ${short(known.id)}`);
       }
     });
+    // Who is told that a service has another address, or none, may give the first to somebody else.
+    const virtual = new Map<string, ServiceKey>();
+    cluster.view.watch(({ services }) => {
+      if (!services || host.cluster !== cluster) return;
+      for (const [key, service] of this.#virtual) {
+        const [, ip = ''] = key.split(' ');
+        if (isShown(cluster, service, ip)) virtual.set(key, service);
+        else if (virtual.delete(key)) this.#virtual.delete(key);
+      }
+    });
     // But whom an address belongs to may: no kernel is brought in line between two records of one answer.
     cluster.view.watch(({ endpoints }) => {
       if (endpoints.size > 0 && changed.size === 0) this.#later(look);
@@ -276,6 +312,9 @@ export class Oracle {
     return this.networks.get(network)?.name ?? network;
   }
 }
+
+const isShown = (cluster: Cluster | null, service: ServiceKey, ip: string): boolean =>
+  addressesOf(cluster?.view.services.get(service)?.vip ?? {}).includes(ip);
 
 function* idsIn(view: Cluster['view'], network: NetworkId): Generator<EndpointId> {
   for (const { id } of view.endpointsOf(network).values()) yield id;

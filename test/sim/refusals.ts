@@ -16,6 +16,7 @@ const expected = new Set([
   'port_reserved',
   'port_not_published',
   'service_not_found',
+  'nothing_published',
 ]);
 
 /** Does the work; a refusal that the faults of a run explain is part of the story. */

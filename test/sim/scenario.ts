@@ -2,7 +2,7 @@ import { bounds, stored } from './invariants/bounds.ts';
 import { followers } from './invariants/followers.ts';
 import { oneOwner } from './invariants/owners.ts';
 import { quarantine } from './invariants/quarantine.ts';
-import { portsAgreed } from './invariants/services.ts';
+import { portsAgreed, virtualOnce } from './invariants/services.ts';
 import { byzantineOperations } from './operations/byzantine.ts';
 import { endpointOperations } from './operations/endpoints.ts';
 import { faultOperations } from './operations/faults.ts';
@@ -25,7 +25,15 @@ export const operations: readonly Operation[] = [
 ];
 
 /** What must hold besides what the oracle knows. One line a subject, as above. */
-export const invariants: readonly Invariant[] = [bounds, stored, oneOwner, followers, quarantine, portsAgreed];
+export const invariants: readonly Invariant[] = [
+  bounds,
+  stored,
+  oneOwner,
+  followers,
+  quarantine,
+  portsAgreed,
+  virtualOnce,
+];
 
 const totalWeight = operations.reduce((sum, { weight }) => sum + weight, 0);
 

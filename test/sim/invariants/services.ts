@@ -1,3 +1,4 @@
+import { addressesOf } from '../../../controlplane/tables/kinds.ts';
 import type { View } from '../../../controlplane/tables/view.ts';
 import { type Invariant, running } from '../world.ts';
 
@@ -18,8 +19,39 @@ export const portsAgreed: Invariant = {
   },
 };
 
+/** What a service has lost to an endpoint is known to those alone who follow its network. */
 const textOf = ({ services }: View): string =>
-  JSON.stringify([...services.values()].map(({ key, ports, lost }) => [key, ports, lost]).sort());
+  JSON.stringify(
+    [...services.values()].map(({ key, ports, lost, vip, lostVip }) => [key, ports, lost, vip ?? lostVip?.vip]).sort(),
+  );
+
+/** Nobody shows an address that is somebody else's, too, whatever the others know. */
+export const virtualOnce: Invariant = {
+  name: 'an address is that of one endpoint, or of one service',
+  when: 'always',
+  check: (world) => {
+    for (const { name, cluster } of running(world)) {
+      const { services, networks } = cluster?.view ?? {};
+      const held = new Map<string, string>();
+      for (const { key, network, vip } of services?.values() ?? []) {
+        for (const ip of vip === undefined ? [] : addressesOf(vip)) {
+          if (held.has(`${network} ${ip}`)) return `${name}: ${ip} is of ${held.get(`${network} ${ip}`)} and of ${key}`;
+          held.set(`${network} ${ip}`, key);
+        }
+      }
+      if (held.size === 0) continue;
+      for (const id of networks?.keys() ?? []) {
+        for (const endpoint of cluster?.view.endpointsOf(id).values() ?? []) {
+          for (const ip of addressesOf(endpoint)) {
+            const service = held.get(`${id} ${ip}`);
+            if (service !== undefined) return `${name}: ${ip} is of endpoint ${endpoint.id} and of service ${service}`;
+          }
+        }
+      }
+    }
+    return null;
+  },
+};
 
 function wrongIn({ services, networks }: View): string | null {
   const held = new Map<number, string>();

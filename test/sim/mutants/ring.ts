@@ -83,4 +83,9 @@ export const ringMutants: readonly Mutant[] = [
     name: 'rest-ends-with-the-agent',
     edits: [{ file: 'ring/resting.ts', replace: "of store.entries(['resting'])) {", by: 'of []) {' }],
   },
+  {
+    name: 'virtual-addresses-handed-out',
+    quick: true,
+    edits: [{ file: 'networks.ts', replace: ', ...held, ...ofServices]', by: ', ...held]' }],
+  },
 ];

@@ -1,4 +1,5 @@
 import type { NetworkId } from '../../../controlplane/ids.ts';
+import { addressesOf } from '../../../controlplane/tables/kinds.ts';
 import type { Host } from '../host.ts';
 import { tolerating } from '../refusals.ts';
 import { type Operation, runningManagers, say, type World } from '../world.ts';
@@ -12,10 +13,17 @@ function publish(world: World, host: Host, id: NetworkId, name: string): Promise
   const { prng } = world;
   // Few of them, so that ranges meet.
   const [published, count] = [prng.between(8000, 8008), prng.between(1, 3)];
+  const mode = prng.chance(0.4) ? 'vip' : prng.chance(0.2) ? 'dnsrr' : undefined;
+  const port = { protocol: 'tcp', published, target: 80, count, mode: 'ingress' } as const;
+  const ports = mode !== undefined && prng.chance(0.5) ? [] : [port];
   return tolerating(world, `${host.name} publishes ${published}`, async () => {
-    const port = { protocol: 'tcp', published, target: 80, count, mode: 'ingress' } as const;
-    await host.cluster?.services.publish({ network, name, ports: [port] });
-    say(world, `${host.name} published ${published} +${count} for ${name} on ${network.name}`);
+    const { cluster } = host;
+    const { key, vip } = (await cluster?.services.publish({ network, name, ports, mode })) ?? {};
+    const what = `${ports.length === 0 ? 'no port' : `${published} +${count}`}${mode === undefined ? '' : `, ${mode}`}`;
+    say(world, `${host.name} published ${what} for ${name} on ${network.name}`);
+    // Of one whose agent has ended meanwhile it is not known what it has taken.
+    if (vip === undefined || key === undefined || host.cluster !== cluster) return;
+    for (const ip of addressesOf(vip)) world.oracle.virtual(id, ip, key, host);
   });
 }
 
