@@ -17,6 +17,7 @@ const self = 'self' as NodeId;
 const NODES = ['a', 'b', 'c'] as const;
 const NETWORKS = ['n', 'm'].map((letter) => letter.repeat(25) as NetworkId);
 const SERVICES = ['web', 'api'].map((name) => serviceKey(NETWORKS[0] as NetworkId, name));
+const gatePrefix6 = 'fdaa:bbcc:dd00::/64';
 const hexId = (number: number): EndpointId => number.toString(16).padStart(64, '0') as EndpointId;
 
 function networkOf(id: NetworkId, vni: number, ingress: boolean): Network {
@@ -192,7 +193,7 @@ test('a plan that follows what changes equals the whole plan, at every point', (
         const zoneOf = (node: NodeId): string | null => state.zones.get(node) ?? null;
         const tables: TablesForPlan = { ...state, ...{ self, port: 4789, networks, isUp, zoneOf } };
         const attachments: Attachments = {
-          ...{ sandboxes: state.sandboxes, gateway: null, localNetworks: [], underlayMtu: 1500 },
+          ...{ sandboxes: state.sandboxes, gateway: null, gatePrefix6, localNetworks: [], underlayMtu: 1500 },
         };
         assert.deepEqual(running.next(tables, attachments, touched), plan(tables, attachments));
         touched = new TouchedSince();
@@ -224,7 +225,7 @@ test('what did not change is the same object: nothing below has to look at it', 
     { numRuns: 1, seed: 1 },
   );
   assert.ok(attach);
-  const attachments = { sandboxes: state.sandboxes, gateway: null, localNetworks: [], underlayMtu: 1500 };
+  const attachments = { sandboxes: state.sandboxes, gateway: null, gatePrefix6, localNetworks: [], underlayMtu: 1500 };
   const first = running.next(tables, attachments, null).desired;
   const second = running.next(tables, attachments, new TouchedSince()).desired;
   assert.equal(second.overlays[0]?.remotes, first.overlays[0]?.remotes);
