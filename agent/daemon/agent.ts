@@ -23,6 +23,7 @@ import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
+import { hostPortName } from '../../dataplane/names.ts';
 import { leftToUser } from '../../dataplane/nft/user.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
@@ -160,6 +161,8 @@ export class Agent {
       log: init.log,
       member: () => this.#membership?.cluster.identity ?? null,
       bridges: () => this.#planner.desired.bridges.map(({ name }) => name),
+      devices6: () =>
+        this.#planner.desired.sandboxes.flatMap(({ hostLeg }) => (hostLeg ? [hostPortName(hostLeg.endpointId)] : [])),
       device: (name, mtu) => this.mtus.setDevice(name, mtu),
       changed: () => this.#planner.wake(),
     });

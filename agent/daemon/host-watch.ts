@@ -12,6 +12,8 @@ export interface HostWatchInit {
   readonly member: () => { readonly vtep: string; readonly device: string | null } | null;
   /** Bridges of this host that sandboxes reach the outside by. */
   readonly bridges: () => readonly string[];
+  /** Devices by which published ports of IPv6 are led. */
+  readonly devices6: () => readonly string[];
   /** The device that carries the VTEP, each time that it was looked at. */
   readonly device: (name: string, mtu: number) => void;
   /** Its MTU is another one. */
@@ -75,23 +77,30 @@ export class HostWatch {
   }
 
   async lookAtForwarding(): Promise<void> {
-    const bridges = this.#init.bridges();
-    const chains = bridges.length === 0 ? [] : await droppingChains();
-    this.#forwardingProblem = chains.length === 0 ? null : forwardingProblem(bridges, chains);
+    const [bridges, devices6] = [this.#init.bridges(), this.#init.devices6()];
+    const chains = bridges.length === 0 ? [] : await droppingChains(devices6.length > 0);
+    this.#forwardingProblem = chains.length === 0 ? null : forwardingProblem(bridges, devices6, chains);
   }
 }
 
-function forwardingProblem(bridges: readonly string[], chains: readonly string[]): string {
+function forwardingProblem(bridges: readonly string[], devices6: readonly string[], chains: readonly string[]): string {
   const shown = bridges.length > 3 ? `${bridges.slice(0, 3).join(', ')} and others` : bridges.join(', ');
   return `nftables chain ${chains.join(', ')} drops what it does not accept of all that this host forwards: published ports answer, \
-and sandboxes reach the outside by ${shown}, only as far as it accepts that: ${chains.map((chain) => remedyOf(chain, bridges)).join('; ')}`;
+and sandboxes reach the outside by ${shown}, only as far as it accepts that: ${chains.map((chain) => remedyOf(chain, bridges, devices6)).join('; ')}`;
 }
 
 /** What has a chain accept it, as commands. Those of iptables are changed by iptables, or it could not read them any more. */
-function remedyOf(chain: string, [bridge = '']: readonly string[]): string {
-  if (chain !== 'ip filter FORWARD') {
-    return ['iifname', 'oifname'].map((key) => `nft insert rule ${chain} ${key} ${bridge} accept`).join('; ');
+function remedyOf(chain: string, bridges: readonly string[], devices6: readonly string[]): string {
+  const [ofIp, ofIp6] = [bridges.slice(0, 1), devices6.slice(0, 1)];
+  const devices = chain.startsWith('ip ') ? ofIp : chain.startsWith('ip6 ') ? ofIp6 : [...ofIp, ...ofIp6];
+  const iptables = { 'ip filter FORWARD': 'iptables', 'ip6 filter FORWARD': 'ip6tables' }[chain];
+  if (iptables === undefined) {
+    return devices
+      .flatMap((device) => ['iifname', 'oifname'].map((key) => `nft insert rule ${chain} ${key} ${device} accept`))
+      .join('; ');
   }
-  const rules = ['-i', '-o'].map((flag) => `iptables -I FORWARD ${flag} ${bridge} -j ACCEPT`);
+  const rules = devices.flatMap((device) =>
+    ['-i', '-o'].map((flag) => `${iptables} -I FORWARD ${flag} ${device} -j ACCEPT`),
+  );
   return `${rules.join('; ')} (where Docker runs: DOCKER-USER instead of FORWARD)`;
 }

@@ -12,9 +12,9 @@ const NFTA_CHAIN_POLICY = 5;
 const NFTA_HOOK_HOOKNUM = 1;
 const NF_INET_FORWARD = 2;
 const NF_DROP = 0;
-const FAMILIES: { readonly [protocol: number]: string } = { 1: 'inet', 2: 'ip' };
+const FAMILIES: { readonly [protocol: number]: string } = { 1: 'inet', 2: 'ip', 10: 'ip6' };
 
-/** A chain through which all forwarded IPv4 packets go. */
+/** A chain through which all forwarded packets go, or all of IPv4 or IPv6. */
 export interface ForwardChain {
   readonly family: string;
   readonly table: string;

@@ -10,17 +10,24 @@ const TABLE = 'inet weft_user';
 const HELD = 8;
 
 describe('published ports and the firewall of a host', { timeout: 120_000 }, () => {
-  const stage = useLab({ hosts: 3 });
+  const stage = useLab({ hosts: 3, families: ['IPv4', 'IPv6'], cluster: { initArgs: ['--ipv6'] } });
   const host = (index: number): Host => stage.lab.host(index);
-  /** What a client gets of host 1, which the firewalls here are of; the endpoint is on host 2. */
-  const asked = (by: number, port: number, count = 3): Promise<Record<string, number>> =>
-    tally(host(by), host(1).address, port, count);
-  const answer = (by: number, count = 3): Record<string, number> => ({ [`web ${host(by).address}`]: count });
+  /** On the underlay, by family. */
+  const addresses = (index: number): readonly string[] => host(index).addresses;
+  const inBoth = async (
+    ask: (family: number) => Promise<Record<string, number>>,
+  ): Promise<Record<string, number>[]> => [await ask(0), await ask(1)];
+  /** What a client gets of host 1, which the firewalls here are of, over IPv4 and IPv6; the endpoint is on host 2. */
+  const asked = (by: number, port: number, count = 3): Promise<Record<string, number>[]> =>
+    inBoth((family) => tally(host(by), addresses(1)[family] ?? '', port, count));
+  const answer = (by: number, count = 3): Record<string, number>[] =>
+    addresses(by).map((address) => ({ [`web ${address}`]: count }));
+  const silence = (count = 3): Record<string, number>[] => addresses(1).map(() => ({ 'no answer': count }));
   const answers = (by: number, port: number): Promise<unknown> =>
     eventually(`host 1 to answer host ${by} at ${port}`, async () => {
-      const found = await asked(by, port, 1);
-      if (found[`web ${host(by).address}`] === 1) return true;
-      throw new Error(JSON.stringify(found));
+      const found = JSON.stringify(await asked(by, port, 1));
+      if (found === JSON.stringify(answer(by, 1))) return true;
+      throw new Error(found);
     });
   const nft = (...script: string[]): Promise<unknown> => host(1).exec('nft', script);
   const warnings = async (): Promise<string> => (await host(1).weftJson<Status>('status')).Warnings.join('\n');
@@ -39,10 +46,12 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
   });
 
   it("a rule of the owner's for one client and one port holds, whatever becomes of agents and services", async () => {
-    const match = `ip saddr ${host(3).address} meta l4proto tcp ct original proto-dst 8080`;
-    await nft('add', 'rule', ...TABLE.split(' '), 'forward', `${match} drop`);
+    for (const [family, address] of addresses(3).entries()) {
+      const match = `${['ip', 'ip6'][family]} saddr ${address} meta l4proto tcp ct original proto-dst 8080`;
+      await nft('add', 'rule', ...TABLE.split(' '), 'forward', `${match} drop`);
+    }
     const holds = async (): Promise<void> => {
-      assert.deepEqual(await asked(3, 8080), { 'no answer': 3 });
+      assert.deepEqual(await asked(3, 8080), silence());
       assert.deepEqual(await asked(3, 8081), answer(3));
       assert.deepEqual(await asked(2, 8080), answer(2));
     };
@@ -61,7 +70,9 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
   });
 
   it('after nft flush ruleset ports answer again, connections go on, and the table of the owner is back, empty', async () => {
-    const held = await Promise.all(Array.from({ length: HELD }, () => Held.open(host(2), host(1).address, 8080)));
+    const held = await Promise.all(
+      Array.from({ length: HELD }, (_, at) => Held.open(host(2), addresses(1)[at % 2] ?? '', 8080)),
+    );
     await nft('flush', 'ruleset');
     await answers(3, 8080);
     for (const each of held) await each.goesOn();
@@ -74,33 +85,35 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
   it('a host that drops what it does not accept has them with one rule more, as its status says', async () => {
     await nft(`table inet theirs {
       chain input { type filter hook input priority 0; policy drop; iifname lo accept; ct state established,related accept
-        udp dport 4789 accept; tcp dport { 7946, 7947 } accept; meta l4proto icmp accept
+        udp dport 4789 accept; tcp dport 7946 accept; meta l4proto { icmp, ipv6-icmp } accept
       }
       chain forward { type filter hook forward priority 0; policy drop; }
     }`);
-    assert.deepEqual(await asked(3, 8080, 2), { 'no answer': 2 });
+    assert.deepEqual(await asked(3, 8080, 2), silence(2));
     await eventually('the status to say so', async () => (await warnings()).includes('inet theirs forward'));
-    const rules = [
-      ...(await warnings()).matchAll(/nft (insert rule inet theirs forward [io]ifname docker_gwbridge accept)/g),
-    ];
-    assert.equal(rules.length, 2, await warnings());
+    const rules = [...(await warnings()).matchAll(/nft (insert rule inet theirs forward [io]ifname \S+ accept)/g)];
+    assert.equal(rules.length, 4, await warnings());
     for (const [, rule = ''] of rules) await nft(rule);
     assert.deepEqual(await asked(3, 8080), answer(3));
     await nft('delete', 'table', 'inet', 'theirs');
   });
 
   it('neither does one where iptables drops what is forwarded, as Docker has it', async () => {
-    const iptables = (...args: string[]): Promise<unknown> => host(1).exec('iptables-nft', args);
-    await iptables('-P', 'FORWARD', 'DROP');
-    await iptables('-N', 'DOCKER-USER');
-    await iptables('-A', 'DOCKER-USER', '-j', 'RETURN');
-    await iptables('-A', 'FORWARD', '-j', 'DOCKER-USER');
-    assert.deepEqual(await asked(3, 8080, 2), { 'no answer': 2 });
-    await eventually('the status to say so', async () => (await warnings()).includes('ip filter FORWARD'));
+    const iptables = (command: string, ...args: string[]): Promise<unknown> => host(1).exec(`${command}-nft`, args);
+    for (const command of ['iptables', 'ip6tables']) {
+      await iptables(command, '-P', 'FORWARD', 'DROP');
+      await iptables(command, '-N', 'DOCKER-USER');
+      await iptables(command, '-A', 'DOCKER-USER', '-j', 'RETURN');
+      await iptables(command, '-A', 'FORWARD', '-j', 'DOCKER-USER');
+    }
+    assert.deepEqual(await asked(3, 8080, 2), silence(2));
+    await eventually('the status to say so', async () =>
+      (await warnings()).includes('ip filter FORWARD, ip6 filter FORWARD'),
+    );
     assert.match(await warnings(), /where Docker runs: DOCKER-USER instead of FORWARD/);
-    const rules = [...(await warnings()).matchAll(/iptables -I FORWARD (-[io] docker_gwbridge -j ACCEPT)/g)];
-    assert.equal(rules.length, 2, await warnings());
-    for (const [, rule = ''] of rules) await iptables('-I', 'DOCKER-USER', ...rule.split(' '));
+    const rules = [...(await warnings()).matchAll(/(ip6?tables) -I FORWARD (-[io] \S+ -j ACCEPT)/g)];
+    assert.equal(rules.length, 4, await warnings());
+    for (const [, command = '', rule = ''] of rules) await iptables(command, '-I', 'DOCKER-USER', ...rule.split(' '));
     assert.deepEqual(await asked(3, 8080), answer(3));
   });
 });

@@ -17,7 +17,10 @@ const EVERY_MS = 20;
 async function serve(name, port) {
   const server = createServer((socket) => {
     socket.on('error', () => {});
-    createInterface({ input: socket }).on('line', () => socket.write(`${name} ${plain(socket.remoteAddress ?? '')}\n`));
+    const lines = createInterface({ input: socket });
+    // It tells what its input told already.
+    lines.on('error', () => {});
+    lines.on('line', () => socket.write(`${name} ${plain(socket.remoteAddress ?? '')}\n`));
   });
   server.listen(Number(port), '::');
   await once(server, 'listening');
