@@ -4,6 +4,7 @@ import type { EndpointId, NetworkId, NodeId } from '../ids.ts';
 import type { Custody } from '../ring/custody.ts';
 import type { Promises } from '../ring/fence.ts';
 import { compareTimestamps, type HybridClock, maxSkewMs, type Timestamp } from './clock.ts';
+import { type Endpoint, endpointOf } from './endpoint.ts';
 import {
   type AvailabilityValue,
   addressesOf,
@@ -26,44 +27,18 @@ import type { Service, ServiceKey, ServiceValue } from './services.ts';
 import { SettledServices, type VirtualNumbers } from './settled-services.ts';
 import { type NetworkSubnet, type RingId, ringPools, subnetsOf } from './subnets.ts';
 import type { TableChange, Tables } from './tables.ts';
+import { nothing, type Touched } from './touched.ts';
+
+export type { Endpoint } from './endpoint.ts';
+export type { Touched } from './touched.ts';
 
 export type Network = NetworkValue & {
   readonly id: NetworkId;
   /** In the order in which addresses are taken from them. */
   readonly subnets: readonly NetworkSubnet[];
 };
-export type Endpoint = EndpointValue & {
-  readonly id: EndpointId;
-  readonly owner: NodeId;
-  readonly networkId: NetworkId;
-};
-
 /** Kinds of shared objects that certificates and keys hang on. */
 const keyKinds: ReadonlySet<string> = new Set(['ca', 'mesh-key', 'reissued', 'removed', 'cluster']);
-
-/** Which parts of the view a batch of changes touched. */
-export interface Touched {
-  readonly nodes: boolean;
-  readonly networks: boolean;
-  /** A service, which of them has a port, which nodes are drained, or how nodes are labelled. */
-  readonly services: boolean;
-  /** By network, the names (`OWNER ID`) of endpoints that came, changed, went, or are shown or hidden by now. */
-  readonly endpoints: ReadonlyMap<NetworkId, ReadonlySet<string>>;
-  readonly rings: ReadonlySet<RingId>;
-  /** Networks that a node came to be on, is on no more, or says another MTU of. */
-  readonly on: ReadonlySet<NetworkId>;
-  readonly removed: readonly NodeId[];
-  /** Decisions on roles changed. */
-  readonly roles: boolean;
-  /** Roots, mesh keys or what nodes have of them. */
-  readonly keys: boolean;
-  /** Nodes that show a certificate of their own. */
-  readonly certificates: ReadonlyMap<NodeId, Uint8Array>;
-  /** Removed nodes about whose inheritance something was said. */
-  readonly fences: ReadonlySet<NodeId>;
-}
-
-const nothing = { nodes: false, networks: false, services: false, removed: [], roles: false, keys: false } as const;
 
 /** Shared objects have one record per writer; this is the value that counts. */
 interface Stamped {
@@ -421,22 +396,7 @@ export class View {
   }
 }
 
-const noAliases: string[] = [];
 const noLabels: Readonly<Record<string, string>> = {};
-
-/**
- * Field by field: of objects made by spreading, the engine gives each a shape of its own, which takes more than the object
- * does, and there are many of these.
- */
-function endpointOf(value: EndpointValue, { id, owner, networkId }: Omit<Endpoint, keyof EndpointValue>): Endpoint {
-  const { name, sandbox, ip, ip6, mac, createdMs, ready, ports, serves, asks } = value;
-  const aliases = value.aliases.length === 0 ? noAliases : value.aliases;
-  if (ready !== undefined || ports !== undefined || serves !== undefined || asks !== undefined) {
-    return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId, ready, ports, serves, asks };
-  }
-  if (ip6 === undefined) return { name, sandbox, ip, mac, aliases, createdMs, id, owner, networkId };
-  return { name, sandbox, ip, ip6, mac, aliases, createdMs, id, owner, networkId };
-}
 
 /** Sets or, with null, deletes an entry of a map of maps; no empty inner map stays. */
 function setIn<Outer, Inner, V>(maps: Map<Outer, Map<Inner, V>>, outer: Outer, inner: Inner, value: V | null): void {
