@@ -23,9 +23,11 @@ import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
+import { type Counted, countsOfGate } from '../../dataplane/gate-counts.ts';
 import { hostPortName } from '../../dataplane/names.ts';
 import { leftToUser } from '../../dataplane/nft/user.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
+import { parseNetnsPath } from '../../dataplane/values.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
@@ -289,6 +291,19 @@ export class Agent {
       })),
       ...this.docker.carriers(ingress.id),
     ];
+  }
+
+  /** To published ports, of those that came in at this node, by port and address of the backend; empty where it has no gate. */
+  async connections(): Promise<ReadonlyMap<string, Counted>> {
+    const gate = this.sandboxes.list().find(({ name }) => name === ingressSandboxName);
+    const netns = gate && parseNetnsPath(gate.netns);
+    if (!netns?.ok) return new Map();
+    try {
+      return await countsOfGate(netns.value);
+    } catch (error) {
+      this.#log.warn({ err: error }, 'connections to published ports cannot be counted');
+      return new Map();
+    }
   }
 
   #legs(): StoredLeg[] {

@@ -110,6 +110,8 @@ const KINDS = {
   turn6: { type: 'typeof ip6 daddr . numgen inc mod 65536 : ip6 daddr', key: [ipv6, mark], value: [ipv6] },
   goto4: { type: 'type ipv4_addr : verdict', key: [ipv4], value: 'goto' },
   goto6: { type: 'type ipv6_addr : verdict', key: [ipv6], value: 'goto' },
+  total4: { type: 'type inet_proto . inet_service . ipv4_addr', key: [protocol, port, ipv4] },
+  total6: { type: 'type inet_proto . inet_service . ipv6_addr', key: [protocol, port, ipv6] },
   macMark: { type: 'type ether_addr : mark', key: [mac], value: [mark] },
 } as const satisfies Record<string, Kind>;
 

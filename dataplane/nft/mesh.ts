@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto';
-import type { Backend, Gate, GatePort } from '../desired.ts';
+import { type Backend, type Gate, type GatePort, PROTOCOLS } from '../desired.ts';
 import { addressNumber, type Ip, isIpv6, type NetnsPath } from '../values.ts';
 import { type Chain, type DesiredTable, meshTable, tableOf } from './tables.ts';
 import { counterOf, countersOf, numberOf, slotsOf, turnName } from './turns.ts';
 
 /** Of each number of slots, by port. */
 const COUNTERS = 16;
+/** Of port and backend; connections to more are not counted. */
+const TOTALS_MAX = 65_536;
+/** After so long without a connection the count begins anew. */
+const TOTALS_KEPT = '30d';
 /** Clients that are remembered at most; more are spread like those that come for the first time. 64 bytes each. */
 const STICKY_MAX = 65_536;
 
@@ -75,7 +79,7 @@ function render({ legIfName, ports }: Gate, where: NetnsPath, ipv6: boolean): De
       }
     }
   }
-  const kept = STICKY + (ipv6 ? STICKY6 : '');
+  const kept = STICKY + TOTALS + (ipv6 ? STICKY6 + TOTALS6 : '');
   return tableOf(meshTable(where), chainsOf(legIfName, affinities, ipv6), elements, kept);
 }
 
@@ -145,6 +149,16 @@ const STICKY6 = `  map sticky6 {
   }
 `;
 
+const TOTALS = `  set totals {
+    type inet_proto . inet_service . ipv4_addr
+    size ${TOTALS_MAX}
+    flags dynamic,timeout
+    timeout ${TOTALS_KEPT}
+  }
+`;
+
+const TOTALS6 = TOTALS.replace('set totals', 'set totals6').replace('ipv4_addr', 'ipv6_addr');
+
 const hex = (mark: number): string => `0x${mark.toString(16)}`;
 
 function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolean): Chain[] {
@@ -189,6 +203,7 @@ function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolea
       name: `remember${index + 1}`,
       rules: [...remember('', 'ip', 'ip saddr', ms), ...(ipv6 ? remember('6', 'ip6', CLIENT6, ms) : [])],
     })),
+    { name: 'count', rules: [...count('', 'ip'), ...(ipv6 ? count('6', 'ip6') : [])] },
     {
       ...{ name: 'postrouting', type: 'nat', hook: 'postrouting', priority: 'srcnat' },
       rules: [
@@ -197,6 +212,7 @@ function chainsOf(legIfName: string, affinities: readonly number[], ipv6: boolea
           const mark = (index + 1) * 2 ** AFFINITY_SHIFT;
           return `ct mark & ${hex(AFFINITY_MASK)} == ${hex(mark)} jump remember${index + 1}`;
         }),
+        'jump count',
         `ct mark & ${hex(SNAT)} != 0 masquerade`,
       ],
     },
@@ -230,6 +246,14 @@ const again = (suffix: '' | '6', client: string, lead: string): Chain => ({
     `delete @sticky${suffix} { ${client} . meta l4proto . th dport : meta mark }`,
   ],
 });
+
+/** Connections, by what was asked for and who answers: of each the first packet comes here alone. */
+const count = (suffix: '' | '6', family: 'ip' | 'ip6'): string[] =>
+  PROTOCOLS.map(
+    (protocol) =>
+      `meta l4proto ${protocol} update @totals${suffix} ` +
+      `{ meta l4proto . ct original proto-dst . ${family} daddr counter } return`,
+  );
 
 /** A rule for each protocol, since nft reads the port of a tracked connection only where it knows that. */
 const remember = (suffix: '' | '6', family: 'ip' | 'ip6', client: string, ms: number): string[] => [

@@ -38,6 +38,10 @@ const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
 const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;
 const NFTA_SET_ELEM_DATA = 2;
+const NFTA_SET_ELEM_EXPR = 7;
+const NFTA_EXPR_NAME = 1;
+const NFTA_EXPR_DATA = 2;
+const NFTA_COUNTER_PACKETS = 2;
 const NFTA_DATA_VALUE = 1;
 const NFTA_DATA_VERDICT = 2;
 const NFTA_VERDICT_CODE = 1;
@@ -79,6 +83,8 @@ export interface Element {
   readonly key: Buffer;
   /** null: of a set, which has none. */
   readonly value: Buffer | Goto | null;
+  /** Where it counts them. */
+  readonly packets?: number;
 }
 
 /** Of a map of verdicts: the chain that packets go to. */
@@ -115,12 +121,28 @@ function readElements(buffer: Buffer, start: number, end: number, elements: Elem
     if (list !== NFTA_LIST_ELEM) return;
     let key: Buffer | null = null;
     let value: Buffer | Goto | null = null;
+    let packets: number | null = null;
     eachAttribute(buffer, listFrom, listTo, (attribute, from, to) => {
       if (attribute === NFTA_SET_ELEM_KEY) key = dataAt(buffer, from, to);
       else if (attribute === NFTA_SET_ELEM_DATA) value = gotoAt(buffer, from, to) ?? dataAt(buffer, from, to);
+      else if (attribute === NFTA_SET_ELEM_EXPR) packets = packetsAt(buffer, from, to);
     });
-    if (key !== null) elements.push({ key, value });
+    if (key !== null) elements.push({ key, value, ...(packets === null ? {} : { packets }) });
   });
+}
+
+/** null where there is something else than a counter. */
+function packetsAt(buffer: Buffer, start: number, end: number): number | null {
+  let name = '';
+  let packets: number | null = null;
+  eachAttribute(buffer, start, end, (expression, expressionFrom, expressionTo) => {
+    if (expression === NFTA_EXPR_NAME) name = textAt(buffer, expressionFrom, expressionTo);
+    if (expression !== NFTA_EXPR_DATA) return;
+    eachAttribute(buffer, expressionFrom, expressionTo, (attribute, from, to) => {
+      if (attribute === NFTA_COUNTER_PACKETS && to - from === 8) packets = Number(buffer.readBigUInt64BE(from));
+    });
+  });
+  return name === 'counter' ? packets : null;
 }
 
 /** null where there is something else: bytes, or another verdict. */

@@ -45,7 +45,7 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
     }
     assert.match(
       (await host(1).weft('service', 'ls')).stdout,
-      /^web +front +dnsrr +1\/1 +\*:8080->9000\/tcp \(label\)/m,
+      /^web +front +dnsrr +1\/1 +\d+\/\d+ +\*:8080->9000\/tcp \(label\)/m,
     );
     assert.match(await refusal(host(1), 'unpublish', 'web'), /published by the label of containers\n.*a minute after/);
 

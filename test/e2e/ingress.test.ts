@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Status } from '../../agent/api/schema.ts';
+import type { Service, Status } from '../../agent/api/schema.ts';
 import { Docker } from '../lab/docker.ts';
 import type { Host, LabSandbox } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
@@ -49,6 +49,20 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
     const found = names(await tally(host(3), host(1).address, 8080, 3_000));
     assert.deepEqual(Object.keys(found).sort(), ['web-1', 'web-2']);
     for (const count of Object.values(found)) assert.ok(Math.abs(count - 1_500) <= 150, JSON.stringify(found));
+    const endpointsAt = async (on: number) =>
+      (await host(on).weftJson<Service[]>('service', 'inspect', 'web'))[0]?.Endpoints ?? [];
+    for (const { Name, Connections } of await endpointsAt(1)) {
+      assert.ok(Connections.Total >= (found[Name] ?? Number.NaN), `${Name}: ${JSON.stringify(Connections)}`);
+      assert.ok(Connections.Total < 1_700, 'of this node, and each once');
+    }
+    const elsewhere = await endpointsAt(2);
+    for (const { Connections } of elsewhere) assert.ok(Connections.Total > 0 && Connections.Total < 1_000);
+    const held = await Held.open(host(3), host(2).address, 8080);
+    const active = Object.fromEntries(
+      (await endpointsAt(2)).map(({ Name, Connections }) => [Name, Connections.Active]),
+    );
+    assert.ok((active[held.by] ?? 0) > 0, JSON.stringify(active));
+    await held.end();
   });
 
   it("the endpoints see the client's address, through each node, over TCP and UDP", async () => {

@@ -58,7 +58,7 @@ describe('services', () => {
     const { stdout } = await two.weft('service', 'ls');
     assert.match(
       stdout,
-      /^web +frontend +dnsrr +1\/1 +\*:8080->80\/tcp, \*:8000-8003->90-93\/udp +keep +10 minutes +- +-$/m,
+      /^web +frontend +dnsrr +1\/1 +0\/0 +\*:8080->80\/tcp, \*:8000-8003->90-93\/udp +keep +10 minutes +- +-$/m,
     );
   });
 

@@ -98,6 +98,11 @@ export const Service = z.strictObject({
         /** It has a leg on ingress, where connections reach it. */
         Backend: z.boolean(),
         Local: z.boolean(),
+        /**
+         * To published ports, of those that came in at this node: now, and since its gate was set up anew or 30 days without one.
+         * Other nodes have counts of their own.
+         */
+        Connections: z.strictObject({ Active: z.int().min(0), Total: z.int().min(0) }),
       }),
     )
     .nullable(),

@@ -150,7 +150,8 @@ export function addUnpublish(parent: Command, session: Session): void {
 function addList(parent: Command, session: Session): void {
   define(parent, 'ls', {
     summary: 'List the services: names with published ports, or a virtual address',
-    details: 'ENDPOINTS: how many of them take connections now, and how many there are.',
+    details: `ENDPOINTS: how many of them take connections now, and how many there are. CONNECTIONS to published ports: how many there are
+now, and how many there were, of those that came in at this node.`,
     examples: ['weft service ls', 'weft service ls --network frontend'],
   })
     .alias('list')
@@ -193,18 +194,29 @@ function render(services: readonly Service[]): string {
     service.Endpoints === null
       ? '-'
       : `${service.Endpoints.filter(takesConnections(service)).length}/${service.Endpoints.length}`,
+    connectionsText(service),
     service.Ports.map(portText).join(', ') || '-',
     service.Source,
     service.AffinityMs === 0 ? '-' : span(service.AffinityMs),
     service.Prefer === 'none' ? '-' : service.Prefer,
     service.DrainMs === 0 ? '-' : span(service.DrainMs),
   ]);
-  return table(['NAME', 'NETWORK', 'MODE', 'ENDPOINTS', 'PORTS', 'SOURCE', 'AFFINITY', 'PREFER', 'DRAIN'], rows);
+  return table(
+    ['NAME', 'NETWORK', 'MODE', 'ENDPOINTS', 'CONNECTIONS', 'PORTS', 'SOURCE', 'AFFINITY', 'PREFER', 'DRAIN'],
+    rows,
+  );
 }
 
 /** `vip 10.0.1.9`, `dnsrr`. */
 const modeText = ({ EndpointSpec: { Mode }, VirtualIPs, LostVIP }: Service): string =>
   LostVIP === '' ? [Mode, ...VirtualIPs.map(({ Addr }) => Addr.split('/')[0])].join(' ') : `${Mode} (lost: ${LostVIP})`;
+
+/** Now and in total, of those that came in at the node that was asked; `-` where it does not count them. */
+function connectionsText({ Ports, Endpoints }: Service): string {
+  if (Ports.length === 0 || Endpoints === null) return '-';
+  const sum = (of: 'Active' | 'Total'): number => Endpoints.reduce((all, { Connections }) => all + Connections[of], 0);
+  return `${sum('Active')}/${sum('Total')}`;
+}
 
 /** Published ports reach what has a leg on ingress; a virtual address needs none. */
 const takesConnections =

@@ -22,19 +22,20 @@ export function serviceHandlers(agent: Agent): ServiceHandlers {
   const cluster = () => agent.membership.cluster;
   return {
     servicePublish: async ({ ref, body }) =>
-      serviceReply(cluster(), await cluster().services.publish(specOf(agent, ref, body))),
+      serviceReply(cluster(), await cluster().services.publish(specOf(agent, ref, body)), await agent.connections()),
     serviceUnpublish: async ({ ref, body }) => {
       const { network, ports } = goingOf(agent, ref, body);
       await cluster().services.unpublish(network, ref, ports);
       return {};
     },
-    serviceList: ({ query }) => {
+    serviceList: async ({ query }) => {
       const wanted = query.get('network');
       const network = wanted === undefined ? null : clusterNetwork(agent, wanted).id;
       const services = [...cluster().view.services.values()];
       return serviceReplies(
         cluster(),
         services.filter((service) => network === null || service.network === network),
+        await agent.connections(),
       );
     },
     serviceInspect: async ({ ref, query }) => {
@@ -42,7 +43,7 @@ export function serviceHandlers(agent: Agent): ServiceHandlers {
       await mustKnow(cluster(), [network]);
       const service = cluster().view.services.get(serviceKey(network.id, ref));
       if (service === undefined) throw notFound('service', ref);
-      return serviceReply(cluster(), service);
+      return serviceReply(cluster(), service, await agent.connections());
     },
   };
 }

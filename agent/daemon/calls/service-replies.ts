@@ -3,8 +3,9 @@ import type { NetworkId } from '../../../controlplane/ids.ts';
 import { serviceText } from '../../../controlplane/service-checks.ts';
 import { prefixLengthOf } from '../../../controlplane/subnet-spec.ts';
 import { addressesOf } from '../../../controlplane/tables/kinds.ts';
-import type { Service as TableService } from '../../../controlplane/tables/services.ts';
+import type { ServicePort, Service as TableService } from '../../../controlplane/tables/services.ts';
 import type { Endpoint } from '../../../controlplane/tables/view.ts';
+import type { Counted } from '../../../dataplane/gate-counts.ts';
 import type { Service } from '../../api/schema.ts';
 import { namesOf } from '../../dns/decide.ts';
 import { ingressIn } from '../../ingress/mesh.ts';
@@ -13,20 +14,29 @@ import { hostnameOf, iso } from './replies.ts';
 
 type EndpointReply = NonNullable<Service['Endpoints']>[number];
 
-export function serviceReply(cluster: Cluster, service: TableService): Service {
-  const [reply] = serviceReplies(cluster, [service]);
+/** Connections at the gate of this node, by published port and address of a backend. */
+export type GateCounts = ReadonlyMap<string, Counted>;
+
+export function serviceReply(cluster: Cluster, service: TableService, counts: GateCounts): Service {
+  const [reply] = serviceReplies(cluster, [service], counts);
   if (reply === undefined) throw new Error('a service without a reply');
   return reply;
 }
 
 /** In the order of their networks and names. */
-export function serviceReplies(cluster: Cluster, services: readonly TableService[]): Service[] {
+export function serviceReplies(cluster: Cluster, services: readonly TableService[], counts: GateCounts): Service[] {
   const backends = backendsBy(cluster);
+  const counted = countsBy(counts);
   const named = new Map([...new Set(services.map(({ network }) => network))].map((id) => [id, namedOn(cluster, id)]));
-  const endpointsOf = ({ key, network, name }: TableService): EndpointReply[] => {
+  const endpointsOf = ({ key, network, name, ports }: TableService): EndpointReply[] => {
     const its = named.get(network)?.get(name.toLowerCase()) ?? [];
     return its
-      .map((endpoint) => endpointReply(cluster, endpoint, backends.get(key)?.has(carrierOf(endpoint)) ?? false))
+      .map((endpoint) => {
+        const leg = backends.get(key)?.get(carrierOf(endpoint));
+        const all = leg === undefined ? [] : addressesOf(leg).flatMap((ip) => counted.get(ip) ?? []);
+        const own = all.filter(({ protocol, port }) => ports.some((each) => isWithin(each, protocol, port)));
+        return endpointReply(cluster, endpoint, leg !== undefined, own);
+      })
       .sort((a, b) => order(a.Node, b.Node) || order(a.Name, b.Name) || order(a.ID, b.ID));
   };
   return services
@@ -78,7 +88,12 @@ function portReplies({ view }: Cluster, { ports, lost }: TableService): Service[
   }));
 }
 
-function endpointReply(cluster: Cluster, endpoint: Endpoint, isBackend: boolean): EndpointReply {
+function endpointReply(
+  cluster: Cluster,
+  endpoint: Endpoint,
+  isBackend: boolean,
+  counts: readonly Counted[],
+): EndpointReply {
   const { owner } = endpoint;
   const isDown = owner !== cluster.self && cluster.liveness.isSuspended(owner);
   return {
@@ -92,16 +107,39 @@ function endpointReply(cluster: Cluster, endpoint: Endpoint, isBackend: boolean)
     Ready: endpoint.ready !== false,
     Backend: isBackend,
     Local: owner === cluster.self,
+    Connections: {
+      Active: counts.reduce((sum, { active }) => sum + active, 0),
+      Total: counts.reduce((sum, { total }) => sum + total, 0),
+    },
   };
 }
 
+interface CountedPort extends Counted {
+  readonly protocol: string;
+  readonly port: number;
+}
+
+/** By address of the backend. */
+function countsBy(counts: GateCounts): ReadonlyMap<string, readonly CountedPort[]> {
+  const found = new Map<string, CountedPort[]>();
+  for (const [key, counted] of counts) {
+    const [protocol = '', port, ip = ''] = key.split(' ');
+    found.set(ip, [...(found.get(ip) ?? []), { protocol, port: Number(port), ...counted }]);
+  }
+  return found;
+}
+
+const isWithin = ({ protocol, published, count }: ServicePort, of: string, port: number): boolean =>
+  protocol === of && port >= published && port < published + count;
+
 /** Who has a leg on ingress that serves a service, by service. */
-function backendsBy({ view }: Cluster): ReadonlyMap<string, ReadonlySet<string>> {
-  const found = new Map<string, Set<string>>();
+function backendsBy({ view }: Cluster): ReadonlyMap<string, ReadonlyMap<string, Endpoint>> {
+  const found = new Map<string, Map<string, Endpoint>>();
   const ingress = ingressIn(view.networks);
   if (ingress === null) return found;
   for (const leg of view.endpointsOf(ingress.id).values())
-    for (const key of leg.serves ?? []) found.set(key, (found.get(key) ?? new Set()).add(carrierOf(leg)));
+    for (const key of leg.serves ?? [])
+      found.set(key, (found.get(key) ?? new Map<string, Endpoint>()).set(carrierOf(leg), leg));
   return found;
 }
 

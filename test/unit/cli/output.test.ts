@@ -140,8 +140,8 @@ e1e2e3e4e5e6   frontend   web    alpha   10.0.1.2/24    fd00:1::2/64   02:42:0a:
   ['unpublish web 8080', ''],
   [
     'service ls',
-    `NAME   NETWORK    MODE           ENDPOINTS   PORTS                                    SOURCE   AFFINITY     PREFER   DRAIN
-web    frontend   vip 10.0.1.9   1/2         *:8080->80/tcp, *:8000-8010->53-63/udp   keep     10 minutes   zone     30 seconds
+    `NAME   NETWORK    MODE           ENDPOINTS   CONNECTIONS   PORTS                                    SOURCE   AFFINITY     PREFER   DRAIN
+web    frontend   vip 10.0.1.9   1/2         3/79          *:8080->80/tcp, *:8000-8010->53-63/udp   keep     10 minutes   zone     30 seconds
 `,
   ],
   ['service ls -q', 'web\n'],
@@ -315,7 +315,7 @@ test('a service without endpoints is published, and said to have none; a port th
   assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +dnsrr +- .* - +- +-$/m);
   const alone = { ...service, Ports: [], Endpoints: service.Endpoints?.map((each) => ({ ...each, Backend: false })) };
   agent.answers.set('serviceList', { status: 200, body: [alone] });
-  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +vip 10\.0\.1\.9 +1\/2 +- +keep /m);
+  assert.match(await ok(agent, ['service', 'ls']), /^web +frontend +vip 10\.0\.1\.9 +1\/2 +- +- +keep /m);
   agent.answers.set('serviceList', {
     status: 200,
     body: [{ ...alone, VirtualIPs: [], LostVIP: 'endpoint db has it' }],

@@ -192,10 +192,12 @@ export const service: Service = {
         NodeAvailability: 'active',
       },
       ...{ IPv4Address: '10.0.1.2/24', IPv6Address: '', Ready: true, Backend: true, Local: true },
+      Connections: { Active: 2, Total: 40 },
     },
     {
       ...{ ID: 'e2', Name: 'web', Node: 'beta', NodeID: ids.beta, NodeStatus: 'down', NodeAvailability: 'drain' },
       ...{ IPv4Address: '10.0.1.3/24', IPv6Address: '', Ready: true, Backend: true, Local: false },
+      Connections: { Active: 1, Total: 39 },
     },
   ],
 };
