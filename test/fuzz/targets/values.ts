@@ -57,6 +57,13 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
         ],
       },
     ],
+    [
+      `service/${networkId}/db`,
+      {
+        ...{ stamp, removed: false, source: 'keep', affinityMs: 0, createdMs: 1, ports: [] },
+        ...{ prefer: 'zone', drainMs: 30_000, vip: { ip: '10.0.1.9', ip6: 'fd00:10::9' } },
+      },
+    ],
     ['token/worker', { stamp, sealed: Buffer.alloc(44), retired: [Buffer.alloc(44)] }],
     [
       'join-token/0123456789',
@@ -73,6 +80,7 @@ export async function valuesBy({ key, certificate, authorities }: Identity): Pro
     [`removed/${other}`, { stamp }],
     [`fence/${other}/0`, { heir: self, ballot: 0 }],
     [`availability/${other}`, { stamp, availability: 'drain' }],
+    [`node-labels/${other}`, { stamp, labels: { zone: 'a' } }],
     [`role/${other}`, { stamp, role: 'manager' }],
     [`on/${networkId}`, {}],
     ['range/subnet/0-16/1', grant(0, 16)],

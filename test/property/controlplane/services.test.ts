@@ -7,11 +7,13 @@ import {
   parseServiceKey,
   publishProtocols,
   type Service,
+  type ServiceKey,
   type ServicePort,
   serviceKey,
   without,
 } from '../../../controlplane/tables/services.ts';
-import { settled } from '../../../controlplane/tables/settled-services.ts';
+import { settled, settledAddresses } from '../../../controlplane/tables/settled-services.ts';
+import { subnetsOf } from '../../../controlplane/tables/subnets.ts';
 
 const network = 'n'.repeat(25) as NetworkId;
 const port = fc.record({
@@ -96,6 +98,62 @@ test('keys of services are read as they are written, and nothing else is', () =>
     fc.property(fc.string(), (text) => {
       const read = parseServiceKey(text);
       if (read !== null) assert.equal(serviceKey(read.network, read.name), text);
+    }),
+  );
+});
+
+const space = subnetsOf(network, { subnet: '10.0.0.0/28', gateway: '10.0.0.1', root: 'a' } as never, []);
+const [subnet] = space;
+
+/** Services of one network that ask for one of few addresses, which may be none of it; and which endpoints there are. */
+const wanting = fc.array(
+  fc.record({ last: fc.option(fc.integer({ min: 0, max: 17 })), createdMs: fc.integer({ min: 0, max: 3 }) }),
+  { maxLength: 10 },
+);
+const taken = fc.uniqueArray(fc.integer({ min: 2, max: 14 }), { maxLength: 5 });
+
+test('an address is of one service or of one endpoint: the endpoint has it, else the oldest that asks, whatever the order', () => {
+  fc.assert(
+    fc.property(wanting, taken, fc.infiniteStream(fc.nat()), (all, endpoints, order) => {
+      assert.ok(subnet !== undefined);
+      const asking = all.map(({ last, createdMs }, at): [ServiceKey, Service] => {
+        const vip = last === null ? {} : { vip: { ip: `10.0.0.${last}` } };
+        const key = serviceKey(network, `s${at}`);
+        const service = { key, network, name: `s${at}`, createdMs, ports: [], lost: [], ...vip } as unknown as Service;
+        return [key, service];
+      });
+      const settle = (those: [ServiceKey, Service][]) =>
+        settledAddresses(new Map(those), {
+          subnetsOf: () => space,
+          holder: (_ring, number) => (endpoints.includes(number) ? `box-${number}` : null),
+        });
+      const { services: found, rings } = settle(asking);
+      const held = new Set<string>();
+      for (const [key, was] of asking) {
+        const now = found.get(key);
+        const { ip } = was.vip ?? {};
+        if (ip === undefined) {
+          assert.equal(now, was, 'whom it does not concern is the same object');
+          continue;
+        }
+        const last = Number(ip.split('.')[3]);
+        const usable = last > 1 && last < 15;
+        const older = asking.some(
+          ([other, { vip, createdMs }]) =>
+            vip?.ip === ip && (createdMs < was.createdMs || (createdMs === was.createdMs && other < key)),
+        );
+        const has = usable && !endpoints.includes(last) && !older;
+        assert.deepEqual([now?.vip?.ip, now?.lostVip?.vip.ip], has ? [ip, undefined] : [undefined, ip]);
+        if (has) {
+          assert.ok(!held.has(ip));
+          held.add(ip);
+          assert.equal(rings.get(subnet.ring)?.services.get(last)?.key, key);
+        }
+      }
+      assert.equal(rings.get(subnet.ring)?.numbers.size ?? 0, held.size);
+      const shuffled = asking.map((each) => [order.next().value, each] as const).sort(([a], [b]) => a - b);
+      const again = settle(shuffled.map(([, each]) => each));
+      for (const [key, service] of found) assert.deepEqual(again.services.get(key), service);
     }),
   );
 });
