@@ -134,17 +134,18 @@ interface WayBack extends Omit<PolicyRule, 'protocol'> {
   readonly what: string;
 }
 
-/** By whom packets go back, of which marks. */
+/** By whom packets go back, of which marks. Those of IPv6 last: where the kernel lacks what they take, the others are there. */
 function waysBack(path: ReturnPath, ipv6: boolean): WayBack[] {
-  const ways = gatesOf(path).flatMap(({ ip, ip6, mark }) =>
-    [ip, ...(ipv6 && ip6 !== null ? [ip6] : [])].map((via) => ({
-      ...{ ipv6: isIpv6(via), mark, mask: 0xffffffff, table: mark, priority: OUR_PRIORITY },
-      ...{ via, what: `back to gate ${via}` },
-    })),
-  );
+  const gates = gatesOf(path);
+  const backTo = (via: Ip, mark: number): WayBack => ({
+    ...{ ipv6: isIpv6(via), mark, mask: 0xffffffff, table: mark, priority: OUR_PRIORITY },
+    ...{ via, what: `back to gate ${via}` },
+  });
+  const ways = gates.map(({ ip, mark }) => backTo(ip, mark));
   if (!ipv6) return ways;
+  const ways6 = gates.flatMap(({ ip6, mark }) => (ip6 === null ? [] : [backTo(ip6, mark)]));
   const last = { ipv6, mark: 0, mask: 0, table: LAST_TABLE, priority: LAST_PRIORITY, via: null };
-  return [...ways, { ...last, what: 'of what IPv6 goes nowhere else' }];
+  return [...ways, ...ways6, { ...last, what: 'of what IPv6 goes nowhere else' }];
 }
 
 function diffVips(draft: Draft, sandbox: DesiredSandbox, vips: readonly Vip[]): void {

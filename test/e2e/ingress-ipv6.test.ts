@@ -60,6 +60,13 @@ describe('the routing mesh over IPv6', { timeout: 200_000 }, () => {
       }
     });
 
+    it(`and that of one outside, over ${protocol}`, async () => {
+      for (const to of [1, 2, 3]) {
+        const answers = await tally(stage.lab.underlay, six(to), 8080, 40, protocol);
+        assert.deepEqual(Object.keys(answers).sort(), ['web-1 fd99::ff', 'web-2 fd99::ff'], `host ${to}`);
+      }
+    });
+
     it(`the host itself reaches it over ${protocol}, also at its loopback`, async () => {
       for (const address of ['::1', six(3)]) {
         const answers = await tally(host(3), address, 8080, 20, protocol);

@@ -22,7 +22,7 @@ export async function serveInNamespace(host: Host, netns: string, name: string, 
  * @returns how often each answer came: `NAME ADDRESS`, the address as the service sees it, or what went wrong
  */
 export async function tally(
-  from: Host | LabSandbox,
+  from: Pick<Host, 'exec'> | LabSandbox,
   address: string,
   port: number,
   count: number,

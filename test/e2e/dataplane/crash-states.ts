@@ -1,8 +1,21 @@
 import type { Desired, RemoteEndpoint } from '../../../dataplane/desired.ts';
 import { bridgeName, overlayPortName, vxlanName } from '../../../dataplane/names.ts';
 import { must, parseIfName } from '../../../dataplane/values.ts';
-import { gatePort } from './mesh.ts';
-import { BRIDGE, bridged, GATEWAY, gateOf, guard, overlay, remote, returning, sandbox, wanted } from './wanted.ts';
+import { gatePort6 } from './mesh.ts';
+import {
+  BRIDGE,
+  bridged,
+  GATEWAY,
+  gateOf,
+  guard,
+  overlay,
+  remote,
+  returning6,
+  sandbox,
+  wanted,
+  withHostLeg,
+  withIpv6,
+} from './wanted.ts';
 
 const VNIS = [4097, 4098, 4099, 4100];
 /** Of each network; half of them are wanted at a time. */
@@ -49,11 +62,14 @@ export function roundState(seed: number, round: number): Desired {
     const overlayLegs = box.overlayLegs.map((leg) => ({ ...leg, ifName: must(parseIfName(`net${leg.vni}`)) }));
     const bridgeLegs = box.bridgeLegs.map((leg) => ({ ...leg, ifName: must(parseIfName('way')) }));
     const bare = { ...box, overlayLegs, bridgeLegs };
-    if (n === 1) return returning(bare, some(GATES, 3));
+    if (n === 1) return returning6(withIpv6(bare), some(GATES, 3));
     return n === 2 ? bridged(bare, n, [{ protocol: 'tcp', hostIp: null, hostPort: 8080, port: 80 }]) : bare;
   });
-  const ports = [8080, 8081, 8082].map((port) => gatePort('tcp', some(BACKENDS, port), { port }));
-  const gate = gateOf(sandbox('gate', 9, [VNIS[0] ?? 0], true), ports);
+  const ports = [8080, 8081, 8082].map((port) => gatePort6('tcp', some(BACKENDS, port), { port }));
+  const published = ports.map(({ protocol, port }) => ({ protocol, hostIp: null, hostPort: port, port }));
+  const plain = gateOf(withIpv6(sandbox('gate', 9, [VNIS[0] ?? 0], true)), ports);
+  // Now and then nobody needs IPv6 on the host.
+  const gate = chance(seed, 4, phase(4)) < 0.8 ? withHostLeg(plain, 9, published) : plain;
   const bridges = boxes.includes(2) ? [GATEWAY, BRIDGE] : [GATEWAY];
   return wanted({ overlays, sandboxes: [...sandboxes, gate], bridges, guard: guard('a', VNIS) });
 }
