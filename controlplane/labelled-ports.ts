@@ -109,9 +109,10 @@ export class LabelledPorts {
     return true;
   }
 
-  /** A node is back, or is not: another one may be the first. */
+  /** A node is back, or is not: another one may be the first, which publishes for workers. */
   heardOfLiveness(): void {
-    if (this.#wishes.size > 0) this.#wake(0);
+    const { isManager } = this.#init;
+    for (const { owner } of this.#wishes.values()) if (!isManager(owner)) return this.#wake(0);
   }
 
   #wake(delayMs: number): void {

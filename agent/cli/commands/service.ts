@@ -122,7 +122,7 @@ needs no port. The network may be left out where one alone has such endpoints, o
 export function addUnpublish(parent: Command, session: Session): void {
   define(parent, 'unpublish', {
     summary: 'Take published ports back; without any, all of the service',
-    details: 'Of a range a part may go.',
+    details: 'Of a range a part may go. All of a service is its virtual address, too.',
     examples: ['weft unpublish web 8080', 'weft unpublish web 8000-8010/udp', 'weft unpublish --network frontend web'],
   })
     .argument('<service>', 'name, as `weft service ls` shows it')
