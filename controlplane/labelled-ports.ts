@@ -112,7 +112,7 @@ export class LabelledPorts {
   /** A node is back, or is not: another one may be the first, which publishes for workers. */
   heardOfLiveness(): void {
     const { isManager } = this.#init;
-    for (const { owner } of this.#wishes.values()) if (!isManager(owner)) return this.#wake(0);
+    if ([...this.#wishes.values()].some(({ owner }) => !isManager(owner))) this.#wake(0);
   }
 
   #wake(delayMs: number): void {
