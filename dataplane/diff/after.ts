@@ -14,6 +14,7 @@ import {
 import type { Ipv6State } from '../rtnetlink/links.ts';
 import type { DeviceChange, EntryAction, Step, Where } from '../steps.ts';
 import { isIpv6, must, parseCidr, prefixOf } from '../values.ts';
+import { setChanges } from './tables.ts';
 
 const RANDOM_MAC = '';
 
@@ -86,6 +87,7 @@ export function applyToModel(observed: Observed, step: Step): void {
       const table = tablesOf(observed, step.table.where)?.get(tableName(step.table));
       for (const { op, set, elements } of step.changes) {
         const held = table?.elements.get(set);
+        if (held) setChanges(held);
         for (const text of elements)
           if (op === 'add') held?.add(text);
           else held?.delete(text);
