@@ -105,4 +105,38 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
     await eventually('the worker to say that it is not heard', async () => (await warnings(2)).length === 2);
     assert.deepEqual(await warnings(1), []);
   });
+
+  it('a container that asks for a virtual address is led to containers of both hosts by turns', async () => {
+    for (const index of [1, 2]) {
+      await docker(index).run(['--network', 'back', '--network-alias', 'db', '--name', `db-${index}`]);
+      await serve(index, `db-${index}`);
+    }
+    await docker(2).run(['--network', 'back', '--name', 'client']);
+    const inside = async (): Promise<Pick<Host, 'exec'>> => {
+      const { SandboxKey: netns } = (await docker(2).inspect('client')).NetworkSettings;
+      return { exec: (...command) => host(2).execIn(netns, ...command) };
+    };
+    const client = await inside();
+    await settled(stage.lab);
+    await host(1).weftJson('publish', '--network', 'back', '--vip', 'db');
+    await settled(stage.lab);
+    const [db] = await host(2).weftJson<Service[]>('service', 'inspect', '--network', 'back', 'db');
+    const address = db?.VirtualIPs[0]?.Addr.replace(/\/.*/, '') ?? '';
+    const names = async (): Promise<Record<string, number>> =>
+      Object.fromEntries(
+        Object.entries(await tally(client, address, 9000, 20)).map(([answer, count]) => [answer.split(' ')[0], count]),
+      );
+    await eventually('both to be asked', async () => Object.keys(await names()).length === 2);
+    assert.deepEqual(await names(), { 'db-1': 10, 'db-2': 10 });
+    await docker(1).exec(['rm', '-f', 'db-1']);
+    await eventually('the other alone to be asked', async () => (await names())['db-2'] === 20);
+
+    await docker(2).exec(['restart', '--time', '0', 'client']);
+    const restarted = await inside();
+    const tables = async (): Promise<string> => (await restarted.exec('nft', ['list', 'tables'])).stdout;
+    await eventually('the table in it', async () => (await tables()).includes('weft_vip'));
+    assert.deepEqual(Object.values(await tally(restarted, address, 9000, 10)), [10]);
+    await host(1).weftJson('unpublish', '--network', 'back', 'db');
+    await eventually('nothing to be left in it', async () => !(await tables()).includes('weft'));
+  });
 });
