@@ -109,8 +109,23 @@ describe('the routing mesh over IPv6', { timeout: 200_000 }, () => {
     assert.deepEqual(drift, []);
   });
 
-  it('nothing is left of what is not published any more', async () => {
+  it('who was led to an endpoint that goes is led to another, or told', async () => {
+    const opened: Held[] = [];
+    // Endpoints take turns, so one of three is the container.
+    const open = async (protocol: 'tcp' | 'udp'): Promise<Held> =>
+      await eventually(`${protocol} to the container`, async () => {
+        const held = await Held.open(host(1), six(2), 8080, protocol);
+        opened.push(held);
+        return held.by === 'web-3' ? held : undefined;
+      });
+    const [connection, datagrams] = [await open('tcp'), await open('udp')];
     await docker?.exec(['rm', '-f', 'web-3']);
+    await datagrams.movesOn();
+    await connection.ends();
+    for (const held of opened) if (held !== connection) await held.end();
+  });
+
+  it('nothing is left of what is not published any more', async () => {
     assert.equal((await host(3).weft('unpublish', 'web')).exitCode, 0);
     await eventually('no legs on ingress but the own ones', async () => {
       const legs = await host(1).api.call('endpointList', { query: { network: 'ingress' } });
