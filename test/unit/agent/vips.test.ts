@@ -62,6 +62,15 @@ test('no new connection goes to a node that is not there or drained; an address 
   );
 });
 
+test('a preference and a doubt count as for published ports', () => {
+  const near = { ...service('db', { ip: '10.0.0.200' }), prefer: 'local' as const };
+  const endpoints = [endpoint(3, self), endpoint(4, other), endpoint(5, other)];
+  assert.deepEqual(vipsOn(tables([near], endpoints), back)[0]?.backends, ['10.0.0.3']);
+  assert.deepEqual(vipsOn(tables([near], endpoints.slice(1)), back)[0]?.backends, ['10.0.0.4', '10.0.0.5']);
+  const plain = tables([service('db', { ip: '10.0.0.200' })], endpoints);
+  assert.deepEqual(vipsOn({ ...plain, doubted: new Set([other]) }, back)[0]?.backends, ['10.0.0.3']);
+});
+
 test('what is still so is the same object', () => {
   const services = [service('db', { ip: '10.0.0.200' }), service('cache', { ip: '10.0.0.201' })];
   const endpoints = [endpoint(3, self), endpoint(4, other), endpoint(5, other, { aliases: ['cache'] })];
