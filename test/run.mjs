@@ -12,7 +12,7 @@ process.chdir(root);
 // End-to-end files share two cores with the agents they run; side by side they would test the scheduler.
 const GROUPS = {
   unit: { directory: 'test/unit', concurrency: 2, timeoutMs: 120_000 },
-  property: { directory: 'test/property', concurrency: 2, timeoutMs: 120_000 },
+  property: { directory: 'test/property', concurrency: 2, timeoutMs: 240_000 },
   simulation: { directory: 'test/sim', concurrency: 2, timeoutMs: 600_000 },
   e2e: { directory: 'test/e2e', concurrency: 1, timeoutMs: 240_000 },
   // The first run makes the system that it boots.
