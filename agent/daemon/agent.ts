@@ -1,7 +1,6 @@
 import { systemEnvironment } from '../../controlplane/environment.ts';
 import { type ControlPlaneError, ControlPlaneError as Refused } from '../../controlplane/errors.ts';
 import type { Vault } from '../../controlplane/identity/vault.ts';
-import type { NodeId } from '../../controlplane/ids.ts';
 import {
   defaultCertExpiryMs,
   defaultDataPathPort,
@@ -17,25 +16,18 @@ import {
 } from '../../controlplane/membership.ts';
 import { parseHostPort } from '../../controlplane/mesh/address.ts';
 import type { Store } from '../../controlplane/store.ts';
-import type { Touched } from '../../controlplane/tables/view.ts';
 import { gatePrefix6 } from '../../controlplane/ula.ts';
 import { cleanUp } from '../../dataplane/cleanup.ts';
 import { DataPlane } from '../../dataplane/dataplane.ts';
 import { deferred } from '../../dataplane/deferred.ts';
 import type { Desired } from '../../dataplane/desired.ts';
-import { type Counted, countsOfGate } from '../../dataplane/gate-counts.ts';
 import { hostPortName } from '../../dataplane/names.ts';
 import { leftToUser } from '../../dataplane/nft/user.ts';
 import { HostProbe } from '../../dataplane/path/probe.ts';
-import { parseNetnsPath } from '../../dataplane/values.ts';
 import type { InitRequest, JoinRequest } from '../api/schema.ts';
 import { Docker } from '../docker/docker.ts';
 import type { LocalNetwork } from '../drivers/local-network.ts';
-import { Draining } from '../ingress/draining.ts';
-import { HeldPorts } from '../ingress/held-ports.ts';
 import { ingressSandboxName } from '../ingress/legs.ts';
-import { ingressIn } from '../ingress/mesh.ts';
-import { type Carrier, Serving } from '../ingress/serving.ts';
 import { mtuUntilMeasured } from '../mtu.ts';
 import type { StoredLeg, StoredSandbox } from '../sandbox-state.ts';
 import { version } from '../version.ts';
@@ -49,13 +41,12 @@ import { Gateway, gatewayNetwork } from './gateway.ts';
 import { portsOfNode, type ReservedPort } from './host-ports.ts';
 import { HostResolverFollower, hostPaths } from './host-resolver.ts';
 import { HostWatch } from './host-watch.ts';
-import { IngressLeg } from './ingress-leg.ts';
 import { LocalNetworks } from './local-networks.ts';
 import type { Logger } from './log.ts';
 import { askersOf, NameService } from './name-service.ts';
 import { NetworkMtus } from './network-mtus.ts';
 import { type PlanChange, Planner } from './planner.ts';
-import { attachmentOf } from './sandboxes/attachment.ts';
+import { RoutingMesh } from './routing-mesh.ts';
 import { isKeptLocally } from './sandboxes/local-legs.ts';
 import { fileRoots, SandboxFiles } from './sandboxes/sandbox-files.ts';
 import { Sandboxes } from './sandboxes/sandboxes.ts';
@@ -97,10 +88,7 @@ export class Agent {
   readonly #stop = new AbortController();
   readonly #background: Background;
   readonly #host: HostWatch;
-  readonly #ingressLeg: IngressLeg;
-  readonly #serving: Serving;
-  readonly #heldPorts: HeldPorts;
-  readonly #draining: Draining;
+  readonly mesh: RoutingMesh;
   #state: AgentState = 'inactive';
   #becoming: Promise<unknown> = Promise.resolve();
   #membership: Membership | null = null;
@@ -168,11 +156,15 @@ export class Agent {
       device: (name, mtu) => this.mtus.setDevice(name, mtu),
       changed: () => this.#planner.wake(),
     });
-    this.#ingressLeg = new IngressLeg({
+    this.mesh = new RoutingMesh({
       log: init.log,
       background: this.#background,
-      sandboxes: () => this.sandboxes,
       cluster: () => (this.#state === 'active' ? (this.#membership?.cluster ?? null) : null),
+      sandboxes: () => this.sandboxes,
+      docker: () => this.docker,
+      reserved: () => this.#reservedPorts(),
+      changed: () => this.#planner.wake(),
+      applied: (signal) => this.dataPlane.settled(undefined, signal),
     });
     this.#planner = new Planner({
       dataPlane: this.dataPlane,
@@ -187,26 +179,9 @@ export class Agent {
         underlayMtu: this.#host.underlayMtu,
         mtus: this.mtus.mtus(this.#legs().map(({ networkId }) => networkId)),
         softwareChecksums: this.selfTests.softwareChecksums,
-        heldPorts: this.#heldPorts.ports,
+        heldPorts: this.mesh.heldPorts,
       }),
-      planned: (desired) => this.#draining.planned(desired),
-    });
-    this.#draining = new Draining({
-      log: init.log,
-      background: this.#background,
-      cluster: () => (this.#state === 'active' ? (this.#membership?.cluster ?? null) : null),
-      applied: (signal) => this.dataPlane.settled(undefined, signal),
-    });
-    this.#serving = new Serving({
-      log: init.log,
-      background: this.#background,
-      cluster: () => (this.#state === 'active' ? (this.#membership?.cluster ?? null) : null),
-      carriers: () => this.#carriers(),
-    });
-    this.#heldPorts = new HeldPorts({
-      sandboxes: () => this.sandboxes.list(),
-      reserved: () => this.#reservedPorts(),
-      changed: () => this.#planner.wake(),
+      planned: (desired) => this.mesh.planned(desired),
     });
     this.localNetworks = new LocalNetworks({
       store: init.store,
@@ -242,7 +217,7 @@ export class Agent {
       gateway: () => (this.gateway.address === null ? null : gatewayNetwork(this.gateway.address)),
       askersChanged: () => {
         this.names.askersChanged();
-        this.#serving.wake();
+        this.mesh.wake();
       },
       ...kernel,
     });
@@ -275,35 +250,6 @@ export class Agent {
 
   #reservedPorts(): ReservedPort[] {
     return portsOfNode(this.config, this.active?.cluster.view.cluster?.dataPathPort ?? defaultDataPathPort);
-  }
-
-  /** What may serve published ports. */
-  #carriers(): Carrier[] {
-    const ingress = ingressIn(this.membership.cluster.view.networks);
-    if (ingress === null) return [];
-    const to = { scope: 'cluster', network: ingress } as const;
-    const sandboxes = this.sandboxes.list().filter(({ name, legs }) => name !== ingressSandboxName && legs.length > 0);
-    return [
-      ...sandboxes.map((sandbox) => ({
-        ...{ id: sandbox.id, legs: sandbox.legs },
-        join: (alias: string) => this.sandboxes.connect(sandbox, to, attachmentOf({ Aliases: [alias] })),
-        leave: () => this.sandboxes.disconnect(sandbox, to),
-      })),
-      ...this.docker.carriers(ingress.id),
-    ];
-  }
-
-  /** To published ports, of those that came in at this node, by port and address of the backend; empty where it has no gate. */
-  async connections(): Promise<ReadonlyMap<string, Counted>> {
-    const gate = this.sandboxes.list().find(({ name }) => name === ingressSandboxName);
-    const netns = gate && parseNetnsPath(gate.netns);
-    if (!netns?.ok) return new Map();
-    try {
-      return await countsOfGate(netns.value);
-    } catch (error) {
-      this.#log.warn({ err: error }, 'connections to published ports cannot be counted');
-      return new Map();
-    }
   }
 
   #legs(): StoredLeg[] {
@@ -348,12 +294,9 @@ export class Agent {
     return [
       ...this.#warnings.values(),
       ...this.#host.warnings(),
-      ...this.#ingressLeg.warnings(),
       ...this.#planner.objections,
       ...this.docker.warnings(),
-      ...this.#serving.warnings(),
-      ...this.#heldPorts.warnings(),
-      ...this.#draining.warnings(),
+      ...this.mesh.warnings(),
       ...ofFiles,
       ...this.names.warnings(),
       ...this.mtus.warnings(),
@@ -374,7 +317,7 @@ export class Agent {
     else {
       await this.#activate(membership);
       this.#background.later(0, () => this.#kernelFirst(membership));
-      this.#background.later(0, () => this.#ingressLeg.ensure());
+      this.#background.later(0, () => this.mesh.ensureLeg());
     }
     // Now that it is known which bridges are wanted.
     await this.#host.lookAtForwarding();
@@ -382,7 +325,7 @@ export class Agent {
     this.#background.later(0, () => this.docker.follow(this.#stop.signal));
     const lookMs = Math.min(watchHostMs, this.config.mtuProbeMs);
     this.#background.every(lookMs, () => this.#host.look());
-    this.#background.every(watchHostMs, async () => this.#heldPorts.look(this.#planner.plannedMesh));
+    this.mesh.start(() => this.#planner.plannedMesh);
     this.#background.later(0, () => this.#removeOver());
   }
 
@@ -528,7 +471,7 @@ export class Agent {
       await this.gateway.choose(GatewaySubnet);
       const membership = await make();
       await this.#activate(membership);
-      await this.#ingressLeg.ensure();
+      await this.mesh.ensureLeg();
       return membership;
     } catch (error) {
       if (this.#membership === null) {
@@ -554,13 +497,12 @@ export class Agent {
     view.watch((touched) => {
       this.#planner.heard(touched);
       if (touched.networks) this.docker.wake();
-      if (touched.services || touchesOwn(touched, membership.cluster.self)) this.#serving.wake();
-      if (touched.services) this.#heldPorts.look(this.#planner.mesh);
+      this.mesh.heard(touched, membership.cluster.self, () => this.#planner.mesh);
       if (touched.networks) this.#background.later(0, () => this.#reconcile());
     });
     this.#planner.planNow();
     this.docker.wake();
-    this.#serving.wake();
+    this.mesh.wake();
     await this.#reconcile();
   }
 
@@ -632,12 +574,6 @@ export class Agent {
       'this node was removed from its cluster by a manager: `weft join` makes it a member again',
     );
   }
-}
-
-/** Whether endpoints of that node are among what changed. */
-function touchesOwn({ endpoints }: Touched, self: NodeId): boolean {
-  for (const names of endpoints.values()) for (const name of names) if (name.startsWith(`${self} `)) return true;
-  return false;
 }
 
 /** The first few by name. */

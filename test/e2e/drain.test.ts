@@ -4,7 +4,7 @@ import type { Node, Service } from '../../agent/api/schema.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
 import { refusal } from '../lab/verbs.ts';
-import { Held, serveIn, tally } from '../lab/who.ts';
+import { Held, serveIn, tally, webOn } from '../lab/who.ts';
 
 describe('a drained node', { timeout: 120_000 }, () => {
   const stage = useLab({ hosts: 3 });
@@ -12,15 +12,7 @@ describe('a drained node', { timeout: 120_000 }, () => {
   it('gets no new connections of published ports, keeps those it has, and answers for others', async () => {
     const { lab } = stage;
     const [one, two, three] = [lab.host(1), lab.host(2), lab.host(3)];
-    await one.weftJson('network', 'create', 'frontend');
-    await settled(lab);
-    for (const [host, name] of [
-      [one, 'web-1'],
-      [two, 'web-2'],
-    ] as const) {
-      await serveIn(await host.createSandbox({ Name: name, Networks: ['frontend'], Aliases: ['web'] }), 9000);
-    }
-    await settled(lab);
+    await webOn(lab, [1, 2]);
     await one.weft('publish', 'web', '8080:9000');
     const [first, second] = ['web-1', 'web-2'].map((name) => `${name} ${three.address}`);
     const seen = async (through = two): Promise<string[]> =>

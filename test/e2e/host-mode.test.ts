@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Service } from '../../agent/api/schema.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
-import { serveIn, tally } from '../lab/who.ts';
+import { tally, webOn } from '../lab/who.ts';
 
 describe('a service that is published in mode host', () => {
   const stage = useLab({ hosts: 3 });
@@ -11,18 +11,7 @@ describe('a service that is published in mode host', () => {
   it('is answered by nodes with an endpoint alone, each for its own, as they come and go', async () => {
     const { lab } = stage;
     const [one, two, three] = [lab.host(1), lab.host(2), lab.host(3)];
-    await one.weftJson('network', 'create', 'frontend');
-    await settled(lab);
-    const boxes = [];
-    for (const [host, name] of [
-      [one, 'web-1'],
-      [two, 'web-2'],
-    ] as const) {
-      const box = await host.createSandbox({ Name: name, Networks: ['frontend'], Aliases: ['web'] });
-      await serveIn(box, 9000);
-      boxes.push(box);
-    }
-    await settled(lab);
+    await webOn(lab, [1, 2]);
     const published = await one.weftJson<Service>('publish', '--mode', 'host', 'web', '8080:9000');
     assert.equal(published.Ports[0]?.PublishMode, 'host');
     await settled(lab);

@@ -5,7 +5,7 @@ import { Docker } from '../lab/docker.ts';
 import type { Host } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
-import { Held, serveIn, serveInNamespace, tally } from '../lab/who.ts';
+import { Held, serveInNamespace, tally, webOn } from '../lab/who.ts';
 
 const FORWARDING = 'net.ipv6.conf.all.forwarding';
 
@@ -18,15 +18,7 @@ describe('the routing mesh over IPv6', { timeout: 200_000 }, () => {
   let docker: Docker | undefined;
   after(() => docker?.[Symbol.asyncDispose]());
   before(async () => {
-    await host(1).weft('network', 'create', 'frontend');
-    await settled(stage.lab);
-    for (const [index, name] of [
-      [1, 'web-1'],
-      [2, 'web-2'],
-    ] as const) {
-      const box = await host(index).createSandbox({ Name: name, Networks: ['frontend'], Aliases: ['web'] });
-      await serveIn(box, 9000);
-    }
+    await webOn(stage.lab, [1, 2]);
     const published = await host(3).weft('publish', '--network', 'frontend', 'web', '8080:9000', '8080:9000/udp');
     assert.equal(published.exitCode, 0, published.stderr);
     await settled(stage.lab);

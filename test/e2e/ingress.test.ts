@@ -5,7 +5,7 @@ import { Docker } from '../lab/docker.ts';
 import type { Host, LabSandbox } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
-import { Beginning, Held, serveIn, serveInNamespace, tally } from '../lab/who.ts';
+import { Beginning, Held, serveIn, serveInNamespace, tally, webOn } from '../lab/who.ts';
 
 describe('the routing mesh', { timeout: 200_000 }, () => {
   const stage = useLab({ hosts: 3, cluster: { managers: 3 } });
@@ -23,17 +23,7 @@ describe('the routing mesh', { timeout: 200_000 }, () => {
     return found;
   };
   before(async () => {
-    await host(1).weft('network', 'create', 'frontend');
-    await settled(stage.lab);
-    for (const [index, name] of [
-      [1, 'web-1'],
-      [2, 'web-2'],
-    ] as const) {
-      const box = await host(index).createSandbox({ Name: name, Networks: ['frontend'], Aliases: ['web'] });
-      await serveIn(box, 9000);
-      boxes.push(box);
-    }
-    await settled(stage.lab);
+    boxes.push(...(await webOn(stage.lab, [1, 2])));
   });
 
   it('every node answers at a published port, also one without an endpoint, and spreads connections evenly', async () => {

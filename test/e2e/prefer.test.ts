@@ -5,7 +5,7 @@ import type { Host } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
 import { refusal } from '../lab/verbs.ts';
-import { serveIn, tally } from '../lab/who.ts';
+import { tally, webOn } from '../lab/who.ts';
 
 describe('endpoints that come first', { timeout: 150_000 }, () => {
   const stage = useLab({ hosts: 3 });
@@ -13,15 +13,7 @@ describe('endpoints that come first', { timeout: 150_000 }, () => {
   it('are those of the zone, then those of the node, as long as one takes connections', async () => {
     const { lab } = stage;
     const [one, two, three] = [lab.host(1), lab.host(2), lab.host(3)];
-    await one.weftJson('network', 'create', 'frontend');
-    await settled(lab);
-    for (const [host, name] of [
-      [one, 'web-1'],
-      [two, 'web-2'],
-    ] as const) {
-      await serveIn(await host.createSandbox({ Name: name, Networks: ['frontend'], Aliases: ['web'] }), 9000);
-    }
-    await settled(lab);
+    await webOn(lab, [1, 2]);
     await one.weft('publish', '--prefer', 'zone', 'web', '8080:9000');
     const by = async (through: Host): Promise<string> =>
       Object.keys(await tally(three, through.address, 8080, 20))

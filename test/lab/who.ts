@@ -1,7 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import type { Host, LabSandbox } from './host.ts';
 import type { Inside } from './inside.ts';
+import type { Lab } from './lab.ts';
 import { eventually } from './process.ts';
+import { settled } from './suite.ts';
 
 const WHO = fileURLToPath(new URL('tools/who.mjs', import.meta.url));
 
@@ -15,6 +17,21 @@ export async function serveInNamespace(host: Host, netns: string, name: string, 
   const serving = await host.spawn('nsenter', args);
   await serving.says(/^listening$/m);
   return serving;
+}
+
+/** A network `frontend`, and on it an endpoint on each of these hosts, `web-1` and so on, all called `web`, that answers on port 9000. */
+export async function webOn(lab: Lab, hosts: readonly number[]): Promise<LabSandbox[]> {
+  await lab.host(1).weftJson('network', 'create', 'frontend');
+  await settled(lab);
+  const boxes: LabSandbox[] = [];
+  for (const index of hosts) {
+    const spec = { Name: `web-${index}`, Networks: ['frontend'], Aliases: ['web'] };
+    const box = await lab.host(index).createSandbox(spec);
+    await serveIn(box, 9000);
+    boxes.push(box);
+  }
+  await settled(lab);
+  return boxes;
 }
 
 /**

@@ -22,7 +22,11 @@ export function serviceHandlers(agent: Agent): ServiceHandlers {
   const cluster = () => agent.membership.cluster;
   return {
     servicePublish: async ({ ref, body }) =>
-      serviceReply(cluster(), await cluster().services.publish(specOf(agent, ref, body)), await agent.connections()),
+      serviceReply(
+        cluster(),
+        await cluster().services.publish(specOf(agent, ref, body)),
+        await agent.mesh.connections(),
+      ),
     serviceUnpublish: async ({ ref, body }) => {
       const { network, ports } = goingOf(agent, ref, body);
       await cluster().services.unpublish(network, ref, ports);
@@ -35,7 +39,7 @@ export function serviceHandlers(agent: Agent): ServiceHandlers {
       return serviceReplies(
         cluster(),
         services.filter((service) => network === null || service.network === network),
-        await agent.connections(),
+        await agent.mesh.connections(),
       );
     },
     serviceInspect: async ({ ref, query }) => {
@@ -43,7 +47,7 @@ export function serviceHandlers(agent: Agent): ServiceHandlers {
       await mustKnow(cluster(), [network]);
       const service = cluster().view.services.get(serviceKey(network.id, ref));
       if (service === undefined) throw notFound('service', ref);
-      return serviceReply(cluster(), service, await agent.connections());
+      return serviceReply(cluster(), service, await agent.mesh.connections());
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Desired, DesiredSandbox, GatePort } from '../../../dataplane/desired.ts';
-import { inside } from './checks.ts';
+import { type Asking, answersTo, hold, startServer as serve } from './asking.ts';
 import type { Host } from './host.ts';
 import {
   backend,
@@ -87,79 +87,19 @@ export async function addClient(host: Host, on: On): Promise<void> {
   await host.run('ip', '-n', 'client', 'route', 'add', 'default', 'via', CLIENT_HOSTS6[on]);
 }
 
-/** A backend that says who it is and whom it sees, and repeats what it gets. */
-export const startServer = (host: Host, n: number, netns = `weft-web${n}`): Promise<number> =>
-  host.start(
-    `
-    const say = (address) => '${n} ' + address.replace('::ffff:', '') + '\\n';
-    const server = require('node:net').createServer((socket) => {
-      socket.on('error', () => {});
-      socket.write(say(socket.remoteAddress));
-      socket.pipe(socket);
-    });
-    const udp = require('node:dgram').createSocket('udp6');
-    udp.on('message', (_, from) => udp.send(say(from.address), from.port, from.address));
-    udp.bind(80, '::', () => server.listen({ port: 80, host: '::', backlog: 511 }, () => process.send('ready')));
-    `,
-    netns,
-  );
-
-const CLIENT = `
-const [protocol, host, count, atOnce, from] = process.argv.slice(1);
-const answers = {};
-const add = (answer) => (answers[answer] = (answers[answer] ?? 0) + 1);
-const tcp = () => new Promise((resolve) => {
-  let text = '';
-  const socket = require('node:net').connect({ host, port: 8080, timeout: 3000 });
-  const end = (answer) => { add(answer); socket.destroy(); resolve(); };
-  socket.on('data', (data) => { text += data; if (text.includes('\\n')) end(text.trim()); });
-  socket.on('error', (error) => end(error.code));
-  socket.on('timeout', () => end('silence'));
-});
-const udp = () => new Promise((resolve) => {
-  const socket = require('node:dgram').createSocket(host.includes(':') ? 'udp6' : 'udp4');
-  const end = (answer) => { clearTimeout(timer); add(answer); socket.close(); resolve(); };
-  const timer = setTimeout(() => end('silence'), 3000);
-  socket.on('message', (data) => end(String(data).trim()));
-  socket.on('error', (error) => end(error.code));
-  socket.bind(Number(from), () => socket.connect(8080, host, () => socket.send('who')));
-});
-let left = Number(count);
-const worker = async () => { while (left-- > 0) await (protocol === 'tcp' ? tcp() : udp()); };
-Promise.all(Array.from({ length: Number(atOnce) }, worker)).then(() => console.log(JSON.stringify(answers)));
-`;
+/** A backend. */
+export const startServer = (host: Host, n: number, netns = `weft-web${n}`): Promise<number> => serve(host, n, netns);
 
 /** Answers, `BACKEND ADDRESS-THAT-IT-SAW` or an error, and how many of each. */
-export async function ask(
+export const ask = (
   host: Host,
   on: On,
   protocol: 'tcp' | 'udp',
   count: number,
-  {
-    netns = 'client',
-    to = CLIENT_HOSTS[on],
-    atOnce = 16,
-    from = 0,
-  }: { netns?: string | null; to?: string; atOnce?: number; from?: number } = {},
-): Promise<Record<string, number>> {
-  const command = [process.execPath, '-e', CLIENT, protocol, to, String(count), String(atOnce), String(from)];
-  const text = await host.run(...(netns === null ? command : inside(netns, ...command)));
-  return JSON.parse(text) as Record<string, number>;
-}
+  more: Partial<Pick<Asking, 'netns' | 'to' | 'atOnce' | 'from'>> = {},
+): Promise<Record<string, number>> =>
+  answersTo(host, { protocol, count, port: 8080, netns: 'client', to: CLIENT_HOSTS[on], atOnce: 16, ...more });
 
-/** A connection that is in use until it breaks; how often it was, is in the file. */
+/** A connection of the client that is in use until it breaks; how often it was, is in the file. */
 export const holdConnection = (host: Host, to: string, file: string): Promise<number> =>
-  host.start(
-    `
-    let echoes = 0;
-    const socket = require('node:net').connect(8080, '${to}');
-    const write = (text) => require('node:fs').writeFileSync('${file}', text);
-    socket.on('data', () => {
-      if (++echoes === 1) process.send('ready');
-      write(String(echoes));
-      setTimeout(() => socket.write('again'), 10);
-    });
-    for (const end of ['error', 'close']) socket.on(end, () => write('broken'));
-    `,
-    'client',
-  );
+  hold(host, 'client', to, 8080, file);
