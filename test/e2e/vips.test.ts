@@ -36,11 +36,14 @@ describe('the virtual address of a service', { timeout: 120_000 }, () => {
     for (const address of addresses) {
       for (const from of [client, far]) {
         const own = address.includes(':') ? from.address6('back') : from.address('back');
-        const even = Object.fromEntries(NAMES.map((name) => [`${name} ${own}`, 25]));
         const seen = async () => tally(from, address, 9000, 100);
         await eventually('connections to be led', async () => Object.keys(await seen()).length === 4);
         for (const protocol of ['tcp', 'udp'] as const) {
-          assert.deepEqual(await tally(from, address, 9000, 100, protocol), even);
+          const answers = await tally(from, address, 9000, 100, protocol);
+          const names = NAMES.map((name) => `${name} ${own}`);
+          assert.deepEqual(Object.keys(answers).sort(), names);
+          // The last packet of a connection that was forgotten meanwhile takes a turn, too.
+          for (const count of Object.values(answers)) assert.ok(Math.abs(count - 25) <= 2, JSON.stringify(answers));
         }
       }
     }
