@@ -67,10 +67,13 @@ function diffGate(draft: Draft, sandbox: DesiredSandbox, gate: Gate): void {
   }
 }
 
+/** Maps of gates, and of virtual addresses, that lead to addresses of endpoints. */
+const LEADING: ReadonlySet<string> = new Set(['backends', 'backends6', 'slots4', 'slots6']);
+
 /** Nobody is led to a leg any more before it goes, which takes some 20 ms a device, and to one that comes once it is there. */
 function whenToLead(added: readonly SetChange[], there: ObservedTable): Phase {
   for (const { set, elements } of added) {
-    if (set !== 'backends' && set !== 'backends6') continue;
+    if (!LEADING.has(set)) continue;
     const fresh = new Set(elements.map(valueOfElement));
     for (const text of there.elements.get(set) ?? []) if (fresh.delete(valueOfElement(text)) && fresh.size === 0) break;
     if (fresh.size > 0) return 'sandboxes';
@@ -161,7 +164,7 @@ function diffVips(draft: Draft, sandbox: DesiredSandbox, vips: readonly Vip[]): 
       return;
     }
   }
-  diffTable(draft, 'sandboxes', object, vipsFor(vips, netns), [sandboxObject(id)]);
+  diffTable(draft, 'sandboxes', object, vipsFor(vips, netns), [sandboxObject(id)], whenToLead);
 }
 
 /** Who is to take it in has not been told of it yet. */

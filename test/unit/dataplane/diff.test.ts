@@ -7,6 +7,7 @@ import { emptyObserved, type Observed } from '../../../dataplane/observe/observe
 import { commands } from '../../../dataplane/steps.ts';
 import { must, parseMac } from '../../../dataplane/values.ts';
 import { gatePort } from '../../e2e/dataplane/mesh.ts';
+import { vipsOf } from '../../e2e/dataplane/vips.ts';
 import {
   endpointId,
   GATEWAY,
@@ -288,24 +289,28 @@ test('an IPv6 remote shares the FDB entry of its IPv4 twin', () => {
   assert.deepEqual(lines(dual, kernelOf(dual)), []);
 });
 
-test('a gate leads nobody to a leg any more before the leg goes, and to one that comes once it is there', () => {
+test('a gate, and a virtual address, lead nobody to a leg any more before the leg goes, and to one that comes once it is there', () => {
   const gate = sandbox('gate', 9, [4097], true);
   const led = (web: readonly number[], first: number): Desired =>
     wanted({
       overlays: [overlay(4097, 'a', [remote(4097, 5, 'b')])],
-      sandboxes: [gateOf(gate, [gatePort('tcp', [5, ...web])]), ...web.map((n) => sandbox(`web${first}`, n, [4097]))],
+      sandboxes: [
+        gateOf(gate, [gatePort('tcp', [5, ...web])]),
+        { ...sandbox('client', 8, [4097]), vips: vipsOf([5, ...web]) },
+        ...web.map((n) => sandbox(`web${first}`, n, [4097])),
+      ],
       bridges: [GATEWAY],
     });
   const observed = kernelOf(led([6], 1));
   const order = (desired: Desired): string[] => {
     const { steps } = diff(desired, observed, options);
-    const kinds = steps.map(({ kind, object }) => (object === 'gate' ? 'gate' : kind));
+    const kinds = steps.map(({ kind, object }) => (object === 'gate' || object.startsWith('vips/') ? 'leads' : kind));
     take(observed, { steps, conflicts: [] });
     return kinds;
   };
   const gone = order(led([], 1));
-  assert.equal(gone.indexOf('gate'), 0);
+  assert.deepEqual([gone.slice(0, 2), gone.slice(2).includes('leads')], [['leads', 'leads'], false]);
   assert.ok(gone.includes('device-delete'));
   const come = order(led([7], 2));
-  assert.ok(come.indexOf('gate') > come.lastIndexOf('device-set') && come.includes('device-set'), come.join());
+  assert.ok(come.indexOf('leads') > come.lastIndexOf('device-set') && come.includes('device-set'), come.join());
 });
