@@ -34,7 +34,7 @@ const noOne = { self: '' as TablesForPlan['self'], vtep: '' };
 
 const ingressTouched = ({ endpoints }: TouchedForPlan, { networks }: TablesForPlan): ReadonlySet<string> => {
   const ingress = ingressIn(networks);
-  return ingress === null ? nobody : new Set(endpoints.get(ingress.id));
+  return (ingress && endpoints.get(ingress.id)) ?? nobody;
 };
 
 /** Plans again and again; each plan equals the whole one, and costs what has changed. */

@@ -3,6 +3,7 @@ import { addressesOf, type NodeValue } from '../controlplane/tables/kinds.ts';
 import type { Endpoint, Network } from '../controlplane/tables/view.ts';
 import type { RemoteEndpoint } from '../dataplane/desired.ts';
 import { type Parsed, parseIp, parseMac } from '../dataplane/values.ts';
+import { order } from './order.ts';
 
 /** What the tables say of endpoints, and of the nodes that they are on. */
 export interface EndpointTables {
@@ -58,8 +59,6 @@ function parseRemotes(endpoint: Endpoint, node: NodeValue): Parsed<RemoteEndpoin
 /** All nodes must agree on who keeps an address that two claim: the older claim, then the smaller owner and id. */
 export const byAge = (a: Endpoint, b: Endpoint): number =>
   a.createdMs - b.createdMs || order(a.owner, b.owner) || order(a.id, b.id);
-
-const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
 export const objection = (endpoint: Endpoint, tables: EndpointTables, why: string): string =>
   `endpoint ${endpoint.id.slice(0, 12)} of ${tables.nodes.get(endpoint.owner)?.hostname ?? ''}: ${why}`;

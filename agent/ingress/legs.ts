@@ -1,5 +1,6 @@
 import type { NodeId } from '../../controlplane/ids.ts';
 import type { Endpoint } from '../../controlplane/tables/view.ts';
+import { order } from '../order.ts';
 
 /** The node's own sandbox on the ingress network, where connections to published ports are spread. */
 export const ingressSandboxName = 'ingress-sbox';
@@ -12,8 +13,6 @@ export interface LegTables {
   /** Whether a node is there, and not drained: no new connection is led to another. */
   readonly isUp: (node: NodeId) => boolean;
 }
-
-export const compare = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
 const none: readonly Endpoint[] = [];
 
@@ -44,7 +43,7 @@ export class MeshLegs {
     if (touched === null) for (const all of [this.#known, this.#backends, this.#gates, this.#own]) all.clear();
     for (const name of touched ?? tables.legs.keys()) this.#put(name, tables, services);
     for (const [service, legs] of services) {
-      legs.sort((a, b) => compare(a.id, b.id) || compare(a.owner, b.owner));
+      legs.sort((a, b) => order(a.id, b.id) || order(a.owner, b.owner));
       if (legs.length === 0) this.#backends.delete(service);
       else this.#backends.set(service, legs);
     }

@@ -4,7 +4,8 @@ import type { Service } from '../../controlplane/tables/services.ts';
 import type { Endpoint, Network } from '../../controlplane/tables/view.ts';
 import type { GatePort, PublishedPort, ReturnPath } from '../../dataplane/desired.ts';
 import { type Parsed, parseIp, parseMac } from '../../dataplane/values.ts';
-import { compare, type LegTables, MeshLegs } from './legs.ts';
+import { order } from '../order.ts';
+import { type LegTables, MeshLegs } from './legs.ts';
 import { type Places, preferred, undoubted } from './prefer.ts';
 
 // What the routing mesh asks of this host, from the tables. Pure.
@@ -104,7 +105,7 @@ function returnsOf({ own, gates: gateLegs }: MeshLegs): ReadonlyMap<string, Retu
       const [six] = valid(parseIp(ip6 ?? ''));
       return [{ mac: place.mac.value, ip: place.ip.value, ...(six === undefined ? {} : { ip6: six }) }];
     })
-    .sort((a, b) => compare(a.ip, b.ip) || compare(a.mac, b.mac));
+    .sort((a, b) => order(a.ip, b.ip) || order(a.mac, b.mac));
   const returns = new Map<string, ReturnPath>();
   for (const leg of own) for (const mac of valid(parseMac(leg.mac))) returns.set(leg.id, { mac, gates });
   return returns;
@@ -114,4 +115,4 @@ function returnsOf({ own, gates: gateLegs }: MeshLegs): ReadonlyMap<string, Retu
 const valid = <T>(parsed: Parsed<T>): T[] => (parsed.ok ? [parsed.value] : []);
 
 const inOrder = (services: ReadonlyMap<string, Service>): Service[] =>
-  [...services.values()].sort((a, b) => compare(a.key, b.key));
+  [...services.values()].sort((a, b) => order(a.key, b.key));

@@ -9,6 +9,7 @@ import type { Counted } from '../../../dataplane/gate-counts.ts';
 import type { Service } from '../../api/schema.ts';
 import { namesOf } from '../../dns/decide.ts';
 import { ingressIn } from '../../ingress/mesh.ts';
+import { order } from '../../order.ts';
 import { addressFields } from './network-replies.ts';
 import { hostnameOf, iso } from './replies.ts';
 
@@ -158,5 +159,3 @@ function namedOn({ view }: Cluster, network: NetworkId): ReadonlyMap<string, rea
 
 /** Endpoints of one sandbox, or container, have its name, and names are unique on a host. */
 const carrierOf = ({ owner, name }: Pick<Endpoint, 'owner' | 'name'>): string => `${owner} ${name}`;
-
-const order = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
