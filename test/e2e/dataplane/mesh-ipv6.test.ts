@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../../lab/process.ts';
 import { allOk, inside, stepsOfSweep } from './checks.ts';
-import { connect, Host } from './host.ts';
+import { Host } from './host.ts';
 import {
-  addClient,
   ask,
   CLIENT_HOSTS6,
   CLIENTS,
@@ -13,7 +12,7 @@ import {
   holdConnection,
   type Mesh,
   meshState,
-  startServer,
+  startMesh,
 } from './mesh.ts';
 import { wanted } from './wanted.ts';
 
@@ -66,15 +65,7 @@ Promise.all([tcp(), udp()]).then((codes) => { console.log(codes.join()); process
 test('published ports over IPv6: backends see the client', async (t) => {
   await using a = await Host.start();
   await using b = await Host.start();
-  await connect(a, b);
-  const set = async (mesh: Mesh): Promise<void> => {
-    await Promise.all([a.set(meshState('a', mesh)), b.set(meshState('b', mesh))]);
-    await Promise.all([allOk(a), allOk(b)]);
-  };
-  await set(both);
-  await Promise.all([addClient(a, 'a'), addClient(b, 'b')]);
-  await Promise.all([1, 2].map((n) => startServer(a, n)));
-  await Promise.all([3, 4].map((n) => startServer(b, n)));
+  const set = await startMesh(a, b, both);
   const ask6 = (protocol: 'tcp' | 'udp', count: number, more: { from?: number; atOnce?: number } = {}) =>
     ask(a, 'a', protocol, count, { to: CLIENT_HOSTS6.a, ...more });
 

@@ -2,18 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../../lab/process.ts';
 import { allOk, inside, stepsOfSweep } from './checks.ts';
-import { connect, Host } from './host.ts';
-import {
-  addClient,
-  ask,
-  CLIENT_HOSTS,
-  CLIENTS,
-  gatePort,
-  holdConnection,
-  type Mesh,
-  meshState,
-  startServer,
-} from './mesh.ts';
+import { Host } from './host.ts';
+import { ask, CLIENT_HOSTS, CLIENTS, gatePort, holdConnection, type Mesh, meshState, startMesh } from './mesh.ts';
 import { wanted } from './wanted.ts';
 
 const BACKENDS = [1, 2, 3, 4];
@@ -39,15 +29,7 @@ async function stillUsed(host: Host): Promise<void> {
 test('connections to published ports are spread, and backends see the client', async (t) => {
   await using a = await Host.start();
   await using b = await Host.start();
-  await connect(a, b);
-  const set = async (mesh: Mesh): Promise<void> => {
-    await Promise.all([a.set(meshState('a', mesh)), b.set(meshState('b', mesh))]);
-    await Promise.all([allOk(a), allOk(b)]);
-  };
-  await set(both);
-  await Promise.all([addClient(a, 'a'), addClient(b, 'b')]);
-  await Promise.all([1, 2].map((n) => startServer(a, n)));
-  await Promise.all([3, 4].map((n) => startServer(b, n)));
+  const set = await startMesh(a, b, both);
   const hosts = { a, b } as const;
 
   for (const protocol of ['tcp', 'udp'] as const) {

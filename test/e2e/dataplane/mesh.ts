@@ -1,6 +1,7 @@
 import type { Desired, DesiredSandbox, GatePort } from '../../../dataplane/desired.ts';
 import { type Asking, answersTo, hold, startServer as serve } from './asking.ts';
-import type { Host } from './host.ts';
+import { allOk } from './checks.ts';
+import { connect, type Host } from './host.ts';
 import {
   backend,
   backend6,
@@ -103,3 +104,20 @@ export const ask = (
 /** A connection of the client that is in use until it breaks; how often it was, is in the file. */
 export const holdConnection = (host: Host, to: string, file: string): Promise<number> =>
   hold(host, 'client', to, 8080, file);
+
+/** Two hosts with all of it, clients and backends that answer. @returns changes it on both, until it is there */
+export async function startMesh(a: Host, b: Host, mesh: Mesh): Promise<(next: Mesh) => Promise<void>> {
+  await connect(a, b);
+  const set = async (next: Mesh): Promise<void> => {
+    await Promise.all([a.set(meshState('a', next)), b.set(meshState('b', next))]);
+    await Promise.all([allOk(a), allOk(b)]);
+  };
+  await set(mesh);
+  await Promise.all([addClient(a, 'a'), addClient(b, 'b')]);
+  for (const [host, on] of [
+    [a, 'a'],
+    [b, 'b'],
+  ] as const)
+    await Promise.all(mesh.here[on].map((n) => startServer(host, n)));
+  return set;
+}
