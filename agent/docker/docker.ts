@@ -77,6 +77,7 @@ export class Docker {
       ...{ cluster: this.#init.cluster, endpoints: this.endpoints, pools: this.#pools },
       isRemoving: (id) => this.#mirror.isRemoving(id),
       making: () => this.#mirror.making,
+      bridged: () => this.#mirror.bridged(),
     });
   }
 

@@ -28,10 +28,19 @@ export interface DriverInit {
   readonly isRemoving: (id: string) => boolean;
   /** The network of the cluster that Weft is having Docker make right now. */
   readonly making: () => NetworkId | null;
+  /** Resolves when Weft is not having Docker make docker_gwbridge. */
+  readonly bridged: () => Promise<void>;
 }
 
 /** What dockerd may ask, by the path of the call: `NetworkDriver` and `IpamDriver` of libnetwork's remote protocol. */
-export function callsOf({ cluster, endpoints, pools, isRemoving, making }: DriverInit): ReadonlyMap<string, Answer> {
+export function callsOf({
+  cluster,
+  endpoints,
+  pools,
+  isRemoving,
+  making,
+  bridged,
+}: DriverInit): ReadonlyMap<string, Answer> {
   const networkById = (id: string): Network => {
     const network = [...cluster().view.networks.values()].find((each) => each.id === id);
     if (network === undefined) throw notFound('network', id);
@@ -124,7 +133,9 @@ export function callsOf({ cluster, endpoints, pools, isRemoving, making }: Drive
       async (body) => {
         const { NetworkID, EndpointID, SandboxKey } = shapes.Join.parse(body);
         const network = endpoints.networkOf(NetworkID);
-        const leg = await endpoints.join(EndpointID, valid(parseNetnsPath(SandboxKey)));
+        const netns = valid(parseNetnsPath(SandboxKey));
+        // Docker's next step is docker_gwbridge.
+        const [leg] = await Promise.all([endpoints.join(EndpointID, netns), network.internal || bridged()]);
         const own = [leg.ip, leg.ip6].filter((ip) => ip !== null);
         const others = network.subnets.filter(({ space }) => own.every((ip) => offsetIn(space, ip) === null));
         return {

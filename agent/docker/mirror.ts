@@ -2,12 +2,15 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ZodError } from 'zod';
 import type { NetworkId } from '../../controlplane/ids.ts';
 import type { Network } from '../../controlplane/tables/view.ts';
+import { type Deferred, deferred } from '../../dataplane/deferred.ts';
+import { gatewayBridgeName } from '../../dataplane/gateway-subnet.ts';
 import { issueText, toReply } from '../daemon/api-error.ts';
 import type { Logger } from '../daemon/log.ts';
 import type { DockerClient } from './client.ts';
 import { isKilling, isTelling } from './containers.ts';
 import { DockerError } from './errors.ts';
-import { type Adoption, type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
+import type { UnreadableEvent } from './events.ts';
+import { type Adoption, type Creation, type GatewayNetwork, mirrorPlan } from './mirror-plan.ts';
 import type { DockerEvent, DockerNetwork } from './shapes.ts';
 import type { MirroredNetwork } from './state.ts';
 
@@ -15,6 +18,8 @@ import type { MirroredNetwork } from './state.ts';
 const absentMs = 1_000;
 /** What was refused may go through later: a network that is in use, a name that is taken. */
 const againMs = 5_000;
+/** How long a container that starts waits for docker_gwbridge; then Docker makes it itself. */
+const bridgeMs = 5_000;
 
 export interface MirrorInit {
   readonly client: DockerClient;
@@ -44,6 +49,12 @@ export class Mirror {
   #woken = false;
   #objections: readonly string[] = [];
   #present = false;
+  /** While Docker may not have docker_gwbridge, and we are about to make it. */
+  #bridging: Deferred<void> | null = null;
+  /** It has gone since it was last looked for. */
+  #bridgeGone = false;
+  /** Something was in Docker that it had not listed a moment before. */
+  #wasStale = false;
 
   constructor(init: MirrorInit) {
     this.#init = init;
@@ -62,6 +73,15 @@ export class Mirror {
   /** The network of the cluster that Docker is making for us right now. */
   get making(): NetworkId | null {
     return this.#making;
+  }
+
+  /**
+   * Resolves when we are not making docker_gwbridge, or after a time. Docker makes it, too, for the first container that needs
+   * it, and of two that are made at once it refuses one: then that container does not start.
+   */
+  async bridged(): Promise<void> {
+    if (this.#bridging !== null)
+      await Promise.race([this.#bridging.promise, pause(bridgeMs, undefined, { ref: false })]);
   }
 
   /** The cluster's networks have changed. */
@@ -97,9 +117,14 @@ export class Mirror {
     const events = await client.events({ signal: both, types: ['network', 'container'] });
     if (!this.#present) log.info({ socket: client.socketPath }, 'Docker is there');
     this.#present = true;
+    this.#bridging ??= deferred();
     this.#init.containers();
     const followed = (async () => {
       for await (const event of events) {
+        if (isOfBridge(event) && event.action === 'destroy') {
+          this.#bridgeGone = true;
+          this.#bridging ??= deferred();
+        }
         if (event.type !== 'container') this.wake();
         if (isKilling(event)) this.#init.killed(event);
         if (isTelling(event)) this.#init.containers();
@@ -110,7 +135,13 @@ export class Mirror {
     } finally {
       ended.abort();
       followed.catch(() => undefined);
+      this.#bridgeDone();
     }
+  }
+
+  #bridgeDone(): void {
+    this.#bridging?.resolve();
+    this.#bridging = null;
   }
 
   async #keepUp(signal: AbortSignal): Promise<void> {
@@ -136,23 +167,50 @@ export class Mirror {
 
   async #reconcile(signal: AbortSignal): Promise<void> {
     const { client, log, networks, gateway, listed, known, adopt: make } = this.#init;
+    this.#bridgeGone = false;
     const wanted = networks();
     const there = await client.networks({}, { signal });
     await listed(new Set(there.map(({ id }) => id)));
     const { adopt, remove, create, objections } = mirrorPlan(wanted ?? [], gateway(), there, known());
     const refused: string[] = [];
-    const attempt = async (what: string, work: () => Promise<unknown>): Promise<boolean> => {
+    // Somebody was quicker, Docker itself as a rule: what to do about it, the next look says.
+    let stale = false;
+    const isTaken = ({ status }: DockerError): boolean => {
+      if (status !== 409 || this.#wasStale) return false;
+      stale = true;
+      return true;
+    };
+    const attempt = async (
+      what: string,
+      work: () => Promise<unknown>,
+      isNoMatter = ({ status }: DockerError): boolean => status === 404,
+    ): Promise<boolean> => {
       try {
         await work();
         log.info({}, `Docker: ${what}`);
       } catch (error) {
         if (!(error instanceof DockerError) || error.code !== 'refused') throw error;
-        if (error.status === 404) return true;
+        if (isNoMatter(error)) return true;
         refused.push(error.message);
         return false;
       }
       return true;
     };
+    const makeAll = async (creations: readonly Creation[]): Promise<void> => {
+      for (const { of, spec } of creations) {
+        this.#making = of;
+        try {
+          await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }), isTaken);
+        } finally {
+          this.#making = null;
+        }
+      }
+    };
+    // First of all: containers that have waited for a network of theirs start as soon as it is one of the cluster.
+    const bridge = create.filter(({ of }) => of === null);
+    if (bridge.length > 0) this.#bridging ??= deferred();
+    await makeAll(bridge);
+    if (!this.#bridgeGone) this.#bridgeDone();
     const adopted: DockerNetwork[] = [];
     for (const adoption of wanted === null ? [] : adopt) {
       const { network, as } = adoption;
@@ -177,20 +235,17 @@ export class Mirror {
         this.#removing.delete(id);
       }
     }
-    for (const { of, spec } of create) {
-      if (kept.has(spec.name)) continue;
-      this.#making = of;
-      try {
-        await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }));
-      } finally {
-        this.#making = null;
-      }
-    }
+    await makeAll(create.filter(({ of, spec }) => of !== null && !kept.has(spec.name)));
     const all = [...objections, ...refused];
     for (const line of all) if (!this.#objections.includes(line)) log.warn({}, line);
     this.#objections = all;
+    this.#wasStale = stale;
+    if (stale) this.#woken = true;
   }
 }
+
+const isOfBridge = (event: DockerEvent | UnreadableEvent): event is DockerEvent =>
+  event.type === 'network' && event.attributes.get('name') === gatewayBridgeName;
 
 const wordsOf = (error: unknown): string =>
   error instanceof ZodError ? issueText(error) : toReply(error).body.message;

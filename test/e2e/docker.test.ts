@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Endpoint, Network, Status } from '../../agent/api/schema.ts';
-import { Docker } from '../lab/docker.ts';
+import { Docker, IMAGE } from '../lab/docker.ts';
 import type { Host } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
@@ -63,6 +63,16 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     assert.ok(await pings(docker(1), 'db', route.split(' ')[2] ?? ''), route);
     assert.deepEqual(Object.keys(Networks), ['frontend']);
     assert.ok(await pings(docker(1), 'db', host(2).address), 'the underlay, behind masquerade');
+  });
+
+  it('a container starts while docker_gwbridge is being made, by us and not by Docker at the same time', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      await docker(3).exec(['network', 'rm', 'docker_gwbridge']);
+      await docker(3).exec(['run', '--rm', '--network', 'frontend', IMAGE, 'true']);
+      await eventually('docker_gwbridge', async () => 'docker_gwbridge' in (await networksOf(docker(3))));
+    }
+    const { Warnings: warnings } = await host(3).weftJson<Status>('status');
+    assert.deepEqual(warnings, []);
   });
 
   it('their names and aliases are known on all hosts, and follow a rename', async () => {

@@ -36,6 +36,7 @@ function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = asyn
   const calls = callsOf({
     ...{ cluster: () => cluster, endpoints, pools, isRemoving: () => false },
     making: () => making,
+    bridged: async () => {},
   });
   /** As while the mirror has Docker make it. */
   const requestPool = async (network: Network): Promise<Record<string, unknown>> => {
