@@ -3,6 +3,7 @@ import type { Host, LabSandbox } from './host.ts';
 import type { Inside } from './inside.ts';
 import type { Lab } from './lab.ts';
 import { eventually } from './process.ts';
+import { sourcePorts } from './source-ports.ts';
 import { settled } from './suite.ts';
 
 const WHO = fileURLToPath(new URL('tools/who.mjs', import.meta.url));
@@ -45,7 +46,8 @@ export async function tally(
   count: number,
   protocol: 'tcp' | 'udp' = 'tcp',
 ): Promise<Record<string, number>> {
-  const args = [WHO, 'tally', protocol, address, String(port), String(count)];
+  const numbers = [port, count, ...(protocol === 'udp' ? [sourcePorts(count)] : [])].map(String);
+  const args = [WHO, 'tally', protocol, address, ...numbers];
   return JSON.parse((await from.exec(process.execPath, args, { timeoutMs: 60_000 })).stdout);
 }
 

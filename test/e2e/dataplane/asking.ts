@@ -1,3 +1,4 @@
+import { sourcePorts } from '../../lab/source-ports.ts';
 import { inside } from './checks.ts';
 import type { Host } from './host.ts';
 
@@ -21,7 +22,8 @@ export const startServer = (host: Host, n: number, netns: string): Promise<numbe
   );
 
 const CLIENT = `
-const [protocol, host, port, count, atOnce, from] = process.argv.slice(1);
+const [protocol, host, port, count, atOnce, from, step] = process.argv.slice(1);
+let source = Number(from);
 const answers = {};
 const add = (answer) => (answers[answer] = (answers[answer] ?? 0) + 1);
 const tcp = () => new Promise((resolve) => {
@@ -38,7 +40,8 @@ const udp = () => new Promise((resolve) => {
   const timer = setTimeout(() => end('silence'), 3000);
   socket.on('message', (data) => end(String(data).trim()));
   socket.on('error', (error) => end(error.code));
-  socket.bind(Number(from), () => socket.connect(Number(port), host, () => socket.send('who', (error) => error && end(error.code))));
+  socket.bind(source, () => socket.connect(Number(port), host, () => socket.send('who', (error) => error && end(error.code))));
+  source += Number(step);
 });
 let left = Number(count);
 const worker = async () => { while (left-- > 0) await (protocol === 'tcp' ? tcp() : udp()); };
@@ -53,14 +56,15 @@ export interface Asking {
   /** null: the host's own. */
   readonly netns: string | null;
   readonly atOnce: number;
-  /** Port of the one who asks by datagrams; 0: any. @default 0 */
+  /** The one port to send all datagrams from. @default one of its own for each */
   readonly from?: number;
 }
 
 /** Answers, `WHO ADDRESS-THAT-IT-SAW` or an error, and how many of each. */
 export async function answersTo(host: Host, asking: Asking): Promise<Record<string, number>> {
-  const { protocol, to, port, count, netns, atOnce, from = 0 } = asking;
-  const numbers = [port, count, atOnce, from].map(String);
+  const { protocol, to, port, count, netns, atOnce, from } = asking;
+  const source = from === undefined ? [sourcePorts(protocol === 'udp' ? count : 0), 1] : [from, 0];
+  const numbers = [port, count, atOnce, ...source].map(String);
   const command = [process.execPath, '-e', CLIENT, protocol, to, ...numbers];
   const text = await host.run(...(netns === null ? command : inside(netns, ...command)));
   return JSON.parse(text) as Record<string, number>;

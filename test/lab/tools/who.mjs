@@ -1,6 +1,7 @@
 // A service that says who it is and whom it sees, over TCP and UDP, and who asks it.
 //   who.mjs serve NAME PORT                 each line it gets is answered with `NAME ADDRESS`
-//   who.mjs tally tcp|udp ADDRESS PORT COUNT  as many connections, one answer each; prints the answers with how often, as JSON
+//   who.mjs tally tcp ADDRESS PORT COUNT    as many connections, one answer each; prints the answers with how often, as JSON
+//   who.mjs tally udp ADDRESS PORT COUNT FROM  the same with datagrams, each from a port of its own, the first from that
 //   who.mjs hold tcp|udp ADDRESS PORT       one connection that asks again and again; prints the answers, a line each
 //   who.mjs begin ADDRESS PORT              a new connection every 20 ms; prints `BEGAN ANSWER` of each, milliseconds since 1970
 import { createSocket } from 'node:dgram';
@@ -43,7 +44,7 @@ function overTcp(address, port) {
   });
 }
 
-function overUdp(address, port) {
+function overUdp(address, port, from) {
   return new Promise((resolve, reject) => {
     const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
     const late = setTimeout(() => {
@@ -55,18 +56,19 @@ function overUdp(address, port) {
       socket.close();
       resolve(String(data));
     });
-    socket.send('who', Number(port), address);
+    socket.on('error', reject);
+    socket.bind(from, () => socket.send('who', Number(port), address));
   });
 }
 
-async function tally(protocol, address, port, count) {
+async function tally(protocol, address, port, count, from) {
   const one = protocol === 'udp' ? overUdp : overTcp;
   const answers = {};
   let left = Number(count);
   const worker = async () => {
     while (left > 0) {
       left -= 1;
-      const answer = await one(address, port).catch((error) => error.code ?? error.message);
+      const answer = await one(address, port, Number(from) + left).catch((error) => error.code ?? error.message);
       answers[answer] = (answers[answer] ?? 0) + 1;
     }
   };
