@@ -24,6 +24,7 @@ const CHECKS = {
 };
 /** Of each failed test's error, said again at the end. */
 const FAILURE_LINES = 30;
+const FIRST_LINES = 8;
 const known = [...Object.keys(CHECKS), ...Object.keys(GROUPS)];
 
 const asked = process.argv.slice(2);
@@ -90,6 +91,13 @@ for (const { name, file, why } of failures) {
   process.stdout.write(
     `\n✖ ${name} (${relative(root, file)})\n${why.split('\n').slice(0, FAILURE_LINES).join('\n')}\n`,
   );
+}
+// Last of all what failed first in each file: what follows it there often fails because of it.
+const firsts = failures.filter(({ file }, at) => failures.findIndex((other) => other.file === file) === at);
+for (const { name, file, why } of firsts) {
+  const said = why.split('\n').filter((line) => line.trim() !== '' && !/^\s+at /.test(line));
+  const lines = said.slice(0, FIRST_LINES).map((line) => `    ${line.trim().slice(0, 160)}\n`);
+  process.stdout.write(`\nfailed first in ${relative(root, file)}: ${name}\n${lines.join('')}`);
 }
 if (bad.length > 0) process.stdout.write(`\nFAILED: ${bad.join(', ')}\n`);
 process.stdout.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
