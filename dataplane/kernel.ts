@@ -9,7 +9,7 @@ import type { Step } from './steps.ts';
 
 /** All that the loop asks of the kernel and does to it. Documented where it is done: observe.ts, apply.ts, listener.ts. */
 export interface Kernel {
-  observe(desired: Desired, before?: Observed['weft']['tunnels']): Promise<Observed>;
+  observe(desired: Desired, before?: Observed | null): Promise<Observed>;
   observeNewSandboxes(observed: Observed, desired: Desired): Promise<boolean>;
   apply(steps: readonly Step[], indexes: DeviceIndexes): Promise<Outcome>;
   listen(init: ListenerInit): Ear;

@@ -82,7 +82,7 @@ export class Model {
     listener.clear();
     listing();
     // They are handed over and may come back: nobody else has them meanwhile.
-    this.#known = await kernel.observe(desired, this.#known?.weft.tunnels);
+    this.#known = await kernel.observe(desired, this.#known);
     expectLegs(this.#known, desired);
     this.#listedNames = new Set(names);
     this.#nextSweepAtMs = now() + sweepMs;

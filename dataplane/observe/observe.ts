@@ -46,26 +46,25 @@ import {
   type ObservedDevice,
   type ObservedSandbox,
   type ObservedSandboxDevice,
-  type ObservedTunnel,
+  tablesOf,
   unknownSandbox,
 } from './observed.ts';
 
 const RT_SCOPE_UNIVERSE = 0;
+/** What is listed right after a transaction was counted may be older than that; what is listed once more is not. */
+const LISTINGS = 2;
 
 /**
  * Lists the kernel: the host's namespace, the overlay namespace, and the sandboxes that `desired` names. Gives the event
  * loop a turn every few milliseconds. Throws SystemError or CommandError when something cannot be listed; a namespace
  * that is missing or no namespace is a finding, not an error.
+ * @param before what was known until now, which is given up: of what has not changed, the same objects are handed on
  */
-export async function observe(
-  desired: Desired,
-  runDir: string,
-  before: ReadonlyMap<string, ObservedTunnel> = new Map(),
-): Promise<Observed> {
+export async function observe(desired: Desired, runDir: string, before: Observed | null = null): Promise<Observed> {
   const observed = emptyObserved();
-  const hostLinks = await observeHost(observed, desired, runDir);
+  const hostLinks = await observeHost(observed, desired, runDir, before);
   const overlayLinks = await observeOverlays(observed, before);
-  await observeSandboxes(observed, desired, hostLinks, overlayLinks);
+  await observeSandboxes(observed, desired, { host: hostLinks, overlay: overlayLinks, before });
   for (const name of listNetnsDir())
     if (isOwnedNetns(`${NETNS_DIR}/${name}`)) observed.ownedNetns.add(`${NETNS_DIR}/${name}`);
   return observed;
@@ -99,11 +98,16 @@ function toDevice(link: Link, links: Links): ObservedDevice {
   return { kind, mtu, mac, up, alias, master, vxlan, port: bridgePort };
 }
 
-async function observeHost(observed: Observed, desired: Desired, runDir: string): Promise<Links> {
+async function observeHost(
+  observed: Observed,
+  desired: Desired,
+  runDir: string,
+  before: Observed | null,
+): Promise<Links> {
   const { host } = observed;
   host.forwarding = readForwarding(runDir);
   using socket = NetlinkSocket.open(null);
-  await observeTables(observed, null);
+  await observeTables(observed, null, before);
   const links = await listLinks(socket);
   const wanted = namesOnHost(desired);
   for (const link of links.values()) {
@@ -147,9 +151,24 @@ function takesLoopback6(socket: NetlinkSocket, ifindex: number): boolean {
   }
 }
 
-async function observeTables({ tables }: Pick<Observed, 'tables'>, where: Where): Promise<void> {
+async function observeTables(
+  { tables, generations }: Pick<Observed, 'tables' | 'generations'>,
+  where: Where,
+  before: Observed | null,
+): Promise<void> {
   using socket = new NftSocket(where);
+  // Asked for before the tables are: of what comes in between, the next listing finds another.
+  const text = socket.generation();
+  const known = before?.generations.get(where);
+  const listed = known !== undefined && known.text === text ? known.listed : 0;
+  if (text !== null) generations.set(where, { text, listed: Math.min(listed + 1, LISTINGS) });
+  const same = before !== null && listed === LISTINGS ? tablesOf(before, where) : undefined;
   for (const table of tablesIn(where)) {
+    if (same !== undefined) {
+      const there = same.get(tableName(table));
+      if (there !== undefined) tables.set(tableName(table), there);
+      continue;
+    }
     const comments = await socket.comments(table);
     if (comments === null) continue;
     const elements = new Map<string, Set<string>>();
@@ -185,7 +204,7 @@ function isGone(error: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR';
 }
 
-async function observeOverlays(observed: Observed, before: ReadonlyMap<string, ObservedTunnel>): Promise<Links> {
+async function observeOverlays(observed: Observed, before: Observed | null): Promise<Links> {
   const { weft } = observed;
   const opened = tryOpen(OVERLAY_NETNS);
   if (typeof opened === 'string') {
@@ -194,7 +213,7 @@ async function observeOverlays(observed: Observed, before: ReadonlyMap<string, O
   }
   using socket = opened;
   weft.state = 'there';
-  await observeTables(observed, OVERLAY_NETNS);
+  await observeTables(observed, OVERLAY_NETNS, before);
   weft.quiet = overlayNetnsIsQuiet();
   const links = await listLinks(socket);
   for (const link of links.values()) {
@@ -210,7 +229,7 @@ async function observeOverlays(observed: Observed, before: ReadonlyMap<string, O
     const tunnel = weft.tunnels.get(name);
     if (tunnel) tunnel.softwareChecksums = false;
   }
-  await observeEntries(socket, weft, links, before);
+  await observeEntries(socket, weft, links, before?.weft.tunnels ?? new Map());
   return links;
 }
 
@@ -221,7 +240,7 @@ async function observeOverlays(observed: Observed, before: ReadonlyMap<string, O
 export async function observeNewSandboxes(observed: Observed, desired: Desired): Promise<boolean> {
   const fresh = desired.sandboxes.filter(({ netns }) => !observed.sandboxes.has(netns));
   if (fresh.length === 0) return true;
-  await observeSandboxes(observed, desired, new Map(), new Map());
+  await observeSandboxes(observed, desired, { host: new Map(), overlay: new Map(), before: null });
   return !fresh.some(({ netns }) => {
     const devices = observed.sandboxes.get(netns)?.devices.values() ?? [];
     return [...devices].some(({ kind }) => kind === 'veth');
@@ -230,16 +249,20 @@ export async function observeNewSandboxes(observed: Observed, desired: Desired):
 
 /** Adds those of these namespaces that have something of ours of connections to published ports, and are no wanted sandboxes. */
 export async function observeTraces(observed: Observed, paths: Iterable<NetnsPath>): Promise<void> {
-  const around = { home: null, weft: null, host: new Map(), overlay: new Map() };
+  const around = { home: null, weft: null, host: new Map(), overlay: new Map(), before: null };
   for (const netns of paths) {
     if (observed.sandboxes.has(netns) || observed.ownedNetns.has(netns) || netns === OVERLAY_NETNS) continue;
-    const found = await observeSandbox({ netns }, around);
+    const found = await observeSandbox(observed, { netns }, around);
     if (hasTraces(found)) observed.sandboxes.set(netns, found);
     await nextTurn();
   }
 }
 
-async function observeSandboxes(observed: Observed, desired: Desired, host: Links, overlay: Links): Promise<void> {
+async function observeSandboxes(
+  observed: Observed,
+  desired: Desired,
+  around: Omit<Neighbourhood, 'home' | 'weft'>,
+): Promise<void> {
   const home = openSync('/proc/self/ns/net', 'r');
   const weft = observed.weft.state === 'there' ? openSync(OVERLAY_NETNS, 'r') : null;
   try {
@@ -247,7 +270,7 @@ async function observeSandboxes(observed: Observed, desired: Desired, host: Link
     for (const sandbox of desired.sandboxes) {
       const { netns } = sandbox;
       if (!observed.sandboxes.has(netns)) {
-        observed.sandboxes.set(netns, await observeSandbox(sandbox, { home, weft, host, overlay }));
+        observed.sandboxes.set(netns, await observeSandbox(observed, sandbox, { ...around, home, weft }));
       }
       if (performance.now() - sliceStart > SLICE_MS) {
         await nextTurn();
@@ -267,9 +290,14 @@ interface Neighbourhood {
   readonly weft: number | null;
   readonly host: Links;
   readonly overlay: Links;
+  readonly before: Observed | null;
 }
 
-async function observeSandbox(wanted: Looked, around: Neighbourhood): Promise<ObservedSandbox> {
+async function observeSandbox(
+  { generations }: Pick<Observed, 'generations'>,
+  wanted: Looked,
+  around: Neighbourhood,
+): Promise<ObservedSandbox> {
   const { netns } = wanted;
   const opened = tryOpen(netns);
   if (typeof opened === 'string') return unknownSandbox(opened);
@@ -331,7 +359,7 @@ async function observeSandbox(wanted: Looked, around: Neighbourhood): Promise<Ob
   sandbox.defaultRoute = defaultOf(false);
   sandbox.defaultRoute6 = defaultOf(true);
   try {
-    await observeTables(sandbox, netns);
+    await observeTables({ tables: sandbox.tables, generations }, netns, around.before);
     const vipsAlone = sandbox.tables.size === 1 && sandbox.tables.has(tableName(vipTable(netns)));
     if (wanted.gate || wanted.returns || (sandbox.tables.size > 0 && !vipsAlone)) {
       await observeIngress(sandbox, { netns, socket, routes, links });

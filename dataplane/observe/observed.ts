@@ -20,6 +20,15 @@ export interface Observed {
   readonly ownedNetns: Set<string>;
   /** Our nft tables in the host's and our own namespaces by name (tables.ts); the digest of one that is not as we wrote it is `altered`. */
   readonly tables: Map<string, ObservedTable>;
+  /** Which transaction of nftables our tables of a namespace are known at. */
+  readonly generations: Map<Where, Generation>;
+}
+
+export interface Generation {
+  /** As NftSocket.generation. */
+  readonly text: string;
+  /** How often the tables were listed at it. */
+  readonly listed: number;
 }
 
 export type NetnsState = 'missing' | 'broken' | 'there';
@@ -205,5 +214,6 @@ export function emptyObserved(): Observed {
     sandboxes: new Map(),
     ownedNetns: new Set(),
     tables: new Map(),
+    generations: new Map(),
   };
 }

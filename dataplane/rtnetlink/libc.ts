@@ -7,6 +7,7 @@ const libc = koffi.load(null);
 const cSocket = libc.func('int socket(int domain, int type, int protocol)');
 const cBind = libc.func('int bind(int fd, const void *address, uint32_t length)');
 const cSetsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)');
+const cGetsockopt = libc.func('int getsockopt(int fd, int level, int name, void *value, uint32_t *length)');
 const cSend = libc.func('intptr_t send(int fd, const void *buffer, size_t length, int flags)');
 const cRecv = libc.func('intptr_t recv(int fd, void *buffer, size_t length, int flags)');
 const cClose = libc.func('int close(int fd)');
@@ -77,6 +78,8 @@ export interface RawSocket {
   sendAside(bytes: Buffer): Promise<void>;
   /** Bytes of the datagram, which may be more than fitted; null when there is none. Throws SystemError. */
   receive(into: Buffer): number | null;
+  /** A number that no other namespace of this boot has (SO_NETNS_COOKIE, Linux 5.14); null where the kernel does not tell. */
+  netnsCookie(): bigint | null;
   close(): void;
   /** The same on another thread, for sockets whose end the kernel makes wait for; nobody waits for it here. */
   closeAside(): void;
@@ -89,6 +92,7 @@ export const NETLINK_NETFILTER = 12;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
 const SO_SNDBUFFORCE = 32;
+const SO_NETNS_COOKIE = 71;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
 const NETLINK_CAP_ACK = 10;
@@ -190,6 +194,12 @@ export function openRawSocket(protocol: number): RawSocket {
       const errno = koffi.errno();
       if (errno === EAGAIN) return null;
       throw new SystemError('receive from netlink', errno);
+    },
+    netnsCookie() {
+      const value = Buffer.alloc(8);
+      const length = Buffer.alloc(4);
+      length.writeInt32LE(value.length);
+      return cGetsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, value, length) === 0 ? value.readBigUInt64LE() : null;
     },
     close: () => closeSync(fd),
     closeAside: () => cClose.async(fd, () => undefined),

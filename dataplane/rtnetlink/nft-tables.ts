@@ -2,12 +2,14 @@ import type { NetnsPath } from '../values.ts';
 import { EBUSY, ENOENT, NETLINK_NETFILTER, SystemError } from './libc.ts';
 import { decodeForwardChain, encodeChainDump } from './nft-chains.ts';
 import {
+  decodeGeneration,
   decodeNft,
   type Element,
   type ElementChange,
   encodeBareDelete,
   encodeElementBatch,
   encodeElementDump,
+  encodeGenerationGet,
   encodeRuleDump,
   encodeTableGet,
   type NftTable,
@@ -37,6 +39,17 @@ export class NftSocket implements Disposable {
   [Symbol.dispose](): void {
     if (this.#hasChanged) this.#socket.closeAside();
     else this.#socket[Symbol.dispose]();
+  }
+
+  /**
+   * The same text as before when nobody has changed anything of nftables in this very namespace; null where the kernel does not
+   * tell. A listing right after it may still be of the transaction before: the kernel counts first (nf_tables_api.c,
+   * nf_tables_commit). Throws SystemError.
+   */
+  generation(): string | null {
+    const cookie = this.#socket.netnsCookie();
+    const number = this.#socket.ask('generation of nftables', encodeGenerationGet, decodeGeneration);
+    return cookie === null || number === null ? null : `${cookie} ${number}`;
   }
 
   /** The comments of all rules of a table ('' for a rule without), or null when there is no such table. Throws SystemError. */

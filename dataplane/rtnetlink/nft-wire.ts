@@ -25,10 +25,12 @@ export const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 export const NFT_MSG_DELSETELEM = 14;
 export const NFT_MSG_NEWGEN = 15;
+const NFT_MSG_GETGEN = 16;
 const NFGENMSG_LENGTH = 4;
 /** NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_ELEM_LIST_TABLE and so on are all 1. */
 const NFTA_OF_TABLE = 1;
 const NFTA_TABLE_USE = 3;
+const NFTA_GEN_ID = 1;
 const NFTA_CHAIN_NAME = 3;
 /** linux/netlink.h: to fail where there is something inside, and not to delete that, too. */
 const NLM_F_NONREC = 0x100;
@@ -194,6 +196,22 @@ export function encodeTableGet(writer: MessageWriter, seq: number, { family, nam
   begin(writer, nft(NFT_MSG_GETTABLE), 0, seq, FAMILIES[family]);
   writer.attributeText(NFTA_OF_TABLE, name);
   writer.end();
+}
+
+/** Asks for the number of the last transaction in the namespace. */
+export function encodeGenerationGet(writer: MessageWriter, seq: number): void {
+  begin(writer, nft(NFT_MSG_GETGEN), 0, seq, 0);
+  writer.end();
+}
+
+/** null for any other message. */
+export function decodeGeneration({ type, buffer, start, end }: Message): number | null {
+  let number: number | null = null;
+  if (type !== nft(NFT_MSG_NEWGEN) || end - start < NFGENMSG_LENGTH) return null;
+  eachAttribute(buffer, start + NFGENMSG_LENGTH, end, (attribute, from, to) => {
+    if (attribute === NFTA_GEN_ID && to - from === 4) number = buffer.readUInt32BE(from);
+  });
+  return number;
 }
 
 /** Asks for all rules of a table. */

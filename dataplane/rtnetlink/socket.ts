@@ -63,6 +63,11 @@ export class NetlinkSocket implements Disposable {
     this.#socket.close();
   }
 
+  /** As RawSocket. */
+  netnsCookie(): bigint | null {
+    return this.#socket.netnsCookie();
+  }
+
   /** Instead of disposing it, where the kernel has it wait. */
   closeAside(): void {
     this.#socket.closeAside();

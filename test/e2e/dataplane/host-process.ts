@@ -9,6 +9,8 @@ import type { DriftMode } from '../../../dataplane/drift/drift.ts';
 import { defaultAddress, hostRoutes } from '../../../dataplane/host.ts';
 import type { Log } from '../../../dataplane/log.ts';
 import { observe } from '../../../dataplane/observe/observe.ts';
+import { tablesOf } from '../../../dataplane/observe/observed.ts';
+import { must, parseNetnsPath } from '../../../dataplane/values.ts';
 
 // A host of the test: started by host.ts in a network and mount namespace of its own, and gone when its parent is.
 
@@ -49,6 +51,14 @@ async function start(sweepMs: number, drift: DriftMode = 'repair'): Promise<Data
 }
 
 const running = async (): Promise<DataPlane> => plane ?? (await start(NO_SWEEP_MS));
+
+/** What was found of a table. */
+export interface Listing {
+  /** It was read, and not taken from the listing before. */
+  readonly anew: boolean;
+  /** How many, by set. */
+  readonly elements: Readonly<Record<string, number>>;
+}
 
 const methods = {
   /** Stands for a restarted agent: nothing is kept but the kernel. */
@@ -114,10 +124,22 @@ const methods = {
   },
   hostRoutes: () => hostRoutes(),
   defaultAddress: () => defaultAddress(),
-  listMs: async (desired: Desired) => {
-    const startMs = performance.now();
-    await observe(desired, RUN_DIR);
-    return performance.now() - startMs;
+  /** Ends the data plane and lists as it does on its sweeps; before the last time somebody makes a change. */
+  listings: async (desired: Desired, path: string, table: string, change: readonly string[]) => {
+    await plane?.[Symbol.asyncDispose]();
+    plane = null;
+    const netns = must(parseNetnsPath(path));
+    let known = await observe(desired, RUN_DIR);
+    const listings: Listing[] = [];
+    for (const command of [[], [], [], change]) {
+      if (command.length > 0) methods.execBlocked(command);
+      const before = tablesOf(known, netns)?.get(table);
+      known = await observe(desired, RUN_DIR, known);
+      const found = tablesOf(known, netns)?.get(table);
+      const elements = [...(found?.elements ?? [])].map(([set, { size }]) => [set, size] as const);
+      listings.push({ anew: found !== before, elements: Object.fromEntries(elements) });
+    }
+    return listings;
   },
 };
 

@@ -7,7 +7,7 @@ import type { Drift, DriftMode } from '../../../dataplane/drift/drift.ts';
 import type { Preview } from '../../../dataplane/preview.ts';
 import type { ObjectStatus } from '../../../dataplane/status.ts';
 import { within } from '../../lab/process.ts';
-import type { Reply, Request } from './host-process.ts';
+import type { Listing, Reply, Request } from './host-process.ts';
 
 /** Private /run, so that namespaces and run files of one host are seen by no other and vanish with it. */
 const IN_NAMESPACES = [
@@ -143,8 +143,9 @@ export class Host implements AsyncDisposable {
     return (await this.#call('defaultAddress')) as { address: string; device: string; mtu: number } | null;
   }
 
-  async listMs(desired: Desired): Promise<number> {
-    return (await this.#call('listMs', desired)) as number;
+  /** Listings of a table, one after the other, the last after a change by somebody else; no data plane runs after it. */
+  async listings(desired: Desired, netns: string, table: string, change: readonly string[]): Promise<Listing[]> {
+    return (await this.#call('listings', desired, netns, table, change)) as Listing[];
   }
 
   async try(...command: readonly string[]): Promise<Ran> {

@@ -115,6 +115,30 @@ test('connections to a virtual address are led to endpoints by turns', async (t)
       await eventually('all of it', isRight);
     }
   });
+  await t.test(
+    'its table is listed again once somebody has changed anything of nftables there, and not before',
+    async () => {
+      const netns = `weft-box${CLIENT}`;
+      const change = inside(netns, 'nft', `delete element inet weft_vip vips4 { ${VIPS[4]} }`);
+      const listings = await a.listings(
+        vipState('a', HERE, vipsOf(ALL)),
+        `/run/netns/${netns}`,
+        'inet weft_vip',
+        change,
+      );
+      // The first may have been made while nftables had counted a change, and not made it yet.
+      assert.deepEqual(
+        listings.map(({ anew }) => anew),
+        [true, false, false, true],
+      );
+      assert.deepEqual(
+        listings.map(({ elements }) => elements['vips4']),
+        [2, 2, 2, 1],
+      );
+      await a.set(vipState('a', HERE, vipsOf(ALL)));
+      await allOk(a);
+    },
+  );
   await t.test('nothing is left where there is no virtual address', async () => {
     const steps = a.set(vipState('a', HERE, null));
     await steps;

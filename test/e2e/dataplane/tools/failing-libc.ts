@@ -57,6 +57,7 @@ export function openRawSocket(protocol: number): RawSocket {
       if (given === 'lost') throw new SystemError('receive from netlink', WAYS.ENOBUFS);
       return given === 'none' ? null : given.copy(into);
     },
+    netnsCookie: () => socket.netnsCookie(),
     close: () => socket.close(),
     closeAside: () => socket.closeAside(),
   };
