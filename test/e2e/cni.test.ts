@@ -171,6 +171,7 @@ describe('the CNI plugin, on two hosts', () => {
   });
 
   it('that fails leaves nothing behind, and says why', async () => {
+    await settled(stage.lab);
     const before = await kernels();
     const c = await Container.named(one(), 'c-1');
     assert.match(await c.fails(100, 'ADD', { args: 'IP=10.77.0.200' }), /10\.77\.0\.200/);

@@ -162,7 +162,7 @@ describe('names', () => {
 
     await nameserver(stage.lab, other);
     await setResolvConf(one, `nameserver ${other}\n`);
-    await becomes(from, ['www.example'], /^NOERROR 192\.0\.2\.2$/, 2_000);
+    await becomes(from, ['www.example'], /^NOERROR 192\.0\.2\.2$/, 4_000);
     // The first of two does not answer.
     await setResolvConf(one, `nameserver 10.99.0.253\nnameserver ${outside}\n`);
     await becomes(from, ['www.example'], /^NOERROR 192\.0\.2\.1$/);
@@ -178,19 +178,16 @@ describe('names', () => {
     const from = await app();
     const [ip, ip2] = [(await two.sandbox('db')).address('front'), (await three.sandbox('Db2')).address('front')];
     await three.linkDown();
-    await becomes(from, ['db2'], /^NXDOMAIN/);
+    await becomes(from, ['db2'], /^NXDOMAIN/, 60_000);
     assert.deepEqual((await dig(from, 'store')).data, [ip]);
     assert.equal((await dig(from, '-x', ip2)).status, 'NXDOMAIN');
     await three.linkUp();
     await becomes(from, ['store'], new RegExp(`^NOERROR ${[ip, ip2].sort().join(' ')}$`), 60_000);
 
     await two.killAgent();
-    await eventually('the other to be down', async () => {
-      return (
-        (await one.api.call('nodeList')).some(({ Hostname, Status }) => Hostname === two.name && Status === 'down') ||
-        undefined
-      );
-    });
+    const isDown = async (): Promise<boolean> =>
+      (await one.api.call('nodeList')).some(({ Hostname, Status }) => Hostname === two.name && Status === 'down');
+    await eventually('the other to be down', isDown, { timeoutMs: 60_000 });
     assert.deepEqual((await dig(from, 'db')).data, [ip]);
     await two.startAgent();
 

@@ -94,11 +94,13 @@ describe('docker-compose across hosts', { timeout: 150_000 }, () => {
   it('`external: true` uses them; services, aliases and each of their containers resolve across', async () => {
     await compose(2, 'reports', 'up', '--detach');
     await settled(stage.lab);
-    const all = await endpoints('shop_backend');
-    assert.deepEqual(
-      all.map(({ Name }) => Name).sort(),
-      ['reports-report-1', 'shop-db-1', 'shop-web-1', 'shop-web-2'].map(named),
-    );
+    const wanted = ['reports-report-1', 'shop-db-1', 'shop-web-1', 'shop-web-2'].map(named).join();
+    const all = await eventually(`${wanted} on host 1`, async () => {
+      const found = await endpoints('shop_backend');
+      const names = found.map(({ Name }) => Name).sort();
+      if (names.join() === wanted) return found;
+      throw new Error(names.join());
+    });
     const ips = (...names: string[]): string[] =>
       all
         .filter(({ Name }) => names.map(named).includes(Name))

@@ -116,6 +116,7 @@ describe('weft import swarm', { timeout: 150_000 }, () => {
     assert.match(first.stdout, /^inner is there already$/m);
     assert.match(first.stdout, /^4 made, 4 there already, 4 cannot be made$/m);
     for (const name of cannot) assert.match(first.stderr, new RegExp(`^weft: ${name} cannot be made: `, 'm'));
+    await settled(stage.lab);
     const all = await host(2).weftJson<Network[]>('network', 'inspect', ...can);
     const made = new Map(all.map((network) => [network.Name, kept(network)]));
     const of = (name: string): NetworkSummary | undefined => made.get(name);

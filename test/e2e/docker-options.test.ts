@@ -188,8 +188,10 @@ describe("Docker's options, on networks of the cluster", { timeout: 150_000 }, (
     );
     const { stdout } = await docker(1).exec(['port', 'web']);
     assert.match(stdout, /80\/tcp -> 0\.0\.0\.0:18080/);
-    const answer = await host(2).exec('busybox', ['nc', '-w', '2', host(1).address, '18080'], { input: '' });
-    assert.equal(answer.stdout, 'served\n');
+    // The container runs before its program listens.
+    const answer = async (): Promise<string> =>
+      (await host(2).exec('busybox', ['nc', '-w', '2', host(1).address, '18080'], { input: '', check: false })).stdout;
+    await eventually('the port to be answered', async () => (await answer()) === 'served\n');
     await docker(1).exec(['rm', '-f', 'web']);
   });
 

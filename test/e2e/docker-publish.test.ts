@@ -91,7 +91,7 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
     await eventually('the manager to name the port that another has', async () =>
       (await warnings(1)).some((line) => /^far asks .* port 8443\/tcp .* by service both on network back$/.test(line)),
     );
-    assert.deepEqual(await warnings(2), []);
+    await eventually('no warning on the worker', async () => (await warnings(2)).length === 0);
     const label = ['--label', 'weft.publish=8081:9000'];
     await docker(2).run(['--network', 'front', ...label, '--name', 'near']);
     await serve(2, 'near');
@@ -127,7 +127,9 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
         Object.entries(await tally(client, address, 9000, 20)).map(([answer, count]) => [answer.split(' ')[0], count]),
       );
     await eventually('both to be asked', async () => Object.keys(await names()).length === 2);
-    assert.deepEqual(await names(), { 'db-1': 10, 'db-2': 10 });
+    const asked = await names();
+    // The last packet of a connection that was forgotten meanwhile takes a turn, too.
+    for (const name of ['db-1', 'db-2']) assert.ok(Math.abs((asked[name] ?? 0) - 10) <= 2, JSON.stringify(asked));
     await docker(1).exec(['rm', '-f', 'db-1']);
     await eventually('the other alone to be asked', async () => (await names())['db-2'] === 20);
 

@@ -147,6 +147,7 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     assert.ok(await pings(docker(2), 'app', wanted.replace('.77', '.78')));
     await docker(1).exec(['rm', '-f', 'known']);
     await docker(2).exec(['rm', '-f', 'fixed']);
+    await settled(stage.lab);
   });
 
   it('what is in use is not removed: refused, or made again where Docker asks nobody', async () => {
@@ -182,8 +183,10 @@ describe('Docker on networks of the cluster', { timeout: 200_000 }, () => {
     await settled(stage.lab);
     assert.ok(await pings(docker(2), 'app', await addressOf(docker(1), 'late', 'frontend')));
     await docker(1).exec(['rm', '-f', 'late']);
-    const { Kernel: kernel } = await host(1).api.call('status');
-    assert.equal(kernel.State, 'ok');
+    await eventually(
+      'its kernel to be as wanted',
+      async () => (await host(1).api.call('status')).Kernel.State === 'ok',
+    );
   });
 
   it('a Docker that is started again keeps its containers (live-restore), and their addresses', async () => {

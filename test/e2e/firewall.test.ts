@@ -4,7 +4,7 @@ import type { Status } from '../../agent/api/schema.ts';
 import type { Host } from '../lab/host.ts';
 import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
-import { Held, serveIn, tally } from '../lab/who.ts';
+import { BRIEF_MS, Held, serveIn, tally } from '../lab/who.ts';
 
 const TABLE = 'inet weft_user';
 const HELD = 8;
@@ -18,8 +18,8 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
     ask: (family: number) => Promise<Record<string, number>>,
   ): Promise<Record<string, number>[]> => [await ask(0), await ask(1)];
   /** What a client gets of host 1, which the firewalls here are of, over IPv4 and IPv6; the endpoint is on host 2. */
-  const asked = (by: number, port: number, count = 3): Promise<Record<string, number>[]> =>
-    inBoth((family) => tally(host(by), addresses(1)[family] ?? '', port, count));
+  const asked = (by: number, port: number, count = 3, patienceMs?: number): Promise<Record<string, number>[]> =>
+    inBoth((family) => tally(host(by), addresses(1)[family] ?? '', port, count, 'tcp', patienceMs));
   const answer = (by: number, count = 3): Record<string, number>[] =>
     addresses(by).map((address) => ({ [`web ${address}`]: count }));
   const silence = (count = 3): Record<string, number>[] => addresses(1).map(() => ({ 'no answer': count }));
@@ -51,7 +51,7 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
       await nft('add', 'rule', ...TABLE.split(' '), 'forward', `${match} drop`);
     }
     const holds = async (): Promise<void> => {
-      assert.deepEqual(await asked(3, 8080), silence());
+      assert.deepEqual(await asked(3, 8080, 3, BRIEF_MS), silence());
       assert.deepEqual(await asked(3, 8081), answer(3));
       assert.deepEqual(await asked(2, 8080), answer(2));
     };
@@ -89,7 +89,7 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
       }
       chain forward { type filter hook forward priority 0; policy drop; }
     }`);
-    assert.deepEqual(await asked(3, 8080, 2), silence(2));
+    assert.deepEqual(await asked(3, 8080, 2, BRIEF_MS), silence(2));
     await eventually('the status to say so', async () => (await warnings()).includes('inet theirs forward'));
     const rules = [...(await warnings()).matchAll(/nft (insert rule inet theirs forward [io]ifname \S+ accept)/g)];
     assert.equal(rules.length, 4, await warnings());
@@ -106,7 +106,7 @@ describe('published ports and the firewall of a host', { timeout: 120_000 }, () 
       await iptables(command, '-A', 'DOCKER-USER', '-j', 'RETURN');
       await iptables(command, '-A', 'FORWARD', '-j', 'DOCKER-USER');
     }
-    assert.deepEqual(await asked(3, 8080, 2), silence(2));
+    assert.deepEqual(await asked(3, 8080, 2, BRIEF_MS), silence(2));
     await eventually('the status to say so', async () =>
       (await warnings()).includes('ip filter FORWARD, ip6 filter FORWARD'),
     );

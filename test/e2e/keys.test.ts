@@ -120,7 +120,7 @@ describe('changing the root', () => {
     const { lab } = stage;
     const [one, three] = [lab.host(1), lab.host(3)];
     await three.killAgent();
-    const late = await one.weft('ca', 'rotate', '--timeout', '1');
+    const late = await one.weft('ca', 'rotate', '--timeout', '10');
     assert.equal(late.exitCode, 4);
     assert.match(late.stderr, /1 of 5 nodes lack the new root.*host3/);
     const finished = await one.weftJson<Ca>('ca', 'rotate', '--finish');

@@ -43,7 +43,7 @@ describe('Podman, by CNI, on two hosts', { skip: await withoutPodman() }, () => 
     const known = await one().api.call('endpointList', { query: { network: 'front' } });
     assert.deepEqual(known.map(({ Aliases: [name] }) => name).sort(), ['db', 'web']);
     await podman(1).exec(['exec', '--detach', 'web', 'nc', '-l', '-p', '80', '-e', 'echo', 'here']);
-    assert.match(await ask(two(), one().address, 8080), /^here/);
+    await eventually('the port to be answered', async () => /^here/.test(await ask(two(), one().address, 8080)));
   });
 
   it('puts a container on two networks, and on one more while it runs', async () => {
@@ -81,6 +81,7 @@ describe('Podman, by CNI, on two hosts', { skip: await withoutPodman() }, () => 
     assert.match(refused.stderr, /10\.78\.0\.200/);
     for (const at of [1, 2] as const) await podman(at).removeAll();
     for (const host of [one(), two()]) assert.deepEqual(await sandboxes(host), []);
+    await settled(stage.lab);
     for (const network of ['front', 'back']) {
       assert.deepEqual(await one().api.call('endpointList', { query: { network } }), []);
     }

@@ -107,6 +107,7 @@ describe('sandboxes', () => {
     const one = stage.lab.host(1);
     await one.weftJson('network', 'create', 'second');
     const sandbox = await one.createSandbox({ Name: 'y', Networks: ['busy'] });
+    await settled(stage.lab);
     const before = await one.kernel();
     assert.equal((await one.weft('network', 'connect', 'second', 'y')).exitCode, 0);
     const both = await one.sandbox('y');

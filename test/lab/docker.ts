@@ -19,7 +19,7 @@ export interface DockerOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** More arguments to dockerd. */
   readonly args?: readonly string[];
-  /** Until it answers. @default 20000 */
+  /** Until it answers. @default 60000 */
   readonly timeoutMs?: number;
 }
 
@@ -181,7 +181,7 @@ export class Docker {
   async #start(): Promise<void> {
     if (this.#mountedIn !== this.host.holder) await this.#mount();
     this.#mountedIn = this.host.holder;
-    const { env, args = [], timeoutMs = 20_000 } = this.#options;
+    const { env, args = [], timeoutMs = 60_000 } = this.#options;
     const log = openSync(this.#logPath, 'a');
     let daemon: Inside;
     try {

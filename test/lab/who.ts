@@ -35,6 +35,11 @@ export async function webOn(lab: Lab, hosts: readonly number[]): Promise<LabSand
   return boxes;
 }
 
+/** As long as nobody is waited for who does not answer; the kernel itself asks a second time after a second. */
+const PATIENCE_MS = 4_000;
+/** The same where nobody is to answer. */
+export const BRIEF_MS = 1_000;
+
 /**
  * Many connections, one question each, some at once.
  * @returns how often each answer came: `NAME ADDRESS`, the address as the service sees it, or what went wrong
@@ -45,8 +50,9 @@ export async function tally(
   port: number,
   count: number,
   protocol: 'tcp' | 'udp' = 'tcp',
+  patienceMs = PATIENCE_MS,
 ): Promise<Record<string, number>> {
-  const numbers = [port, count, ...(protocol === 'udp' ? [sourcePorts(count)] : [])].map(String);
+  const numbers = [port, count, patienceMs, ...(protocol === 'udp' ? [sourcePorts(count)] : [])].map(String);
   const args = [WHO, 'tally', protocol, address, ...numbers];
   return JSON.parse((await from.exec(process.execPath, args, { timeoutMs: 60_000 })).stdout);
 }

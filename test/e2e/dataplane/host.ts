@@ -164,9 +164,9 @@ export class Host implements AsyncDisposable {
     await this.#call('execBlocked', command);
   }
 
-  /** True when one of three echo requests from the namespace is answered within a second each. */
+  /** True when an echo request from the namespace is answered; a first one that gets lost is known to be so after a second. */
   async pings(netns: string, address: string, ...options: readonly string[]): Promise<boolean> {
-    const ran = await this.try('ip', 'netns', 'exec', netns, 'ping', '-c1', '-W1', ...options, address);
+    const ran = await this.try('ip', 'netns', 'exec', netns, 'ping', '-c1', '-W3', ...options, address);
     return ran.exitCode === 0;
   }
 

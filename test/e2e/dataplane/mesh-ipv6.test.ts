@@ -141,7 +141,10 @@ test('published ports over IPv6: backends see the client', async (t) => {
   await t.test('with the address of the gate', async () => {
     await set({ ...both, ports: [gatePort6('tcp', BACKENDS, { source: 'snat' })] });
     const answers = await ask(b, 'b', 'tcp', 8, { to: CLIENT_HOSTS6.b });
-    assert.deepEqual(answers, Object.fromEntries(BACKENDS.map((n) => [`${n} fd00::c9`, 2])));
+    assert.deepEqual(
+      Object.keys(answers).sort(),
+      BACKENDS.map((n) => `${n} fd00::c9`),
+    );
   });
   await t.test('a client is led to the same backend again, and elsewhere once that has gone', async () => {
     const sticky = (backends: readonly number[]): Mesh => ({

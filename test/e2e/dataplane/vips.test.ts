@@ -39,7 +39,7 @@ test('connections to a virtual address are led to endpoints by turns', async (t)
             ALL.map((n) => `${n} ${OWN[family]}`),
           );
           // The last packet of a connection that was forgotten meanwhile takes a turn, too.
-          for (const count of Object.values(answers)) assert.ok(Math.abs(count - 10) <= 1, JSON.stringify(answers));
+          for (const count of Object.values(answers)) assert.ok(Math.abs(count - 10) <= 2, JSON.stringify(answers));
         },
       );
     }

@@ -1,7 +1,8 @@
 // A service that says who it is and whom it sees, over TCP and UDP, and who asks it.
 //   who.mjs serve NAME PORT                 each line it gets is answered with `NAME ADDRESS`
-//   who.mjs tally tcp ADDRESS PORT COUNT    as many connections, one answer each; prints the answers with how often, as JSON
-//   who.mjs tally udp ADDRESS PORT COUNT FROM  the same with datagrams, each from a port of its own, the first from that
+//   who.mjs tally tcp ADDRESS PORT COUNT MS  as many connections, one answer each, waited for so long; prints the answers with how
+//                                           often, as JSON
+//   who.mjs tally udp ADDRESS PORT COUNT MS FROM  the same with datagrams, each from a port of its own, the first from that
 //   who.mjs hold tcp|udp ADDRESS PORT       one connection that asks again and again; prints the answers, a line each
 //   who.mjs begin ADDRESS PORT              a new connection every 20 ms; prints `BEGAN ANSWER` of each, milliseconds since 1970
 import { createSocket } from 'node:dgram';
@@ -12,7 +13,7 @@ import { createInterface } from 'node:readline';
 const [verb, ...args] = process.argv.slice(2);
 const plain = (address) => address.replace(/^::ffff:/, '');
 const AT_ONCE = 20;
-const PATIENCE_MS = 1_000;
+const BEGIN_MS = 1_000;
 const EVERY_MS = 20;
 
 async function serve(name, port) {
@@ -32,10 +33,10 @@ async function serve(name, port) {
   process.stdout.write('listening\n');
 }
 
-function overTcp(address, port) {
+function overTcp(address, port, patienceMs) {
   return new Promise((resolve, reject) => {
     const socket = connect(Number(port), address, () => socket.write('who\n'));
-    socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
+    socket.setTimeout(patienceMs, () => socket.destroy(new Error('no answer')));
     socket.on('error', reject);
     socket.once('data', (data) => {
       socket.destroy();
@@ -44,13 +45,13 @@ function overTcp(address, port) {
   });
 }
 
-function overUdp(address, port, from) {
+function overUdp(address, port, patienceMs, from) {
   return new Promise((resolve, reject) => {
     const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
     const late = setTimeout(() => {
       socket.close();
       reject(new Error('no answer'));
-    }, PATIENCE_MS);
+    }, patienceMs);
     socket.on('message', (data) => {
       clearTimeout(late);
       socket.close();
@@ -61,14 +62,15 @@ function overUdp(address, port, from) {
   });
 }
 
-async function tally(protocol, address, port, count, from) {
+async function tally(protocol, address, port, count, patienceMs, from) {
   const one = protocol === 'udp' ? overUdp : overTcp;
   const answers = {};
   let left = Number(count);
   const worker = async () => {
     while (left > 0) {
       left -= 1;
-      const answer = await one(address, port, Number(from) + left).catch((error) => error.code ?? error.message);
+      const asked = one(address, port, Number(patienceMs), Number(from) + left);
+      const answer = await asked.catch((error) => error.code ?? error.message);
       answers[answer] = (answers[answer] ?? 0) + 1;
     }
   };
@@ -98,7 +100,7 @@ async function hold(protocol, address, port) {
 async function begin(address, port) {
   setInterval(async () => {
     const beganMs = Date.now();
-    const answer = await overTcp(address, port).catch((error) => error.code ?? error.message);
+    const answer = await overTcp(address, port, BEGIN_MS).catch((error) => error.code ?? error.message);
     process.stdout.write(`${beganMs} ${answer}\n`);
   }, EVERY_MS);
 }
