@@ -53,12 +53,12 @@ export class AwaitedPools {
 
   /**
    * An address that the network itself has: Docker asks for those before it makes it.
-   * @param wanted null: the gateway's, whichever it is
+   * @param wanted null: the gateway's, whichever it is, and no other
    * @returns with its prefix length; null for a pool that no network is awaited for. @throws ControlPlaneError, RequestError
    */
-  address(id: string, wanted: string | null): string | null {
+  address(id: string, wanted: string | null, isForGateway: boolean): string | null {
     const pool = this.#pools.get(id);
-    if (pool === undefined || pool.assigned) return null;
+    if (pool === undefined || pool.assigned || (wanted === null && !isForGateway)) return null;
     const { space } = pool;
     if (wanted !== null && offsetIn(space, wanted) === null) throw invalid(`${wanted} is not in ${space.text}`);
     return `${wanted ?? checked({ subnet: space.text }).gateway}/${space.prefixLength}`;
@@ -76,6 +76,11 @@ export class AwaitedPools {
     }
     for (const pool of pools) if (pool !== undefined) pool.assigned = true;
     return networkId;
+  }
+
+  /** Whether one of these subnets was given for a network that nobody knew then, and is nobody's yet. */
+  includes(subnets: readonly string[]): boolean {
+    return [...this.#pools.values()].some(({ space, assigned }) => !assigned && subnets.includes(space.text));
   }
 
   /** Docker has given up making it. */

@@ -1,5 +1,7 @@
+import { ingressName } from '../../controlplane/networks.ts';
 import { addressesOf, isName, isPort, maxAliases, maxPorts } from '../../controlplane/tables/kinds.ts';
 import type { Logger } from '../daemon/log.ts';
+import { meshAlias } from '../ingress/serving.ts';
 import { AskingContainers } from './asking.ts';
 import type { DockerClient } from './client.ts';
 import type { DockerEndpoints, EndpointDescription } from './endpoints.ts';
@@ -15,6 +17,10 @@ const coalesceMs = 20;
 const everyMs = 60_000;
 /** After one that failed: of containers that go meanwhile Docker's list may be an error. */
 const againMs = 1_000;
+/** After one that lacked a container: Docker tells of it some time before it lists what that is on. Then twice as long. */
+const soonMs = 250;
+/** For what Docker says of one container: those after it are not to wait longer for one that is being copied from. */
+const inspectMs = 2_000;
 
 /** Events after which a container may have other names, or is gone. */
 const telling = new Set(['start', 'die', 'rename', 'destroy', 'connect', 'disconnect']);
@@ -99,6 +105,7 @@ export class Containers {
   #running = false;
   #again = false;
   #stopped = false;
+  #soonMs = soonMs;
 
   constructor(init: ContainersInit) {
     this.#init = init;
@@ -154,7 +161,9 @@ export class Containers {
     let nextMs = everyMs;
     try {
       try {
-        await this.#sync();
+        const isWhole = await this.#sync();
+        this.#soonMs = isWhole ? soonMs : Math.min(this.#soonMs * 2, everyMs);
+        if (!isWhole) nextMs = this.#soonMs / 2;
       } finally {
         // Also while there is no Docker: what it gave back is nobody's.
         await this.#init.endpoints.returnUnused(Date.now() - this.#graceMs);
@@ -169,8 +178,10 @@ export class Containers {
     }
   }
 
-  async #sync(): Promise<void> {
+  /** False when something is to be looked at again soon. */
+  async #sync(): Promise<boolean> {
     const { client, endpoints, log } = this.#init;
+    let isWhole = true;
     const sinceMs = Date.now();
     const containers = await client.containers({}, { all: true });
     const present = new Map(containers.flatMap((each) => endpointIdsOf(each).map((id) => [id, each] as const)));
@@ -179,11 +190,16 @@ export class Containers {
     this.#problems = problems;
     for (const { leg, netns } of endpoints.list()) {
       const container = present.get(leg.endpointId);
-      if (container === undefined || netns === null) continue;
+      if (netns === null) continue;
+      if (container === undefined) {
+        isWhole = false;
+        continue;
+      }
       if (container.state === 'running') await endpoints.runs(leg.endpointId);
-      if (hasChanged(container, this.#asked.get(leg.endpointId))) await this.#ask(container);
+      if (hasChanged(container, this.#asked.get(leg.endpointId)) && !(await this.#ask(container))) isWhole = false;
       if (!ended.has(container.state)) await endpoints.ask(leg.endpointId, asked.get(leg.endpointId) ?? null);
     }
+    for (const container of containers) if (ended.has(container.state)) await this.#forgetLeg(container);
     for (const id of this.#asked.keys()) if (!present.has(id)) this.#asked.delete(id);
     const held = heldBy(containers);
     const lost = endpoints.list().flatMap(({ leg }) => (held.has(leg.endpointId) ? [] : [leg]));
@@ -195,19 +211,41 @@ export class Containers {
       await endpoints.remove(id);
       for (const ip of addressesOf(leg)) await endpoints.returnAddress(networkId, ip);
     }
+    return isWhole;
   }
 
-  async #ask({ id }: DockerContainerSummary): Promise<void> {
+  /**
+   * A container that does not run keeps the ids of its networks, and does not start where one of them has been made anew since. Of
+   * the leg that it had for published ports it need not know: it is given one again.
+   */
+  async #forgetLeg({ id, networks }: DockerContainerSummary): Promise<void> {
+    const { client, endpoints, log } = this.#init;
+    const networkId = networks.get(ingressName)?.networkId ?? '';
+    if (networkId === '' || endpoints.networks().has(networkId)) return;
+    try {
+      const container = await client.container(id, { timeoutMs: inspectMs });
+      if (!container.networks.get(ingressName)?.aliases.includes(meshAlias)) return;
+      await client.disconnect(ingressName, id, { timeoutMs: inspectMs });
+    } catch (error) {
+      if (!(error instanceof DockerError)) throw error;
+      if (!isNotFound(error)) log.warn({ err: error }, 'a container keeps its leg on a network that is another by now');
+    }
+  }
+
+  /** False when Docker did not say in time. */
+  async #ask({ id }: DockerContainerSummary): Promise<boolean> {
     const { client, endpoints } = this.#init;
     try {
-      const container = await client.container(id);
+      const container = await client.container(id, { timeoutMs: inspectMs });
       for (const [endpointId, names] of namesOf(container)) {
         await endpoints.describe(endpointId, names);
         this.#asked.set(endpointId, { name: container.name, health: container.health });
       }
     } catch (error) {
+      if (error instanceof DockerError && error.code === 'timeout') return false;
       if (!isNotFound(error)) throw error;
     }
+    return true;
   }
 }
 

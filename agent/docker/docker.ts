@@ -18,6 +18,7 @@ import { unheardOf } from './labels.ts';
 import { Mirror } from './mirror.ts';
 import type { GatewayNetwork } from './mirror-plan.ts';
 import type { Answer } from './plugin.ts';
+import type { MirroredNetwork } from './state.ts';
 
 /** How long a network that Docker does not list is left to it. */
 const graceMs = 60_000;
@@ -46,6 +47,8 @@ export class Docker {
   readonly #pools = new AwaitedPools();
   readonly #mirror: Mirror;
   readonly #containers: Containers;
+  /** Ids of the networks that Docker listed last. */
+  #listed: ReadonlySet<string> = new Set();
 
   constructor(init: DockerInit) {
     const { store, log, cluster, changed, applied } = init;
@@ -58,8 +61,14 @@ export class Docker {
       ...{ client, log, gateway: init.gateway },
       containers: () => this.#containers.wake(),
       killed: (event) => void this.#containers.killed(event),
-      listed: (ids) => this.endpoints.keepNetworks(ids, Date.now() - graceMs),
+      listed: (ids) => {
+        const before = this.#listed;
+        this.#listed = ids;
+        if (ids.size !== before.size || [...ids].some((id) => !before.has(id))) this.#containers.wake();
+        return this.endpoints.keepNetworks(ids, Date.now() - graceMs);
+      },
       known: () => this.endpoints.networks(),
+      refused: (id) => this.endpoints.awaitNoMore(id),
       adopt: async ({ network, as }) => {
         await init.create(requestFor(network), as);
         if (as !== null) this.#pools.arrived(as);
@@ -93,11 +102,20 @@ export class Docker {
       const container = this.asking.containerOf(leg.endpointId);
       if (netns !== null && container !== undefined) legs.set(container, [...(legs.get(container) ?? []), leg]);
     }
-    const network = [...this.endpoints.networks().values()].find(({ networkId }) => networkId === ingress)?.id ?? '';
+    const isIt = ({ id, networkId }: MirroredNetwork): boolean => networkId === ingress && this.#listed.has(id);
+    const network = [...this.endpoints.networks().values()].find(isIt)?.id;
+    const isThere = (leg: StoredLeg): boolean =>
+      this.endpoints.list().some((each) => each.leg.endpointId === leg.endpointId && each.netns !== null);
     return [...legs].map(([id, its]) => ({
       ...{ id, legs: its },
-      join: (alias) => this.#client.connect(network, id, { aliases: [alias] }),
-      leave: () => this.#client.disconnect(network, id),
+      join: async (alias) => {
+        if (network === undefined) throw new Error('Docker on this host does not have that network yet');
+        // Others came before, which took its time.
+        if (!its.some(isThere)) return;
+        await this.#client.connect(network, id, { aliases: [alias] });
+        this.#containers.wake();
+      },
+      leave: async () => network && this.#client.disconnect(network, id),
     }));
   }
 

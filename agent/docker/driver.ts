@@ -54,9 +54,18 @@ export function callsOf({
   const poolOf = async (text: string): Promise<{ network: Network; subnet: NetworkSubnet }> => {
     const named = shapes.parsePoolId(text);
     if (named === null) throw invalid(`${text} is no pool of ${driverName}`);
+    const id = named.networkId as NetworkId;
+    const { view } = cluster();
     // A container may be started before the cluster has the network that was just made for it.
-    if (endpoints.awaits(named.networkId)) await whenThere(cluster().view, named.networkId as NetworkId);
-    const network = networkById(named.networkId);
+    await whenThere(view, id, endpoints);
+    const network = view.networks.get(id);
+    if (network === undefined) {
+      throw conflict(
+        'network_not_ready',
+        `the network of ${named.subnet} is none of the cluster's (yet)`,
+        'try again in a moment; `weft status` says if it cannot be one',
+      );
+    }
     return { network, subnet: subnetOf(network, named.subnet) };
   };
   const nothing: Answer = () => ({});
@@ -84,6 +93,11 @@ export function callsOf({
         }
         const network = networkByVni(vni);
         for (const { Pool } of data) subnetOf(network, Pool);
+        // Of an agent that ended while it had Docker make it, this one has heard nothing, and gave pools of their own; Docker would
+        // ask by those for good.
+        if (pools.includes(data.map(({ Pool }) => Pool))) {
+          throw conflict('network_not_ready', `network ${network.name} was not being made by this agent`, 'try again');
+        }
         await endpoints.addNetwork({ id, networkId: network.id });
         return {};
       },
@@ -96,7 +110,8 @@ export function callsOf({
         try {
           // Whoever has it removed here has it removed everywhere. Docker cannot be kept from removing its own, whatever is
           // answered; where it is in use on another host it is then made again.
-          if (network !== null && !isRemoving(id)) await cluster().networks.remove(network);
+          // Nor does it who takes back what it could not finish making.
+          if (network !== null && !isRemoving(id) && making() !== network.id) await cluster().networks.remove(network);
         } finally {
           await endpoints.removeNetwork(id);
         }
@@ -190,7 +205,7 @@ export function callsOf({
       async (body) => {
         const { PoolID, Address, Options } = shapes.RequestAddress.parse(body);
         const wanted = Address === '' ? null : valid(parseIp(Address));
-        const ofItself = pools.address(PoolID, wanted);
+        const ofItself = pools.address(PoolID, wanted, shapes.isForGateway(Options));
         if (ofItself !== null) return { Address: ofItself, Data: {} };
         const { network, subnet } = await poolOf(PoolID);
         if (shapes.isForGateway(Options) || wanted === subnet.gateway) {
@@ -224,19 +239,21 @@ export function callsOf({
   ]);
 }
 
-/** Resolves when the network is in the tables, or after a time. */
-async function whenThere(view: View, id: NetworkId): Promise<void> {
-  if (view.networks.has(id)) return;
+/** Resolves when the network is in the tables, when nobody expects it to be any more, or after a time. */
+async function whenThere(view: View, id: NetworkId, endpoints: DockerEndpoints): Promise<void> {
+  const isAwaited = (): boolean => !view.networks.has(id) && endpoints.awaits(id);
+  if (!isAwaited()) return;
   await new Promise<void>((resolve) => {
+    const look = (): void => {
+      if (!isAwaited()) done();
+    };
     const done = (): void => {
       clearTimeout(timer);
-      unwatch();
+      for (const end of watches) end();
       resolve();
     };
     const timer = setTimeout(done, arrivalMs);
-    const unwatch = view.watch(() => {
-      if (view.networks.has(id)) done();
-    });
+    const watches = [view.watch(look), endpoints.watchNetworks(look)];
   });
 }
 

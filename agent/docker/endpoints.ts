@@ -77,6 +77,8 @@ export class DockerEndpoints {
   readonly #announcements: Announcements;
   /** Endpoints whose container was killed, and since when (`performance.now()`). */
   readonly #killed = new Map<string, number>();
+  /** Who waits for a change of the networks. */
+  readonly #watches = new Set<() => void>();
   /** The last of what is to be done with each endpoint. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -146,6 +148,19 @@ export class DockerEndpoints {
     }
     await this.#commit([{ key: ['docker', 'network', network.id], value: network }]);
     this.#networks.set(network.id, network);
+    for (const watch of this.#watches) watch();
+  }
+
+  /** Calls back when Docker has one more network of ours, or awaits one no longer. @returns ends that */
+  watchNetworks(watch: () => void): () => void {
+    this.#watches.add(watch);
+    return () => this.#watches.delete(watch);
+  }
+
+  /** What Docker made will be none of the cluster: another of its name is. Who waits for it is told. */
+  async awaitNoMore(id: string): Promise<void> {
+    const { networkId, awaited = false } = this.#networks.get(id) ?? {};
+    if (networkId !== undefined && awaited) await this.addNetwork({ id, networkId });
   }
 
   async removeNetwork(id: string): Promise<void> {

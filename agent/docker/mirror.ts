@@ -18,8 +18,8 @@ import type { MirroredNetwork } from './state.ts';
 const absentMs = 1_000;
 /** What was refused may go through later: a network that is in use, a name that is taken. */
 const againMs = 5_000;
-/** How long a container that starts waits for docker_gwbridge; then Docker makes it itself. */
-const bridgeMs = 5_000;
+/** How long a container that starts waits for docker_gwbridge; then Docker makes it itself. Less than Docker waits for us. */
+const bridgeMs = 20_000;
 
 export interface MirrorInit {
   readonly client: DockerClient;
@@ -30,6 +30,8 @@ export interface MirrorInit {
   readonly listed: (ids: ReadonlySet<string>) => Promise<void>;
   /** Docker's networks of ours, by its ids. */
   readonly known: () => ReadonlyMap<string, MirroredNetwork>;
+  /** A network that Docker made is to be removed: who waits until it is one of the cluster waits in vain. */
+  readonly refused: (id: string) => Promise<void>;
   /** Makes one in the cluster like that of Docker. Rejects with why it cannot be. */
   readonly adopt: (adoption: Adoption) => Promise<unknown>;
   /** null where it is not made. */
@@ -175,8 +177,9 @@ export class Mirror {
     const refused: string[] = [];
     // Somebody was quicker, Docker itself as a rule: what to do about it, the next look says.
     let stale = false;
-    const isTaken = ({ status }: DockerError): boolean => {
-      if (status !== 409 || this.#wasStale) return false;
+    const isTaken = (error: DockerError, isBridge: boolean): boolean => {
+      // Of a bridge that is half made, Docker 20.10 says that its subnet or device is taken.
+      if (this.#wasStale || !(error.status === 409 || (isBridge && error.status === 403))) return false;
       stale = true;
       return true;
     };
@@ -198,21 +201,24 @@ export class Mirror {
     };
     const makeAll = async (creations: readonly Creation[]): Promise<void> => {
       for (const { of, spec } of creations) {
+        if (this.#bridgeGone) return;
         this.#making = of;
         try {
-          await attempt(`network ${spec.name} made`, () => client.createNetwork(spec, { signal }), isTaken);
+          const work = () => client.createNetwork(spec, { signal });
+          await attempt(`network ${spec.name} made`, work, (error) => isTaken(error, of === null));
         } finally {
           this.#making = null;
         }
       }
     };
-    // First of all: containers that have waited for a network of theirs start as soon as it is one of the cluster.
+    // First of all, also where it goes meanwhile: who waits for a network starts as soon as that is one of the cluster.
     const bridge = create.filter(({ of }) => of === null);
     if (bridge.length > 0) this.#bridging ??= deferred();
     await makeAll(bridge);
     if (!this.#bridgeGone) this.#bridgeDone();
     const adopted: DockerNetwork[] = [];
     for (const adoption of wanted === null ? [] : adopt) {
+      if (this.#bridgeGone) return;
       const { network, as } = adoption;
       try {
         await make(adoption);
@@ -227,6 +233,8 @@ export class Mirror {
     }
     const kept = new Set<string>();
     for (const { id, name } of [...remove, ...adopted]) {
+      if (this.#bridgeGone) return;
+      await this.#init.refused(id);
       this.#removing.add(id);
       try {
         const isGone = await attempt(`network ${name} removed`, () => client.removeNetwork(id, { signal }));
@@ -236,6 +244,7 @@ export class Mirror {
       }
     }
     await makeAll(create.filter(({ of, spec }) => of !== null && !kept.has(spec.name)));
+    if (this.#bridgeGone) return;
     const all = [...objections, ...refused];
     for (const line of all) if (!this.#objections.includes(line)) log.warn({}, line);
     this.#objections = all;

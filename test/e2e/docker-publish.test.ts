@@ -63,6 +63,23 @@ describe("ports by Docker's labels", { timeout: 180_000 }, () => {
     assert.deepEqual(await warnings(1), []);
   });
 
+  it('stopped_container_kept_the_old_ingress: one that is stopped starts where ingress was made anew meanwhile', async () => {
+    const ingress = async (): Promise<string> =>
+      (await docker(1).exec(['network', 'inspect', '--format', '{{.Id}}', 'ingress'])).stdout.trim();
+    const before = await ingress();
+    await docker(1).exec(['stop', '--time', '0', 'web-1']);
+    // As `docker network prune` does.
+    await docker(1).exec(['network', 'rm', 'ingress'], { check: false });
+    await eventually('ingress to be there again', async () => (await ingress()) !== before);
+    await eventually('the container to know nothing of the old one', async () => {
+      const { Networks: networks } = (await docker(1).inspect('web-1')).NetworkSettings;
+      return !('ingress' in networks);
+    });
+    await docker(1).exec(['start', 'web-1']);
+    await serve(1, 'web-1');
+    await eventually('it to be published again', async () => (await answers(2))[`web-1 ${host(2).address}`] === 10);
+  });
+
   it('are named where they cannot be: on a worker, and where nobody says which network is meant', async () => {
     const label = ['--label', 'weft.publish=8443:443'];
     await docker(2).run(['--network', 'front', ...label, '--name', 'far']);

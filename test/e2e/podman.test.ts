@@ -3,6 +3,7 @@ import { before, describe, it } from 'node:test';
 import { ask } from '../lab/answers.ts';
 import type { Host } from '../lab/host.ts';
 import { Podman, withoutPodman } from '../lab/podman.ts';
+import { eventually } from '../lab/process.ts';
 import { settled, useLab } from '../lab/suite.ts';
 
 const capabilities = { portMappings: true, ips: true, mac: true, aliases: true };

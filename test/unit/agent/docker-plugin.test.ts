@@ -32,22 +32,22 @@ async function startedManager(): Promise<Cluster> {
 function pluginOf(cluster: Cluster, store: Store = memoryStore(), applied = async (): Promise<void> => {}) {
   const endpoints = new DockerEndpoints({ store, cluster: () => cluster, changed: () => {}, applied });
   const pools = new AwaitedPools();
-  let making: Network['id'] | null = null;
+  const plugin = { making: null as Network['id'] | null };
   const calls = callsOf({
     ...{ cluster: () => cluster, endpoints, pools, isRemoving: () => false },
-    making: () => making,
+    making: () => plugin.making,
     bridged: async () => {},
   });
   /** As while the mirror has Docker make it. */
   const requestPool = async (network: Network): Promise<Record<string, unknown>> => {
-    making = network.id;
+    plugin.making = network.id;
     return ask('IpamDriver.RequestPool', { Pool: network.subnet }).finally(() => {
-      making = null;
+      plugin.making = null;
     });
   };
   const ask = async (call: string, body: unknown = {}): Promise<Record<string, unknown>> =>
     (await answerTo(calls, call, JSON.stringify(body), quietLog as never)) as Record<string, unknown>;
-  return { endpoints, pools, ask, calls, requestPool };
+  return Object.assign(plugin, { endpoints, pools, ask, calls, requestPool });
 }
 
 type Plugin = ReturnType<typeof pluginOf>;
@@ -208,6 +208,58 @@ test('a network that is made with our addresses has them before it has a name, a
     String((await ask('NetworkDriver.CreateNetwork', unasked))['Err']),
     /10\.250\.0\.0\/24 were not asked for/,
   );
+  await cluster.stop();
+});
+
+test('pools_of_an_agent_that_ended: a network whose pools another agent gave is refused, and no container gets its gateway', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const { ask, endpoints, requestPool } = pluginOf(cluster);
+  // The agent that had Docker make the network has ended since, and nobody here knows of it.
+  const { PoolID } = await ask('IpamDriver.RequestPool', { AddressSpace: 'weft', Pool: network.subnet, V6: false });
+  const ofContainer = await ask('IpamDriver.RequestAddress', { PoolID, Address: '', Options: null });
+  assert.match(String(ofContainer['Err']), /is none of the cluster's \(yet\): try again in a moment/);
+  const made = {
+    ...{ NetworkID: id('d'), Options: { 'com.docker.network.generic': vniOf(network) } },
+    ...{ IPv4Data: [{ AddressSpace: 'weft', Pool: network.subnet }], IPv6Data: [] },
+  };
+  assert.match(
+    String((await ask('NetworkDriver.CreateNetwork', made))['Err']),
+    /frontend was not being made by this agent/,
+  );
+  await ask('IpamDriver.ReleasePool', { PoolID });
+  await requestPool(network);
+  assert.deepEqual(await ask('NetworkDriver.CreateNetwork', made), {});
+  assert.equal(endpoints.networks().size, 1);
+  await cluster.stop();
+});
+
+test('what Docker takes back that it could not finish making for us, stays one of the cluster', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster);
+  await onNetwork(plugin, network);
+  plugin.making = network.id;
+  assert.deepEqual(await plugin.ask('NetworkDriver.DeleteNetwork', { NetworkID: id('d') }), {});
+  assert.ok(cluster.view.networks.has(network.id));
+  plugin.making = null;
+  await onNetwork(plugin, network);
+  assert.deepEqual(await plugin.ask('NetworkDriver.DeleteNetwork', { NetworkID: id('d') }), {});
+  assert.ok(!cluster.view.networks.has(network.id), 'by a user of Docker');
+  await cluster.stop();
+});
+
+test('a container that waits for its network is told at once when another of that name is the one of the cluster', async () => {
+  const cluster = await startedManager();
+  const { ask, endpoints } = pluginOf(cluster);
+  const { PoolID, Pool } = await ask('IpamDriver.RequestPool', { AddressSpace: 'weft', Pool: '', V6: false });
+  const made = { NetworkID: id('d'), Options: {}, IPv4Data: [{ AddressSpace: 'weft', Pool }], IPv6Data: [] };
+  assert.deepEqual(await ask('NetworkDriver.CreateNetwork', made), {});
+  const startMs = performance.now();
+  const address = ask('IpamDriver.RequestAddress', { PoolID, Address: '', Options: null });
+  await endpoints.awaitNoMore(id('d'));
+  assert.match(String((await address)['Err']), /is none of the cluster's \(yet\): try again in a moment/);
+  assert.ok(performance.now() - startMs < 9_000, 'and not when its patience ends');
   await cluster.stop();
 });
 
