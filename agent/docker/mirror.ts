@@ -123,6 +123,7 @@ export class Mirror {
     this.#init.containers();
     const followed = (async () => {
       for await (const event of events) {
+        if (both.aborted) return;
         if (isOfBridge(event) && event.action === 'destroy') {
           this.#bridgeGone = true;
           this.#bridging ??= deferred();
