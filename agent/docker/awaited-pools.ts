@@ -80,6 +80,7 @@ export class AwaitedPools {
 
   /** Whether one of these subnets was given for a network that nobody knew then, and is nobody's yet. */
   includes(subnets: readonly string[]): boolean {
+    this.#dropOld();
     return [...this.#pools.values()].some(({ space, assigned }) => !assigned && subnets.includes(space.text));
   }
 

@@ -146,7 +146,9 @@ describe('docker-compose across hosts', { timeout: 150_000 }, () => {
       const lists = await Promise.all(
         dockers.map((each) => each.exec(['network', 'ls', '--filter', 'driver=weft', '--format', '{{.Name}}'])),
       );
-      return lists.every(({ stdout }) => stdout.trim() === 'ingress');
+      const names = lists.map(({ stdout }) => stdout.trim().split('\n').join(', '));
+      if (names.every((each) => each === 'ingress')) return true;
+      throw new Error(names.join('; '));
     });
     for (const each of stage.lab.hosts) {
       const { Warnings: warnings } = await each.weftJson<Status>('status');

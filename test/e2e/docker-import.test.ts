@@ -51,6 +51,9 @@ describe('weft import swarm', { timeout: 150_000 }, () => {
   before(async () => {
     dockers = await Promise.all(stage.lab.hosts.map((each) => Docker.start(each)));
     await Promise.all(dockers.map((each) => each.importImage()));
+    // Before the Swarm comes with its own.
+    for (const index of [1, 2])
+      await eventually('ingress in Docker', async () => (await inDocker(index, 'ingress')) === 'weft');
   });
   after(() => Promise.all(dockers.map((each) => each[Symbol.asyncDispose]())));
 
@@ -158,11 +161,11 @@ describe('weft import swarm', { timeout: 150_000 }, () => {
   it('the network that a Docker keeps out is there once the one of the Swarm is removed', async () => {
     assert.equal(await inDocker(1, 'plain'), 'overlay');
     const warnings = async (): Promise<string> => (await host(1).api.call('status')).Warnings.join('\n');
-    // Ours was in Docker before the Swarm came with its own.
     const wanted = [/another network plain \(driver overlay\)/, /a second network ingress \(driver overlay\)/];
     await eventually('both to be warned of', async () => {
       const said = await warnings();
-      return wanted.every((each) => each.test(said)) || undefined;
+      if (wanted.every((each) => each.test(said))) return true;
+      throw new Error(said);
     });
     await docker(1).exec(['network', 'rm', 'plain']);
     await eventually('plain in both Dockers', async () =>
