@@ -3,7 +3,7 @@ import type { Cluster } from '../../controlplane/cluster.ts';
 import type { NetworkId } from '../../controlplane/ids.ts';
 import { prefixLengthOf } from '../../controlplane/subnet-spec.ts';
 import type { NetworkSubnet } from '../../controlplane/tables/subnets.ts';
-import type { Network, View } from '../../controlplane/tables/view.ts';
+import type { Network } from '../../controlplane/tables/view.ts';
 import { addressOf, type Parsed, parseCidr, parseIp, parseMac, parseNetnsPath } from '../../dataplane/values.ts';
 import { conflict, invalid, notFound } from '../daemon/api-error.ts';
 import { parseOptions } from '../drivers/options.ts';
@@ -18,6 +18,8 @@ import * as shapes from './protocol.ts';
 const CONNECTED = 1;
 /** For a network that was just made to be in the tables. Docker waits longer for an answer. */
 const arrivalMs = 10_000;
+/** For word that an endpoint has gone which was on another host until a moment ago. */
+const unusedMs = 1_000;
 
 export interface DriverInit {
   /** @throws RequestError where the node is in no cluster */
@@ -57,7 +59,11 @@ export function callsOf({
     const id = named.networkId as NetworkId;
     const { view } = cluster();
     // A container may be started before the cluster has the network that was just made for it.
-    await whenThere(view, id, endpoints);
+    await until(
+      () => view.networks.has(id) || !endpoints.awaits(id),
+      arrivalMs,
+      (look) => [view.watch(look), endpoints.watchNetworks(look)],
+    );
     const network = view.networks.get(id);
     if (network === undefined) {
       throw conflict(
@@ -111,7 +117,15 @@ export function callsOf({
           // Whoever has it removed here has it removed everywhere. Docker cannot be kept from removing its own, whatever is
           // answered; where it is in use on another host it is then made again.
           // Nor does it who takes back what it could not finish making.
-          if (network !== null && !isRemoving(id) && making() !== network.id) await cluster().networks.remove(network);
+          if (network !== null && !isRemoving(id) && making() !== network.id) {
+            const { networks, view } = cluster();
+            await until(
+              () => view.endpointsOf(network.id).size === 0,
+              unusedMs,
+              (look) => [view.watch(look)],
+            );
+            await networks.remove(network);
+          }
         } finally {
           await endpoints.removeNetwork(id);
         }
@@ -239,21 +253,24 @@ export function callsOf({
   ]);
 }
 
-/** Resolves when the network is in the tables, when nobody expects it to be any more, or after a time. */
-async function whenThere(view: View, id: NetworkId, endpoints: DockerEndpoints): Promise<void> {
-  const isAwaited = (): boolean => !view.networks.has(id) && endpoints.awaits(id);
-  if (!isAwaited()) return;
+/** Resolves when it holds, which is looked at upon each change, or after a time. */
+async function until(
+  holds: () => boolean,
+  limitMs: number,
+  watch: (look: () => void) => readonly (() => void)[],
+): Promise<void> {
+  if (holds()) return;
   await new Promise<void>((resolve) => {
     const look = (): void => {
-      if (!isAwaited()) done();
+      if (holds()) done();
     };
     const done = (): void => {
       clearTimeout(timer);
       for (const end of watches) end();
       resolve();
     };
-    const timer = setTimeout(done, arrivalMs);
-    const watches = [view.watch(look), endpoints.watchNetworks(look)];
+    const timer = setTimeout(done, limitMs);
+    const watches = watch(look);
   });
 }
 

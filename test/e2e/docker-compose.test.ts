@@ -141,6 +141,7 @@ describe('docker-compose across hosts', { timeout: 150_000 }, () => {
 
   it('`down` takes the networks away everywhere, when nobody is on them any more', async () => {
     await compose(2, 'reports', 'down');
+    await settled(stage.lab);
     await compose(1, 'shop', 'down');
     await eventually('the networks gone in both Dockers', async () => {
       const lists = await Promise.all(

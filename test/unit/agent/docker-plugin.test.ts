@@ -249,6 +249,19 @@ test('what Docker takes back that it could not finish making for us, stays one o
   await cluster.stop();
 });
 
+test('a network that a user of Docker removes is waited with until its last endpoint has gone, of which word may come late', async () => {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster);
+  await onNetwork(plugin, network);
+  await attach(plugin, network, id('a'));
+  const removed = plugin.ask('NetworkDriver.DeleteNetwork', { NetworkID: id('d') });
+  await plugin.ask('NetworkDriver.Leave', { NetworkID: id('d'), EndpointID: id('a') });
+  assert.deepEqual(await removed, {});
+  assert.ok(!cluster.view.networks.has(network.id));
+  await cluster.stop();
+});
+
 test('a container that waits for its network is told at once when another of that name is the one of the cluster', async () => {
   const cluster = await startedManager();
   const { ask, endpoints } = pluginOf(cluster);
