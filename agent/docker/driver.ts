@@ -74,6 +74,8 @@ export function callsOf({
     }
     return { network, subnet: subnetOf(network, named.subnet) };
   };
+  /** Docker's id of the last network that it made for us. */
+  let begun = '';
   const nothing: Answer = () => ({});
   return new Map<string, Answer>([
     ['Plugin.Activate', () => ({ Implements: ['NetworkDriver', 'IpamDriver'] })],
@@ -104,6 +106,7 @@ export function callsOf({
         if (pools.includes(data.map(({ Pool }) => Pool))) {
           throw conflict('network_not_ready', `network ${network.name} was not being made by this agent`, 'try again');
         }
+        begun = id;
         await endpoints.addNetwork({ id, networkId: network.id });
         return {};
       },
@@ -116,8 +119,9 @@ export function callsOf({
         try {
           // Whoever has it removed here has it removed everywhere. Docker cannot be kept from removing its own, whatever is
           // answered; where it is in use on another host it is then made again.
-          // Nor does it who takes back what it could not finish making.
-          if (network !== null && !isRemoving(id) && making() !== network.id) {
+          // Nor does Docker that, where it takes back what it could not finish making for us.
+          const isTakenBack = id === begun && making() === network?.id;
+          if (network !== null && !isRemoving(id) && !isTakenBack) {
             const { networks, view } = cluster();
             await until(
               () => view.endpointsOf(network.id).size === 0,
