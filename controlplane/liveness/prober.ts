@@ -299,7 +299,11 @@ export class Prober {
     let ties = 0;
     for (const peer of connected) {
       const path = this.#path(peer);
-      if (path.pinging !== null) continue;
+      if (path.pinging !== null) {
+        // Something else of it was heard while a ping was not answered: if it falls silent now, nobody else would look.
+        if (path.looking === null && this.#isQuiet(path)) this.look(peer);
+        continue;
+      }
       const order = longest === null ? -1 : lastContactMs(path) - lastContactMs(longest.path);
       ties = order < 0 ? 1 : order === 0 ? ties + 1 : ties;
       if (order < 0 || (order === 0 && this.#init.environment.random() * ties < 1)) longest = { peer, path };
@@ -336,6 +340,11 @@ export class Prober {
       cancelPing();
       if (path.pinging === pinging) path.pinging = null;
     }
+  }
+
+  /** Neither heard nor asked for as long as a ping and a look take. */
+  #isQuiet(path: Path): boolean {
+    return this.#now() - lastContactMs(path) > this.#waitMs(path, pingMs) + this.#waitMs(path, lookMs);
   }
 
   /** How long to wait for an answer of that node: at least `shortestMs`. */

@@ -241,3 +241,21 @@ test('asked_while_looking: a look that is asked for while one is under way follo
   assert.equal(secondMs - firstMs, 400);
   prober.stop();
 });
+
+test('heard_while_a_ping_was_late: a node that falls silent while a ping of it is still open is looked at', async () => {
+  const { time, transport, prober, verdicts } = probing(Number.POSITIVE_INFINITY);
+  const peer = subject.key.nodeId;
+  transport.open.set(peer, { direction: 'outbound', address: '192.0.2.3:7946', sinceMs: 0 });
+  const ping: Transport['ping'] = (_, signal) =>
+    new Promise((__, reject) => signal.addEventListener('abort', () => reject(new Error('no answer'))));
+  Object.assign(transport, { ping });
+  prober.start();
+  prober.connected(peer);
+  // The ping is looked after once, and what else is heard of the node meanwhile speaks for it.
+  for (let atMs = 0; atMs < 2_000; atMs += 100) time.after(atMs, () => prober.heard(peer));
+  await time.run(2_000);
+  assert.deepEqual([...new Set(verdicts)], ['answers']);
+  await time.run(3_000);
+  assert.equal(verdicts.at(-1), 'silent');
+  prober.stop();
+});
