@@ -105,6 +105,7 @@ export class Containers {
   #running = false;
   #again = false;
   #stopped = false;
+  /** Until the next look after one that lacked something. */
   #soonMs = soonMs;
 
   constructor(init: ContainersInit) {
@@ -162,8 +163,8 @@ export class Containers {
     try {
       try {
         const isWhole = await this.#sync();
+        if (!isWhole) nextMs = this.#soonMs;
         this.#soonMs = isWhole ? soonMs : Math.min(this.#soonMs * 2, everyMs);
-        if (!isWhole) nextMs = this.#soonMs / 2;
       } finally {
         // Also while there is no Docker: what it gave back is nobody's.
         await this.#init.endpoints.returnUnused(Date.now() - this.#graceMs);

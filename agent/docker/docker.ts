@@ -113,7 +113,6 @@ export class Docker {
         // Others came before, which took its time.
         if (!its.some(isThere)) return;
         await this.#client.connect(network, id, { aliases: [alias] });
-        this.#containers.wake();
       },
       leave: async () => network && this.#client.disconnect(network, id),
     }));

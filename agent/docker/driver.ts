@@ -43,8 +43,8 @@ export function callsOf({
   making,
   bridged,
 }: DriverInit): ReadonlyMap<string, Answer> {
-  const networkById = (id: string): Network => {
-    const network = [...cluster().view.networks.values()].find((each) => each.id === id);
+  const networkById = (id: NetworkId): Network => {
+    const network = cluster().view.networks.get(id);
     if (network === undefined) throw notFound('network', id);
     return network;
   };
