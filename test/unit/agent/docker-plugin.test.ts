@@ -73,6 +73,15 @@ async function onNetwork(plugin: Plugin, network: Network): Promise<void> {
   assert.deepEqual(await plugin.ask('NetworkDriver.CreateNetwork', { ...made, IPv4Data: data, IPv6Data: [] }), {});
 }
 
+/** A manager, a network of its cluster, and a Docker that has it. */
+async function withNetwork() {
+  const cluster = await startedManager();
+  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
+  const plugin = pluginOf(cluster);
+  await onNetwork(plugin, network);
+  return { cluster, network, plugin };
+}
+
 test("Docker's conversation with a plugin, as it was recorded, is answered throughout, and ends with what is in use", async () => {
   const cluster = await startedManager();
   const plugin = pluginOf(cluster);
@@ -121,10 +130,7 @@ test("Docker's conversation with a plugin, as it was recorded, is answered throu
 });
 
 test('a container gets an address, is told of to the others while it is joined, and gives it all back', async () => {
-  const cluster = await startedManager();
-  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
-  const plugin = pluginOf(cluster);
-  await onNetwork(plugin, network);
+  const { cluster, network, plugin } = await withNetwork();
   const address = await attach(plugin, network, id('a'));
   const known = (): string[] => [...cluster.view.endpointsOf(network.id).values()].map(({ ip }) => `${ip}/24`);
   assert.deepEqual(known(), [address]);
@@ -250,10 +256,7 @@ test('what Docker takes back that it could not finish making for us, stays one o
 });
 
 test('a network that a user of Docker removes is waited with until its last endpoint has gone, of which word may come late', async () => {
-  const cluster = await startedManager();
-  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
-  const plugin = pluginOf(cluster);
-  await onNetwork(plugin, network);
+  const { cluster, network, plugin } = await withNetwork();
   await attach(plugin, network, id('a'));
   const removed = plugin.ask('NetworkDriver.DeleteNetwork', { NetworkID: id('d') });
   await plugin.ask('NetworkDriver.Leave', { NetworkID: id('d'), EndpointID: id('a') });
@@ -295,10 +298,7 @@ test('networks that a Docker has lost are forgotten after a while, and those tha
 });
 
 test('who was killed is nobody for the others before Docker says so, and is again if it runs on', async () => {
-  const cluster = await startedManager();
-  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
-  const plugin = pluginOf(cluster);
-  await onNetwork(plugin, network);
+  const { cluster, network, plugin } = await withNetwork();
   await attach(plugin, network, id('a'));
   const known = (): string[] => [...cluster.view.endpointsOf(network.id).values()].map(({ name }) => name);
   assert.equal(known().length, 1);
@@ -319,10 +319,7 @@ test('who was killed is nobody for the others before Docker says so, and is agai
 });
 
 test('a MAC address that another endpoint of the network has is refused', async () => {
-  const cluster = await startedManager();
-  const network = await cluster.networks.create({ ...spec, name: 'frontend' });
-  const plugin = pluginOf(cluster);
-  await onNetwork(plugin, network);
+  const { cluster, network, plugin } = await withNetwork();
   await attach(plugin, network, id('a'));
   const [endpoint] = cluster.view.endpointsOf(network.id).values();
   const face = { Address: '10.0.0.99/24', AddressIPv6: '', MacAddress: endpoint?.mac };
