@@ -145,6 +145,8 @@ test('published ports over IPv6: backends see the client', async (t) => {
       Object.keys(answers).sort(),
       BACKENDS.map((n) => `${n} fd00::c9`),
     );
+    // The last packet of a connection that was forgotten meanwhile takes a turn, too.
+    for (const count of Object.values(answers)) assert.ok(Math.abs(count - 2) <= 1, JSON.stringify(answers));
   });
   await t.test('a client is led to the same backend again, and elsewhere once that has gone', async () => {
     const sticky = (backends: readonly number[]): Mesh => ({

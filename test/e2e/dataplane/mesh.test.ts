@@ -120,6 +120,8 @@ test('connections to published ports are spread, and backends see the client', a
       Object.keys(answers).sort(),
       BACKENDS.map((n) => `${n} 10.0.0.201`),
     );
+    // The last packet of a connection that was forgotten meanwhile takes a turn, too.
+    for (const count of Object.values(answers)) assert.ok(Math.abs(count - 2) <= 1, JSON.stringify(answers));
   });
   await t.test('a client is led to the same backend again, and elsewhere once that has gone', async () => {
     const sticky = (backends: readonly number[]): Mesh => ({
